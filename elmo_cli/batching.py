@@ -1,0 +1,17 @@
+"""Which sentences run together: of like length, so that a step of the LSTM has many rows; order is restored by index."""
+
+from collections.abc import Iterator, Sequence
+
+
+def bucket_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Indices of all sequences, longest first, in batches of at most `max_tokens` tokens (or one sequence)."""
+    batch: list[int] = []
+    tokens = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and tokens + lengths[index] > max_tokens:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(index)
+        tokens += lengths[index]
+    if batch:
+        yield batch

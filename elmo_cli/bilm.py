@@ -1,0 +1,152 @@
+"""The biLM of Peters et al. (2018), section 3: character CNN, highway, projection, two directions of stacked LSTMs.
+
+Sentences come as a ragged batch: the token vectors of all sentences one after another, and their lengths. Nothing is padded.
+The state of the LSTMs is an argument and a result of `BiLM.forward`, never an attribute.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from elmo_cli.characters import N_CHARACTERS, PADDING
+from elmo_cli.lstm import LstmCellWithProjection, LstmState, RunLstm, pack, run_packed
+
+ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+DIRECTIONS = 2  # 0 forward, 1 backward, as in the weight files
+
+
+@dataclass(frozen=True)
+class BiLMConfig:
+    """The architecture, in the terms of options.json."""
+
+    filters: tuple[tuple[int, int], ...]  # (width, number of filters)
+    character_dim: int
+    n_highway: int
+    activation: str  # of the convolutions: "relu" or "tanh"
+    max_characters: int
+    projection_dim: int  # of a token vector, and of each direction's output
+    lstm_dim: int  # of a cell
+    n_layers: int
+    cell_clip: float | None
+    projection_clip: float | None
+    use_skip_connections: bool
+    project_characters: bool = True  # absent from a file where the filters already add up to projection_dim
+    project_cell: bool = True  # absent from a file where lstm_dim equals projection_dim
+
+    @property
+    def n_filters(self) -> int:
+        """Width of the character CNN's output."""
+        return sum(number for _, number in self.filters)
+
+    @property
+    def output_dim(self) -> int:
+        """Width of a layer's vectors: both directions beside each other."""
+        return DIRECTIONS * self.projection_dim
+
+    @property
+    def n_output_layers(self) -> int:
+        """Layers a token is represented by: the token layer and each biLSTM layer."""
+        return self.n_layers + 1
+
+
+class Highway(nn.Module):
+    """One highway layer: gate * relu(transform(x)) + (1 - gate) * x. The weight files call the gate "carry"."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(dim, dim)
+        self.transform = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (token, dim) to (token, dim)."""
+        gate = torch.sigmoid(self.gate(x))
+        return gate * torch.relu(self.transform(x)) + (1 - gate) * x
+
+
+class CharacterEncoder(nn.Module):
+    """Token vectors from character ids: the context-independent layer 0 of the biLM."""
+
+    def __init__(self, config: BiLMConfig) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.activation]
+        self.widest = max(width for width, _ in config.filters)
+        self.characters = nn.Embedding(1 + N_CHARACTERS, config.character_dim)  # row 0: masked
+        self.convolutions = nn.ModuleList(nn.Conv1d(config.character_dim, number, width) for width, number in config.filters)
+        self.highways = nn.ModuleList(Highway(config.n_filters) for _ in range(config.n_highway))
+        self.projection = nn.Linear(config.n_filters, config.projection_dim) if config.project_characters else nn.Identity()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Encode character ids (token, max_characters) int64 as (token, projection_dim)."""
+        longest = int((ids != PADDING).any(dim=0).sum())
+        ids = ids[:, : longest + self.widest]  # exact: one window of padding alone, where there is one, survives the maximum
+        x = self.characters(ids).transpose(1, 2)  # (token, character_dim, characters)
+        x = torch.cat([self.activation(convolve(x).amax(dim=-1)) for convolve in self.convolutions], dim=-1)
+        for highway in self.highways:
+            x = highway(x)
+        return self.projection(x)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+class BiLMState(NamedTuple):
+    """State of every LSTM for a batch of sequences."""
+
+    hidden: Tensor  # (direction, layer, sequence, projection_dim)
+    cell: Tensor  # (direction, layer, sequence, lstm_dim)
+
+    def select(self, rows: Tensor) -> "BiLMState":
+        """The states of these sequences, (row,) int64; a row may be named more than once."""
+        return BiLMState(self.hidden.index_select(2, rows), self.cell.index_select(2, rows))
+
+
+class BiLM(nn.Module):
+    """Bidirectional language model without its softmax: token vectors in, the vectors of every layer out."""
+
+    def __init__(self, config: BiLMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.character_encoder = CharacterEncoder(config)
+        self.directions = nn.ModuleList(
+            nn.ModuleList(
+                LstmCellWithProjection(
+                    config.projection_dim,
+                    config.lstm_dim,
+                    config.projection_dim,
+                    projected=config.project_cell,
+                    cell_clip=config.cell_clip,
+                    projection_clip=config.projection_clip,
+                )
+                for _ in range(config.n_layers)
+            )
+            for _ in range(DIRECTIONS)
+        )
+
+    def zero_state(self, n_sequences: int) -> BiLMState:
+        """The state that nothing has been read into."""
+        like = self.character_encoder.characters.weight
+        shape = (DIRECTIONS, self.config.n_layers, n_sequences)
+        return BiLMState(like.new_zeros(*shape, self.config.projection_dim), like.new_zeros(*shape, self.config.lstm_dim))
+
+    def forward(self, tokens: Tensor, lengths: list[int], state: BiLMState, run_lstm: RunLstm = run_packed) -> tuple[Tensor, BiLMState]:
+        """Read sequences from `state`: the forward direction from their first token on, the backward one from their last.
+
+        `tokens` (total, projection_dim) are the sequences' token vectors one after another, `lengths` their numbers of tokens.
+        Returns the layers (layer, total, 2 * projection_dim), layer 0 being the token vectors twice, and the final states.
+        """
+        packing = pack(lengths)
+        order = torch.from_numpy(packing.order).to(tokens.device)
+        layers = tokens.new_empty(self.config.n_output_layers, len(tokens), self.config.output_dim)
+        layers[0] = tokens.repeat(1, DIRECTIONS)
+        final = BiLMState(torch.empty_like(state.hidden), torch.empty_like(state.cell))
+        for direction, rows in enumerate([packing.forward_rows, packing.backward_rows]):
+            index = torch.from_numpy(rows).to(tokens.device)
+            columns = slice(direction * self.config.projection_dim, (direction + 1) * self.config.projection_dim)
+            inputs = tokens[index]
+            for layer, lstm in enumerate(self.directions[direction]):  # type: ignore[arg-type]  # a ModuleList iterates
+                start = LstmState(state.hidden[direction, layer, order], state.cell[direction, layer, order])
+                outputs, end = run_lstm(lstm, inputs, packing.batch_sizes, start)
+                final.hidden[direction, layer, order] = end.hidden
+                final.cell[direction, layer, order] = end.cell
+                inputs = outputs + inputs if layer > 0 and self.config.use_skip_connections else outputs
+                layers[layer + 1, :, columns].index_copy_(0, index, inputs)
+        return layers, final

@@ -1,0 +1,1 @@
+"""Model files of other projects, one format a file: foreign names in, a `BiLM` out."""

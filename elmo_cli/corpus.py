@@ -1,0 +1,11 @@
+"""A sentence: what every reader yields and every store takes."""
+
+from typing import NamedTuple
+
+
+class Sentence(NamedTuple):
+    """One tokenized sentence of a corpus."""
+
+    key: str  # its number in the input, from 0: the name of its data set
+    tokens: list[str]
+    text: str  # the sentence as it stands in the input, stripped: its key in AllenNLP's sentence_to_index

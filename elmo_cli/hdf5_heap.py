@@ -1,0 +1,73 @@
+"""A string of any length put into an HDF5 file without ever being held in memory.
+
+AllenNLP's layout keeps all sentences of a corpus in one variable-length string. The HDF5 library takes such a string whole and copies
+it twice, so memory would grow with the corpus. The file format needs none of that: a variable-length element is a length and an
+address, and what stands there is a "global heap collection" (HDF5 File Format Specification 3.0, III.E, and II.A for superblock 0).
+So the string is streamed to the end of the closed file, between a collection's headers, and three numbers are set.
+"""
+
+import os
+import shutil
+import struct
+from pathlib import Path
+from typing import IO
+
+import h5py
+
+MAX_BYTES = (1 << 32) - 1  # the element's length has 32 bits
+_END_OF_FILE_FIELD = 40  # offset in superblock 0 of the end-of-file address
+_COLLECTION_HEADER = struct.Struct("<4sB3xQ")  # signature, version, size of the collection with this header
+_OBJECT_HEADER = struct.Struct("<HH4xQ")  # index, reference count, size
+_ELEMENT = struct.Struct("<IQI")  # length, address of the collection, index in it
+_MIN_COLLECTION = 4096
+
+
+def append_string(path: Path, dataset: str, content: IO[bytes]) -> None:
+    """Add the data set, shape (1,), variable-length UTF-8 string, holding all of `content` (a seekable file of UTF-8 without NUL).
+
+    The file must be closed. One that was not made with h5py's default `libver` gets the string through the library instead.
+    """
+    size = content.seek(0, os.SEEK_END)
+    content.seek(0)
+    element = _create_element(path, dataset)
+    with path.open("r+b") as file:
+        superblock = file.read(48)
+        can_patch = superblock[8] == 0 and superblock[13:15] == b"\x08\x08" and element is not None
+        if can_patch:
+            file.seek(0, os.SEEK_END)
+            address = file.seek(-file.tell() % 8, os.SEEK_END)
+            _write_collection(file, content, size)
+            end = file.tell()
+            _patch(file, _END_OF_FILE_FIELD, struct.pack("<Q", end))
+            _patch(file, element or 0, _ELEMENT.pack(size, address, 1))
+    if not can_patch:
+        with h5py.File(path, "r+") as through_library:
+            through_library[dataset][0] = content.read()
+
+
+def _create_element(path: Path, name: str) -> int | None:
+    """Make the data set and return the place in the file of its one, empty element."""
+    with h5py.File(path, "r+") as file:
+        early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        text = h5py.h5t.py_create(h5py.string_dtype("utf-8"), logical=True)
+        dataset = h5py.h5d.create(file.id, name.encode(), text, h5py.h5s.create_simple((1,)), dcpl=early)
+        offset: int | None = dataset.get_offset()
+        return offset
+
+
+def _write_collection(file: IO[bytes], content: IO[bytes], size: int) -> None:
+    padded = -(-size // 8) * 8
+    used = _COLLECTION_HEADER.size + _OBJECT_HEADER.size + padded
+    total = max(_MIN_COLLECTION, used + _OBJECT_HEADER.size)
+    file.write(_COLLECTION_HEADER.pack(b"GCOL", 1, total))
+    file.write(_OBJECT_HEADER.pack(1, 1, size))
+    shutil.copyfileobj(content, file)
+    file.write(bytes(padded - size))
+    file.write(_OBJECT_HEADER.pack(0, 0, total - used))  # object 0: the free space, its own header included
+    file.write(bytes(total - used - _OBJECT_HEADER.size))
+
+
+def _patch(file: IO[bytes], offset: int, value: bytes) -> None:
+    file.seek(offset)
+    file.write(value)

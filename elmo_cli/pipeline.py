@@ -1,0 +1,70 @@
+"""The way of the data: sentences, windows, buckets, the embedder, input order again, the store.
+
+The window is the unit of everything: sorted inside, put back in order inside, committed as one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from elmo_cli.batching import bucket_by_length
+from elmo_cli.corpus import Sentence
+from elmo_cli.embedder import Embedder, StatefulEmbedder
+from elmo_cli.pooling import Array, Select
+from elmo_cli.stores import Store
+
+Window = list[Sentence]
+
+
+class Progress(NamedTuple):
+    """What has been committed so far."""
+
+    sentences: int
+    tokens: int
+
+
+def windows(sentences: Iterable[Sentence], max_tokens: int) -> Iterator[Window]:
+    """Cut a stream of sentences into runs of at most `max_tokens` tokens (or one sentence), blank sentences counted as one."""
+    window: Window = []
+    tokens = 0
+    for sentence in sentences:
+        size = max(1, len(sentence.tokens))
+        if window and tokens + size > max_tokens:
+            yield window
+            window, tokens = [], 0
+        window.append(sentence)
+        tokens += size
+    if window:
+        yield window
+
+
+def groups(sentences: Iterable[Sentence], size: int) -> Iterator[Window]:
+    """Cut a stream into runs of `size` sentences, the last one shorter."""
+    iterator = iter(sentences)
+    while window := list(islice(iterator, size)):
+        yield window
+
+
+def embed_window(window: Sequence[Sentence], embedder: Embedder, max_tokens: int) -> list[Array]:
+    """Every layer of each sentence of a window, in its order, computed in batches of sentences of like length."""
+    embedded: dict[int, Array] = {}
+    for batch in bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens):
+        embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True))
+    return [embedded[i] for i in range(len(window))]
+
+
+def embed_carrying_state(window: Sequence[Sentence], embedder: StatefulEmbedder) -> list[Array]:
+    """Every layer of each sentence of a window run as one batch, after all windows before it."""
+    return embedder.embed_batch([sentence.tokens for sentence in window])
+
+
+def embed_corpus(
+    windows_: Iterable[Window], embed: Callable[[Window], list[Array]], select: Select, store: Store
+) -> Iterator[Progress]:
+    """Embed window after window into the store, telling after each how much is committed."""
+    sentences = tokens = 0
+    for window in windows_:
+        store.write(window, [select(layers) for layers in embed(window)])
+        sentences += len(window)
+        tokens += sum(len(sentence.tokens) for sentence in window)
+        yield Progress(sentences, tokens)

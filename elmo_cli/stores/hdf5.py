@@ -1,0 +1,131 @@
+"""AllenNLP's HDF5 layout: a data set a sentence, and a JSON map from sentences to data sets.
+
+Data sets "0", "1", ... are (layer, token, dim) float32, or (token, dim) for one layer or the average; `sentence_to_index`, shape (1,),
+is a variable-length string of JSON. Readers of the layout break on any other data set, so metadata is in the file's attributes.
+
+The JSON repeats the key of a sentence that occurs more than once. Python's `json` keeps the last value at the first place, which is
+just what AllenNLP's own map holds; so the map is written as it comes, whatever the size of the corpus.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import OutputError
+from elmo_cli.hdf5_heap import MAX_BYTES, append_string
+from elmo_cli.pooling import Array
+from elmo_cli.stores.files import make_partial, put_in_place
+
+SENTENCE_MAP = "sentence_to_index"
+_ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would nest groups, NUL would end the name
+
+
+class Hdf5Store:
+    """Writes the layout. `keys` names the data sets: "number" (in the input, from 0) or "sentence" (its text, see `sentence_name`)."""
+
+    def __init__(self, path: Path, metadata: Mapping[str, str], *, keys: str = "number", forget_sentences: bool = False) -> None:
+        self.path = path
+        self.metadata = metadata
+        self.by_sentence = keys == "sentence"
+        self.skipped_duplicates = 0
+        self._partial = make_partial(path)
+        # Links in order of creation: sentences are listed in input order, and the root group costs no memory however many there are.
+        self._file = h5py.File(self._partial, "w", libver=("earliest", "latest"), track_order=True)
+        self._map = None if forget_sentences or self.by_sentence else tempfile.TemporaryFile(dir=path.parent)
+
+    def committed(self) -> int:
+        """Sentences that need not be computed again: none, the file is begun anew."""
+        return 0
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Add the data sets of a window of sentences.
+
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        try:
+            for sentence, array in zip(window, arrays, strict=True):
+                self._add(sentence, array)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error}); is the disk full?") from None
+
+    def _add(self, sentence: Sentence, array: Array) -> None:
+        name = sentence_name(sentence.text) if self.by_sentence else sentence.key
+        if self.by_sentence and name in self._file:  # AllenNLP keeps the first one too
+            self.skipped_duplicates += 1
+            return
+        _create_dataset(self._file, name, array)
+        if self._map is not None:
+            before = "{" if self._map.tell() == 0 else ", "
+            self._map.write(f"{before}{json.dumps(sentence.text)}: {json.dumps(sentence.key)}".encode())
+            if self._map.tell() >= MAX_BYTES:
+                raise OutputError(f"{self.path}: the sentences exceed {SENTENCE_MAP}'s 4 GiB; pass --forget-sentences to do without it")
+
+    def __enter__(self) -> "Hdf5Store":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        except OSError as failure:
+            raise OutputError(f"{self.path}: cannot be written ({failure}); is the disk full?") from None
+        finally:
+            self._discard()
+
+    def _finish(self) -> None:
+        for name, value in self.metadata.items():
+            self._file.attrs[name] = value
+        self._file.close()
+        if self._map is not None:
+            self._map.write(b"}" if self._map.tell() else b"{}")
+            append_string(self._partial, SENTENCE_MAP, self._map)
+        put_in_place(self._partial, self.path)
+
+    def _discard(self) -> None:
+        """Close and remove what is left; after a good end that is nothing."""
+        with suppress(OSError, RuntimeError):  # a full disk makes closing fail again
+            self._file.close()
+        if self._map is not None:
+            self._map.close()
+        self._partial.unlink(missing_ok=True)
+
+
+def sentence_name(text: str) -> str:
+    r"""A sentence as the name of a data set: "\", "/" and NUL become "\\", "\s" and "\0"; the names "" and "." become "\e" and "\.".
+
+    Nearly every sentence is its own name; `sentence_text` undoes the rest.
+    """
+    return {"": "\\e", ".": "\\."}.get(text) or text.translate(_ESCAPES)
+
+
+def sentence_text(name: str) -> str:
+    """The sentence that `sentence_name` made this name of."""
+    if name in ("\\e", "\\."):
+        return name[1:].replace("e", "")
+    parts = name.split("\\\\")
+    return "\\".join(part.replace("\\s", "/").replace("\\0", "\0") for part in parts)
+
+
+def _create_dataset(file: h5py.File, name: str, array: Array) -> None:
+    """As file.create_dataset(name, data=array), in half the time: most of the cost of a short sentence."""
+    values = np.ascontiguousarray(array, dtype=np.float32)
+    space = h5py.h5s.create_simple(values.shape)
+    dataset = h5py.h5d.create(file.id, name.encode("utf-8"), h5py.h5t.IEEE_F32LE, space, dcpl=_without_times())
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+
+
+@cache
+def _without_times() -> h5py.h5p.PropDCID:
+    """Data sets without time stamps: the same job writes the same bytes."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_obj_track_times(False)
+    return properties
