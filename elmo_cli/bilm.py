@@ -5,7 +5,7 @@ The state of the LSTMs is an argument and a result of `BiLM.forward`, never an a
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +121,10 @@ class BiLM(nn.Module):
             for _ in range(DIRECTIONS)
         )
 
+    def lstms(self, direction: int) -> list[LstmCellWithProjection]:
+        """The LSTMs of one direction, the lowest first."""
+        return [cast(LstmCellWithProjection, lstm) for lstm in cast(nn.ModuleList, self.directions[direction])]
+
     def zero_state(self, n_sequences: int) -> BiLMState:
         """The state that nothing has been read into."""
         like = self.character_encoder.characters.weight
@@ -142,7 +146,7 @@ class BiLM(nn.Module):
             index = torch.from_numpy(rows).to(tokens.device)
             columns = slice(direction * self.config.projection_dim, (direction + 1) * self.config.projection_dim)
             inputs = tokens[index]
-            for layer, lstm in enumerate(self.directions[direction]):  # type: ignore[arg-type]  # a ModuleList iterates
+            for layer, lstm in enumerate(self.lstms(direction)):
                 start = LstmState(state.hidden[direction, layer, order], state.cell[direction, layer, order])
                 outputs, end = run_lstm(lstm, inputs, packing.batch_sizes, start)
                 final.hidden[direction, layer, order] = end.hidden

@@ -17,11 +17,11 @@ INTERRUPTED = 130
 class Commands(click.Group):
     """The group: imports a command when it is asked for, and turns errors into lines and exit codes."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """Names, in the order of the help text."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None

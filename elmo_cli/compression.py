@@ -39,7 +39,7 @@ def _open_plain(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _open_zstd(path: Path) -> Any:
+def _open_zstd(path: Path) -> Any:  # noqa: ANN401  # pyarrow is untyped
     import pyarrow  # imported here: only this suffix needs it
 
     with path.open("rb"):  # Python's own errors for a file that is not there

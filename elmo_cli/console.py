@@ -74,6 +74,6 @@ def _so_far(progress: Committed, start: float) -> str:
 
 def _last(job: Iterable[Committed]) -> Committed:
     last = Committed(0, 0)
-    for last in job:
-        pass
+    for progress in job:
+        last = progress
     return last

@@ -106,7 +106,7 @@ class Embedder:
 
     def _read_boundary(self, prime: Iterable[Tokens]) -> BiLMState:
         """The state after BOS, forward, and after EOS, backward: the same for every sentence, so computed once."""
-        carried = StatefulEmbedder(self, batch_size=1)
+        carried = StatefulEmbedder(self)
         for tokens in prime:
             carried.embed_batch([tokens])
         both = torch.zeros(2, dtype=torch.long, device=carried.state.hidden.device)
@@ -121,12 +121,16 @@ class StatefulEmbedder:
     were trained so), which makes vectors depend on all that was read before.
     """
 
-    def __init__(self, embedder: Embedder, batch_size: int) -> None:
+    def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
-        self.state = embedder.bilm.zero_state(batch_size)
+        self.state = embedder.bilm.zero_state(1)
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
-        """Every layer of each sentence, (layer, token, dim) float32. At most `batch_size` sentences."""
+        """Every layer of each sentence, (layer, token, dim) float32. A place that no batch has filled yet is at zero."""
+        missing = len(batch) - self.state.hidden.shape[2]
+        if missing > 0:
+            zero = self.embedder.bilm.zero_state(missing)
+            self.state = BiLMState(*(torch.cat(parts, dim=2) for parts in zip(self.state, zero, strict=True)))
         rows = torch.arange(len(batch), device=self.state.hidden.device)
         layers, after = self.embedder.run([[BOS, *tokens, EOS] for tokens in batch], self.state.select(rows))
         for whole, part in zip(self.state, after, strict=True):

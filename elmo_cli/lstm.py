@@ -61,7 +61,7 @@ def run_by_definition(
     if not batch_sizes:
         return inputs.new_empty(0, state.hidden.shape[1]), state
     outputs = []
-    for rows in inputs.split(list(batch_sizes)):
+    for rows in torch.split(inputs, list(batch_sizes)):
         active = len(rows)
         step = lstm(rows, LstmState(state.hidden[:active], state.cell[:active]))
         outputs.append(step.hidden)
@@ -73,11 +73,11 @@ def run_packed(lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequen
     """As `run_by_definition`, for inference: inputs projected a block of steps at a time, all else in place."""
     hidden, cell = state.hidden.clone(), state.cell.clone()
     outputs = inputs.new_empty(len(inputs), hidden.shape[1])
-    from_input, from_hidden = lstm.weight.split([lstm.input_size, hidden.shape[1]])
+    from_input, from_hidden = torch.split(lstm.weight, [lstm.input_size, hidden.shape[1]])
     start = 0
     for block in _blocks(batch_sizes, BLOCK_ROWS):
         block_gates = torch.addmm(lstm.bias, inputs[start : start + sum(block)], from_input)
-        for gates in block_gates.split(block):
+        for gates in torch.split(block_gates, block):
             active = len(gates)
             gates.addmm_(hidden[:active], from_hidden)
             _step_in_place(lstm, gates, hidden[:active], cell[:active])

@@ -28,7 +28,12 @@ def machine_options(command: Command) -> Command:
     """--device, --threads: what the model runs on."""
     threads = click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as many as cores]")
     device = click.option(
-        "--device", default="auto", show_default=True, callback=_device, metavar="auto|cpu|cuda|mps", help="Where to compute; cuda:N names one GPU."
+        "--device",
+        default="auto",
+        show_default=True,
+        callback=_device,
+        metavar="auto|cpu|cuda|mps",
+        help="Where to compute; cuda:N names one GPU.",
     )
     return device(threads(command))
 

@@ -3,7 +3,7 @@
 The window is the unit of everything: sorted inside, put back in order inside, committed as one.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -60,7 +60,7 @@ def embed_carrying_state(window: Sequence[Sentence], embedder: StatefulEmbedder)
 
 def embed_corpus(
     windows_: Iterable[Window], embed: Callable[[Window], list[Array]], select: Select, store: Store
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Embed window after window into the store, telling after each how much is committed."""
     sentences = tokens = 0
     for window in windows_:

@@ -147,8 +147,8 @@ def parse_options(options: Mapping[str, Any], path: Path) -> BiLMConfig:
     if projection_dim > lstm_dim:
         raise ModelError(f"{path}: lstm.projection_dim {projection_dim} is larger than lstm.dim {lstm_dim}; a projection makes smaller")
     filters = characters.filters()
-    max_characters = characters.optional_whole("max_characters_per_token", DEFAULT_MAX_CHARACTERS)
-    if max(max_characters, 2) < max(width for width, _ in filters):
+    max_characters = characters.optional_whole("max_characters_per_token", DEFAULT_MAX_CHARACTERS, at_least=3)
+    if max_characters < max(width for width, _ in filters):
         raise ModelError(f"{path}: a filter of char_cnn.filters is wider than max_characters_per_token, {max_characters}")
     return BiLMConfig(
         filters=filters,
@@ -195,11 +195,12 @@ class _Section:
     def __init__(self, options: Mapping[str, Any], name: str, path: Path, prefix: str = "") -> None:
         self.path = path
         self.name = prefix + name
-        self.values = options.get(name)
-        if not isinstance(self.values, dict):
+        values = options.get(name)
+        if not isinstance(values, dict):
             raise ModelError(f"{path}: lacks the object '{self.name}'")
+        self.values: dict[str, Any] = values
 
-    def required(self, key: str) -> Any:
+    def required(self, key: str) -> Any:  # noqa: ANN401  # a JSON value
         if key not in self.values:
             raise ModelError(f"{self.path}: lacks '{self.name}.{key}'")
         return self.values[key]

@@ -1,54 +1,78 @@
 """Output files that appear whole or not at all: written beside their final place under another name, then renamed."""
 
 import os
+import shutil
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from elmo_cli.errors import OutputError
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Make sure that a file can be put at `path`, before any work is done for it.
+@dataclass(frozen=True)
+class Output:
+    """A file to be made."""
 
-    Raises:
-        OutputError: Something is there already, or the folder is missing or not writable.
-    """
-    if path.is_dir():
-        raise OutputError(f"{path}: is a directory; name a file")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; pass --overwrite to replace it")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path.parent}: no such folder; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path.parent}: may not be written to; check its permissions")
+    path: Path
+    overwrite: bool = False
 
+    def check(self) -> None:
+        """Make sure that the file can be put there, before any work is done for it.
 
-def make_partial(path: Path) -> Path:
-    """A new, empty file beside `path`, hidden, with the permissions that `path` itself would get.
+        Raises:
+            OutputError: Something is there already, or the folder is missing or not writable.
+        """
+        folder = self.path.parent
+        if self.path.is_dir():
+            raise OutputError(f"{self.path}: is a directory; name a file")
+        if self.path.exists() and not self.overwrite:
+            raise OutputError(f"{self.path}: exists already; pass --overwrite to replace it")
+        if not folder.is_dir():
+            raise OutputError(f"{folder}: no such folder; make it first")
+        if not os.access(folder, os.W_OK):
+            raise OutputError(f"{folder}: may not be written to; check its permissions")
 
-    Raises:
-        OutputError: It cannot be made.
-    """
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
-    os.close(descriptor)
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(name, 0o666 & ~umask)
-    return Path(name)
+    def check_space(self, n_bytes: int) -> None:
+        """Make sure that the disk has room for a file of this size.
 
+        Raises:
+            OutputError: It has not.
+        """
+        free = shutil.disk_usage(self.path.parent).free
+        if n_bytes > free:
+            raise OutputError(
+                f"{self.path}: will take {n_bytes / 1e9:.1f} GB, but the disk has {free / 1e9:.1f} GB left; write fewer --layers"
+            )
 
-def put_in_place(partial: Path, path: Path) -> None:
-    """Give a whole file its final name, durably: its bytes reach the disk before the name does."""
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    with suppress(OSError):  # not every system opens or syncs a folder
-        folder = os.open(path.parent, os.O_RDONLY)
+    def is_same_file(self, other: Path) -> bool:
+        """Whether the file is there already, and is `other`."""
+        return self.path.exists() and other.exists() and self.path.samefile(other)
+
+    def make_partial(self) -> Path:
+        """A new, empty file beside the output, hidden, with the permissions that the output itself would get.
+
+        Raises:
+            OutputError: It cannot be made.
+        """
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".partial", dir=self.path.parent)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
+        os.close(descriptor)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+        return Path(name)
+
+    def put_in_place(self, partial: Path) -> None:
+        """Give a whole file its final name, durably: its bytes reach the disk before the name does."""
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(self.path)
+        with suppress(OSError):  # not every system opens or syncs a folder
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from types import TracebackType
 
 import h5py
@@ -22,24 +21,25 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.errors import OutputError
 from elmo_cli.hdf5_heap import MAX_BYTES, append_string
 from elmo_cli.pooling import Array
-from elmo_cli.stores.files import make_partial, put_in_place
+from elmo_cli.stores.files import Output
 
 SENTENCE_MAP = "sentence_to_index"
+DATASET_BYTES = 375  # measured: what a data set takes beside its values
 _ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would nest groups, NUL would end the name
 
 
 class Hdf5Store:
     """Writes the layout. `keys` names the data sets: "number" (in the input, from 0) or "sentence" (its text, see `sentence_name`)."""
 
-    def __init__(self, path: Path, metadata: Mapping[str, str], *, keys: str = "number", forget_sentences: bool = False) -> None:
-        self.path = path
+    def __init__(self, output: Output, metadata: Mapping[str, str], *, keys: str = "number", forget_sentences: bool = False) -> None:
+        self.output = output
         self.metadata = metadata
         self.by_sentence = keys == "sentence"
         self.skipped_duplicates = 0
-        self._partial = make_partial(path)
+        self._partial = output.make_partial()
         # Links in order of creation: sentences are listed in input order, and the root group costs no memory however many there are.
         self._file = h5py.File(self._partial, "w", libver=("earliest", "latest"), track_order=True)
-        self._map = None if forget_sentences or self.by_sentence else tempfile.TemporaryFile(dir=path.parent)
+        self._map = None if forget_sentences or self.by_sentence else tempfile.TemporaryFile(dir=output.path.parent)  # noqa: SIM115  # closed in _discard
 
     def committed(self) -> int:
         """Sentences that need not be computed again: none, the file is begun anew."""
@@ -55,7 +55,7 @@ class Hdf5Store:
             for sentence, array in zip(window, arrays, strict=True):
                 self._add(sentence, array)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error}); is the disk full?") from None
+            raise OutputError(f"{self.output.path}: cannot be written ({error}); is the disk full?") from None
 
     def _add(self, sentence: Sentence, array: Array) -> None:
         name = sentence_name(sentence.text) if self.by_sentence else sentence.key
@@ -67,7 +67,9 @@ class Hdf5Store:
             before = "{" if self._map.tell() == 0 else ", "
             self._map.write(f"{before}{json.dumps(sentence.text)}: {json.dumps(sentence.key)}".encode())
             if self._map.tell() >= MAX_BYTES:
-                raise OutputError(f"{self.path}: the sentences exceed {SENTENCE_MAP}'s 4 GiB; pass --forget-sentences to do without it")
+                raise OutputError(
+                    f"{self.output.path}: the sentences exceed {SENTENCE_MAP}'s 4 GiB; pass --forget-sentences to do without it"
+                )
 
     def __enter__(self) -> "Hdf5Store":
         return self
@@ -77,7 +79,7 @@ class Hdf5Store:
             if kind is None:
                 self._finish()
         except OSError as failure:
-            raise OutputError(f"{self.path}: cannot be written ({failure}); is the disk full?") from None
+            raise OutputError(f"{self.output.path}: cannot be written ({failure}); is the disk full?") from None
         finally:
             self._discard()
 
@@ -88,7 +90,7 @@ class Hdf5Store:
         if self._map is not None:
             self._map.write(b"}" if self._map.tell() else b"{}")
             append_string(self._partial, SENTENCE_MAP, self._map)
-        put_in_place(self._partial, self.path)
+        self.output.put_in_place(self._partial)
 
     def _discard(self) -> None:
         """Close and remove what is left; after a good end that is nothing."""
@@ -97,6 +99,11 @@ class Hdf5Store:
         if self._map is not None:
             self._map.close()
         self._partial.unlink(missing_ok=True)
+
+
+def estimate_bytes(sentences: int, tokens: int, text_bytes: int, values_per_token: int) -> int:
+    """Size of the file for such a corpus: the arrays, each data set's header, and the sentences' text."""
+    return tokens * values_per_token * 4 + sentences * DATASET_BYTES + text_bytes
 
 
 def sentence_name(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Commands, one a file: each parses, calls the jobs, and prints. torch is imported when a command runs, never for its help."""

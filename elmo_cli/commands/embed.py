@@ -1,0 +1,145 @@
+"""`elmo embed`: the vectors of every token of a corpus, written to a file."""
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from elmo_cli.options import FILE, machine_options, model_options, quiet_option, reading_options
+
+if TYPE_CHECKING:
+    from elmo_cli.embed_job import EmbedJob
+
+EPILOG = """\b
+Examples:
+  elmo embed corpus.txt out.h5 --model elmo_small/
+  zstdcat corpus.zst | elmo embed - out.h5 --options options.json --weights weights.hdf5
+  elmo embed corpus.txt out.h5 --model elmo_small/ --layers top --device cuda
+  elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (the numbers of allennlp elmo)
+"""
+
+
+def _allennlp_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The spellings of `allennlp elmo`; hidden are those that mean nothing here."""
+    for name in ("--vocab-path", "--include-package"):
+        command = click.option(name, hidden=True, multiple=True, expose_value=False)(command)
+    command = click.option("--file-friendly-logging", is_flag=True, hidden=True, expose_value=False)(command)
+    command = click.option("--use-sentence-keys", is_flag=True, help="Name data sets by sentence, not by number.")(command)
+    command = click.option("--forget-sentences", is_flag=True, help="Leave out sentence_to_index.")(command)
+    command = click.option("--cuda-device", type=click.IntRange(min=-1), metavar="N", help="The same as --device cuda:N; -1 is the CPU.")(
+        command
+    )
+    for name in ("average", "top", "all"):
+        command = click.option(f"--{name}", f"{name}_layers", is_flag=True, help=f"The same as --layers {name}.")(command)
+    return command
+
+
+def _start_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    prime = click.option("--prime", metavar="FILE", type=FILE, help="Start every sentence from the state that FILE's sentences leave.")
+    size = click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=64,
+        show_default=True,
+        help="Sentences a batch with --stateful; without, no effect.",
+    )
+    stateful = click.option(
+        "--stateful", is_flag=True, help="Carry state from batch to batch, as allennlp elmo does: vectors depend on history."
+    )
+    return stateful(size(prime(command)))
+
+
+@click.command(epilog=EPILOG, short_help="Write the vectors of every token of a corpus.")
+@click.argument("corpus", metavar="INPUT", type=FILE)
+@click.argument("output", metavar="OUTPUT", type=FILE)
+@model_options
+@click.option("--layers", metavar="CHOICE", help="all, top, average, or a list such as 0,2.  [default: all]")
+@click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens computed together.")
+@click.option("--window-tokens", type=click.IntRange(min=1), default=16384, show_default=True, help="Tokens sorted and written together.")
+@machine_options
+@reading_options
+@_start_options
+@_allennlp_options
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@quiet_option
+def command(
+    corpus: Path,
+    output: Path,
+    model: str | None,
+    options: Path | None,
+    weights: Path | None,
+    layers: str | None,
+    all_layers: bool,
+    top_layers: bool,
+    average_layers: bool,
+    batch_tokens: int,
+    window_tokens: int,
+    device: str,
+    cuda_device: int | None,
+    threads: int | None,
+    separator: str,
+    blank_lines: str,
+    encoding_errors: str,
+    stateful: bool,
+    batch_size: int,
+    prime: Path | None,
+    forget_sentences: bool,
+    use_sentence_keys: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Write all ELMo layers of every token of INPUT to the HDF5 file OUTPUT.
+
+    INPUT is text, one tokenized sentence a line (.gz, .bz2, .xz and .zst are unpacked; - is standard input). OUTPUT holds a data set a
+    sentence, "0", "1", ..., each (layer, token, dim) float32, and sentence_to_index: the layout of allennlp elmo.
+    """
+    flags = [name for name, given in [("all", all_layers), ("top", top_layers), ("average", average_layers)] if given]
+    if len(flags) + (layers is not None) > 1:
+        raise click.UsageError("--layers, --all, --top and --average say the same thing; pass one of them.")
+    if stateful and prime:
+        raise click.UsageError("--stateful and --prime are two ways to start a sentence; pass one of them.")
+    if cuda_device is not None and device != "auto":
+        raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
+
+    from elmo_cli.embed_job import EmbedJob, Start  # imports torch
+    from elmo_cli.models import find_model
+    from elmo_cli.scan import Source
+    from elmo_cli.stores.files import Output
+
+    job = EmbedJob(
+        source=Source(corpus, separator, blank_lines, encoding_errors),
+        output=Output(output, overwrite),
+        model=find_model(model, options, weights),
+        layers=layers or next(iter(flags), "all"),
+        start=Start(stateful, batch_size, Source(prime, separator, "skip", encoding_errors) if prime else None),
+        batch_tokens=batch_tokens,
+        window_tokens=window_tokens,
+        device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",
+        threads=threads,
+        keys="sentence" if use_sentence_keys else "number",
+        forget_sentences=forget_sentences,
+        command=shlex.join(["elmo", *sys.argv[1:]]),
+    )
+    _run(job, quiet=quiet)
+
+
+def _run(job: "EmbedJob", *, quiet: bool) -> None:
+    from elmo_cli.console import Words, count, size
+
+    words = Words(quiet=quiet)
+    scan = job.check()
+    began = time.perf_counter()
+    with closing(job.run()) as progress:
+        done = words.follow(progress, scan.tokens if scan else None)
+    seconds = time.perf_counter() - began
+    for warning in job.warnings:
+        words.warn(warning)
+    words.say(
+        f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
+        f"{job.output.path}, {size(job.output.path.stat().st_size)}, by {job.model.name}"
+    )

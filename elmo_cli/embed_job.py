@@ -1,0 +1,121 @@
+"""One run of `elmo embed`: everything that can be checked first, then the work, then what is to be said about it."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+
+from elmo_cli import __version__
+from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
+from elmo_cli.errors import OutputError
+from elmo_cli.models import ModelFiles
+from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
+from elmo_cli.pooling import Array, select_layers
+from elmo_cli.scan import Scan, Source
+from elmo_cli.stores.files import Output
+from elmo_cli.stores.hdf5 import Hdf5Store, estimate_bytes
+
+BATCH_TOKENS = 4096
+WINDOW_TOKENS = 16384
+STATEFUL_BATCH = 64  # allennlp elmo's --batch-size
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where sentences start: at zero, at the state that `prime` leaves, or where those of the batch before ended (`stateful`)."""
+
+    stateful: bool = False
+    batch_size: int = STATEFUL_BATCH
+    prime: Source | None = None
+
+    def __str__(self) -> str:
+        if self.stateful:
+            return f"carried between batches of {self.batch_size}"
+        return f"primed by {self.prime.path}" if self.prime else "zero"
+
+
+@dataclass
+class EmbedJob:
+    """What to embed, with which model, how, and where to."""
+
+    source: Source
+    output: Output
+    model: ModelFiles
+    layers: str = "all"
+    start: Start = field(default_factory=Start)
+    batch_tokens: int = BATCH_TOKENS
+    window_tokens: int = WINDOW_TOKENS
+    device: str = "auto"
+    threads: int | None = None
+    keys: str = "number"
+    forget_sentences: bool = False
+    command: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+    def check(self) -> Scan | None:
+        """Find what would go wrong, before the model is loaded; returns the scan of a corpus that is no stream.
+
+        Raises:
+            ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
+        """
+        self.output.check()
+        if self.output.is_same_file(self.source.path):
+            raise OutputError(f"{self.output.path}: is the input; choose another output")
+        config = self.model.config()
+        select = select_layers(self.layers, config.n_output_layers)
+        self.device = choose_device(self.device)
+        if self.start.prime:
+            self.start.prime.scan()
+        if self.source.is_stream:
+            return None
+        scan = self.source.scan()
+        values = select(np.empty((config.n_output_layers, 1, config.output_dim), dtype=np.float32)).size
+        self.output.check_space(estimate_bytes(scan.sentences, scan.tokens, scan.text_bytes, values))
+        return scan
+
+    def run(self) -> Generator[Progress, None, None]:
+        """Do the work, telling after each window how much is committed; `warnings` holds what the user ought to know at the end."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        embedder = Embedder(self.model.load(), self.device, self._priming_sentences())
+        read = Scan()
+        windows_, embed = self._plan(embedder, read)
+        select = select_layers(self.layers, embedder.bilm.config.n_output_layers)
+        with Hdf5Store(self.output, self._metadata(), keys=self.keys, forget_sentences=self.forget_sentences) as store:
+            yield from embed_corpus(windows_, embed, select, store)
+        self._warn(embedder, read, store)
+
+    def _priming_sentences(self) -> Iterable[list[str]]:
+        return (sentence.tokens for sentence in self.start.prime.read()) if self.start.prime else ()
+
+    def _plan(self, embedder: Embedder, read: Scan) -> tuple[Iterator[Window], Callable[[Window], list[Array]]]:
+        sentences = self.source.read(read)
+        if self.start.stateful:
+            carrying = StatefulEmbedder(embedder)
+            return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)
+        return windows(sentences, self.window_tokens), partial(embed_window, embedder=embedder, max_tokens=self.batch_tokens)
+
+    def _metadata(self) -> dict[str, str]:
+        return {
+            "elmo_version": __version__,
+            "model": self.model.name,
+            "model_sha256": self.model.sha256(),
+            "options": self.model.options_json(),
+            "layers": self.layers,
+            "dtype": "float32",
+            "start_state": str(self.start),
+            "command": self.command,
+        }
+
+    def _warn(self, embedder: Embedder, read: Scan, store: Hdf5Store) -> None:
+        if read.sentences == 0:
+            self.warnings.append(f"{self.source.path}: holds no sentences; {self.output.path} is whole, and empty")
+        if read.n_blank and self.source.blank_lines == "skip":
+            self.warnings.append(f"skipped {read.blank_lines()}")
+        if embedder.cut_tokens:
+            window = embedder.bilm.config.max_characters - 2
+            self.warnings.append(f"cut tokens to the model's {window} bytes: {embedder.cut_tokens:,}, such as {embedder.cut_example!r}")
+        if store.skipped_duplicates:
+            self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--use-sentence-keys)")
