@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 BLOCK_ROWS = 1024  # rows whose input projections are computed together: a large product, and bounded memory
 
@@ -25,8 +26,8 @@ class LstmState(NamedTuple):
 class LstmCellWithProjection(nn.Module):
     """One step of the LSTM: gates, clipped cell, clipped projection.
 
-    `weight` (input + output, 4 * cell) and `bias` (4 * cell,) hold the gates in the file's order i, j (candidate), f, o, with
-    TensorFlow's forget bias of 1 already in `bias`; `projection` is (cell, output), or absent where output equals cell.
+    `weight` (4 * cell, input + output) and `bias` (4 * cell,) hold the gates in the file's order i, j (candidate), f, o, with
+    TensorFlow's forget bias of 1 already in `bias`; `projection` is (output, cell), or absent where output equals cell.
     """
 
     def __init__(
@@ -36,18 +37,18 @@ class LstmCellWithProjection(nn.Module):
         self.input_size = input_size
         self.cell_clip = cell_clip
         self.projection_clip = projection_clip
-        self.weight = nn.Parameter(torch.empty(input_size + output_size, 4 * cell_size))
+        self.weight = nn.Parameter(torch.empty(4 * cell_size, input_size + output_size))
         self.bias = nn.Parameter(torch.empty(4 * cell_size))
-        self.projection = nn.Parameter(torch.empty(cell_size, output_size)) if projected else None
+        self.projection = nn.Parameter(torch.empty(output_size, cell_size)) if projected else None
 
     def forward(self, inputs: Tensor, state: LstmState) -> LstmState:
         """The state after one step over `inputs` (sequence, input); its `hidden` is the output."""
-        gates = torch.cat([inputs, state.hidden], dim=-1) @ self.weight + self.bias
+        gates = functional.linear(torch.cat([inputs, state.hidden], dim=-1), self.weight, self.bias)
         i, j, f, o = gates.chunk(4, dim=-1)
         cell = _clip(torch.sigmoid(f) * state.cell + torch.sigmoid(i) * torch.tanh(j), self.cell_clip)
         hidden = torch.sigmoid(o) * torch.tanh(cell)
         if self.projection is not None:
-            hidden = _clip(hidden @ self.projection, self.projection_clip)
+            hidden = _clip(functional.linear(hidden, self.projection), self.projection_clip)
         return LstmState(hidden, cell)
 
 
@@ -73,13 +74,14 @@ def run_packed(lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequen
     """As `run_by_definition`, for inference: inputs projected a block of steps at a time, all else in place."""
     hidden, cell = state.hidden.clone(), state.cell.clone()
     outputs = inputs.new_empty(len(inputs), hidden.shape[1])
-    from_input, from_hidden = torch.split(lstm.weight, [lstm.input_size, hidden.shape[1]])
+    # (out, in), as PyTorch keeps them: few rows times many columns then sum up more exactly than with (in, out)
+    from_input, from_hidden = torch.split(lstm.weight, [lstm.input_size, hidden.shape[1]], dim=1)
     start = 0
     for block in _blocks(batch_sizes, BLOCK_ROWS):
-        block_gates = torch.addmm(lstm.bias, inputs[start : start + sum(block)], from_input)
+        block_gates = torch.addmm(lstm.bias, inputs[start : start + sum(block)], from_input.T)
         for gates in torch.split(block_gates, block):
             active = len(gates)
-            gates.addmm_(hidden[:active], from_hidden)
+            gates.addmm_(hidden[:active], from_hidden.T)
             _step_in_place(lstm, gates, hidden[:active], cell[:active])
             outputs[start : start + active] = hidden[:active]
             start += active
@@ -95,7 +97,7 @@ def _step_in_place(lstm: LstmCellWithProjection, gates: Tensor, hidden: Tensor, 
     if lstm.projection is None:
         hidden.copy_(output)
         return
-    torch.mm(output, lstm.projection, out=hidden)
+    torch.mm(output, lstm.projection.T, out=hidden)
     if lstm.projection_clip is not None:
         hidden.clamp_(-lstm.projection_clip, lstm.projection_clip)
 

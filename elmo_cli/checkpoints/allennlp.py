@@ -103,10 +103,10 @@ def tensor_names(config: BiLMConfig, *, one_cell: bool = False) -> dict[str, Ent
     for direction in range(DIRECTIONS):
         for layer in range(config.n_layers):
             cell = f"RNN_{direction}/RNN/" + ("LSTMCell" if one_cell else f"MultiRNNCell/Cell{layer}/LSTMCell")
-            entries[f"{cell}/W_0"] = Entry(f"directions.{direction}.{layer}.weight", SAME)
+            entries[f"{cell}/W_0"] = Entry(f"directions.{direction}.{layer}.weight", TRANSPOSED)
             entries[f"{cell}/B"] = Entry(f"directions.{direction}.{layer}.bias", LSTM_BIAS)
             if config.project_cell:
-                entries[f"{cell}/W_P_0"] = Entry(f"directions.{direction}.{layer}.projection", SAME)
+                entries[f"{cell}/W_P_0"] = Entry(f"directions.{direction}.{layer}.projection", TRANSPOSED)
     return entries
 
 
@@ -144,8 +144,6 @@ def parse_options(options: Mapping[str, Any], path: Path) -> BiLMConfig:
     if activation not in ACTIVATIONS:
         raise ModelError(f"{path}: char_cnn.activation is {activation!r}; known are {' and '.join(ACTIVATIONS)}")
     projection_dim, lstm_dim = lstm.whole("projection_dim"), lstm.whole("dim")
-    if projection_dim > lstm_dim:
-        raise ModelError(f"{path}: lstm.projection_dim {projection_dim} is larger than lstm.dim {lstm_dim}; a projection makes smaller")
     filters = characters.filters()
     max_characters = characters.optional_whole("max_characters_per_token", DEFAULT_MAX_CHARACTERS, at_least=3)
     if max_characters < max(width for width, _ in filters):
@@ -163,7 +161,7 @@ def parse_options(options: Mapping[str, Any], path: Path) -> BiLMConfig:
         projection_clip=lstm.clip("proj_clip"),
         use_skip_connections=bool(lstm.values.get("use_skip_connections", False)),
         project_characters=sum(number for _, number in filters) != projection_dim,
-        project_cell=projection_dim < lstm_dim,
+        project_cell=projection_dim != lstm_dim,
     )
 
 
@@ -218,9 +216,9 @@ class _Section:
         value = self.values.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
             raise ModelError(f"{self.path}: {self.name}.{key} is {value!r}; it takes a positive number, or null for no clipping")
-        return float(value)
+        return float(value) or None  # AllenNLP does not clip at 0 either
 
     def filters(self) -> tuple[tuple[int, int], ...]:
         value = self.required("filters")
