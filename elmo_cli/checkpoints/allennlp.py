@@ -19,6 +19,7 @@ from elmo_cli.bilm import ACTIVATIONS, DIRECTIONS, BiLM, BiLMConfig
 from elmo_cli.characters import DEFAULT_MAX_CHARACTERS
 from elmo_cli.errors import ModelError
 
+MAX_SIZE, MAX_DEPTH = 1 << 20, 64  # above them an options file is nonsense, or hostile
 FORGET_BIAS = 1.0  # TensorFlow's LSTMCell adds it when it runs; it is not in the file
 
 
@@ -151,12 +152,12 @@ def parse_options(options: Mapping[str, Any], path: Path) -> BiLMConfig:
     return BiLMConfig(
         filters=filters,
         character_dim=_Section(characters.values, "embedding", path, "char_cnn.").whole("dim"),
-        n_highway=characters.optional_whole("n_highway", 0, at_least=0),
+        n_highway=characters.optional_whole("n_highway", 0, at_least=0, at_most=MAX_DEPTH),
         activation=activation,
         max_characters=max_characters,
         projection_dim=projection_dim,
         lstm_dim=lstm_dim,
-        n_layers=lstm.whole("n_layers"),
+        n_layers=lstm.whole("n_layers", at_most=MAX_DEPTH),
         cell_clip=lstm.clip("cell_clip"),
         projection_clip=lstm.clip("proj_clip"),
         use_skip_connections=bool(lstm.values.get("use_skip_connections", False)),
@@ -203,14 +204,14 @@ class _Section:
             raise ModelError(f"{self.path}: lacks '{self.name}.{key}'")
         return self.values[key]
 
-    def whole(self, key: str, at_least: int = 1) -> int:
+    def whole(self, key: str, at_least: int = 1, at_most: int = MAX_SIZE) -> int:
         value = self.required(key)
-        if not _is_whole(value) or value < at_least:
-            raise ModelError(f"{self.path}: {self.name}.{key} is {value!r}; it takes a whole number from {at_least} on")
+        if not _is_whole(value) or not at_least <= value <= at_most:
+            raise ModelError(f"{self.path}: {self.name}.{key} is {value!r}; it takes a whole number from {at_least} to {at_most}")
         return int(value)
 
-    def optional_whole(self, key: str, default: int, at_least: int = 1) -> int:
-        return default if self.values.get(key) is None else self.whole(key, at_least)
+    def optional_whole(self, key: str, default: int, at_least: int = 1, at_most: int = MAX_SIZE) -> int:
+        return default if self.values.get(key) is None else self.whole(key, at_least, at_most)
 
     def clip(self, key: str) -> float | None:
         value = self.values.get(key)
@@ -223,8 +224,8 @@ class _Section:
     def filters(self) -> tuple[tuple[int, int], ...]:
         value = self.required("filters")
         pairs = value if isinstance(value, list) else []
-        if not pairs or not all(isinstance(pair, list) and len(pair) == 2 and all(_is_whole(n) and n > 0 for n in pair) for pair in pairs):
-            raise ModelError(f"{self.path}: {self.name}.filters is not a list of [width, number] pairs")
+        if not pairs or not all(isinstance(pair, list) and len(pair) == 2 and all(_is_whole(n) and 0 < n <= MAX_SIZE for n in pair) for pair in pairs):
+            raise ModelError(f"{self.path}: {self.name}.filters is not a list of [width, number] pairs of whole numbers from 1 to {MAX_SIZE}")
         return tuple((width, number) for width, number in pairs)
 
 
