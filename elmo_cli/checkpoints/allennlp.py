@@ -224,8 +224,12 @@ class _Section:
     def filters(self) -> tuple[tuple[int, int], ...]:
         value = self.required("filters")
         pairs = value if isinstance(value, list) else []
-        if not pairs or not all(isinstance(pair, list) and len(pair) == 2 and all(_is_whole(n) and 0 < n <= MAX_SIZE for n in pair) for pair in pairs):
-            raise ModelError(f"{self.path}: {self.name}.filters is not a list of [width, number] pairs of whole numbers from 1 to {MAX_SIZE}")
+        if not pairs or not all(
+            isinstance(pair, list) and len(pair) == 2 and all(_is_whole(n) and 0 < n <= MAX_SIZE for n in pair) for pair in pairs
+        ):
+            raise ModelError(
+                f"{self.path}: {self.name}.filters is not a list of [width, number] pairs of whole numbers from 1 to {MAX_SIZE}"
+            )
         return tuple((width, number) for width, number in pairs)
 
 

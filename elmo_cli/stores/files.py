@@ -1,11 +1,13 @@
 """Output files that appear whole or not at all: written beside their final place under another name, then renamed."""
 
+import io
 import os
 import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from elmo_cli.errors import OutputError
 
@@ -49,7 +51,7 @@ class Output:
         """Whether the file is there already, and is `other`."""
         return self.path.exists() and other.exists() and self.path.samefile(other)
 
-    def make_partial(self) -> Path:
+    def make_partial(self) -> "PartialFile":
         """A new, empty file beside the output, hidden, with the permissions that the output itself would get.
 
         Raises:
@@ -63,16 +65,77 @@ class Output:
         umask = os.umask(0)
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)
-        return Path(name)
+        return PartialFile(Path(name))
 
-    def put_in_place(self, partial: Path) -> None:
+    def put_in_place(self, partial: "PartialFile") -> None:
         """Give a whole file its final name, durably: its bytes reach the disk before the name does."""
-        with partial.open("rb+") as file:
+        partial.close()
+        with partial.path.open("rb+") as file:
             os.fsync(file.fileno())
-        partial.replace(self.path)
+        partial.path.replace(self.path)
         with suppress(OSError):  # not every system opens or syncs a folder
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+class PartialFile(io.RawIOBase):
+    """An unfinished output, open for a library to write through.
+
+    A library cannot be told to give a file up: the HDF5 one flushes what it holds when it closes, fails again on a full disk, and takes
+    the process down at exit. `discard` makes all further writing succeed, and come to nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._file = path.open("r+b", buffering=0)
+        self._discarded = False
+
+    def discard(self) -> None:
+        """Remove the file; writing goes nowhere from now on."""
+        self._discarded = True
+        self.path.unlink(missing_ok=True)
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
+        """Write all of `data`, or raise OSError: a nearly full disk takes a part of it without complaint."""
+        view = memoryview(data)
+        written = len(view) if self._discarded else 0
+        while written < len(view):
+            written += self._file.write(view[written:])
+        return written
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the file's size."""
+        return (size or 0) if self._discarded else self._file.truncate(size)
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  # any buffer
+        """Read into a buffer."""
+        return self._file.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The place."""
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def close(self) -> None:
+        """Close the file itself."""
+        self._file.close()
+        super().close()

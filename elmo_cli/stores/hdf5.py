@@ -10,7 +10,6 @@ just what AllenNLP's own map holds; so the map is written as it comes, whatever 
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from types import TracebackType
 
@@ -55,7 +54,7 @@ class Hdf5Store:
             for sentence, array in zip(window, arrays, strict=True):
                 self._add(sentence, array)
         except OSError as error:
-            raise OutputError(f"{self.output.path}: cannot be written ({error}); is the disk full?") from None
+            raise OutputError(f"{self.output.path}: cannot be written ({error.strerror or error})") from None
 
     def _add(self, sentence: Sentence, array: Array) -> None:
         name = sentence_name(sentence.text) if self.by_sentence else sentence.key
@@ -79,7 +78,7 @@ class Hdf5Store:
             if kind is None:
                 self._finish()
         except OSError as failure:
-            raise OutputError(f"{self.output.path}: cannot be written ({failure}); is the disk full?") from None
+            raise OutputError(f"{self.output.path}: cannot be written ({failure.strerror or failure})") from None
         finally:
             self._discard()
 
@@ -89,16 +88,17 @@ class Hdf5Store:
         self._file.close()
         if self._map is not None:
             self._map.write(b"}" if self._map.tell() else b"{}")
-            append_string(self._partial, SENTENCE_MAP, self._map)
+            self._partial.close()
+            append_string(self._partial.path, SENTENCE_MAP, self._map)
         self.output.put_in_place(self._partial)
 
     def _discard(self) -> None:
         """Close and remove what is left; after a good end that is nothing."""
-        with suppress(OSError, RuntimeError):  # a full disk makes closing fail again
-            self._file.close()
+        self._partial.discard()
+        self._file.close()
+        self._partial.close()
         if self._map is not None:
             self._map.close()
-        self._partial.unlink(missing_ok=True)
 
 
 def estimate_bytes(sentences: int, tokens: int, text_bytes: int, values_per_token: int) -> int:

@@ -1,0 +1,135 @@
+import io
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import OutputError
+from elmo_cli.hdf5_heap import append_string
+from elmo_cli.stores.files import Output
+from elmo_cli.stores.hdf5 import Hdf5Store, sentence_name, sentence_text
+
+
+def sentences(*texts: str) -> list[Sentence]:
+    return [Sentence(str(i), text.split(), text) for i, text in enumerate(texts)]
+
+
+def arrays(*lengths: int) -> list[np.ndarray]:
+    return [np.full((3, n, 4), i, dtype=np.float32) for i, n in enumerate(lengths)]
+
+
+def write(path: Path, *texts: str, **options: object) -> None:
+    with Hdf5Store(Output(path), {"model": "m"}, **options) as store:
+        store.write(sentences(*texts), arrays(*(len(text.split()) for text in texts)))
+
+
+def test_the_layout_is_allennlps(tmp_path: Path):
+    path = tmp_path / "out.h5"
+    write(path, "a b", "c", "é  d")
+    with h5py.File(path) as file:
+        assert list(file) == ["0", "1", "2", "sentence_to_index"]  # in input order
+        assert file["0"].shape == (3, 2, 4)
+        assert file["0"].dtype == np.float32
+        assert file["0"].chunks is None
+        assert file["sentence_to_index"].shape == (1,)
+        assert tuple(h5py.check_string_dtype(file["sentence_to_index"].dtype)) == ("utf-8", None)
+        assert json.loads(file["sentence_to_index"][0]) == {"a b": "0", "c": "1", "é  d": "2"}
+        assert dict(file.attrs) == {"model": "m"}
+
+
+def test_of_equal_sentences_the_map_names_the_last_at_the_place_of_the_first(tmp_path: Path):
+    write(tmp_path / "out.h5", "a", "b", "a")
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert list(json.loads(file["sentence_to_index"][0]).items()) == [("a", "2"), ("b", "1")]
+
+
+def test_no_sentences_make_a_whole_empty_file(tmp_path: Path):
+    write(tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert list(file) == ["sentence_to_index"]
+        assert file["sentence_to_index"][0] == b"{}"
+
+
+def test_sentences_may_be_forgotten_or_be_the_names(tmp_path: Path):
+    write(tmp_path / "forgot.h5", "a", forget_sentences=True)
+    write(tmp_path / "named.h5", "a / b", ".", "a", "a", keys="sentence")
+    with h5py.File(tmp_path / "forgot.h5") as forgot, h5py.File(tmp_path / "named.h5") as named:
+        assert list(forgot) == ["0"]
+        assert [sentence_text(name) for name in named] == ["a / b", ".", "a"]
+
+
+@given(st.text())
+def test_a_sentence_as_a_name_can_be_read_back(text: str):
+    name = sentence_name(text)
+    assert sentence_text(name) == text
+    assert name not in ("", ".")
+    assert not {"/", "\0"} & set(name)
+
+
+def test_a_failed_run_leaves_nothing(tmp_path: Path):
+    def fail() -> None:
+        with Hdf5Store(Output(tmp_path / "out.h5"), {}) as store:
+            store.write(sentences("a"), arrays(1))
+            raise RuntimeError
+
+    pytest.raises(RuntimeError, fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_until_the_end_there_is_no_output(tmp_path: Path):
+    path = tmp_path / "out.h5"
+    path.write_text("the old one")
+    with Hdf5Store(Output(path, overwrite=True), {}) as store:
+        store.write(sentences("a"), arrays(1))
+        assert path.read_text() == "the old one"
+    assert h5py.is_hdf5(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_job_writes_the_same_bytes(tmp_path: Path):
+    for name in ("one.h5", "two.h5"):
+        write(tmp_path / name, "a b", "c")
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+
+
+def test_the_file_has_the_permissions_of_any_new_file(tmp_path: Path):
+    write(tmp_path / "out.h5", "a")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "out.h5").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_outputs_that_cannot_be_are_refused_early(tmp_path: Path):
+    (tmp_path / "file").touch()
+    for path, words in [
+        (tmp_path, "is a directory"),
+        (tmp_path / "file", "exists already"),
+        (tmp_path / "no" / "out.h5", "no such folder"),
+    ]:
+        with pytest.raises(OutputError, match=words):
+            Output(path).check()
+    Output(tmp_path / "file", overwrite=True).check()
+    with pytest.raises(OutputError, match="the disk has"):
+        Output(tmp_path / "new").check_space(1 << 60)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 4047, 4048, 4049, 4064, 4080, 5000, 3_000_001])
+@pytest.mark.parametrize("superblock", ["earliest", "v110"])
+def test_a_string_of_any_length_is_put_into_the_file(tmp_path: Path, size: int, superblock: str):
+    path, content = tmp_path / "a.h5", ("é" * size)[: size // 2].encode().ljust(size, b"a")
+    with h5py.File(path, "w", libver=(superblock, "latest")) as file:
+        file["before"] = np.arange(5)
+    append_string(path, "text", io.BytesIO(content))
+    with h5py.File(path, "r+") as file:
+        assert file["text"][0] == content
+        file["after"] = np.arange(1000)  # the library goes on behind the string
+        file["more"] = ["other", "strings"]
+    with h5py.File(path) as file:
+        assert file["text"][0] == content
+        assert file["before"][4] == 4
+        assert file["after"][999] == 999
+        assert list(file["more"].asstr()) == ["other", "strings"]
