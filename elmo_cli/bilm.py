@@ -123,7 +123,7 @@ class BiLM(nn.Module):
 
     def lstms(self, direction: int) -> list[LstmCellWithProjection]:
         """The LSTMs of one direction, the lowest first."""
-        return [cast(LstmCellWithProjection, lstm) for lstm in cast(nn.ModuleList, self.directions[direction])]
+        return [cast("LstmCellWithProjection", lstm) for lstm in cast("nn.ModuleList", self.directions[direction])]
 
     def zero_state(self, n_sequences: int) -> BiLMState:
         """The state that nothing has been read into."""

@@ -5,10 +5,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from elmo_cli.cli import main
 from tests.reference import ReferenceElmo
+
+torch.set_num_threads(1)  # the tests' models are tiny: threads would wait for each other
 
 SHARED = Path(__file__).parents[2] / "shared"
 SAMPLE = Path(__file__).parents[1] / "sample_data" / "corpus.txt"

@@ -94,7 +94,7 @@ def test_weights_that_do_not_fit_are_one_error_that_names_the_tensor_and_both_fi
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b"not HDF5 at all", lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:100]])
+@pytest.mark.parametrize("damage", [lambda _: b"not HDF5 at all", lambda b: b[: len(b) // 2], lambda _: b"", lambda b: b[:100]])
 def test_a_damaged_weights_file_is_an_error(tmp_path: Path, damage: Callable[[bytes], bytes]):
     make_model(tmp_path)
     weights = tmp_path / "weights.hdf5"

@@ -72,12 +72,9 @@ def test_a_sentence_as_a_name_can_be_read_back(text: str):
 
 
 def test_a_failed_run_leaves_nothing(tmp_path: Path):
-    def fail() -> None:
-        with Hdf5Store(Output(tmp_path / "out.h5"), {}) as store:
-            store.write(sentences("a"), arrays(1))
-            raise RuntimeError
-
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError), Hdf5Store(Output(tmp_path / "out.h5"), {}) as store:
+        store.write(sentences("a"), arrays(1))
+        raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
