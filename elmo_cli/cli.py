@@ -10,7 +10,7 @@ import click
 from elmo_cli import __version__
 from elmo_cli.errors import ElmoError
 
-COMMANDS = ("embed",)  # each one is `command` in the module of that name in commands/
+COMMANDS = ("embed", "train", "evaluate")  # each one is `command` in the module of that name in commands/
 INTERRUPTED = 130
 
 
