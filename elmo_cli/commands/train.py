@@ -36,7 +36,11 @@ Examples:
 
 def _architecture_options(command: Callable[..., Any]) -> Callable[..., Any]:
     vocabulary = click.option(
-        "--vocabulary", type=click.Choice(["new", "old"]), default="new", show_default=True, help="With --from: whose words the softmax has."
+        "--vocabulary",
+        type=click.Choice(["new", "old"]),
+        default="new",
+        show_default=True,
+        help="With --from: whose words the softmax has.",
     )
     start = click.option("--from", "start", metavar="MODEL", help="Go on from the weights of this model folder.")
     options = click.option("--options", type=FILE, help="Architecture: a JSON file such as a model's options.json.")
@@ -52,8 +56,12 @@ def _text_options(command: Callable[..., Any]) -> Callable[..., Any]:
     held_out = click.option(
         "--held-out", type=FILE, multiple=True, help="Text to measure perplexity on at every checkpoint; may be repeated."
     )
-    count = click.option("--min-count", type=click.IntRange(min=1), default=1, show_default=True, help="Rarer words are <UNK> to the softmax.")
-    size = click.option("--vocabulary-size", type=click.IntRange(min=5), default=30_000, show_default=True, help="Words of the softmax, at most.")
+    count = click.option(
+        "--min-count", type=click.IntRange(min=1), default=1, show_default=True, help="Rarer words are <UNK> to the softmax."
+    )
+    size = click.option(
+        "--vocabulary-size", type=click.IntRange(min=5), default=30_000, show_default=True, help="Words of the softmax, at most."
+    )
     return size(count(held_out(separator(errors(command)))))
 
 
@@ -73,11 +81,15 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=default.dropout, show_default=True),
             click.option("--softmax", type=click.Choice(["sampled", "full"]), default="sampled", show_default=True),
             click.option("--samples", type=whole, default=default.samples, show_default=True, help="Draws of the sampled softmax."),
-            click.option("--streams", type=whole, default=default.streams, show_default=True, help="Places of the corpus read side by side."),
+            click.option(
+                "--streams", type=whole, default=default.streams, show_default=True, help="Places of the corpus read side by side."
+            ),
             click.option("--unroll", type=whole, default=default.unroll, show_default=True, help="Steps a gradient flows back."),
             click.option("--sentences", is_flag=True, help="Every sentence starts from the zero state; the same as --reset 1."),
             click.option(
-                "--reset", type=click.FloatRange(0, 1), help="Share of the sentences that start from the zero state.  [default: 0, as published]"
+                "--reset",
+                type=click.FloatRange(0, 1),
+                help="Share of the sentences that start from the zero state.  [default: 0, as published]",
             ),
             click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True),
             click.option("--seed", type=click.IntRange(min=0), default=default.seed, show_default=True),
@@ -101,6 +113,7 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     paths: tuple[Path, ...],
     resume: bool,
     checkpoint_minutes: float,
@@ -222,4 +235,6 @@ def _follow(job: "TrainJob", *, quiet: bool) -> None:
         words.say(note)
     if done:
         held_out = f", held-out perplexity {done.held_out:.1f}" if done.held_out else ""
-        words.say(f"{count(done.step, 'step')}, {count(done.words, 'word')} a direction in {done.seconds / 60:.1f} min{held_out}: {job.folder}")
+        words.say(
+            f"{count(done.step, 'step')}, {count(done.words, 'word')} a direction in {done.seconds / 60:.1f} min{held_out}: {job.folder}"
+        )

@@ -27,17 +27,18 @@ class Card:
 def write_card(card: Card, step: int, entries: int, seconds: float, scores: dict[str, Score], *, complete: bool) -> str:
     """The card as Markdown. `scores`: of the held-out text, by the state that sentences start from."""
     facts, done = card.facts, "" if complete else " so far (training is not over)"
+    used = f"use it with `elmo embed corpus.txt out.h5 --model {card.name}`"
+    outside = f"{100 * facts.unknown / facts.tokens:.2f} % of the tokens are outside it"
     lines = [
         f"# {card.name}",
         "",
-        f"A bidirectional language model (ELMo, Peters et al. 2018) trained with elmo {card.version}; "
-        f"use it with `elmo embed corpus.txt out.h5 --model {card.name}`.",
+        f"A bidirectional language model (ELMo, Peters et al. 2018) trained with elmo {card.version}; {used}.",
         "",
         "| | |",
         "|---|---|",
         f"| corpus | {', '.join(card.corpora)} |",
         f"| | {facts.tokens:,} tokens, {facts.sentences:,} sentences, {facts.types:,} different words |",
-        f"| vocabulary of the softmax | {facts.vocabulary:,} words; {100 * facts.unknown / facts.tokens:.2f} % of the tokens are outside it |",
+        f"| vocabulary of the softmax | {facts.vocabulary:,} words; {outside} |",
         f"| parameters without softmax | {card.parameters:,} |",
         f"| start | {card.start} |",
         f"| steps{done} | {step:,}: {entries:,} words predicted in each direction, {entries / facts.entries:.2f} epochs |",

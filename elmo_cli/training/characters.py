@@ -5,7 +5,7 @@ there on every window is all padding and equals the last one kept, so the maximu
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,8 +22,9 @@ def encode_words(encoder: CharacterEncoder, characters: Tensor, lengths: Tensor,
 
     characters (word, max_characters + widest - 1) int are `CharacterMapper` rows, padded on; lengths (word,) count both markers.
     """
-    filters = [convolution.weight.permute(2, 1, 0) for convolution in encoder.convolutions]  # (width, dim, number)
-    biases = torch.cat([convolution.bias for convolution in encoder.convolutions])  # type: ignore[misc]
+    weights = [(cast("Tensor", convolution.weight), cast("Tensor", convolution.bias)) for convolution in encoder.convolutions]
+    filters = [weight.permute(2, 1, 0) for weight, _ in weights]  # (width, dim, number)
+    biases = torch.cat([bias for _, bias in weights])
     with torch.autocast(characters.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         x = encoder.activation(max_over_time(characters, lengths, encoder.characters.weight, filters, dtype) + biases.to(dtype))
         for highway in encoder.highways:

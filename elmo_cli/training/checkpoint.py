@@ -128,7 +128,9 @@ def load_softmax(folder: Path, dim: int) -> tuple[Softmax, list[str]]:
     except (OSError, KeyError) as error:
         raise ModelError(f"{path}: not a readable softmax ({error})") from None
     if weight.shape != (len(vocabulary), dim) or bias.shape != (len(vocabulary),):
-        raise ModelError(f"{path}: softmax/W has shape {tuple(weight.shape)}, but {words.name} and the model ask for ({len(vocabulary)}, {dim})")
+        raise ModelError(
+            f"{path}: softmax/W has shape {tuple(weight.shape)}, but {words.name} and the model ask for ({len(vocabulary)}, {dim})"
+        )
     softmax = Softmax(*weight.shape)
     softmax.load_state_dict({"weight": weight, "bias": bias}, strict=True, assign=True)
     return softmax, vocabulary

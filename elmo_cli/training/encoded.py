@@ -84,7 +84,7 @@ def encode_corpus(
         ids: defaultdict[str, int] = defaultdict()
         ids.default_factory = ids.__len__
         for word in SPECIAL:
-            ids[word]  # noqa: B018  # takes the next number
+            ids[word]  # takes the next number
         n_sentences = _write_numbers(sentences, folder, ids)
         types = list(ids)
         counts = _count(folder / "forward.i32", len(types))

@@ -35,7 +35,13 @@ class Score(NamedTuple):
 
     def add(self, other: "Score") -> "Score":
         """The score of two texts."""
-        return Score(*(a + b for a, b in zip(self, other, strict=True)))
+        return Score(
+            self.sentences + other.sentences,
+            self.tokens + other.tokens,
+            self.unknown + other.unknown,
+            self.forward_loss + other.forward_loss,
+            self.backward_loss + other.backward_loss,
+        )
 
     @property
     def forward(self) -> float:
@@ -72,7 +78,9 @@ def score_text(model: LanguageModel, vocabulary: Mapping[str, int], sentences: I
     types = TypeCache(model.bilm)
     total = Score()
     for section in _sections(sentences):
-        losses = [_direction_loss(model, direction, _lay_out(section, direction, types, vocabulary), types, carried) for direction in (0, 1)]
+        losses = [
+            _direction_loss(model, direction, _lay_out(section, direction, types, vocabulary), types, carried) for direction in (0, 1)
+        ]
         unknown = sum(vocabulary.get(token, UNKNOWN_ID) == UNKNOWN_ID for tokens in section for token in tokens)
         total = total.add(Score(len(section), sum(map(len, section)), unknown, *losses))
     return total
@@ -132,7 +140,7 @@ def _direction_loss(model: LanguageModel, direction: int, layout: _Layout, types
 def _sum_loss(hidden: Tensor, targets: Tensor, softmax: Softmax) -> float:
     size = max(1, BLOCK_LOGITS // len(softmax.weight))
     loss = 0.0
-    for h, wanted in zip(hidden.split(size), targets.split(size), strict=True):
+    for h, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True):
         logits = functional.linear(h, softmax.weight, softmax.bias)
         loss += float(functional.cross_entropy(logits, wanted, ignore_index=NOTHING, reduction="sum"))
     return loss

@@ -117,7 +117,7 @@ def fill_gradients(
         return loss.detach(), end, torch.autograd.grad(loss * (options.loss_scale / DIRECTIONS), parameters)
 
     (loss_0, state_0, grads_0), (loss_1, state_1, grads_1) = both(direction)
-    upstream = (grads_0[0] + grads_1[0]).split([len(half) for half in vectors])
+    upstream = torch.split(grads_0[0] + grads_1[0], [len(half) for half in vectors])
     by_half = both(lambda half: torch.autograd.grad(vectors[half], wanted, upstream[half]))
     shared = 1 + len(model.softmax_parameters())
     _assign(wanted, [a + b for a, b in zip(*by_half, strict=True)])

@@ -18,11 +18,8 @@ def append(folder: Path, entry: dict[str, Any]) -> None:
 def read(folder: Path) -> Iterator[dict[str, Any]]:
     """The whole lines; one that an interrupted run left unfinished is passed over."""
     path = folder / LOG
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    yield from (json.loads(line) for line in lines if line.endswith("\n"))
 
 
 def rewind(folder: Path, step: int) -> None:

@@ -16,7 +16,7 @@ from elmo_cli.training.checkpoint import WORK, export_model, replace_file, save_
 from elmo_cli.training.evaluation import Score, score_text
 from elmo_cli.training.gradient import one_after_another, side_by_side
 from elmo_cli.training.settings import Run
-from elmo_cli.training.trainer import Diverged, Taken, Trainer
+from elmo_cli.training.trainer import DivergenceError, Taken, Trainer
 
 LOG_STEPS = 20
 STATES = {"zero": False, "carried": True}  # what a sentence starts from
@@ -66,9 +66,11 @@ class Loop:
             while trainer.share_done < 1:
                 try:
                     taken = trainer.take_step(both if on_cpu else one_after_another, stop=self.asked_to_stop())
-                except Diverged as error:
+                except DivergenceError as error:
                     where = f"the last good checkpoint is that of step {kept_step:,}"
-                    raise Diverged(f"{self.folder}: {error}; {where}: go on from it with --resume and a lower --learning-rate") from None
+                    raise DivergenceError(
+                        f"{self.folder}: {error}; {where}: go on from it with --resume and a lower --learning-rate"
+                    ) from None
                 self.losses.append(taken.loss)
                 due = trainer.seconds - kept_seconds >= 60 * self.checkpoint_minutes
                 over = trainer.share_done >= 1
@@ -106,9 +108,7 @@ class Loop:
             save_checkpoint(self.folder, checkpoint)
             if self.held_out:
                 ids = {word: i for i, word in enumerate(self.words)}
-                scores = {
-                    state: score_text(trainer.model, ids, self.held_out, carried=carried) for state, carried in STATES.items()
-                }
+                scores = {state: score_text(trainer.model, ids, self.held_out, carried=carried) for state, carried in STATES.items()}
             export_model(self.folder, trainer.model, self.words, self._facts(), self.run.storage)
             card = write_card(self._card(), trainer.step, trainer.entries, trainer.seconds, scores, complete=complete)
             replace_file(self.folder / "README.md", lambda path: _write(path, card))

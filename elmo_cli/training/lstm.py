@@ -95,7 +95,7 @@ class _Layer(torch.autograd.Function):
         return d_inputs, None, None, _double_candidate(d_weight), _double_candidate(d_bias), d_projection, None, None, None
 
 
-def _unrolled_gradient(ctx: Any, d_outputs: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401  # autograd's context
+def _unrolled_gradient(ctx: Any, d_outputs: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the pre-activations and of the unclipped projections, last step first."""
     x, outputs, _, gates, cells, w, w_projection, reset = ctx.saved
     w_state, w_back, clips = w[x.shape[-1] :].T, w_projection.T, ctx.clips

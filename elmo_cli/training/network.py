@@ -39,24 +39,17 @@ class LanguageModel(nn.Module):
 def new_bilm(config: BiLMConfig, generator: torch.Generator) -> BiLM:
     """A biLM of random weights, each part scaled so that it keeps the variance of what it reads."""
     bilm = BiLM(config)
-    encoder = bilm.character_encoder
     with torch.no_grad():
-        encoder.characters.weight.uniform_(-1, 1, generator=generator)[0] = 0  # row 0 masks
-        for convolution in encoder.convolutions:
-            _normal(convolution.weight, convolution.weight[0].numel(), generator)  # type: ignore[arg-type, index, union-attr, operator]
-        for highway in encoder.highways:
-            _normal(highway.gate.weight, config.n_filters, generator)  # type: ignore[union-attr, arg-type]
-            _normal(highway.transform.weight, config.n_filters, generator)  # type: ignore[union-attr, arg-type]
-        if config.project_characters:
-            _normal(encoder.projection.weight, config.n_filters, generator)  # type: ignore[arg-type]
         for name, parameter in bilm.named_parameters():
             if name.endswith("bias"):
                 parameter.fill_(CLOSED_GATE if name.endswith("gate.bias") else 0)
+            elif name.endswith("characters.weight"):
+                parameter.uniform_(-1, 1, generator=generator)[0] = 0  # row 0 masks
+            else:
+                of_lstm = name.startswith("directions")
+                _normal(parameter, sum(parameter.shape) / 2 if of_lstm else parameter[0].numel(), generator)
         for lstm in (lstm for direction in range(DIRECTIONS) for lstm in bilm.lstms(direction)):
-            _normal(lstm.weight, sum(lstm.weight.shape) / 2, generator)
             lstm.bias.chunk(4)[2].fill_(FORGET_BIAS)
-            if lstm.projection is not None:
-                _normal(lstm.projection, sum(lstm.projection.shape) / 2, generator)
     return bilm
 
 

@@ -85,7 +85,7 @@ class Run:
 
 
 def choose_precision(name: str, device: str) -> str:
-    """ "auto" is bf16 where the machine multiplies it natively, else fp32."""
+    """Settle "auto": bf16 where the machine multiplies it natively, else fp32."""
     if name != "auto":
         return name
     if device.startswith("cuda"):

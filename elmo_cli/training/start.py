@@ -63,3 +63,13 @@ def _copy_rows(old: Softmax, old_words: list[str], new: Softmax, words: list[str
     rows = [places[words[i]] for i in known]
     new.weight[known] = old.weight[rows]
     new.bias[known] = old.bias[rows]
+
+
+def load_language_model(files: ModelFiles) -> tuple[LanguageModel, list[str]]:
+    """A trained model with its softmax, and the softmax's words.
+
+    Raises:
+        ModelError: The model cannot be used, or it comes without its softmax.
+    """
+    softmax, words = load_softmax(files.options.parent, files.config().projection_dim)
+    return LanguageModel(files.load(), softmax).requires_grad_(False), words

@@ -79,9 +79,7 @@ class TrainJob:
             write_vocabulary(words, work / "vocab.txt")
         write_run(self.run, self.folder)
 
-    def _make_trainer(
-        self, start: Start, text: EncodedText, words: list[str], workers: Workers, device: str
-    ) -> tuple[Trainer, list[str]]:
+    def _make_trainer(self, start: Start, text: EncodedText, words: list[str], workers: Workers, device: str) -> tuple[Trainer, list[str]]:
         settings = self.run.settings
         streams = cut(text.facts.entries, settings.streams, settings.unroll, workers.world)
         if workers.rank == 0 and streams.n_streams < settings.streams:

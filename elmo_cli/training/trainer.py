@@ -29,7 +29,7 @@ WEIGHT_DECAY = 0.01  # AdamW
 START_ACCUMULATOR = 1.0  # Adagrad, as bilm-tf
 
 
-class Diverged(ElmoError):
+class DivergenceError(ElmoError):
     """A loss or a gradient that is no number."""
 
 
@@ -78,12 +78,14 @@ class Trainer:
         """Train on the next window.
 
         Raises:
-            Diverged: The loss or its gradient is no number; the weights are those before the step.
+            DivergenceError: The loss or its gradient is no number; the weights are those before the step.
         """
         start = time.perf_counter()
         share_done, seed = self.share_done, self.settings.seed * SEEDS + self.step
         window = read_window(self.text, self.streams, self.step, self.settings.reset_share, seed, self.rows)
-        window = Window(*(part if part is None else part.to(self.device) for part in window))
+        window = Window(
+            window.types.to(self.device), window.targets.to(self.device), None if window.reset is None else window.reset.to(self.device)
+        )
         options = StepOptions(
             self._candidates(seed),
             Dropout(self.settings.dropout, seed * self.workers.world + self.workers.rank),
@@ -97,7 +99,7 @@ class Trainer:
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip))
         loss = float(losses.mean())
         if not math.isfinite(loss) or not math.isfinite(norm):
-            raise Diverged(f"the loss at step {self.step + 1:,} is {loss:g}, its gradient's norm {norm:g}")
+            raise DivergenceError(f"the loss at step {self.step + 1:,} is {loss:g}, its gradient's norm {norm:g}")
         rate = self.settings.rate(self.step, share_done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
