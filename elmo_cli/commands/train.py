@@ -1,6 +1,7 @@
 """`elmo train`: a biLM from text, in the published format."""
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -141,7 +142,7 @@ def command(
         write_run(run, folder)
     with _stop_on_interrupt() as asked_to_stop:
         job = TrainJob(run, folder, resume, device, threads, checkpoint_minutes, asked_to_stop)
-        _follow(job, quiet=quiet)
+        _follow(job, quiet=quiet or os.environ.get("RANK", "0") != "0")  # of several processes one speaks
 
 
 def _describe(corpora: list[str], given: dict[str, Any], explicit: set[str]) -> Run:

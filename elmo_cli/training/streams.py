@@ -38,8 +38,13 @@ def cut(n_entries: int, n_streams: int, unroll: int, n_workers: int = 1) -> Stre
 
 
 def read_window(text: EncodedText, streams: Streams, step: int, reset_share: float, seed: int, rows: slice) -> Window:
-    """The window of one step, from 0, over all epochs; `rows` chooses some of the streams."""
-    starts = np.arange(streams.n_streams)[rows] * streams.piece + step % streams.windows * streams.unroll
+    """The window of one step, from 0, over all epochs; `rows` chooses some of the streams.
+
+    Where a piece is no whole number of windows, epochs start one after another at its first entries, so that all of it is read.
+    """
+    epoch, place = divmod(step, streams.windows)
+    offset = epoch % (streams.piece % streams.unroll + 1)
+    starts = np.arange(streams.n_streams)[rows] * streams.piece + offset + place * streams.unroll
     places = starts + np.arange(streams.unroll + 1)[:, None]
     entries = torch.stack([torch.from_numpy(words[places].astype(np.int64)) for words in text.words])  # (direction, step + 1, row)
     window = window_of(entries[:, :-1], entries[:, 1:], text.facts.vocabulary)

@@ -90,8 +90,10 @@ class TrainJob:
             trainer.restore(load_checkpoint(self.folder))
             if workers.rank == 0:
                 log.rewind(self.folder, trainer.step)
-        elif workers.rank == 0:
-            save_checkpoint(self.folder, trainer.checkpoint())
+            return trainer, words
+        checkpoint = trainer.checkpoint()  # of no steps: a disk that is too small shows now
+        if workers.rank == 0:
+            save_checkpoint(self.folder, checkpoint)
         return trainer, words
 
     def _source(self, path: Path) -> Source:
