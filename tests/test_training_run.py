@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -16,8 +16,10 @@ import torch
 from click.testing import Result
 
 from elmo_cli.checkpoints.allennlp import load_bilm
+from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder
 from elmo_cli.models import find_model
+from elmo_cli.scan import Source
 from elmo_cli.training import log
 from elmo_cli.training.evaluation import score_text
 from elmo_cli.training.start import load_language_model
@@ -67,7 +69,7 @@ def test_a_small_text_is_learnt_by_heart_in_both_directions(elmo: Elmo, text: Pa
     assert result.exit_code == 0, result.output
     result = elmo("evaluate", folder, text, "--json")
     figures = json.loads(result.stdout)
-    assert (figures["tokens"], figures["sentences"], figures["unknown"]) == (84, 12, 0.0)
+    assert (figures["tokens"], figures["sentences"], figures["unknown"]) == (88, 12, 0.0)
     assert figures["forward"] < 1.5  # the first word of a sentence cannot be known: 3 sentences, 24 words
     assert figures["backward"] < 1.5
     logged = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -137,6 +139,42 @@ def test_a_resumed_run_ends_as_one_never_interrupted(
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all(np.array_equal(whole[name], parts[name]) for name in whole)
+
+
+def test_ctrl_c_while_the_corpus_is_read_leaves_nothing(
+    elmo: Elmo, text: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read = Source.read
+
+    def interrupted(self: Source) -> Iterator[Sentence]:
+        signal.raise_signal(signal.SIGINT)
+        yield from read(self)
+
+    monkeypatch.setattr(Source, "read", interrupted)
+    assert elmo("train", text, tmp_path / "model", "--options", options, *QUICK).exit_code == 130
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_damaged_checkpoint_is_one_error(elmo: Elmo, text: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stop_at(monkeypatch, 2)
+    assert elmo("train", text, tmp_path / "model", "--options", options, *QUICK).exit_code == 130
+    path = tmp_path / "model" / ".training" / "checkpoint.pt"
+    for damaged in (path.read_bytes()[:1000], b"no checkpoint", b""):
+        path.write_bytes(damaged)
+        assert_one_line_error(elmo("train", "--resume", tmp_path / "model"), "checkpoint.pt: not a whole checkpoint")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_help_needs_no_torch_and_ends_with_an_example(command: str):
+    program = f"import sys; from elmo_cli.cli import main; sys.argv = ['elmo', '{command}', '--help']\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program + "try: main()\nfinally: sys.exit('torch' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"elmo {command}" in done.stdout.split("Examples:")[1]
 
 
 def test_what_does_not_fit_the_checkpoint_is_refused(

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError  # the error alone: nothing is unpickled
 from typing import Any, NamedTuple
 
 import h5py
@@ -64,8 +65,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise ModelError(f"{folder}: holds no checkpoint to resume from{done}")
     try:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, EOFError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: not a whole checkpoint ({str(error).splitlines()[0]})") from None
+    except (OSError, RuntimeError, EOFError, TypeError, ValueError, KeyError, UnpicklingError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{path}: not a whole checkpoint ({reason})") from None
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from elmo_cli.bilm import BiLM, BiLMState
 from elmo_cli.characters import BOS, EOS
 from elmo_cli.embedder import TypeCache
 from elmo_cli.training.encoded import without_boundaries
@@ -127,7 +126,7 @@ def _lay_out(sentences: Sequence[Tokens], direction: int, types: TypeCache, voca
 
 def _direction_loss(model: LanguageModel, direction: int, layout: _Layout, types: TypeCache, carried: bool) -> float:
     device = types.vectors.device
-    state, loss = zero_state(model.bilm, layout.rows.shape[1]), 0.0
+    state, loss = model.bilm.zero_state(layout.rows.shape[1]), 0.0
     for start in range(0, len(layout.rows), UNROLL):
         rows, targets, reset = (part[start : start + UNROLL].to(device) for part in layout)
         inputs = functional.embedding(rows, types.vectors)
@@ -144,11 +143,6 @@ def _sum_loss(hidden: Tensor, targets: Tensor, softmax: Softmax) -> float:
         logits = functional.linear(h, softmax.weight, softmax.bias)
         loss += float(functional.cross_entropy(logits, wanted, ignore_index=NOTHING, reduction="sum"))
     return loss
-
-
-def zero_state(bilm: BiLM, n_rows: int) -> BiLMState:
-    """The zero state on the model's device."""
-    return BiLMState(*(part.to(bilm.character_encoder.characters.weight.device) for part in bilm.zero_state(n_rows)))
 
 
 def _perplexity(loss: float, n_predicted: int) -> float:

@@ -72,9 +72,8 @@ class TrainJob:
         work = self.folder / WORK
         work.mkdir()
         choice = VocabularyChoice(self.run.vocabulary_size, self.run.min_count, start.old_words)
-        sentences = (sentence.tokens for path in self.run.corpora for sentence in self._source(Path(path)).read())
         widest = max(width for width, _ in start.config.filters)
-        _, words = encode_corpus(sentences, work, choice, CharacterMapper(start.config.max_characters), widest)
+        _, words = encode_corpus(self._sentences(), work, choice, CharacterMapper(start.config.max_characters), widest)
         with writing(work):
             write_vocabulary(words, work / "vocab.txt")
         write_run(self.run, self.folder)
@@ -98,6 +97,14 @@ class TrainJob:
 
     def _source(self, path: Path) -> Source:
         return Source(path, self.run.separator, "skip", self.run.encoding_errors)
+
+    def _sentences(self) -> Iterator[list[str]]:
+        """The corpus, unless it is asked to stop."""
+        for path in self.run.corpora:
+            for sentence in self._source(Path(path)).read():
+                if self.asked_to_stop():
+                    raise KeyboardInterrupt
+                yield sentence.tokens
 
     def _sample(self, path: Path) -> Iterator[list[str]]:
         """The first sentences of a held-out file."""

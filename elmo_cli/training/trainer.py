@@ -15,7 +15,6 @@ from elmo_cli.bilm import BiLMState
 from elmo_cli.errors import ElmoError
 from elmo_cli.training.checkpoint import Checkpoint
 from elmo_cli.training.encoded import EncodedText
-from elmo_cli.training.evaluation import zero_state
 from elmo_cli.training.gradient import Pair, StepOptions, Window, fill_gradients
 from elmo_cli.training.network import Dropout, LanguageModel
 from elmo_cli.training.settings import Settings
@@ -59,7 +58,7 @@ class Trainer:
         self.rows = self.workers.share(self.streams.n_streams)
         self.total_steps = self.settings.total_steps(self.streams.windows, self.streams.n_streams, self.streams.unroll)
         self.optimizer = _make_optimizer(self.settings, self.model)
-        self.state = zero_state(self.model.bilm, self.rows.stop - self.rows.start)
+        self.state = self.model.bilm.zero_state(self.rows.stop - self.rows.start)
         n_words = self.text.facts.vocabulary
         self.sampled = self.settings.softmax == "sampled" and self.settings.samples < n_words
         self._log_expected = log_expected_counts(n_words, self.settings.samples).to(self.device) if self.sampled else None
