@@ -37,6 +37,10 @@ class Window(NamedTuple):
     targets: Tensor  # (direction, step, row) int64: words of the vocabulary
     reset: Tensor | None  # (direction, step, row): where the state is set to zero
 
+    def to(self, device: torch.device) -> "Window":
+        """The window on a device."""
+        return Window(self.types.to(device), self.targets.to(device), None if self.reset is None else self.reset.to(device))
+
 
 class Words(NamedTuple):
     """The distinct words of a window, in two halves, each by rising length."""

@@ -13,6 +13,7 @@ from elmo_cli import __version__
 from elmo_cli.training import log
 from elmo_cli.training.card import Card, write_card
 from elmo_cli.training.checkpoint import WORK, export_model, replace_file, save_checkpoint
+from elmo_cli.training.encoded import writing
 from elmo_cli.training.evaluation import Score, score_text
 from elmo_cli.training.gradient import one_after_another, side_by_side
 from elmo_cli.training.settings import Run
@@ -67,10 +68,8 @@ class Loop:
                 try:
                     taken = trainer.take_step(both if on_cpu else one_after_another, stop=self.asked_to_stop())
                 except DivergenceError as error:
-                    where = f"the last good checkpoint is that of step {kept_step:,}"
-                    raise DivergenceError(
-                        f"{self.folder}: {error}; {where}: go on from it with --resume and a lower --learning-rate"
-                    ) from None
+                    remedy = f"go on from the last good checkpoint, that of step {kept_step:,}, with --resume and a lower --learning-rate"
+                    raise DivergenceError(f"{self.folder}: {error}; {remedy}") from None
                 self.losses.append(taken.loss)
                 due = trainer.seconds - kept_seconds >= 60 * self.checkpoint_minutes
                 over = trainer.share_done >= 1
@@ -96,7 +95,8 @@ class Loop:
             figures = {"step": done.step, "words": done.words, "seconds": round(done.seconds, 2)}
             rates = {"learning_rate": taken.learning_rate, "gradient_norm": taken.gradient_norm}
             held_out = {"held_out": {state: _figures(score) for state, score in scores.items()}} if scores else {}
-            log.append(self.folder, {**figures, "loss": loss, "perplexity": perplexity(loss), **rates, **held_out})
+            with writing(self.folder):
+                log.append(self.folder, {**figures, "loss": loss, "perplexity": perplexity(loss), **rates, **held_out})
         return done
 
     def _keep(self, taken: Taken, *, complete: bool) -> Trained:

@@ -15,7 +15,7 @@ from elmo_cli.bilm import BiLMState
 from elmo_cli.errors import ElmoError
 from elmo_cli.training.checkpoint import Checkpoint
 from elmo_cli.training.encoded import EncodedText
-from elmo_cli.training.gradient import Pair, StepOptions, Window, fill_gradients
+from elmo_cli.training.gradient import Pair, StepOptions, fill_gradients
 from elmo_cli.training.network import Dropout, LanguageModel
 from elmo_cli.training.settings import Settings
 from elmo_cli.training.softmax import Candidates, all_words, log_expected_counts, log_uniform_words
@@ -60,8 +60,11 @@ class Trainer:
         self.optimizer = _make_optimizer(self.settings, self.model)
         self.state = self.model.bilm.zero_state(self.rows.stop - self.rows.start)
         n_words = self.text.facts.vocabulary
-        self.sampled = self.settings.softmax == "sampled" and self.settings.samples < n_words
-        self._log_expected = log_expected_counts(n_words, self.settings.samples).to(self.device) if self.sampled else None
+        self._every_word: Candidates | None = None
+        if self.settings.softmax == "sampled" and self.settings.samples < n_words:
+            self._log_expected = log_expected_counts(n_words, self.settings.samples).to(self.device)
+        else:
+            self._every_word = Candidates(*(part.to(self.device) for part in all_words(n_words)))
 
     @property
     def entries(self) -> int:
@@ -80,18 +83,8 @@ class Trainer:
             DivergenceError: The loss or its gradient is no number; the weights are those before the step.
         """
         start = time.perf_counter()
-        share_done, seed = self.share_done, self.settings.seed * SEEDS + self.step
-        window = read_window(self.text, self.streams, self.step, self.settings.reset_share, seed, self.rows)
-        window = Window(
-            window.types.to(self.device), window.targets.to(self.device), None if window.reset is None else window.reset.to(self.device)
-        )
-        options = StepOptions(
-            self._candidates(seed),
-            Dropout(self.settings.dropout, seed * self.workers.world + self.workers.rank),
-            DTYPES[self.settings.precision],
-            self.streams.unroll if self.settings.optimizer == "adagrad" else 1.0,
-        )
-        losses, state = fill_gradients(self.model, window, self.state, self.text.rows, options, both)
+        rate = self.settings.rate(self.step, self.share_done)
+        losses, state = self._fill_gradients(both)
         parameters = list(self.model.parameters())
         clock = losses.new_tensor([time.perf_counter() - start, float(stop)])  # the processes must agree on both
         self.workers.average([losses, clock, *(parameter.grad for parameter in parameters if parameter.grad is not None)])
@@ -99,7 +92,6 @@ class Trainer:
         loss = float(losses.mean())
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise DivergenceError(f"the loss at step {self.step + 1:,} is {loss:g}, its gradient's norm {norm:g}")
-        rate = self.settings.rate(self.step, share_done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -108,11 +100,22 @@ class Trainer:
         self.seconds += float(clock[0]) if self.workers.world > 1 else time.perf_counter() - start
         return Taken(loss, rate, norm, bool(clock[1] > 0))
 
+    def _fill_gradients(self, both: Pair) -> tuple[Tensor, BiLMState]:
+        """The next window's losses, gradients and final state; all that is random in it follows from the seed and the step."""
+        settings, seed = self.settings, self.settings.seed * SEEDS + self.step
+        window = read_window(self.text, self.streams, self.step, settings.reset_share, seed, self.rows).to(self.device)
+        options = StepOptions(
+            self._candidates(seed),
+            Dropout(settings.dropout, seed * self.workers.world + self.workers.rank),
+            DTYPES[settings.precision],
+            self.streams.unroll if settings.optimizer == "adagrad" else 1.0,  # bilm-tf sums the losses of a window's steps
+        )
+        return fill_gradients(self.model, window, self.state, self.text.rows, options, both)
+
     def _candidates(self, seed: int) -> Candidates:
-        n_words = self.text.facts.vocabulary
-        if self._log_expected is None:
-            return Candidates(*(part.to(self.device) for part in all_words(n_words)))
-        words = log_uniform_words(n_words, self.settings.samples, torch.Generator().manual_seed(seed))
+        if self._every_word is not None:
+            return self._every_word
+        words = log_uniform_words(self.text.facts.vocabulary, self.settings.samples, torch.Generator().manual_seed(seed))
         return Candidates(words.to(self.device), self._log_expected)
 
     def checkpoint(self) -> Checkpoint:
