@@ -230,8 +230,13 @@ def _follow(job: "TrainJob", *, quiet: bool) -> None:
     from elmo_cli.console import Words, count
 
     words = Words(quiet=quiet)
-    with closing(job.train()) as progress:
-        done = words.follow_training(progress)
+    try:
+        with closing(job.train()) as progress:
+            done = words.follow_training(progress)
+    except KeyboardInterrupt:
+        if job.can_resume:
+            words.say(f"A checkpoint is kept; go on with: elmo train --resume {shlex.quote(str(job.folder))}")
+        raise
     for note in job.notes:
         words.say(note)
     if done:

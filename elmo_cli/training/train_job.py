@@ -16,7 +16,7 @@ from elmo_cli.embedder import choose_device
 from elmo_cli.errors import CorpusError, ModelError, OutputError
 from elmo_cli.scan import Source
 from elmo_cli.training import log
-from elmo_cli.training.checkpoint import WORK, load_checkpoint, save_checkpoint
+from elmo_cli.training.checkpoint import CHECKPOINT, WORK, load_checkpoint, save_checkpoint
 from elmo_cli.training.encoded import EncodedText, VocabularyChoice, encode_corpus, open_text, writing
 from elmo_cli.training.loop import Loop, Trained
 from elmo_cli.training.settings import Run, choose_precision
@@ -42,6 +42,11 @@ class TrainJob:
     checkpoint_minutes: float = 10.0
     asked_to_stop: Callable[[], bool] = lambda: False
     notes: list[str] = field(default_factory=list)  # what the user ought to know
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the folder holds a checkpoint."""
+        return (self.folder / WORK / CHECKPOINT).is_file()
 
     def train(self) -> Generator[Trained, None, None]:
         """Check all that can be checked, then train, telling how far it is every few steps and at every checkpoint.
@@ -81,6 +86,8 @@ class TrainJob:
     def _make_trainer(self, start: Start, text: EncodedText, words: list[str], workers: Workers, device: str) -> tuple[Trainer, list[str]]:
         settings = self.run.settings
         streams = cut(text.facts.entries, settings.streams, settings.unroll, workers.world)
+        if streams.windows == 0:
+            raise CorpusError(f"the corpus has {text.facts.entries:,} words to predict, too few for {workers.world} processes")
         if workers.rank == 0 and streams.n_streams < settings.streams:
             self.notes.append(f"the corpus fills {streams.n_streams} streams of {streams.unroll} steps, not {settings.streams}")
         model = start.make_model(words, settings.seed).to(device)
