@@ -44,7 +44,7 @@ def write_card(card: Card, step: int, entries: int, seconds: float, scores: dict
         f"| steps{done} | {step:,}: {entries:,} words predicted in each direction, {entries / facts.entries:.2f} epochs |",
         f"| time | {seconds / 60:.1f} minutes |",
         f"| state | {_state(card.settings.reset_share)} |",
-        f"| optimiser | {_optimiser(card.settings)} |",
+        f"| optimiser | {_optimiser(card.settings, facts.vocabulary)} |",
         f"| precision | {card.settings.precision} |",
         "",
     ]
@@ -68,8 +68,8 @@ def _state(reset_share: float) -> str:
     return f"zero at {100 * reset_share:g} % of the sentence starts, else carried from sentence to sentence"
 
 
-def _optimiser(settings: Settings) -> str:
-    softmax = f"softmax over {settings.samples:,} log-uniform draws" if settings.softmax == "sampled" else "full softmax"
+def _optimiser(settings: Settings, n_words: int) -> str:
+    softmax = f"softmax over {settings.samples:,} log-uniform draws" if settings.is_sampled(n_words) else "full softmax"
     return (
         f"{settings.optimizer}, learning rate {settings.learning_rate:g}, gradient clipped at {settings.gradient_clip:g}, "
         f"dropout {settings.dropout:g}, {settings.streams} streams of {settings.unroll} steps, {softmax}"

@@ -34,6 +34,10 @@ class Settings:
     precision: str = "fp32"
     seed: int = 1
 
+    def is_sampled(self, n_words: int) -> bool:
+        """Whether the softmax is sampled: it is full where it has no more words than would be drawn."""
+        return self.softmax == "sampled" and self.samples < n_words
+
     def total_steps(self, windows: int, streams: int, unroll: int) -> int | None:
         """Steps of the whole run over a corpus of that many windows; None if time alone ends it."""
         if self.steps is not None:

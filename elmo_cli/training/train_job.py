@@ -22,7 +22,7 @@ from elmo_cli.training.loop import Loop, Trained
 from elmo_cli.training.settings import Run, choose_precision
 from elmo_cli.training.start import Start, find_start
 from elmo_cli.training.streams import cut
-from elmo_cli.training.trainer import Trainer, keep_freed_memory
+from elmo_cli.training.trainer import Trainer, tune_memory
 from elmo_cli.training.vocabulary import read_vocabulary, write_vocabulary
 from elmo_cli.training.workers import Workers, start_workers
 
@@ -61,7 +61,7 @@ class TrainJob:
         for path in self.run.corpora:
             if not self.resume and path != "-" and not Path(path).exists():
                 raise CorpusError(f"{path}: no such file")
-        keep_freed_memory()
+        tune_memory()
         torch.set_num_threads(self.threads or torch.get_num_threads())
         with start_workers(device) as (workers, device):
             if not self.resume and workers.rank == 0:

@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -61,7 +62,7 @@ class Trainer:
         self.state = self.model.bilm.zero_state(self.rows.stop - self.rows.start)
         n_words = self.text.facts.vocabulary
         self._every_word: Candidates | None = None
-        if self.settings.softmax == "sampled" and self.settings.samples < n_words:
+        if self.settings.is_sampled(n_words):
             self._log_expected = log_expected_counts(n_words, self.settings.samples).to(self.device)
         else:
             self._every_word = Candidates(*(part.to(self.device) for part in all_words(n_words)))
@@ -139,8 +140,13 @@ def _make_optimizer(settings: Settings, model: LanguageModel) -> torch.optim.Opt
     return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, fused=fused)
 
 
-def keep_freed_memory() -> None:
-    """Ask glibc to keep what is freed: windows' buffers would else be mapped and cleared anew each step, a third of the time."""
+def tune_memory() -> None:
+    """Before anything runs: fewer plans kept, and freed memory kept.
+
+    PyTorch keeps a thousand plans of oneDNN's products with their buffers, 2 GB of them, since every window brings new shapes. And
+    glibc would map and clear the windows' buffers anew each step, a third of the time.
+    """
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
     if sys.platform != "linux":
         return
     mallopt: Callable[[int, int], int] | None = getattr(ctypes.CDLL(None), "mallopt", None)
