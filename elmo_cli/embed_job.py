@@ -9,7 +9,7 @@ import torch
 
 from elmo_cli import __version__
 from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
-from elmo_cli.errors import OutputError
+from elmo_cli.errors import CorpusError, OutputError
 from elmo_cli.models import ModelFiles
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, select_layers
@@ -67,6 +67,8 @@ class EmbedJob:
         select = select_layers(self.layers, config.n_output_layers)
         self.device = choose_device(self.device)
         if self.start.prime:
+            if self.start.prime.is_stream:
+                raise CorpusError(f"--prime {self.start.prime.path}: is read more than once; name a file")
             self.start.prime.scan()
         if self.source.is_stream:
             return None

@@ -154,6 +154,8 @@ BAD = {
     "existing output": (["good.txt", "old.h5"], 1, ["old.h5: exists already; pass --overwrite"]),
     "output folder missing": (["good.txt", "none/out.h5"], 1, ["none: no such folder"]),
     "output a directory": (["good.txt", "."], 1, [".: is a directory"]),
+    "output to stdout": (["good.txt", "-"], 1, ["-: HDF5 cannot be written to standard output"]),
+    "priming from stdin": (["good.txt", "out.h5", "--prime", "-"], 1, ["--prime -: is read more than once"]),
     "output is input": (["good.txt", "good.txt", "--overwrite"], 1, ["good.txt: is the input"]),
     "missing model": (["good.txt", "out.h5", "--model", "none"], 1, ["none: no such model"]),
     "folder without model": (["good.txt", "out.h5", "--model", "."], 1, ["no model found", "found"]),
@@ -204,7 +206,7 @@ def test_weights_of_another_model_are_one_error(elmo: Elmo, model: Path, corpus:
 def test_a_folder_without_permission_is_an_error(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    assert_one_line_error(elmo("embed", corpus("a\n"), locked / "out.h5", "--model", model), "may not be written to")
+    assert_one_line_error(elmo("embed", corpus("a\n"), locked / "out.h5", "--model", model), "cannot be written (Permission denied)")
 
 
 def test_an_interrupted_run_exits_130_and_leaves_nothing(model: Path, tmp_path: Path):

@@ -26,14 +26,17 @@ class Output:
             OutputError: Something is there already, or the folder is missing or not writable.
         """
         folder = self.path.parent
+        if str(self.path) == "-":
+            raise OutputError("-: HDF5 cannot be written to standard output; name a file")
         if self.path.is_dir():
             raise OutputError(f"{self.path}: is a directory; name a file")
         if self.path.exists() and not self.overwrite:
             raise OutputError(f"{self.path}: exists already; pass --overwrite to replace it")
         if not folder.is_dir():
             raise OutputError(f"{folder}: no such folder; make it first")
-        if not os.access(folder, os.W_OK):
-            raise OutputError(f"{folder}: may not be written to; check its permissions")
+        trial = self.make_partial()
+        trial.discard()
+        trial.close()
 
     def check_space(self, n_bytes: int) -> None:
         """Make sure that the disk has room for a file of this size.

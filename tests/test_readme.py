@@ -1,0 +1,51 @@
+"""README.md says what is so: its commands run, its options exist, its example prints what it says."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from elmo_cli import cli
+from elmo_cli.commands.embed import command
+from tests.conftest import SAMPLE
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_every_option_that_the_readme_names_exists():
+    known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--version"}
+    named = set(re.findall(r"`[^`]*?(--[a-z][a-z-]+)", README)) | {word for block in blocks("sh") for word in re.findall(r" (--[a-z-]+)", block)}
+    assert named - known == set()
+
+
+def test_every_command_that_the_readme_names_exists():
+    named = {shlex.split(line)[1] for block in blocks("sh") for line in block.splitlines() if line.startswith("elmo ")}
+    assert named <= set(cli.COMMANDS)
+
+
+def test_the_worked_example_prints_what_the_readme_says(
+    elmo: Callable[..., Result], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    assert elmo("embed", SAMPLE, "out.h5", "--model", model).exit_code == 0
+    exec(compile(blocks("python")[0], "README.md", "exec"), {})  # noqa: S102  # our own text
+    lines = [re.findall(r"-?[\d.]+", line) for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == ["0", "1", "2"]
+    assert lines[0][1:] == ["1.000", "1.000"]  # layer 0 has no context
+
+
+def test_the_sample_corpus_begins_as_the_readme_shows():
+    shown = re.findall(r"^    (The bank .*|He sat .*|By Monday .*)$", README, flags=re.MULTILINE)
+    assert shown == SAMPLE.read_text(encoding="utf-8").splitlines()[:3]
+
+
+def test_the_blocks_that_ci_runs_are_there():
+    assert re.findall(r"<!-- ci: (\w+) -->\n```sh\n", README) == ["use", "test"]
