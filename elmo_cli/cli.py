@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 an error the user can fix (one line on stderr), 2 wrong usage, 130 interrupted. A bug keeps its traceback.
 """
 
+import os
 from importlib import import_module
 
 import click
@@ -30,6 +31,8 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the command."""
+        # Before torch starts OpenMP: threads that spin while they wait make a shared machine several times slower.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             super().invoke(ctx)
         except ElmoError as error:
