@@ -43,11 +43,11 @@ class ElmoEmbedder:
         model: str | Path | None = None,
         stateful: bool = False,
     ) -> None:
-        files = find_model(
+        self._files = find_model(
             None if model is None else str(model), *(None if file is None else Path(file) for file in (options_file, weight_file))
         )
         device = "cpu" if cuda_device < 0 else choose_device(f"cuda:{cuda_device}")
-        self.embedder = Embedder(files.load(), device)
+        self.embedder = Embedder(self._files.load(), device)
         self._stateful = StatefulEmbedder(self.embedder) if stateful else None
 
     def embed_sentence(self, sentence: Sequence[str]) -> Array:
@@ -82,7 +82,8 @@ class ElmoEmbedder:
         select = select_layers(output_format, self.embedder.bilm.config.n_output_layers)
         keys = "sentence" if use_sentence_keys else "number"
         windows_ = self._windows(_sentences(input_file), batch_size)
-        with Hdf5Store(Output(Path(output_file_path), overwrite=True), {}, keys=keys, forget_sentences=forget_sentences) as store:
+        output, metadata = Output(Path(output_file_path), overwrite=True), self._files.metadata()
+        with Hdf5Store(output, metadata, keys=keys, forget_sentences=forget_sentences) as store:
             for _ in embed_corpus(windows_, self._embed, select, store):
                 pass
 

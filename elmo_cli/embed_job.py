@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from elmo_cli import __version__
 from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
 from elmo_cli.errors import CorpusError, OutputError
 from elmo_cli.models import ModelFiles
@@ -101,10 +100,7 @@ class EmbedJob:
 
     def _metadata(self) -> dict[str, str]:
         return {
-            "elmo_version": __version__,
-            "model": self.model.name,
-            "model_sha256": self.model.sha256(),
-            "options": self.model.options_json(),
+            **self.model.metadata(),
             "layers": self.layers,
             "dtype": "float32",
             "start_state": str(self.start),

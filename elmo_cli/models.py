@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from elmo_cli import __version__
 from elmo_cli.bilm import BiLM, BiLMConfig
 from elmo_cli.checkpoints.allennlp import load_bilm, load_config, read_options
 from elmo_cli.errors import ModelError
@@ -37,9 +38,10 @@ class ModelFiles:
                 digest.update(block)
         return digest.hexdigest()
 
-    def options_json(self) -> str:
-        """The options file's content, as compact JSON."""
-        return json.dumps(read_options(self.options), separators=(",", ":"))
+    def metadata(self) -> dict[str, str]:
+        """What tells this model from any other, for the features made with it."""
+        options = json.dumps(read_options(self.options), separators=(",", ":"))
+        return {"elmo_version": __version__, "model": self.name, "model_sha256": self.sha256(), "options": options}
 
 
 def find_model(name: str | None, options: Path | None, weights: Path | None) -> ModelFiles:

@@ -22,7 +22,9 @@ def blocks(language: str) -> list[str]:
 
 def test_every_option_that_the_readme_names_exists():
     known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--version"}
-    named = set(re.findall(r"`[^`]*?(--[a-z][a-z-]+)", README)) | {word for block in blocks("sh") for word in re.findall(r" (--[a-z-]+)", block)}
+    named = set(re.findall(r"`[^`]*?(--[a-z][a-z-]+)", README)) | {
+        word for block in blocks("sh") for word in re.findall(r" (--[a-z-]+)", block)
+    }
     assert named - known == set()
 
 
