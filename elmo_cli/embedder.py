@@ -76,9 +76,10 @@ class Embedder:
     def __init__(self, bilm: BiLM, device: str = "cpu", prime: Iterable[Tokens] = ()) -> None:
         self.bilm = bilm.to(device)
         self.types = TypeCache(self.bilm)
-        self.cut_tokens = 0
+        self.cut_tokens = 0  # that did not fit the character window, and the first of them
         self.cut_example: str | None = None
         self._after_boundary = self._read_boundary(prime)
+        self.cut_tokens, self.cut_example = 0, None
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
         """Every layer of each sentence, (layer, token, dim) float32, without the boundary positions; no tokens give (layer, 0, dim)."""
@@ -127,7 +128,13 @@ class StatefulEmbedder:
         self.state = embedder.bilm.zero_state(1)
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
-        """Every layer of each sentence, (layer, token, dim) float32. A place that no batch has filled yet is at zero."""
+        """Every layer of each sentence, (layer, token, dim) float32. A place that no batch has filled yet is at zero.
+
+        A batch of one sentence without tokens leaves the state alone, as AllenNLP does; beside others such a sentence is read.
+        """
+        if [len(tokens) for tokens in batch] == [0]:
+            config = self.embedder.bilm.config
+            return [np.empty((config.n_output_layers, 0, config.output_dim), dtype=np.float32)]
         missing = len(batch) - self.state.hidden.shape[2]
         if missing > 0:
             zero = self.embedder.bilm.zero_state(missing)

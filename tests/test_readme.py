@@ -22,7 +22,7 @@ def blocks(language: str) -> list[str]:
 
 def test_every_option_that_the_readme_names_exists():
     known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--version"}
-    named = set(re.findall(r"`[^`]*?(--[a-z][a-z-]+)", README)) | {
+    named = {name for span in re.findall(r"`([^`\n]+)`", README) for name in re.findall(r"(?<!-)--[a-z][a-z-]+", span)} | {
         word for block in blocks("sh") for word in re.findall(r" (--[a-z-]+)", block)
     }
     assert named - known == set()
@@ -42,6 +42,7 @@ def test_the_worked_example_prints_what_the_readme_says(
     lines = [re.findall(r"-?[\d.]+", line) for line in capsys.readouterr().out.splitlines()]
     assert [line[0] for line in lines] == ["0", "1", "2"]
     assert lines[0][1:] == ["1.000", "1.000"]  # layer 0 has no context
+    assert all(money_loan != money_river for _, money_loan, money_river in lines[1:])
 
 
 def test_the_sample_corpus_begins_as_the_readme_shows():

@@ -19,7 +19,8 @@ from elmo_cli.bilm import ACTIVATIONS, DIRECTIONS, BiLM, BiLMConfig
 from elmo_cli.characters import DEFAULT_MAX_CHARACTERS
 from elmo_cli.errors import ModelError
 
-MAX_SIZE, MAX_DEPTH = 1 << 20, 64  # above them an options file is nonsense, or hostile
+MAX_SIZE, MAX_DEPTH, MAX_CLIP = 1 << 20, 64, 1e30  # above them an options file is nonsense, or hostile
+MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
 FORGET_BIAS = 1.0  # TensorFlow's LSTMCell adds it when it runs; it is not in the file
 
 
@@ -73,8 +74,8 @@ def load_bilm(options: Path, weights: Path) -> BiLM:
             parameters = {entry.parameter: entry.layout.to_parameter(_read(tensors[name])) for name, entry in entries.items()}
     except FileNotFoundError:
         raise ModelError(f"{weights}: no such weights file") from None
-    except OSError as error:
-        raise ModelError(f"{weights}: not a readable HDF5 file of weights ({error}); check that it was downloaded whole") from None
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's for a damaged file
+        raise ModelError(f"{weights}: not a readable HDF5 file of weights ({error}); check that it is whole") from None
     bilm.load_state_dict(parameters, strict=True, assign=True)
     return bilm.eval().requires_grad_(False)
 
@@ -142,10 +143,12 @@ def parse_options(options: Mapping[str, Any], path: Path) -> BiLMConfig:
     if characters.optional_whole("n_characters", 262) not in (261, 262):  # 261 in training, 262 with the masking row
         raise ModelError(f"{path}: char_cnn.n_characters is {characters.values['n_characters']}; the format's table has 261 or 262 rows")
     activation = characters.required("activation")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ModelError(f"{path}: char_cnn.activation is {activation!r}; known are {' and '.join(ACTIVATIONS)}")
     projection_dim, lstm_dim = lstm.whole("projection_dim"), lstm.whole("dim")
     filters = characters.filters()
+    if sum(number for _, number in filters) > MAX_SIZE:
+        raise ModelError(f"{path}: char_cnn.filters has more than {MAX_SIZE} filters in all")
     max_characters = characters.optional_whole("max_characters_per_token", DEFAULT_MAX_CHARACTERS, at_least=3)
     if max_characters < max(width for width, _ in filters):
         raise ModelError(f"{path}: a filter of char_cnn.filters is wider than max_characters_per_token, {max_characters}")
@@ -160,7 +163,7 @@ def parse_options(options: Mapping[str, Any], path: Path) -> BiLMConfig:
         n_layers=lstm.whole("n_layers", at_most=MAX_DEPTH),
         cell_clip=lstm.clip("cell_clip"),
         projection_clip=lstm.clip("proj_clip"),
-        use_skip_connections=bool(lstm.values.get("use_skip_connections", False)),
+        use_skip_connections=lstm.flag("use_skip_connections"),
         project_characters=sum(number for _, number in filters) != projection_dim,
         project_cell=projection_dim != lstm_dim,
     )
@@ -213,11 +216,17 @@ class _Section:
     def optional_whole(self, key: str, default: int, at_least: int = 1, at_most: int = MAX_SIZE) -> int:
         return default if self.values.get(key) is None else self.whole(key, at_least, at_most)
 
+    def flag(self, key: str) -> bool:
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            raise ModelError(f"{self.path}: {self.name}.{key} is {value!r}; it takes true or false")
+        return value
+
     def clip(self, key: str) -> float | None:
         value = self.values.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_CLIP:
             raise ModelError(f"{self.path}: {self.name}.{key} is {value!r}; it takes a positive number, or null for no clipping")
         return float(value) or None  # AllenNLP does not clip at 0 either
 
@@ -265,8 +274,9 @@ def _check(bilm: BiLM, entries: Mapping[str, Entry], tensors: Mapping[str, h5py.
             raise ModelError(f"{weights}: lacks the tensor {name} of shape {expected} that {options} asks for")
         if tensors[name].shape != expected:
             raise ModelError(f"{weights}: {name} has shape {tensors[name].shape}, but {options} asks for {expected}")
-        if tensors[name].dtype.kind != "f":
-            raise ModelError(f"{weights}: {name} holds {tensors[name].dtype}, not floating-point numbers")
+        problem = _unreadable(tensors[name])
+        if problem:
+            raise ModelError(f"{weights}: {name} {problem}")
     left_over = sorted(tensors.keys() - entries.keys())
     if left_over:
         name = left_over[0]
@@ -274,9 +284,22 @@ def _check(bilm: BiLM, entries: Mapping[str, Entry], tensors: Mapping[str, h5py.
         raise ModelError(f"{weights}: has a tensor {name} of shape {tensors[name].shape}{more} that {options} does not describe")
 
 
+def _unreadable(tensor: h5py.Dataset) -> str | None:
+    """Why a tensor of the right shape is not to be read: HDF5 can have its values made up, or taken from other files."""
+    if tensor.dtype.kind != "f":
+        return f"holds {tensor.dtype}, not floating-point numbers"
+    if tensor.is_virtual or tensor.external:
+        return "takes its values from another file; copy them into this one"
+    if tensor.nbytes > MAX_COMPRESSION * tensor.id.get_storage_size():
+        return "was never filled with values"
+    return None
+
+
 def _read(tensor: h5py.Dataset) -> Tensor:
     values = np.empty(tensor.shape, dtype=np.float32)
     tensor.read_direct(values)
+    if not np.isfinite(values).all():
+        raise ModelError(f"{tensor.file.filename}: {tensor.name.lstrip('/')} holds values that are no numbers (NaN or infinite)")
     return torch.from_numpy(values)
 
 
