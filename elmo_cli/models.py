@@ -7,7 +7,8 @@ from pathlib import Path
 
 from elmo_cli import __version__
 from elmo_cli.bilm import BiLM, BiLMConfig
-from elmo_cli.checkpoints.allennlp import load_bilm, load_config, read_options
+from elmo_cli.checkpoints.allennlp import load_bilm
+from elmo_cli.checkpoints.allennlp_options import load_config, read_options
 from elmo_cli.errors import ModelError
 
 HASH_BLOCK = 1 << 20
