@@ -12,7 +12,7 @@ JOB = [Progress(10, 100), Progress(20, 200)]
 
 def words_on(file: io.StringIO, *, terminal: bool, quiet: bool = False) -> Words:
     words = Words(quiet=quiet)
-    words._console = Console(file=file, force_terminal=terminal, width=100, markup=False)
+    words._console = Console(file=file, force_terminal=terminal, width=100, markup=False, highlight=False)
     return words
 
 
