@@ -312,7 +312,7 @@ def load_embedder(model: Path, device: str, start: str, prime: Path | None, prim
 
 
 EMBEDDED = {"pos": measure_tags, "wsd": measure_senses, "trec": measure_questions, "bank": measure_bank}
-FILE = click.Path(path_type=Path)
+FILE, FOLDER = click.Path(path_type=Path), click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 def choose_figures(_ctx: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
@@ -325,7 +325,7 @@ def choose_figures(_ctx: click.Context, _parameter: click.Parameter, value: str)
 
 @click.command()
 @click.argument("model", metavar="MODEL_DIR", type=FILE)
-@click.option("--shared", type=FILE, default=Path("../shared"), show_default=True, help="Folder that holds eval/ and corpus/.")
+@click.option("--shared", type=FOLDER, default=Path("../shared"), show_default=True, help="Folder that holds eval/ and corpus/.")
 @click.option(
     "--only", default="pos,wsd,trec,bank,perplexity", show_default=True, callback=choose_figures, help="Which figures, and their order."
 )
@@ -353,6 +353,8 @@ def main(
     Example: python -m tests.figures MODEL_DIR --only pos,bank > figures.json
     """
     vocabulary = vocabulary or model / "vocab.txt"
+    if "perplexity" in only and not vocabulary.is_file():
+        raise click.UsageError(f"{vocabulary}: no such file; pass --vocabulary FILE, or --only without perplexity")
     measures: dict[str, Callable[[], Figure]] = {
         "perplexity": lambda: measure_perplexity(shared, vocabulary, train or sorted((shared / "corpus" / "train").glob("*.zst")), limit)
     }
