@@ -18,6 +18,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
 from elmo_cli.errors import ElmoError
@@ -33,7 +34,6 @@ Scores = dict[str, float]  # by layer: "0", "1", ..., "mean"
 Embed = Callable[[Iterable[list[str]]], Iterator[Floats]]  # sentences to their layers (layer, token, dim); each call starts anew
 
 SAMPLE = Path(__file__).parents[1] / "sample_data" / "corpus.txt"
-WINDOW_TOKENS, BATCH_TOKENS, STATEFUL_BATCH = 16384, 4096, 64
 ROUNDING = 1e-6  # cosines nearer than this are equal
 ALL = "all layers"
 
