@@ -1,14 +1,19 @@
 """Words for the user, on stderr: progress while a job runs, a closing line, warnings. All the rich code there is."""
 
+import math
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from elmo_cli.errors import printable
 from elmo_cli.pipeline import Progress as Committed
+
+if TYPE_CHECKING:
+    from elmo_cli.training.loop import Trained
 
 LOG_SECONDS = 60.0  # between plain progress lines, where stderr is no terminal
 
@@ -57,6 +62,48 @@ class Words:
                 share = f"{100 * last.tokens / total_tokens:.1f} %: " if total_tokens else ""
                 self.say(share + _so_far(last, start))
         return last
+
+    def follow_training(self, job: "Iterable[Trained]") -> "Trained | None":
+        """Run a training job to its end, showing how well it does; returns its last word."""
+        last, clock = None, _Clock()
+        columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        drawn = self._console.is_terminal and not self.quiet
+        with Progress(*columns, console=self._console, transient=True, disable=not drawn) as progress:
+            task = progress.add_task("starting", total=1.0)
+            for last in job:
+                words = clock.words(last)
+                progress.update(task, completed=last.share_done, description=words)
+                if last.held_out or (not drawn and clock.is_time()):
+                    self.say(f"{100 * last.share_done:.1f} %: {words}{clock.left(last)}")
+        return last
+
+
+class _Clock:
+    """How fast training goes, and when it was last spoken of."""
+
+    def __init__(self) -> None:
+        self.said = time.perf_counter()
+        self.first: Trained | None = None
+
+    def is_time(self) -> bool:
+        """Whether a plain line is due."""
+        if due := time.perf_counter() - self.said >= LOG_SECONDS:
+            self.said = time.perf_counter()
+        return due
+
+    def words(self, now: "Trained") -> str:
+        """Loss, perplexity and tokens a second."""
+        self.first = self.first or now
+        start = self.first if now.step > self.first.step else now._replace(words=0, seconds=0.0)
+        rate = (now.words - start.words) / max(now.seconds - start.seconds, 1e-9)
+        held_out = f", held-out perplexity {now.held_out:.1f}" if now.held_out else ""
+        return f"step {now.step:,}, loss {now.loss:.3f}, perplexity {math.exp(min(now.loss, 700)):,.1f}{held_out}, {rate:,.0f} tokens/s"
+
+    def left(self, now: "Trained") -> str:
+        """The time that is left, in words."""
+        if now.share_done >= 1 or now.share_done == 0:
+            return ""
+        return f", {now.seconds / now.share_done * (1 - now.share_done) / 60:.1f} min left"
 
 
 def count(number: int, noun: str) -> str:

@@ -76,7 +76,7 @@ def save_bilm(bilm: BiLM, options: Path, weights: Path, dtype: str = "float32") 
     parameters = bilm.state_dict()
     with h5py.File(weights, "w") as file:
         for name, (parameter, layout) in tensor_names(bilm.config).items():
-            file[name] = layout.to_file(parameters[parameter].float()).numpy().astype(dtype)
+            file[name] = layout.to_file(parameters[parameter].float().cpu()).numpy().astype(dtype)
 
 
 def tensor_names(config: BiLMConfig, *, one_cell: bool = False) -> dict[str, Entry]:

@@ -1,0 +1,246 @@
+"""`elmo train`: a biLM from text, in the published format."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from elmo_cli.errors import ModelError
+from elmo_cli.options import FILE, machine_options, quiet_option
+from elmo_cli.training.presets import PRESETS
+from elmo_cli.training.settings import GRADIENT_CLIPS, LEARNING_RATES, Run, Settings
+
+if TYPE_CHECKING:
+    from elmo_cli.training.train_job import TrainJob
+
+CHANGEABLE = {"learning_rate", "gradient_clip", "steps", "tokens", "epochs", "minutes"}  # when a run is resumed
+DEFAULT_EPOCHS = 10.0
+EPILOG = """\b
+Examples:
+  elmo train corpus.txt my_model/ --held-out dev.txt
+  elmo train a.txt.zst b.txt.zst my_model/ --preset small --epochs 3 --vocabulary-size 100000
+  elmo train --resume my_model/
+  elmo train medline.txt adapted/ --from my_model/ --vocabulary old --epochs 1
+  torchrun --nproc-per-node 4 -m elmo_cli train corpus.txt my_model/ --preset original
+"""
+
+
+def _architecture_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    vocabulary = click.option(
+        "--vocabulary",
+        type=click.Choice(["new", "old"]),
+        default="new",
+        show_default=True,
+        help="With --from: whose words the softmax has.",
+    )
+    start = click.option("--from", "start", metavar="MODEL", help="Go on from the weights of this model folder.")
+    options = click.option("--options", type=FILE, help="Architecture: a JSON file such as a model's options.json.")
+    preset = click.option("--preset", type=click.Choice(list(PRESETS)), help="Architecture by name.  [default: tiny]")
+    return preset(options(start(vocabulary(command))))
+
+
+def _text_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    errors = click.option("--encoding-errors", type=click.Choice(["strict", "replace"]), default="strict", help="Bytes that are not UTF-8.")
+    separator = click.option(
+        "--separator", type=click.Choice(["whitespace", "tab", "space"]), default="whitespace", help="What parts the tokens of a line."
+    )
+    held_out = click.option(
+        "--held-out", type=FILE, multiple=True, help="Text to measure perplexity on at every checkpoint; may be repeated."
+    )
+    count = click.option(
+        "--min-count", type=click.IntRange(min=1), default=1, show_default=True, help="Rarer words are <UNK> to the softmax."
+    )
+    size = click.option(
+        "--vocabulary-size", type=click.IntRange(min=5), default=30_000, show_default=True, help="Words of the softmax, at most."
+    )
+    return size(count(held_out(separator(errors(command)))))
+
+
+def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    positive, whole = click.FloatRange(min=0, min_open=True), click.IntRange(min=1)
+    default = Settings()
+    for option in reversed(
+        [
+            click.option("--epochs", type=positive, help=f"How long: passes over the corpus.  [default: {DEFAULT_EPOCHS:g}]"),
+            click.option("--steps", type=whole, help="How long: updates."),
+            click.option("--tokens", type=whole, help="How long: words to predict in each direction."),
+            click.option("--minutes", type=positive, help="How long at most; the learning rate falls in time."),
+            click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), default="adamw", show_default=True),
+            click.option("--learning-rate", type=positive, help="[default: 0.002 for adamw, 0.2 for adagrad]"),
+            click.option("--warm-up", type=click.IntRange(min=0), default=default.warm_up, show_default=True, help="Steps (adamw)."),
+            click.option("--gradient-clip", type=positive, help="Largest norm of a gradient.  [default: 1 for adamw, 10 for adagrad]"),
+            click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=default.dropout, show_default=True),
+            click.option("--softmax", type=click.Choice(["sampled", "full"]), default="sampled", show_default=True),
+            click.option("--samples", type=whole, default=default.samples, show_default=True, help="Draws of the sampled softmax."),
+            click.option(
+                "--streams", type=whole, default=default.streams, show_default=True, help="Places of the corpus read side by side."
+            ),
+            click.option("--unroll", type=whole, default=default.unroll, show_default=True, help="Steps a gradient flows back."),
+            click.option("--sentences", is_flag=True, help="Every sentence starts from the zero state; the same as --reset 1."),
+            click.option(
+                "--reset",
+                type=click.FloatRange(0, 1),
+                help="Share of the sentences that start from the zero state.  [default: 0, as published]",
+            ),
+            click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True),
+            click.option("--seed", type=click.IntRange(min=0), default=default.seed, show_default=True),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(epilog=EPILOG, short_help="Train a biLM on text.")
+@click.argument("paths", metavar="[CORPUS]... MODEL_DIR", nargs=-1, required=True, type=FILE)
+@_architecture_options
+@_text_options
+@_training_options
+@click.option("--float16", is_flag=True, help="Store the weights as float16: half the size.")
+@click.option("--licence", metavar="TEXT", help="What the model card says about the licence.")
+@click.option("--resume", is_flag=True, help="Go on from MODEL_DIR's checkpoint; nothing else need be said again.")
+@click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Time between checkpoints.")
+@machine_options
+@quiet_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    paths: tuple[Path, ...],
+    resume: bool,
+    checkpoint_minutes: float,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    **given: Any,  # noqa: ANN401  # what describes the run: the fields of Run and Settings, but for the spellings below
+) -> None:
+    """Train a bidirectional language model on CORPUS, and write it to the new folder MODEL_DIR.
+
+    A CORPUS is text, one tokenized sentence a line (.gz, .bz2, .xz and .zst are unpacked; - is standard input). MODEL_DIR gets
+    options.json and weights.hdf5 (the published format), vocab.txt, softmax.hdf5, log.jsonl and a model card, README.md.
+    Ctrl-C leaves a checkpoint.
+    """
+    *corpora, folder = paths
+    if not corpora and not resume:
+        raise click.UsageError("Missing argument 'CORPUS': name the text, then the folder of the model.")
+    explicit = {name for name in given if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    run = _describe([str(path) for path in corpora], given, explicit)
+
+    from elmo_cli.training.train_job import TrainJob, read_run, write_run  # imports torch
+
+    if resume:
+        run = _resumed(read_run(folder), run, explicit | ({"corpora"} if corpora else set()), folder)
+        write_run(run, folder)
+    with _stop_on_interrupt() as asked_to_stop:
+        job = TrainJob(run, folder, resume, device, threads, checkpoint_minutes, asked_to_stop)
+        _follow(job, quiet=quiet or os.environ.get("RANK", "0") != "0")  # of several processes one speaks
+
+
+def _describe(corpora: list[str], given: dict[str, Any], explicit: set[str]) -> Run:
+    values = dict(given)
+    options, preset = values.pop("options"), values.pop("preset")
+    if options and preset:
+        raise click.UsageError("--options and --preset say the same thing; pass one of them.")
+    if values.pop("sentences"):
+        values["reset"] = 1.0 if values["reset"] is None else values["reset"]
+    values["reset_share"] = values.pop("reset") or 0.0
+    if sum(values[name] is not None for name in ("steps", "tokens", "epochs")) > 1:
+        raise click.UsageError("--steps, --tokens and --epochs say the same thing; pass one of them.")
+    if not any(values[name] for name in ("steps", "tokens", "epochs", "minutes")):
+        values["epochs"] = DEFAULT_EPOCHS
+    values["learning_rate"] = values["learning_rate"] or LEARNING_RATES[values["optimizer"]]
+    values["gradient_clip"] = values["gradient_clip"] or GRADIENT_CLIPS[values["optimizer"]]
+    if {"vocabulary_size", "min_count"} & explicit and values["vocabulary"] == "old":
+        raise click.UsageError("--vocabulary old brings its own words; leave out --vocabulary-size and --min-count.")
+    if values["vocabulary"] == "old" and not values["start"]:
+        raise click.UsageError("--vocabulary old needs --from MODEL.")
+    names = {field.name for field in fields(Settings)}
+    settings = Settings(**{name: values.pop(name) for name in list(values) if name in names})
+    return Run(
+        corpora=tuple(corpora),
+        options=_read_options(options, preset or (None if values["start"] else "tiny")),
+        held_out=tuple(map(str, values.pop("held_out"))),
+        storage="float16" if values.pop("float16") else "float32",
+        command=shlex.join(["elmo", *sys.argv[1:]]),
+        settings=settings,
+        **values,
+    )
+
+
+def _read_options(path: Path | None, preset: str | None) -> dict[str, Any] | None:
+    if path is None:
+        return PRESETS[preset] if preset else None
+    from elmo_cli.checkpoints.allennlp_options import parse_options, read_options
+
+    options = read_options(path)
+    parse_options(options, path)
+    return json.loads(json.dumps(options))  # type: ignore[no-any-return]
+
+
+def _resumed(old: Run, new: Run, explicit: set[str], folder: Path) -> Run:
+    """The old run, gone on with; what is said again must be as it was, but for the length and the pace of what is left."""
+    names = {"reset": "reset_share", "sentences": "reset_share", "preset": "options", "float16": "storage"}
+    changed: dict[str, Any] = {}
+    for name in sorted({names.get(name, name) for name in explicit}):
+        before, now = _setting(old, name), _setting(new, name)
+        if name in CHANGEABLE:
+            changed[name] = now
+        elif before != now and not (name == "precision" and now == "auto"):
+            option = f"--{name.replace('_', '-')}" if name != "corpora" else "CORPUS"
+            shown = "another one" if name == "options" else f"{before!r}"
+            raise ModelError(f"{folder}: {option} does not fit the checkpoint, whose run has {shown}; leave it out, or start a new run")
+    if changed.keys() & {"steps", "tokens", "epochs"}:
+        changed = {"steps": None, "tokens": None, "epochs": None, **changed}
+    return replace(old, settings=replace(old.settings, **changed), command=f"{old.command} && {new.command}" if changed else old.command)
+
+
+def _setting(run: Run, name: str) -> Any:  # noqa: ANN401  # of any type
+    return getattr(run, name) if hasattr(run, name) else getattr(run.settings, name)
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C asks for a stop, which leaves a checkpoint; the second one interrupts."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler's signature
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _follow(job: "TrainJob", *, quiet: bool) -> None:
+    from contextlib import closing
+
+    from elmo_cli.console import Words, count
+
+    words = Words(quiet=quiet)
+    try:
+        with closing(job.train()) as progress:
+            done = words.follow_training(progress)
+    except KeyboardInterrupt:
+        if job.can_resume:
+            words.say(f"A checkpoint is kept; go on with: elmo train --resume {shlex.quote(str(job.folder))}")
+        raise
+    for note in job.notes:
+        words.say(note)
+    if done:
+        held_out = f", held-out perplexity {done.held_out:.1f}" if done.held_out else ""
+        words.say(
+            f"{count(done.step, 'step')}, {count(done.words, 'word')} a direction in {done.seconds / 60:.1f} min{held_out}: {job.folder}"
+        )

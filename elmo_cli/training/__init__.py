@@ -1,0 +1,1 @@
+"""A biLM trained: corpus to windows, windows to gradients, checkpoints to a folder that `elmo embed` loads."""

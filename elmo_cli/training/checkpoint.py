@@ -1,0 +1,149 @@
+"""What a run leaves on the disk: a checkpoint that goes on exactly, and a model folder; each file appears whole, by rename."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError  # the error alone: nothing is unpickled
+from typing import Any, NamedTuple
+
+import h5py
+import torch
+from torch import Tensor
+
+from elmo_cli.checkpoints.allennlp import save_bilm
+from elmo_cli.checkpoints.allennlp_options import to_options
+from elmo_cli.errors import ModelError, OutputError
+from elmo_cli.training.network import LanguageModel
+from elmo_cli.training.softmax import Softmax
+from elmo_cli.training.vocabulary import read_vocabulary, write_vocabulary
+
+WORK = ".training"  # inside the model folder: encoded corpus and checkpoint, gone when the run is over
+CHECKPOINT = "checkpoint.pt"
+RESERVE = 1.1  # of the space that a file is reckoned to take
+
+
+class Checkpoint(NamedTuple):
+    """A run at a step."""
+
+    step: int
+    seconds: float
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    hidden: Tensor
+    cell: Tensor
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in place of the one before.
+
+    Raises:
+        OutputError: There is no room; the one before is whole.
+    """
+    path = folder / WORK / CHECKPOINT
+    numbers = sum(tensor.numel() for tensor in checkpoint.model.values())
+    check_room(path, 12 * numbers)  # weights and two moments, float32
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            torch.save(checkpoint._asdict(), file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    replace_file(path, write)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read the checkpoint of a run.
+
+    Raises:
+        ModelError: There is none, or it is damaged.
+    """
+    path = folder / WORK / CHECKPOINT
+    if not path.is_file():
+        done = " (its run is complete: --from goes on training a finished model)" if (folder / "weights.hdf5").is_file() else ""
+        raise ModelError(f"{folder}: holds no checkpoint to resume from{done}")
+    try:
+        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, EOFError, TypeError, ValueError, KeyError, UnpicklingError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{path}: not a whole checkpoint ({reason})") from None
+
+
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make a file under another name, then give it this one.
+
+    Raises:
+        OutputError: It cannot be written; what was there before is whole.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # h5py and torch report a full disk as either
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({str(error).splitlines()[0]}); what was there before is whole") from None
+
+
+def check_room(path: Path, n_bytes: float) -> None:
+    """Make sure that the disk has room.
+
+    Raises:
+        OutputError: It has not.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if n_bytes * RESERVE > free:
+        raise OutputError(f"{path}: takes {n_bytes / 1e6:,.0f} MB, but the disk has {free / 1e6:,.0f} MB left; make room, then --resume")
+
+
+def export_model(folder: Path, model: LanguageModel, words: list[str], facts: dict[str, Any], dtype: str) -> None:
+    """Write options.json, weights.hdf5, vocab.txt and softmax.hdf5; `facts` join the options, for readers who want them.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    n_bytes = {"float16": 2, "float32": 4}[dtype] * sum(parameter.numel() for parameter in model.parameters())
+    check_room(folder / "weights.hdf5", n_bytes)
+    replace_file(folder / "vocab.txt", lambda path: write_vocabulary(words, path))
+    replace_file(folder / "softmax.hdf5", lambda path: _save_softmax(model.softmax, path, dtype))
+    options = json.dumps({**to_options(model.bilm.config), **facts}, indent=2) + "\n"
+    replace_file(folder / "weights.hdf5", lambda path: save_bilm(model.bilm, folder / WORK / "options.json", path, dtype))
+    replace_file(folder / "options.json", lambda path: _write(path, options))
+
+
+def load_softmax(folder: Path, dim: int) -> tuple[Softmax, list[str]]:
+    """The softmax of a model folder and its vocabulary.
+
+    Raises:
+        ModelError: The folder lacks them, or they do not fit each other or the model.
+    """
+    path, words = folder / "softmax.hdf5", folder / "vocab.txt"
+    if not path.is_file() or not words.is_file():
+        raise ModelError(
+            f"{folder}: lacks {path.name if words.is_file() else words.name}; perplexity needs the softmax, "
+            "which elmo train writes and published models come without"
+        )
+    vocabulary = read_vocabulary(words)
+    try:
+        with h5py.File(path, "r") as file:
+            weight, bias = (torch.from_numpy(file[f"softmax/{name}"][:]).float() for name in ("W", "b"))
+    except (OSError, KeyError) as error:
+        raise ModelError(f"{path}: not a readable softmax ({error})") from None
+    if weight.shape != (len(vocabulary), dim) or bias.shape != (len(vocabulary),):
+        raise ModelError(
+            f"{path}: softmax/W has shape {tuple(weight.shape)}, but {words.name} and the model ask for ({len(vocabulary)}, {dim})"
+        )
+    softmax = Softmax(*weight.shape)
+    softmax.load_state_dict({"weight": weight, "bias": bias}, strict=True, assign=True)
+    return softmax, vocabulary
+
+
+def _save_softmax(softmax: Softmax, path: Path, dtype: str) -> None:
+    with h5py.File(path, "w") as file:
+        file["softmax/W"] = softmax.weight.detach().cpu().numpy().astype(dtype)
+        file["softmax/b"] = softmax.bias.detach().cpu().numpy().astype(dtype)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

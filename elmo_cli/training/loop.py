@@ -1,0 +1,153 @@
+"""Steps to the end of a run, and what is done between them: the log, the checkpoints, the model folder and its figures."""
+
+import math
+import shutil
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from elmo_cli import __version__
+from elmo_cli.training import log
+from elmo_cli.training.card import Card, write_card
+from elmo_cli.training.checkpoint import WORK, export_model, replace_file, save_checkpoint
+from elmo_cli.training.encoded import writing
+from elmo_cli.training.evaluation import Score, score_text
+from elmo_cli.training.gradient import one_after_another, side_by_side
+from elmo_cli.training.settings import Run
+from elmo_cli.training.trainer import DivergenceError, Taken, Trainer
+
+LOG_STEPS = 20
+STATES = {"zero": False, "carried": True}  # what a sentence starts from
+
+
+class Trained(NamedTuple):
+    """How far a run is."""
+
+    step: int
+    words: int  # predicted in each direction
+    share_done: float
+    seconds: float
+    loss: float  # mean since the last of these, in nats
+    held_out: float | None = None  # perplexity from the zero state, where this is a checkpoint
+
+
+@dataclass
+class Loop:
+    """A trainer and its model folder."""
+
+    trainer: Trainer
+    run: Run
+    folder: Path
+    words: list[str]
+    held_out: list[list[str]]
+    checkpoint_minutes: float
+    asked_to_stop: Callable[[], bool]
+    notes: list[str]
+    losses: list[float] = field(default_factory=list)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.trainer.workers.rank == 0
+
+    def train(self) -> Generator[Trained, None, None]:
+        """Train to the end, telling how far it is every few steps and at every checkpoint.
+
+        Raises:
+            KeyboardInterrupt: It was asked to stop, and has left a checkpoint.
+            ElmoError: The disk is full, or the loss is no number.
+        """
+        trainer = self.trainer
+        kept_step, kept_seconds = trainer.step, trainer.seconds
+        on_cpu = trainer.device.type == "cpu"
+        with side_by_side(torch.get_num_threads() if on_cpu else 1) as both:
+            while trainer.share_done < 1:
+                try:
+                    taken = trainer.take_step(both if on_cpu else one_after_another, stop=self.asked_to_stop())
+                except DivergenceError as error:
+                    remedy = f"go on from the last good checkpoint, that of step {kept_step:,}, with --resume and a lower --learning-rate"
+                    raise DivergenceError(f"{self.folder}: {error}; {remedy}") from None
+                self.losses.append(taken.loss)
+                due = trainer.seconds - kept_seconds >= 60 * self.checkpoint_minutes
+                over = trainer.share_done >= 1
+                if due or over or taken.stop:
+                    yield self._keep(taken, complete=over)
+                    kept_step, kept_seconds = trainer.step, trainer.seconds
+                elif trainer.step % LOG_STEPS == 0:
+                    yield self._log(taken)
+                if taken.stop and not over:
+                    raise KeyboardInterrupt
+        if self.is_first:
+            if not log.draw(self.folder):
+                self.notes.append("no curve.png: matplotlib is not installed; pip install 'elmo-cli[plot]' brings it")
+            shutil.rmtree(self.folder / WORK)
+        trainer.workers.wait()
+
+    def _log(self, taken: Taken, scores: dict[str, Score] | None = None) -> Trained:
+        trainer, loss = self.trainer, sum(self.losses) / len(self.losses)
+        self.losses.clear()
+        zero = scores["zero"].average if scores else None
+        done = Trained(trainer.step, trainer.entries, trainer.share_done, trainer.seconds, loss, zero)
+        if self.is_first:
+            figures = {"step": done.step, "words": done.words, "seconds": round(done.seconds, 2)}
+            rates = {"learning_rate": taken.learning_rate, "gradient_norm": taken.gradient_norm}
+            held_out = {"held_out": {state: _figures(score) for state, score in scores.items()}} if scores else {}
+            with writing(self.folder):
+                log.append(self.folder, {**figures, "loss": loss, "perplexity": perplexity(loss), **rates, **held_out})
+        return done
+
+    def _keep(self, taken: Taken, *, complete: bool) -> Trained:
+        """A checkpoint, and the model as it is now."""
+        trainer = self.trainer
+        checkpoint = trainer.checkpoint()
+        scores: dict[str, Score] = {}
+        if self.is_first:
+            save_checkpoint(self.folder, checkpoint)
+            if self.held_out:
+                ids = {word: i for i, word in enumerate(self.words)}
+                scores = {state: score_text(trainer.model, ids, self.held_out, carried=carried) for state, carried in STATES.items()}
+            export_model(self.folder, trainer.model, self.words, self._facts(), self.run.storage)
+            card = write_card(self._card(), trainer.step, trainer.entries, trainer.seconds, scores, complete=complete)
+            replace_file(self.folder / "README.md", lambda path: _write(path, card))
+        return self._log(taken, scores)
+
+    def _facts(self) -> dict[str, object]:
+        """What bilm-tf's own options say of the training."""
+        return {
+            "bidirectional": True,
+            "dropout": self.run.settings.dropout,
+            "n_tokens_vocab": len(self.words),
+            "n_train_tokens": self.trainer.text.facts.tokens,
+            "batch_size": self.trainer.streams.n_streams,
+            "unroll_steps": self.trainer.streams.unroll,
+        }
+
+    def _card(self) -> Card:
+        return Card(
+            name=self.folder.resolve().name,
+            version=__version__,
+            command=self.run.command,
+            corpora=[Path(path).name for path in self.run.corpora],
+            held_out=[Path(path).name for path in self.run.held_out],
+            facts=self.trainer.text.facts,
+            settings=self.run.settings,
+            parameters=sum(parameter.numel() for parameter in self.trainer.model.bilm.parameters()),
+            start=f"the weights of {Path(self.run.start).name}" if self.run.start else "random weights",
+            licence=self.run.licence,
+        )
+
+
+def perplexity(loss: float) -> float:
+    """That of a mean loss in nats."""
+    return math.exp(min(loss, 700))
+
+
+def _figures(score: Score) -> dict[str, float]:
+    return {"forward": score.forward, "backward": score.backward, "average": score.average, "unknown_rate": score.unknown_rate}
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,75 @@
+"""Where training starts from: random numbers, or the weights of a model, with its own vocabulary or a new one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from elmo_cli.bilm import BiLMConfig
+from elmo_cli.checkpoints.allennlp_options import parse_options
+from elmo_cli.errors import ModelError
+from elmo_cli.models import ModelFiles, find_model
+from elmo_cli.training.checkpoint import load_softmax
+from elmo_cli.training.network import LanguageModel, new_bilm, new_softmax
+from elmo_cli.training.settings import Run
+from elmo_cli.training.softmax import Softmax
+from elmo_cli.training.vocabulary import read_vocabulary
+
+
+@dataclass(frozen=True)
+class Start:
+    """An architecture, and the model to take weights from, if any."""
+
+    config: BiLMConfig
+    model: ModelFiles | None = None
+    old_words: list[str] | None = None  # the vocabulary that is to be kept
+
+    def make_model(self, words: list[str], seed: int) -> LanguageModel:
+        """The model at the start of its training, for a softmax over these words."""
+        generator = torch.Generator().manual_seed(seed)
+        if self.model is None:
+            return LanguageModel(new_bilm(self.config, generator), new_softmax(len(words), self.config.projection_dim, generator))
+        bilm = self.model.load().requires_grad_(True).train()
+        softmax = new_softmax(len(words), self.config.projection_dim, generator)
+        if (self.model.options.parent / "softmax.hdf5").is_file():
+            _copy_rows(*load_softmax(self.model.options.parent, self.config.projection_dim), softmax, words)
+        return LanguageModel(bilm, softmax)
+
+
+def find_start(run: Run) -> Start:
+    """Where a run starts from.
+
+    Raises:
+        ModelError: The options make no network, the model is not there, or they do not fit each other.
+    """
+    config = parse_options(run.options, Path("--options")) if run.options is not None else None
+    if run.start is None:
+        if config is None:
+            raise ModelError("no architecture named; pass --preset NAME or --options FILE")
+        return Start(config)
+    model = find_model(run.start, None, None)
+    bilm_config = model.load().config
+    if config is not None and config != bilm_config:
+        raise ModelError(f"{run.start}: its architecture is not the one of --options or --preset; leave these out: --from brings its own")
+    old_words = read_vocabulary(model.options.parent / "vocab.txt") if run.vocabulary == "old" else None
+    return Start(bilm_config, model, old_words)
+
+
+@torch.no_grad()
+def _copy_rows(old: Softmax, old_words: list[str], new: Softmax, words: list[str]) -> None:
+    """Words that both vocabularies have go on where they were."""
+    places = {word: place for place, word in enumerate(old_words)}
+    known = [i for i, word in enumerate(words) if word in places]
+    rows = [places[words[i]] for i in known]
+    new.weight[known] = old.weight[rows]
+    new.bias[known] = old.bias[rows]
+
+
+def load_language_model(files: ModelFiles) -> tuple[LanguageModel, list[str]]:
+    """A trained model with its softmax, and the softmax's words.
+
+    Raises:
+        ModelError: The model cannot be used, or it comes without its softmax.
+    """
+    softmax, words = load_softmax(files.options.parent, files.config().projection_dim)
+    return LanguageModel(files.load(), softmax).requires_grad_(False), words

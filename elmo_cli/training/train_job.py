@@ -1,0 +1,168 @@
+"""One run of `elmo train`: what can be checked first, then the corpus encoded, the model made, and the loop."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from elmo_cli.characters import CharacterMapper
+from elmo_cli.embedder import choose_device
+from elmo_cli.errors import CorpusError, ModelError, OutputError
+from elmo_cli.scan import Source
+from elmo_cli.training import log
+from elmo_cli.training.checkpoint import CHECKPOINT, WORK, load_checkpoint, save_checkpoint
+from elmo_cli.training.encoded import EncodedText, VocabularyChoice, encode_corpus, open_text, writing
+from elmo_cli.training.loop import Loop, Trained
+from elmo_cli.training.settings import Run, choose_precision
+from elmo_cli.training.start import Start, find_start
+from elmo_cli.training.streams import cut
+from elmo_cli.training.trainer import Trainer, keep_freed_memory
+from elmo_cli.training.vocabulary import read_vocabulary, write_vocabulary
+from elmo_cli.training.workers import Workers, start_workers
+
+SAMPLE_TOKENS = 30_000  # of the held-out text, scored at every checkpoint; shared out among its files
+RUN = "run.json"
+
+
+@dataclass
+class TrainJob:
+    """What to train, where to, and on which machine."""
+
+    run: Run
+    folder: Path
+    resume: bool = False
+    device: str = "auto"
+    threads: int | None = None
+    checkpoint_minutes: float = 10.0
+    asked_to_stop: Callable[[], bool] = lambda: False
+    notes: list[str] = field(default_factory=list)  # what the user ought to know
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the folder holds a checkpoint."""
+        return (self.folder / WORK / CHECKPOINT).is_file()
+
+    def train(self) -> Generator[Trained, None, None]:
+        """Check all that can be checked, then train, telling how far it is every few steps and at every checkpoint.
+
+        Raises:
+            KeyboardInterrupt: It was asked to stop, and has left a checkpoint.
+            ElmoError: The corpus, the model, the folder or the device cannot be used, the disk is full, or the loss is no number.
+        """
+        device, start = choose_device(self.device), find_start(self.run)
+        self.run = _with_precision(self.run, device)
+        held_out = list(chain.from_iterable(self._sample(Path(path)) for path in self.run.held_out))
+        for path in self.run.corpora:
+            if not self.resume and path != "-" and not Path(path).exists():
+                raise CorpusError(f"{path}: no such file")
+        keep_freed_memory()
+        torch.set_num_threads(self.threads or torch.get_num_threads())
+        with start_workers(device) as (workers, device):
+            if not self.resume and workers.rank == 0:
+                with _new_folder(self.folder):
+                    self._encode(start)
+            workers.wait()
+            work = self.folder / WORK
+            trainer, words = self._make_trainer(start, open_text(work), read_vocabulary(work / "vocab.txt"), workers, device)
+            loop = Loop(trainer, self.run, self.folder, words, held_out, self.checkpoint_minutes, self.asked_to_stop, self.notes)
+            yield from loop.train()
+
+    def _encode(self, start: Start) -> None:
+        work = self.folder / WORK
+        work.mkdir()
+        choice = VocabularyChoice(self.run.vocabulary_size, self.run.min_count, start.old_words)
+        widest = max(width for width, _ in start.config.filters)
+        _, words = encode_corpus(self._sentences(), work, choice, CharacterMapper(start.config.max_characters), widest)
+        with writing(work):
+            write_vocabulary(words, work / "vocab.txt")
+        write_run(self.run, self.folder)
+
+    def _make_trainer(self, start: Start, text: EncodedText, words: list[str], workers: Workers, device: str) -> tuple[Trainer, list[str]]:
+        settings = self.run.settings
+        streams = cut(text.facts.entries, settings.streams, settings.unroll, workers.world)
+        if streams.windows == 0:
+            raise CorpusError(f"the corpus has {text.facts.entries:,} words to predict, too few for {workers.world} processes")
+        if workers.rank == 0 and streams.n_streams < settings.streams:
+            self.notes.append(f"the corpus fills {streams.n_streams} streams of {streams.unroll} steps, not {settings.streams}")
+        model = start.make_model(words, settings.seed).to(device)
+        trainer = Trainer(model, text, streams, settings, workers, torch.device(device))
+        if self.resume:
+            trainer.restore(load_checkpoint(self.folder))
+            if workers.rank == 0:
+                log.rewind(self.folder, trainer.step)
+            return trainer, words
+        checkpoint = trainer.checkpoint()  # of no steps: a disk that is too small shows now
+        if workers.rank == 0:
+            save_checkpoint(self.folder, checkpoint)
+        return trainer, words
+
+    def _source(self, path: Path) -> Source:
+        return Source(path, self.run.separator, "skip", self.run.encoding_errors)
+
+    def _sentences(self) -> Iterator[list[str]]:
+        """The corpus, unless it is asked to stop."""
+        for path in self.run.corpora:
+            for sentence in self._source(Path(path)).read():
+                if self.asked_to_stop():
+                    raise KeyboardInterrupt
+                yield sentence.tokens
+
+    def _sample(self, path: Path) -> Iterator[list[str]]:
+        """The first sentences of a held-out file."""
+        n_tokens, wanted = 0, SAMPLE_TOKENS / len(self.run.held_out)
+        for sentence in self._source(path).read():
+            yield sentence.tokens
+            n_tokens += len(sentence.tokens)
+            if n_tokens >= wanted:
+                return
+        if n_tokens == 0:
+            raise CorpusError(f"{path}: holds no tokens to evaluate on")
+
+
+def _with_precision(run: Run, device: str) -> Run:
+    return replace(run, settings=replace(run.settings, precision=choose_precision(run.settings.precision, device)))
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Keep the description of a run beside its checkpoint."""
+    with writing(folder):
+        (folder / WORK / RUN).write_text(json.dumps(run.to_json()) + "\n", encoding="utf-8")
+
+
+def read_run(folder: Path) -> Run:
+    """The run that a folder's checkpoint belongs to.
+
+    Raises:
+        ModelError: There is none.
+    """
+    load_checkpoint(folder)
+    path = folder / WORK / RUN
+    try:
+        return Run.from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{path}: not the description of a run ({error})") from None
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make the model folder; it is gone again if what follows fails."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        resume = "go on with --resume" if (folder / WORK).is_dir() else "choose another folder"
+        raise OutputError(f"{folder}: exists already; {resume}")
+    if not folder.parent.is_dir():
+        raise OutputError(f"{folder.parent}: no such folder; make it first")
+    if not os.access(folder.parent, os.W_OK):
+        raise OutputError(f"{folder.parent}: may not be written to; check its permissions")
+    existed = folder.is_dir()
+    folder.mkdir(exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder / WORK if existed else folder, ignore_errors=True)
+        raise

@@ -1,0 +1,149 @@
+"""The training loop: one step after another over the streams of a text, with its optimiser, state and clock."""
+
+import ctypes
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from elmo_cli.bilm import BiLMState
+from elmo_cli.errors import ElmoError
+from elmo_cli.training.checkpoint import Checkpoint
+from elmo_cli.training.encoded import EncodedText
+from elmo_cli.training.gradient import Pair, StepOptions, fill_gradients
+from elmo_cli.training.network import Dropout, LanguageModel
+from elmo_cli.training.settings import Settings
+from elmo_cli.training.softmax import Candidates, all_words, log_expected_counts, log_uniform_words
+from elmo_cli.training.streams import Streams, read_window
+from elmo_cli.training.workers import Workers
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
+SEEDS = 1_000_003  # steps whose random numbers a run's seed keeps apart from the next seed's
+WEIGHT_DECAY = 0.01  # AdamW
+START_ACCUMULATOR = 1.0  # Adagrad, as bilm-tf
+
+
+class DivergenceError(ElmoError):
+    """A loss or a gradient that is no number."""
+
+
+class Taken(NamedTuple):
+    """One step taken."""
+
+    loss: float  # nats, mean of both directions, by this run's softmax
+    learning_rate: float
+    gradient_norm: float
+    stop: bool  # some process was asked to
+
+
+@dataclass
+class Trainer:
+    """Owns what changes from step to step."""
+
+    model: LanguageModel
+    text: EncodedText
+    streams: Streams
+    settings: Settings
+    workers: Workers
+    device: torch.device
+    step: int = 0
+    seconds: float = 0.0  # of training, without what is done between steps
+
+    def __post_init__(self) -> None:
+        self.rows = self.workers.share(self.streams.n_streams)
+        self.total_steps = self.settings.total_steps(self.streams.windows, self.streams.n_streams, self.streams.unroll)
+        self.optimizer = _make_optimizer(self.settings, self.model)
+        self.state = self.model.bilm.zero_state(self.rows.stop - self.rows.start)
+        n_words = self.text.facts.vocabulary
+        self._every_word: Candidates | None = None
+        if self.settings.softmax == "sampled" and self.settings.samples < n_words:
+            self._log_expected = log_expected_counts(n_words, self.settings.samples).to(self.device)
+        else:
+            self._every_word = Candidates(*(part.to(self.device) for part in all_words(n_words)))
+
+    @property
+    def entries(self) -> int:
+        """Words predicted so far in each direction."""
+        return self.step * self.streams.n_streams * self.streams.unroll
+
+    @property
+    def share_done(self) -> float:
+        """How much of the run is over."""
+        return self.settings.share_done(self.step, self.total_steps, self.seconds)
+
+    def take_step(self, both: Pair, *, stop: bool = False) -> Taken:
+        """Train on the next window.
+
+        Raises:
+            DivergenceError: The loss or its gradient is no number; the weights are those before the step.
+        """
+        start = time.perf_counter()
+        rate = self.settings.rate(self.step, self.share_done)
+        losses, state = self._fill_gradients(both)
+        parameters = list(self.model.parameters())
+        clock = losses.new_tensor([time.perf_counter() - start, float(stop)])  # the processes must agree on both
+        self.workers.average([losses, clock, *(parameter.grad for parameter in parameters if parameter.grad is not None)])
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip))
+        loss = float(losses.mean())
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise DivergenceError(f"the loss at step {self.step + 1:,} is {loss:g}, its gradient's norm {norm:g}")
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.state = state
+        self.step += 1
+        self.seconds += float(clock[0]) if self.workers.world > 1 else time.perf_counter() - start
+        return Taken(loss, rate, norm, bool(clock[1] > 0))
+
+    def _fill_gradients(self, both: Pair) -> tuple[Tensor, BiLMState]:
+        """The next window's losses, gradients and final state; all that is random in it follows from the seed and the step."""
+        settings, seed = self.settings, self.settings.seed * SEEDS + self.step
+        window = read_window(self.text, self.streams, self.step, settings.reset_share, seed, self.rows).to(self.device)
+        options = StepOptions(
+            self._candidates(seed),
+            Dropout(settings.dropout, seed * self.workers.world + self.workers.rank),
+            DTYPES[settings.precision],
+            self.streams.unroll if settings.optimizer == "adagrad" else 1.0,  # bilm-tf sums the losses of a window's steps
+        )
+        return fill_gradients(self.model, window, self.state, self.text.rows, options, both)
+
+    def _candidates(self, seed: int) -> Candidates:
+        if self._every_word is not None:
+            return self._every_word
+        words = log_uniform_words(self.text.facts.vocabulary, self.settings.samples, torch.Generator().manual_seed(seed))
+        return Candidates(words.to(self.device), self._log_expected)
+
+    def checkpoint(self) -> Checkpoint:
+        """All that `restore` needs; every process takes part."""
+        hidden, cell = (self.workers.gather_streams(part) for part in self.state)
+        return Checkpoint(self.step, self.seconds, self.model.state_dict(), self.optimizer.state_dict(), hidden, cell)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on where a checkpoint was made."""
+        self.step, self.seconds = checkpoint.step, checkpoint.seconds
+        self.model.load_state_dict(checkpoint.model)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.state = BiLMState(*(part[:, :, self.rows].to(self.device) for part in (checkpoint.hidden, checkpoint.cell)))
+
+
+def _make_optimizer(settings: Settings, model: LanguageModel) -> torch.optim.Optimizer:
+    parameters: list[Tensor] = list(model.parameters())
+    if settings.optimizer == "adagrad":
+        return torch.optim.Adagrad(parameters, lr=settings.learning_rate, initial_accumulator_value=START_ACCUMULATOR)
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, fused=fused)
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep what is freed: windows' buffers would else be mapped and cleared anew each step, a third of the time."""
+    if sys.platform != "linux":
+        return
+    mallopt: Callable[[int, int], int] | None = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(-4, 0)  # M_MMAP_MAX
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
