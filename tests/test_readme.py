@@ -3,13 +3,13 @@
 import re
 import shlex
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
 from elmo_cli import cli
-from elmo_cli.commands.embed import command
 from tests.conftest import SAMPLE
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +21,9 @@ def blocks(language: str) -> list[str]:
 
 
 def test_every_option_that_the_readme_names_exists():
-    known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--version"}
+    commands = [import_module(f"elmo_cli.commands.{name}").command for name in cli.COMMANDS]
+    known = {name for command in commands for parameter in command.params for name in parameter.opts}
+    known |= {"--help", "--version", "--nproc-per-node"}  # the last is torchrun's
     named = {name for span in re.findall(r"`([^`\n]+)`", README) for name in re.findall(r"(?<!-)--[a-z][a-z-]+", span)} | {
         word for block in blocks("sh") for word in re.findall(r" (--[a-z-]+)", block)
     }
