@@ -24,7 +24,7 @@ def test_every_option_that_the_readme_names_exists():
     commands = [import_module(f"elmo_cli.commands.{name}").command for name in cli.COMMANDS]
     known = {name for command in commands for parameter in command.params for name in parameter.opts}
     known |= {"--help", "--version", "--nproc-per-node"}  # the last is torchrun's
-    named = {name for span in re.findall(r"`([^`\n]+)`", README) for name in re.findall(r"(?<!-)--[a-z][a-z-]+", span)} | {
+    named = {name for span in re.findall(r"`([^`\n]+)`", README) for name in re.findall(r"(?<!-)--[a-z][a-z0-9-]+", span)} | {
         word for block in blocks("sh") for word in re.findall(r" (--[a-z-]+)", block)
     }
     assert named - known == set()
