@@ -2,6 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+BATCH_TOKENS = 4096  # computed together
+WINDOW_TOKENS = 16384  # sorted and written together
+STATEFUL_BATCH = 64  # sentences; allennlp elmo's --batch-size
+
 
 def bucket_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     """Indices of all sequences, longest first, in batches of at most `max_tokens` tokens (or one sequence)."""

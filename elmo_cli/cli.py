@@ -1,17 +1,22 @@
 """The command line `elmo`: its commands, and what becomes of errors.
 
-Exit codes: 0 done, 1 an error the user can fix (one line on stderr), 2 wrong usage, 130 interrupted. A bug keeps its traceback.
+Exit codes: 0 done, 1 an error the user can fix (one line on stderr), 2 wrong usage, 128 + n stopped by signal n (130 for Ctrl-C). A bug
+keeps its traceback.
 """
 
+import os
+import signal
 from importlib import import_module
+from types import FrameType
+from typing import NoReturn
 
 import click
 
 from elmo_cli import __version__
-from elmo_cli.errors import ElmoError
+from elmo_cli.errors import ElmoError, printable
 
 COMMANDS = ("embed", "train", "evaluate")  # each one is `command` in the module of that name in commands/
-INTERRUPTED = 130
+STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # they end a run as Ctrl-C does
 
 
 class Commands(click.Group):
@@ -30,19 +35,31 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the command."""
+        # Before torch starts OpenMP: threads that spin while they wait make a shared machine several times slower.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        for number in STOPPING:
+            signal.signal(number, _stop)
         try:
             super().invoke(ctx)
         except ElmoError as error:
-            click.echo(f"Error: {printable(str(error))}", err=True)
-            ctx.exit(1)
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            ctx.exit(INTERRUPTED)
+            _fail(ctx, str(error))
+        except OSError as error:
+            if error.filename is None:  # a file that was named is the user's; anything else is a bug
+                raise
+            _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {error.strerror}"))
+        except KeyboardInterrupt as interruption:
+            number = next(iter(interruption.args), signal.SIGINT)
+            click.echo(f"Stopped by {signal.Signals(number).name}.", err=True)
+            ctx.exit(128 + number)
 
 
-def printable(message: str) -> str:
-    """The message with control characters (a file's name may hold some) written as escapes."""
-    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
+    raise KeyboardInterrupt(number)
+
+
+def _fail(ctx: click.Context, message: str) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    ctx.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

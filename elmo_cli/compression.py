@@ -22,7 +22,7 @@ def read_blocks(path: Path) -> Iterator[bytes]:
         CorpusError: The file is missing, unreadable, a directory, or compressed data that is damaged or ends early.
     """
     try:
-        with sys.stdin.buffer if path == STDIN else OPENERS.get(path.suffix.lower(), _open_plain)(path) as stream:
+        with _open_stdin() if path == STDIN else OPENERS.get(path.suffix.lower(), _open_plain)(path) as stream:
             while block := stream.read(BLOCK_BYTES):
                 yield block
     except FileNotFoundError:
@@ -33,6 +33,12 @@ def read_blocks(path: Path) -> Iterator[bytes]:
         raise CorpusError(f"{path}: may not be read; check its permissions") from None
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise CorpusError(f"{path}: cannot be read to its end ({error}); check that the file is whole") from None
+
+
+def _open_stdin() -> Any:  # noqa: ANN401  # a file or what stands for it
+    if sys.stdin is None:
+        raise CorpusError("standard input: is closed; name a file")
+    return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # unbuffered: what a pipe or a terminal has is taken as it comes
 
 
 def _open_plain(path: Path) -> IO[bytes]:

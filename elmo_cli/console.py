@@ -3,11 +3,13 @@
 import math
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from elmo_cli.errors import printable
 from elmo_cli.pipeline import Progress as Committed
 
 if TYPE_CHECKING:
@@ -26,11 +28,15 @@ class Words:
     def say(self, words: str) -> None:
         """A line, unless quiet."""
         if not self.quiet:
-            self._console.print(words)
+            self._console.print(printable(words))
 
     def warn(self, words: str) -> None:
         """A line that is said even if quiet."""
-        self._console.print(f"Warning: {words}")
+        self._console.print(printable(f"Warning: {words}"))
+
+    def busy(self, what: str) -> AbstractContextManager[object]:
+        """A sign of life while something is done that has no measure; nothing unless on a terminal."""
+        return nullcontext() if self.quiet or not self._console.is_terminal else self._console.status(what)
 
     def follow(self, job: Iterable[Committed], total_tokens: int | None) -> Committed:
         """Run a job to its end, showing how far it is; returns its last word."""

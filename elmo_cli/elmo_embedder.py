@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
+from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
 from elmo_cli.errors import CorpusError
@@ -13,8 +14,6 @@ from elmo_cli.pipeline import embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, select_layers
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.hdf5 import Hdf5Store
-
-WINDOW_TOKENS, BATCH_TOKENS = 16384, 4096
 
 
 class ElmoEmbedder:
@@ -43,11 +42,11 @@ class ElmoEmbedder:
         model: str | Path | None = None,
         stateful: bool = False,
     ) -> None:
-        files = find_model(
+        self._files = find_model(
             None if model is None else str(model), *(None if file is None else Path(file) for file in (options_file, weight_file))
         )
         device = "cpu" if cuda_device < 0 else choose_device(f"cuda:{cuda_device}")
-        self.embedder = Embedder(files.load(), device)
+        self.embedder = Embedder(self._files.load(), device)
         self._stateful = StatefulEmbedder(self.embedder) if stateful else None
 
     def embed_sentence(self, sentence: Sequence[str]) -> Array:
@@ -58,7 +57,7 @@ class ElmoEmbedder:
         """All layers of each sentence of a batch, (layer, token, dim) float32; a sentence without tokens gives (layer, 0, dim)."""
         return (self._stateful or self.embedder).embed_batch(batch)
 
-    def embed_sentences(self, sentences: Iterable[Sequence[str]], batch_size: int = 64) -> Iterator[Array]:
+    def embed_sentences(self, sentences: Iterable[Sequence[str]], batch_size: int = STATEFUL_BATCH) -> Iterator[Array]:
         """All layers of each sentence of a stream, in its order. `batch_size` counts with `stateful` alone."""
         numbered = (Sentence(str(i), list(tokens), " ".join(tokens)) for i, tokens in enumerate(sentences))
         return chain.from_iterable(map(self._embed, self._windows(numbered, batch_size)))
@@ -68,7 +67,7 @@ class ElmoEmbedder:
         input_file: IO[str],
         output_file_path: str | Path,
         output_format: str = "all",
-        batch_size: int = 64,
+        batch_size: int = STATEFUL_BATCH,
         forget_sentences: bool = False,
         use_sentence_keys: bool = False,
     ) -> None:
@@ -82,7 +81,11 @@ class ElmoEmbedder:
         select = select_layers(output_format, self.embedder.bilm.config.n_output_layers)
         keys = "sentence" if use_sentence_keys else "number"
         windows_ = self._windows(_sentences(input_file), batch_size)
-        with Hdf5Store(Output(Path(output_file_path), overwrite=True), {}, keys=keys, forget_sentences=forget_sentences) as store:
+        output = Output(Path(output_file_path), overwrite=True)
+        output.check()
+        start = f"carried between batches of {batch_size}" if self._stateful else "zero"
+        metadata = self._files.metadata(output_format, start)
+        with Hdf5Store(output, metadata, keys=keys, forget_sentences=forget_sentences) as store:
             for _ in embed_corpus(windows_, self._embed, select, store):
                 pass
 
@@ -97,7 +100,7 @@ class ElmoEmbedder:
 
 def _sentences(lines: Iterable[str]) -> Iterator[Sentence]:
     for i, line in enumerate(lines):
-        text = line.strip()
+        text = (line.removeprefix("\ufeff") if i == 0 else line).strip()
         if not text:
             raise CorpusError(f"line {i + 1} is blank; remove it")
         yield Sentence(str(i), text.split(), text)

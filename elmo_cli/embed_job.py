@@ -7,19 +7,15 @@ from functools import partial
 import numpy as np
 import torch
 
-from elmo_cli import __version__
+from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
 from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
-from elmo_cli.errors import OutputError
-from elmo_cli.models import ModelFiles
+from elmo_cli.errors import CorpusError
+from elmo_cli.models import ModelFiles, sha256
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, select_layers
 from elmo_cli.scan import Scan, Source
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.hdf5 import Hdf5Store, estimate_bytes
-
-BATCH_TOKENS = 4096
-WINDOW_TOKENS = 16384
-STATEFUL_BATCH = 64  # allennlp elmo's --batch-size
 
 
 @dataclass(frozen=True)
@@ -33,10 +29,21 @@ class Start:
     def __str__(self) -> str:
         if self.stateful:
             return f"carried between batches of {self.batch_size}"
-        return f"primed by {self.prime.path}" if self.prime else "zero"
+        return f"primed by {self.prime.path}, sha256 {sha256(self.prime.path)}" if self.prime else "zero"
+
+    def check(self) -> None:
+        """Make sure that the priming text can be read, and says something.
+
+        Raises:
+            CorpusError: It cannot, or does not.
+        """
+        if self.prime and self.prime.is_stream:
+            raise CorpusError(f"--prime {self.prime.path}: is read more than once; name a file")
+        if self.prime and self.prime.scan().tokens == 0:
+            raise CorpusError(f"--prime {self.prime.path}: holds no tokens")
 
 
-@dataclass
+@dataclass(frozen=True)
 class EmbedJob:
     """What to embed, with which model, how, and where to."""
 
@@ -52,7 +59,7 @@ class EmbedJob:
     keys: str = "number"
     forget_sentences: bool = False
     command: str = ""
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # what the user ought to know when `run` has ended
 
     def check(self) -> Scan | None:
         """Find what would go wrong, before the model is loaded; returns the scan of a corpus that is no stream.
@@ -61,13 +68,12 @@ class EmbedJob:
             ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
         """
         self.output.check()
-        if self.output.is_same_file(self.source.path):
-            raise OutputError(f"{self.output.path}: is the input; choose another output")
+        prime = [self.start.prime.path] if self.start.prime else []
+        self.output.check_is_none_of([self.source.path, self.model.options, self.model.weights, *prime])
         config = self.model.config()
         select = select_layers(self.layers, config.n_output_layers)
-        self.device = choose_device(self.device)
-        if self.start.prime:
-            self.start.prime.scan()
+        choose_device(self.device)
+        self.start.check()
         if self.source.is_stream:
             return None
         scan = self.source.scan()
@@ -76,14 +82,15 @@ class EmbedJob:
         return scan
 
     def run(self) -> Generator[Progress, None, None]:
-        """Do the work, telling after each window how much is committed; `warnings` holds what the user ought to know at the end."""
+        """Do the work, telling after each window how much is committed."""
         if self.threads:
             torch.set_num_threads(self.threads)
-        embedder = Embedder(self.model.load(), self.device, self._priming_sentences())
+        embedder = Embedder(self.model.load(), choose_device(self.device), self._priming_sentences())
         read = Scan()
         windows_, embed = self._plan(embedder, read)
         select = select_layers(self.layers, embedder.bilm.config.n_output_layers)
-        with Hdf5Store(self.output, self._metadata(), keys=self.keys, forget_sentences=self.forget_sentences) as store:
+        metadata = {**self.model.metadata(self.layers, str(self.start)), "command": self.command}
+        with Hdf5Store(self.output, metadata, keys=self.keys, forget_sentences=self.forget_sentences) as store:
             yield from embed_corpus(windows_, embed, select, store)
         self._warn(embedder, read, store)
 
@@ -97,25 +104,14 @@ class EmbedJob:
             return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)
         return windows(sentences, self.window_tokens), partial(embed_window, embedder=embedder, max_tokens=self.batch_tokens)
 
-    def _metadata(self) -> dict[str, str]:
-        return {
-            "elmo_version": __version__,
-            "model": self.model.name,
-            "model_sha256": self.model.sha256(),
-            "options": self.model.options_json(),
-            "layers": self.layers,
-            "dtype": "float32",
-            "start_state": str(self.start),
-            "command": self.command,
-        }
-
     def _warn(self, embedder: Embedder, read: Scan, store: Hdf5Store) -> None:
         if read.sentences == 0:
             self.warnings.append(f"{self.source.path}: holds no sentences; {self.output.path} is whole, and empty")
         if read.n_blank and self.source.blank_lines == "skip":
             self.warnings.append(f"skipped {read.blank_lines()}")
-        if embedder.cut_tokens:
-            window = embedder.bilm.config.max_characters - 2
-            self.warnings.append(f"cut tokens to the model's {window} bytes: {embedder.cut_tokens:,}, such as {embedder.cut_example!r}")
+        if embedder.cut_example is not None:
+            window, example = embedder.bilm.config.max_characters - 2, embedder.cut_example
+            shown = example if len(example) <= 60 else f"{example[:60]}..."
+            self.warnings.append(f"cut tokens to the model's {window} bytes: {embedder.cut_tokens:,}, such as {shown!r}")
         if store.skipped_duplicates:
             self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--use-sentence-keys)")

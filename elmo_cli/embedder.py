@@ -27,7 +27,7 @@ class TypeCache:
         self.mapper = CharacterMapper(bilm.config.max_characters)
         self.capacity = capacity
         self.rows: dict[str, int] = {}
-        self.cut: list[bool] = []  # by row: the type is longer than the character window
+        self.cut_rows: set[int] = set()  # of types longer than the character window
         self.vectors = bilm.character_encoder.characters.weight.new_empty(0, bilm.config.projection_dim)
 
     def lookup(self, tokens: Sequence[str]) -> list[int]:
@@ -35,7 +35,7 @@ class TypeCache:
         new = [token for token in dict.fromkeys(tokens) if token not in self.rows]
         if len(self.rows) + len(new) > self.capacity:
             self.rows.clear()
-            self.cut.clear()
+            self.cut_rows.clear()
             new = list(dict.fromkeys(tokens))
         if new:
             self._add(new)
@@ -45,8 +45,10 @@ class TypeCache:
         first = len(self.rows)
         self._reserve(first + len(types))
         self.vectors[first : first + len(types)] = encode_types(self.bilm, self.mapper, types)
-        self.cut.extend(map(self.mapper.is_cut, types))
-        self.rows.update(zip(types, range(first, first + len(types)), strict=True))
+        for row, token in enumerate(types, start=first):
+            self.rows[token] = row
+            if self.mapper.is_cut(token):
+                self.cut_rows.add(row)
 
     def _reserve(self, n_rows: int) -> None:
         if n_rows > len(self.vectors):  # doubled, so that copying stays linear; a batch of more types than `capacity` still fits
@@ -74,9 +76,10 @@ class Embedder:
     def __init__(self, bilm: BiLM, device: str = "cpu", prime: Iterable[Tokens] = ()) -> None:
         self.bilm = bilm.to(device)
         self.types = TypeCache(self.bilm)
-        self.cut_tokens = 0
+        self.cut_tokens = 0  # that did not fit the character window, and the first of them
         self.cut_example: str | None = None
         self._after_boundary = self._read_boundary(prime)
+        self.cut_tokens, self.cut_example = 0, None
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
         """Every layer of each sentence, (layer, token, dim) float32, without the boundary positions; no tokens give (layer, 0, dim)."""
@@ -98,11 +101,10 @@ class Embedder:
         return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
 
     def _count_cut(self, tokens: Sequence[str], rows: Sequence[int]) -> None:
-        if not any(self.types.cut):
-            return
-        cut = [token for token, row in zip(tokens, rows, strict=True) if self.types.cut[row]]
-        self.cut_tokens += len(cut)
-        self.cut_example = self.cut_example or next(iter(cut), None)
+        if self.types.cut_rows:
+            cut = [token for token, row in zip(tokens, rows, strict=True) if row in self.types.cut_rows]
+            self.cut_tokens += len(cut)
+            self.cut_example = self.cut_example or next(iter(cut), None)
 
     def _read_boundary(self, prime: Iterable[Tokens]) -> BiLMState:
         """The state after BOS, forward, and after EOS, backward: the same for every sentence, so computed once."""
@@ -126,7 +128,13 @@ class StatefulEmbedder:
         self.state = embedder.bilm.zero_state(1)
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
-        """Every layer of each sentence, (layer, token, dim) float32. A place that no batch has filled yet is at zero."""
+        """Every layer of each sentence, (layer, token, dim) float32. A place that no batch has filled yet is at zero.
+
+        A batch of one sentence without tokens leaves the state alone, as AllenNLP does; beside others such a sentence is read.
+        """
+        if [len(tokens) for tokens in batch] == [0]:
+            config = self.embedder.bilm.config
+            return [np.empty((config.n_output_layers, 0, config.output_dim), dtype=np.float32)]
         missing = len(batch) - self.state.hidden.shape[2]
         if missing > 0:
             zero = self.embedder.bilm.zero_state(missing)

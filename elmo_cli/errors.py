@@ -1,8 +1,14 @@
-"""The errors a user can fix. Each message is one line: the place, the fact, the remedy."""
+"""The errors a user can fix. A message says the place, the fact and the remedy in one line."""
 
 
 class ElmoError(Exception):
-    """Something outside the program is wrong: the command line prints the message and exits with 1."""
+    """Something outside the program is wrong: the command line prints the message and exits with 1.
+
+    With several arguments the first is the message and the others are its details, a line each.
+    """
+
+    def __str__(self) -> str:
+        return "\n  ".join(printable(str(line)) for line in self.args)
 
 
 class CorpusError(ElmoError):
@@ -19,3 +25,8 @@ class OutputError(ElmoError):
 
 class DeviceError(ElmoError):
     """The device that was asked for is not there."""
+
+
+def printable(line: str) -> str:
+    """A line for a terminal: control characters (a file's name may hold some) are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -2,14 +2,18 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from elmo_cli import __version__
 from elmo_cli.bilm import BiLM, BiLMConfig
-from elmo_cli.checkpoints.allennlp import load_bilm, load_config, read_options
+from elmo_cli.checkpoints.allennlp import load_bilm
+from elmo_cli.checkpoints.allennlp_options import load_config, read_options
 from elmo_cli.errors import ModelError
 
 HASH_BLOCK = 1 << 20
+BUILT_IN = "tiny"  # the default: a small English model for trying out, in the package
+KNOWN = {BUILT_IN: Path(__file__).with_name("tiny")}
 WEIGHTS_NAMES = ("weights.hdf5", "*weights*.hdf5", "*.hdf5")  # the first pattern that one file alone answers to
 
 
@@ -20,6 +24,7 @@ class ModelFiles:
     name: str
     options: Path
     weights: Path
+    built_in: bool = False
 
     def config(self) -> BiLMConfig:
         """The architecture; the weights are not touched."""
@@ -29,24 +34,33 @@ class ModelFiles:
         """The network, ready to run."""
         return load_bilm(self.options, self.weights)
 
-    def sha256(self) -> str:
-        """Hash of the weights file, hexadecimal."""
-        digest = hashlib.sha256()
-        with self.weights.open("rb") as file:
-            while block := file.read(HASH_BLOCK):
-                digest.update(block)
-        return digest.hexdigest()
+    def metadata(self, layers: str, start_state: str) -> dict[str, str]:
+        """What is told of features beside their values: the model that made them, and how."""
+        return {
+            "elmo_version": __version__,
+            "model": self.name,
+            "model_sha256": sha256(self.weights),
+            "options": json.dumps(read_options(self.options), separators=(",", ":")),
+            "layers": layers,
+            "dtype": "float32",
+            "start_state": start_state,
+        }
 
-    def options_json(self) -> str:
-        """The options file's content, as compact JSON."""
-        return json.dumps(read_options(self.options), separators=(",", ":"))
+
+def sha256(path: Path) -> str:
+    """Hash of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def find_model(name: str | None, options: Path | None, weights: Path | None) -> ModelFiles:
-    """The files of a model, named by a folder or by its options and weights.
+    """The files of a model: a known one's, a folder's, or two that are named; with no name at all, the built-in model's.
 
     Raises:
-        ModelError: Nothing, or too much, is named, or what is named is not there.
+        ModelError: Too much is named, or what is named is not there.
     """
     if options is not None and weights is not None:
         if name is not None:
@@ -55,8 +69,8 @@ def find_model(name: str | None, options: Path | None, weights: Path | None) -> 
         return ModelFiles(weights.stem, options, weights)
     if options is not None or weights is not None:
         raise ModelError("--options and --weights go together; give both files, or --model FOLDER")
-    if name is None:
-        raise ModelError("no model named; pass --model FOLDER, or --options FILE --weights FILE")
+    if name is None or (name in KNOWN and not Path(name).is_dir()):
+        return replace(_find_in_folder(KNOWN[name or BUILT_IN]), built_in=True)
     return _find_in_folder(Path(name))
 
 
@@ -68,7 +82,9 @@ def _check_files(options: Path, weights: Path) -> None:
 
 def _find_in_folder(folder: Path) -> ModelFiles:
     if not folder.is_dir():
-        raise ModelError(f"{folder}: no such model; pass a folder that holds options.json and weights.hdf5")
+        raise ModelError(
+            f"{folder}: no such model; pass a folder that holds options.json and weights.hdf5, or {BUILT_IN}, the built-in model"
+        )
     options = _only(folder, ("options.json", "*options*.json", "*.json"))
     weights = _only(folder, WEIGHTS_NAMES)
     if options is None or weights is None:

@@ -8,56 +8,63 @@ from typing import Any, TypeVar
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # what is wrong with a file is said by what reads it
+COUNT = click.IntRange(min=1, max=1 << 40)
+
+
+def options(*added: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Options as one decorator, listed in the order in which --help shows them."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def _device(ctx: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001  # click's signature
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):
         raise click.BadParameter(f"{value!r} is none of auto, cpu, cuda, cuda:N, mps")
     return value
 
 
-def model_options(command: Command) -> Command:
-    """--model, --options, --weights: which model; AllenNLP's spellings too."""
-    command = click.option("--weights", "--weight-file", "weights", type=FILE, help="HDF5 file of weights.")(command)
-    command = click.option("--options", "--options-file", "options", type=FILE, help="JSON file of options.")(command)
-    return click.option("--model", metavar="DIR", help="Folder that holds a model's options.json and *.hdf5.")(command)
+model_options = options(
+    click.option("--model", metavar="NAME|DIR", help="Folder of options.json and *.hdf5, or tiny, the built-in model.  [default: tiny]"),
+    click.option("--options", "--options-file", "options", type=FILE, help="JSON file of options."),
+    click.option("--weights", "--weight-file", "weights", type=FILE, help="HDF5 file of weights."),
+)
 
-
-def machine_options(command: Command) -> Command:
-    """--device, --threads: what the model runs on."""
-    threads = click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as many as cores]")
-    device = click.option(
-        "--device",
+machine_options = options(
+    click.option(
+        *("--device", "device"),
         default="auto",
         show_default=True,
         callback=_device,
         metavar="auto|cpu|cuda|mps",
         help="Where to compute; cuda:N names one GPU.",
-    )
-    return device(threads(command))
+    ),
+    click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: as many as cores]"),
+)
 
-
-def reading_options(command: Command) -> Command:
-    """--separator, --blank-lines, --encoding-errors: how text is read."""
-    errors = click.option(
-        "--encoding-errors", type=click.Choice(["strict", "replace"]), default="strict", show_default=True, help="Bytes that are not UTF-8."
-    )
-    blank = click.option(
-        "--blank-lines",
-        type=click.Choice(["error", "keep", "skip"]),
-        default="error",
-        show_default=True,
-        help="Lines without tokens: refuse, write empty arrays, or drop (the others keep their numbers).",
-    )
-    separator = click.option(
+reading_options = options(
+    click.option(
         "--separator",
         type=click.Choice(["whitespace", "tab", "space"]),
         default="whitespace",
         show_default=True,
         help="What parts the tokens of a line.",
-    )
-    return separator(blank(errors(command)))
-
+    ),
+    click.option(
+        "--blank-lines",
+        type=click.Choice(["error", "keep", "skip"]),
+        default="error",
+        show_default=True,
+        help="Lines without tokens: refuse, write empty arrays, or drop (the others keep their numbers).",
+    ),
+    click.option(
+        "--encoding-errors", type=click.Choice(["strict", "replace"]), default="strict", show_default=True, help="Bytes that are not UTF-8."
+    ),
+)
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no closing line; warnings and errors only.")

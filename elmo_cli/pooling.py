@@ -1,5 +1,6 @@
 """Which layers are written: the choices of `allennlp elmo`, and lists of layers."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -25,10 +26,10 @@ def select_layers(choice: str, n_layers: int) -> Select:
     if choice == "top":
         return lambda layers: layers[-1]
     if choice == "average":
-        return lambda layers: np.average(layers, axis=0)
+        return lambda layers: np.mean(layers, axis=0)
     chosen = parse_layers(choice)
     if not all(-n_layers <= layer < n_layers for layer in chosen):
-        raise ElmoError(f"--layers {choice}: the model has layers 0 to {n_layers - 1}")
+        raise ElmoError(f"layers {choice!r}: the model has layers 0 to {n_layers - 1}")
     return lambda layers: layers[chosen]
 
 
@@ -38,7 +39,6 @@ def parse_layers(choice: str) -> list[int]:
     Raises:
         ElmoError: It is no list of whole numbers.
     """
-    try:
-        return [int(layer) for layer in choice.split(",")]
-    except ValueError:
-        raise ElmoError(f"--layers {choice}: takes all, top, average, or a list such as 0,2") from None
+    if not re.fullmatch(r"-?[0-9]+(,-?[0-9]+)*", choice):
+        raise ElmoError(f"layers {choice!r}: takes all, top, average, or a list such as 0,2")
+    return [int(layer) for layer in choice.split(",")]

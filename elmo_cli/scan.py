@@ -19,7 +19,7 @@ class Scan:
 
     sentences: int = 0
     tokens: int = 0
-    text_bytes: int = 0  # of the sentences as UTF-8, roughly: their characters
+    text_bytes: int = 0  # of the sentences in JSON, at most
     blank: list[int] = field(default_factory=list)  # line numbers from 1, the first ones
     n_blank: int = 0
     problems: list[CorpusError] = field(default_factory=list)  # the first ones
@@ -29,7 +29,7 @@ class Scan:
         """Take note of a sentence."""
         self.sentences += 1
         self.tokens += len(sentence.tokens)
-        self.text_bytes += len(sentence.text)
+        self.text_bytes += len(sentence.text) * (1 if sentence.text.isascii() else 6)
         if not sentence.tokens:
             self.n_blank += 1
             if len(self.blank) < SHOWN:
@@ -51,7 +51,7 @@ class Scan:
         if self.n_problems == 1:
             return self.problems[0]
         more = "" if self.n_problems <= SHOWN else f", of which the first {SHOWN}"
-        return CorpusError("\n  ".join([f"{name}: {self.n_problems} problems{more}:", *map(str, self.problems)]))
+        return CorpusError(f"{name}: {self.n_problems} problems{more}:", *map(str, self.problems))
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def make_model(folder: Path, seed: int = 1, dtype: str = "float32", **changes: o
     projection, dim, n_filters = lstm["projection_dim"], lstm["dim"], sum(n for _, n in cnn["filters"])
     random = np.random.default_rng(seed)
 
-    def normal(*shape: int, scale: float) -> np.ndarray:
+    def normal(*shape: int, scale: float = 0.0) -> np.ndarray:
+        scale = scale or 1.7 / np.sqrt(np.prod(shape[:-1]))  # of a matrix: by its inputs
         return (random.standard_normal(shape) * scale).astype(dtype)
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,22 +54,22 @@ def make_model(folder: Path, seed: int = 1, dtype: str = "float32", **changes: o
     with h5py.File(folder / "weights.hdf5", "w") as file:
         file["char_embed"] = normal(261, cnn["embedding"]["dim"], scale=1)
         for i, (width, n) in enumerate(cnn["filters"]):
-            file[f"CNN/W_cnn_{i}"] = normal(1, width, cnn["embedding"]["dim"], n, scale=0.4)
+            file[f"CNN/W_cnn_{i}"] = normal(1, width, cnn["embedding"]["dim"], n)
             file[f"CNN/b_cnn_{i}"] = normal(n, scale=0.3)
         for k in range(cnn.get("n_highway") or 0):
             for name in ("carry", "transform"):
-                file[f"CNN_high_{k}/W_{name}"] = normal(n_filters, n_filters, scale=0.3)
+                file[f"CNN_high_{k}/W_{name}"] = normal(n_filters, n_filters)
                 file[f"CNN_high_{k}/b_{name}"] = normal(n_filters, scale=0.3)
         if n_filters != projection:
-            file["CNN_proj/W_proj"] = normal(n_filters, projection, scale=0.4)
+            file["CNN_proj/W_proj"] = normal(n_filters, projection)
             file["CNN_proj/b_proj"] = normal(projection, scale=0.1)
         for direction in range(2):
             for layer in range(lstm["n_layers"]):
                 cell = f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
-                file[f"{cell}/W_0"] = normal(2 * projection, 4 * dim, scale=0.5)
+                file[f"{cell}/W_0"] = normal(2 * projection, 4 * dim)
                 file[f"{cell}/B"] = normal(4 * dim, scale=0.5)
                 if projection != dim:
-                    file[f"{cell}/W_P_0"] = normal(dim, projection, scale=0.7)
+                    file[f"{cell}/W_P_0"] = normal(dim, projection)
     return folder
 
 

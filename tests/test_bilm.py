@@ -72,6 +72,14 @@ def test_the_fast_path_equals_the_simple_one(model: Path):
     np.testing.assert_allclose(fast_end.cell, slow_end.cell, atol=1e-6)
 
 
+def test_a_batch_of_one_empty_sentence_leaves_the_state_alone_as_allennlp_does(model: Path, reference: ReferenceElmo):
+    carrying = StatefulEmbedder(Embedder(load_bilm(model / "options.json", model / "weights.hdf5")))
+    carrying.embed_batch([["a", "b"]])
+    assert carrying.embed_batch([[]])[0].shape == (3, 0, 12)
+    reference.embed(["a", "b"])
+    np.testing.assert_allclose(carrying.embed_batch([["c"]])[0], reference.embed(["c"]), atol=1e-5)
+
+
 def test_a_batch_carries_state_place_by_place_as_allennlp_does(model: Path, reference: ReferenceElmo):
     """Sentence i of a batch follows sentence i of the batch before; a shorter batch leaves the other places as they are."""
     carrying = StatefulEmbedder(Embedder(load_bilm(model / "options.json", model / "weights.hdf5")))

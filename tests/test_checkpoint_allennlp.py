@@ -80,6 +80,15 @@ BAD_WEIGHTS = {
         ["char_embed", "(261, 5)", "(261, 4)"],
     ),
     "no numbers": (lambda file: (remove("CNN/b_cnn_0")(file), file.update({"CNN/b_cnn_0": np.array([b"a"] * 3)})), ["CNN/b_cnn_0", "|S1"]),
+    "not a number": (lambda file: file["char_embed"].write_direct(np.full((261, 4), np.nan, "f4")), ["char_embed", "NaN"]),
+    "never filled": (
+        lambda file: (remove("char_embed")(file), file.create_dataset("char_embed", (261, 4), "f4", chunks=(261, 4))),
+        ["char_embed", "never filled"],
+    ),
+    "taken from another file": (
+        lambda file: (remove("char_embed")(file), file.create_dataset("char_embed", (261, 4), "f4", external=[("/dev/zero", 0, 4176)])),
+        ["char_embed", "from another file"],
+    ),
     "a projection that fits nowhere": (remove("CNN_proj/W_proj"), ["lacks the tensor CNN_proj/W_proj"]),
 }
 
@@ -117,6 +126,9 @@ BAD_OPTIONS = {
     "wide filter": (json.dumps(make_options(filters=[[51, 3]])), "wider than max_characters_per_token, 50"),
     "unknown activation": (json.dumps(make_options(activation="gelu")), "'gelu'; known are relu and tanh"),
     "other table": (json.dumps(make_options(n_characters=300)), "n_characters is 300"),
+    "activation of lists": (json.dumps(make_options(activation=[])), "char_cnn.activation is []"),
+    "text for a flag": (json.dumps(make_options(use_skip_connections="false")), "lstm.use_skip_connections is 'false'"),
+    "huge clip": (json.dumps(make_options(cell_clip=10**400)), "lstm.cell_clip is 1000"),
     "negative clip": (json.dumps(make_options(cell_clip=-1)), "lstm.cell_clip is -1"),
     "no embedding": (json.dumps(make_options(embedding=None)), "lacks the object 'char_cnn.embedding'"),
 }
@@ -133,9 +145,23 @@ def test_options_that_make_no_network_are_one_error(tmp_path: Path, content: str
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("changes", [{"filters": [[1, 10**12]]}, {"dim": 10**9}, {"n_layers": 10**6}, {"filters": [[1, 10**6]] * 50}])
+@pytest.mark.parametrize("changes", [{"filters": [[1, 10**12]]}, {"dim": 10**9}, {"n_layers": 10**6}, {"filters": [[1, 10**6]] * 5000}])
 def test_options_that_ask_for_the_impossible_are_refused_before_anything_is_allocated(tmp_path: Path, changes: dict):
     make_model(tmp_path)
     (tmp_path / "options.json").write_text(json.dumps(make_options(**changes)))
     with pytest.raises(ModelError, match=r"options\.json"):
         load(tmp_path)
+
+
+def test_a_damaged_byte_is_harmless_or_one_error(tmp_path: Path):
+    make_model(tmp_path)
+    weights, random = tmp_path / "weights.hdf5", np.random.default_rng(0)
+    whole = weights.read_bytes()
+    failed = 0
+    for place in random.integers(0, 20_000, 150):
+        weights.write_bytes(whole[:place] + bytes([random.integers(256)]) + whole[place + 1 :])
+        try:
+            load(tmp_path)
+        except ModelError:
+            failed += 1
+    assert failed > 10

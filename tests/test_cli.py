@@ -154,14 +154,20 @@ BAD = {
     "existing output": (["good.txt", "old.h5"], 1, ["old.h5: exists already; pass --overwrite"]),
     "output folder missing": (["good.txt", "none/out.h5"], 1, ["none: no such folder"]),
     "output a directory": (["good.txt", "."], 1, [".: is a directory"]),
-    "output is input": (["good.txt", "good.txt", "--overwrite"], 1, ["good.txt: is the input"]),
+    "output to stdout": (["good.txt", "-"], 1, ["-: HDF5 cannot be written to standard output"]),
+    "priming from stdin": (["good.txt", "out.h5", "--prime", "-"], 1, ["--prime -: is read more than once"]),
+    "output is input": (["good.txt", "good.txt", "--overwrite"], 1, ["good.txt: is read by this run"]),
+    "output is priming text": (["good.txt", "blank.txt", "--prime", "blank.txt", "--overwrite"], 1, ["blank.txt: is read by this run"]),
+    "output is a pipe": (["good.txt", "pipe", "--overwrite"], 1, ["pipe: is no regular file"]),
+    "empty priming text": (["good.txt", "out.h5", "--prime", "empty.txt"], 1, ["--prime empty.txt: holds no tokens"]),
+    "name too long": (["x" * 5000, "out.h5"], 1, ["File name too long"]),
     "missing model": (["good.txt", "out.h5", "--model", "none"], 1, ["none: no such model"]),
     "folder without model": (["good.txt", "out.h5", "--model", "."], 1, ["no model found", "found"]),
     "options without weights": (["good.txt", "out.h5", "--options", "good.txt"], 1, ["--options and --weights go together"]),
     "missing weights": (["good.txt", "out.h5", "--options", "good.txt", "--weights", "none"], 1, ["none: no such weights file"]),
     "options no JSON": (["good.txt", "out.h5", "--options", "good.txt", "--weights", "good.txt"], 1, ["good.txt: not a JSON file"]),
-    "unknown layer": (["good.txt", "out.h5", "--layers", "0,3"], 1, ["--layers 0,3: the model has layers 0 to 2"]),
-    "no layer": (["good.txt", "out.h5", "--layers", "topp"], 1, ["--layers topp: takes all, top, average"]),
+    "unknown layer": (["good.txt", "out.h5", "--layers", "0,3"], 1, ["layers '0,3': the model has layers 0 to 2"]),
+    "no layer": (["good.txt", "out.h5", "--layers", "topp"], 1, ["layers 'topp': takes all, top, average"]),
     "missing priming text": (["good.txt", "out.h5", "--prime", "none"], 1, ["none: no such file"]),
     "absent device": (["good.txt", "out.h5", "--device", "cuda:77"], 1, ["--device cuda:77: not available here"]),
     "unknown device": (["good.txt", "out.h5", "--device", "gpu"], 2, ["'gpu' is none of auto, cpu, cuda"]),
@@ -169,7 +175,8 @@ BAD = {
     "two starts": (["good.txt", "out.h5", "--stateful", "--prime", "good.txt"], 2, ["pass one of them"]),
     "no output": (["good.txt"], 2, ["Missing argument 'OUTPUT'"]),
     "unknown option": (["good.txt", "out.h5", "--colour"], 2, ["No such option"]),
-    "escape in a name": (["no\x1b[31m.txt", "out.h5"], 1, ["no\\x1b[31m.txt: no such file"]),
+    "escape in a name": (["no\x1b[31m\n.txt", "out.h5"], 1, ["no\\x1b[31m\\n.txt: no such file"]),
+    "too many threads": (["good.txt", "out.h5", "--threads", "5000"], 2, ["1<=x<=1024"]),
 }
 
 
@@ -185,12 +192,13 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing(
         "blank.txt": b"a\n\nb\n",
         "old.h5": b"old",
     }
-    for name, content in {**files, "bad.txt.gz": b"\x1f\x8b no"}.items():
+    for name, content in {**files, "bad.txt.gz": b"\x1f\x8b no", "empty.txt": b""}.items():
         Path(name).write_bytes(content)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    os.mkfifo("pipe")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
     with_model = [] if {"--model", "--options"} & set(arguments) else ["--model", model]
     assert_one_line_error(elmo("embed", *arguments, *with_model), *words, code=code)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_weights_of_another_model_are_one_error(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
@@ -204,22 +212,57 @@ def test_weights_of_another_model_are_one_error(elmo: Elmo, model: Path, corpus:
 def test_a_folder_without_permission_is_an_error(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    assert_one_line_error(elmo("embed", corpus("a\n"), locked / "out.h5", "--model", model), "may not be written to")
+    assert_one_line_error(elmo("embed", corpus("a\n"), locked / "out.h5", "--model", model), "cannot be written (Permission denied)")
 
 
-def test_an_interrupted_run_exits_130_and_leaves_nothing(model: Path, tmp_path: Path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_exits_by_its_signal_and_leaves_nothing(model: Path, tmp_path: Path, number: signal.Signals, code: int):
     command = [sys.executable, "-m", "elmo_cli", "embed", "-", tmp_path / "out.h5", "--model", model, "--window-tokens", "1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdin
-        process.stdin.write("a b\n" * 100_000)
+        process.stdin.write("a b\n" * 10_000)
+        process.stdin.flush()
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".out.h5.*")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        while not any(path.stat().st_size > 10_000 for path in tmp_path.glob(".out.h5.*")) and time.monotonic() < deadline:
+            time.sleep(0.05)  # until windows have been written
+        process.send_signal(number)
         _, words = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert words == "Interrupted.\n"
+    assert (process.returncode, words) == (code, f"Stopped by {number.name}.\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse the name")
+def test_names_that_are_no_utf8_are_taken(model: Path, tmp_path: Path):
+    corpus = Path(os.fsdecode(os.fsencode(tmp_path) + b"/s\xff.txt"))
+    corpus.write_text("a b\n")
+    command = [sys.executable, "-m", "elmo_cli", "embed", corpus, tmp_path / "out.h5", "--model", model]
+    assert subprocess.run(command, check=False).returncode == 0
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert "s\\udcff.txt" in file.attrs["command"]
+
+
+@pytest.mark.parametrize(("layers", "shape"), [("all", (3, 0, 12)), ("top", (0, 12)), ("average", (0, 12)), ("0,2", (2, 0, 12))])
+def test_a_kept_blank_line_is_an_empty_array_of_every_choice(
+    elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path, layers: str, shape: tuple[int, ...]
+):
+    result = elmo("embed", corpus("a\n\n"), tmp_path / "out.h5", "--model", model, "--blank-lines", "keep", "--layers", layers)
+    assert result.exit_code == 0, result.output
+    assert read_features(tmp_path / "out.h5")["1"].shape == shape
+
+
+def test_a_link_is_followed_and_stays(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out.h5").symlink_to(tmp_path / "disk" / "real.h5")
+    assert elmo("embed", corpus("a\n"), tmp_path / "out.h5", "--model", model).exit_code == 0
+    assert (tmp_path / "out.h5").is_symlink()
+    assert h5py.is_hdf5(tmp_path / "disk" / "real.h5")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read anything")
+def test_an_unreadable_file_is_an_error(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
+    path = corpus("a\n")
+    path.chmod(0)
+    assert_one_line_error(elmo("embed", path, tmp_path / "out.h5", "--model", model), "may not be read")
 
 
 @pytest.mark.parametrize("room", [1_000, 200_000, 980_000])

@@ -13,6 +13,7 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, TypeCache, choose_device
 from elmo_cli.errors import DeviceError
 from elmo_cli.pipeline import embed_window, windows
+from tests.conftest import make_model
 from tests.reference import ReferenceElmo
 
 TOKENS = st.sampled_from(["the", "cat", "sat", "naïve", "日本", "<S>", "x" * 55, ".", "a"])
@@ -39,7 +40,9 @@ def test_vectors_depend_on_nothing_but_their_sentence(embedder: Embedder, corpus
         np.testing.assert_allclose(layers, embedder.embed_batch([tokens])[0], atol=1e-5)
 
 
-def test_vectors_do_not_depend_on_the_thread_count(embedder: Embedder):
+def test_vectors_do_not_depend_on_the_thread_count(tmp_path: Path):
+    make_model(tmp_path, projection_dim=64, dim=256, filters=[[1, 32], [2, 64], [3, 96]])  # large enough to be shared out
+    embedder = Embedder(load_bilm(tmp_path / "options.json", tmp_path / "weights.hdf5"))
     sentences = [["the", "cat"] * n for n in range(1, 30)]
     before = torch.get_num_threads()
     try:

@@ -21,7 +21,10 @@ def test_messy_input_does_what_it_ought(elmo: Elmo, model: Path, tmp_path: Path,
     result = elmo("embed", MANIFEST.parent / case["file"], out, "--model", model)
     if case["expect"] == "error":
         assert result.exit_code == 1
-        assert case["file"] in result.stderr
+        first, *details = result.stderr.splitlines()
+        assert first.startswith("Error: ")
+        assert case["file"] in first
+        assert all(line.startswith("  ") and case["file"] in line for line in details)
         assert list(tmp_path.iterdir()) == []
         return
     assert result.exit_code == 0, result.output
@@ -59,7 +62,11 @@ def test_all_bad_lines_are_named_at_once(elmo: Elmo, model: Path, tmp_path: Path
 
 
 def test_cut_tokens_are_counted_with_an_example(elmo: Elmo, model: Path, tmp_path: Path):
-    assert "cut tokens to the model's 48 bytes:" in embed(elmo, model, tmp_path / "out.h5", "27_48_49_50_bytes.txt").stderr
+    result = embed(elmo, model, tmp_path / "out.h5", "27_48_49_50_bytes.txt")
+    tokens = [token for line in shared("messy", "27_48_49_50_bytes.txt").read_bytes().splitlines() for token in line.split()]
+    cut = [token.decode() for token in tokens if len(token) > 48]
+    shown = cut[0] if len(cut[0]) <= 60 else cut[0][:60] + "..."
+    assert f"cut tokens to the model's 48 bytes: {len(cut)}, such as {shown!r}" in result.stderr
 
 
 def test_no_break_spaces_part_tokens_unless_told_otherwise(elmo: Elmo, model: Path, tmp_path: Path):

@@ -88,6 +88,14 @@ def test_until_the_end_there_is_no_output(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path):
+    path = tmp_path / "out.h5"
+    with pytest.raises(OutputError, match="has appeared during the run"), Hdf5Store(Output(path), {}):
+        path.write_text("another run's")
+    assert path.read_text() == "another run's"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_the_same_job_writes_the_same_bytes(tmp_path: Path):
     for name in ("one.h5", "two.h5"):
         write(tmp_path / name, "a b", "c")
@@ -110,7 +118,7 @@ def test_outputs_that_cannot_be_are_refused_early(tmp_path: Path):
         with pytest.raises(OutputError, match=words):
             Output(path).check()
     Output(tmp_path / "file", overwrite=True).check()
-    with pytest.raises(OutputError, match="the disk has"):
+    with pytest.raises(OutputError, match="its disk has"):
         Output(tmp_path / "new").check_space(1 << 60)
 
 

@@ -132,7 +132,7 @@ def test_a_resumed_run_ends_as_one_never_interrupted(
     stop_at(monkeypatch, 7)
     stopped = elmo("train", text, tmp_path / "parts", *shared)
     assert stopped.exit_code == 130, stopped.output
-    assert f"elmo train --resume {tmp_path / 'parts'}\nInterrupted.\n" in stopped.stderr
+    assert f"elmo train --resume {tmp_path / 'parts'}\nStopped by SIGINT.\n" in stopped.stderr
     text.unlink()  # a run has read its corpus once and for all
     assert elmo("embed", SAMPLE, tmp_path / "early.h5", "--model", tmp_path / "parts").exit_code == 0
     assert elmo("train", "--resume", tmp_path / "parts").exit_code == 0

@@ -3,55 +3,50 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.options import FILE, machine_options, model_options, quiet_option, reading_options
+from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
+from elmo_cli.options import COUNT, FILE, machine_options, model_options, options, quiet_option, reading_options
 
 if TYPE_CHECKING:
     from elmo_cli.embed_job import EmbedJob
 
 EPILOG = """\b
 Examples:
-  elmo embed corpus.txt out.h5 --model elmo_small/
+  elmo embed corpus.txt out.h5
   zstdcat corpus.zst | elmo embed - out.h5 --options options.json --weights weights.hdf5
   elmo embed corpus.txt out.h5 --model elmo_small/ --layers top --device cuda
   elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (the numbers of allennlp elmo)
 """
 
 
-def _allennlp_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The spellings of `allennlp elmo`; hidden are those that mean nothing here."""
-    for name in ("--vocab-path", "--include-package"):
-        command = click.option(name, hidden=True, multiple=True, expose_value=False)(command)
-    command = click.option("--file-friendly-logging", is_flag=True, hidden=True, expose_value=False)(command)
-    command = click.option("--use-sentence-keys", is_flag=True, help="Name data sets by sentence, not by number.")(command)
-    command = click.option("--forget-sentences", is_flag=True, help="Leave out sentence_to_index.")(command)
-    command = click.option("--cuda-device", type=click.IntRange(min=-1), metavar="N", help="The same as --device cuda:N; -1 is the CPU.")(
-        command
-    )
-    for name in ("average", "top", "all"):
-        command = click.option(f"--{name}", f"{name}_layers", is_flag=True, help=f"The same as --layers {name}.")(command)
-    return command
-
-
-def _start_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    prime = click.option("--prime", metavar="FILE", type=FILE, help="Start every sentence from the state that FILE's sentences leave.")
-    size = click.option(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        default=64,
+_start_options = options(
+    click.option("--stateful", is_flag=True, help="Carry state from batch to batch, as allennlp elmo does: vectors depend on history."),
+    click.option(
+        *("--batch-size", "batch_size"),
+        type=click.IntRange(1, 1 << 20),
+        default=STATEFUL_BATCH,
         show_default=True,
         help="Sentences a batch with --stateful; without, no effect.",
-    )
-    stateful = click.option(
-        "--stateful", is_flag=True, help="Carry state from batch to batch, as allennlp elmo does: vectors depend on history."
-    )
-    return stateful(size(prime(command)))
+    ),
+    click.option("--prime", metavar="FILE", type=FILE, help="Start every sentence from the state that FILE's sentences leave."),
+)
+
+_allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are those that mean nothing here
+    *(
+        click.option(f"--{name}", f"{name}_layers", is_flag=True, help=f"The same as --layers {name}.")
+        for name in ("all", "top", "average")
+    ),
+    click.option("--cuda-device", type=click.IntRange(-1, 999), metavar="N", help="The same as --device cuda:N; -1 is the CPU."),
+    click.option("--forget-sentences", is_flag=True, help="Leave out sentence_to_index."),
+    click.option("--use-sentence-keys", is_flag=True, help="Name data sets by sentence, not by number."),
+    click.option("--file-friendly-logging", is_flag=True, hidden=True, expose_value=False),
+    *(click.option(name, hidden=True, multiple=True, expose_value=False) for name in ("--vocab-path", "--include-package")),
+)
 
 
 @click.command(epilog=EPILOG, short_help="Write the vectors of every token of a corpus.")
@@ -59,8 +54,8 @@ def _start_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("output", metavar="OUTPUT", type=FILE)
 @model_options
 @click.option("--layers", metavar="CHOICE", help="all, top, average, or a list such as 0,2.  [default: all]")
-@click.option("--batch-tokens", type=click.IntRange(min=1), default=4096, show_default=True, help="Tokens computed together.")
-@click.option("--window-tokens", type=click.IntRange(min=1), default=16384, show_default=True, help="Tokens sorted and written together.")
+@click.option("--batch-tokens", type=COUNT, default=BATCH_TOKENS, show_default=True, help="Tokens computed together.")
+@click.option("--window-tokens", type=COUNT, default=WINDOW_TOKENS, show_default=True, help="Tokens sorted and written together.")
 @machine_options
 @reading_options
 @_start_options
@@ -115,7 +110,7 @@ def command(
         source=Source(corpus, separator, blank_lines, encoding_errors),
         output=Output(output, overwrite),
         model=find_model(model, options, weights),
-        layers=layers or next(iter(flags), "all"),
+        layers=next(iter(flags), "all") if layers is None else layers,
         start=Start(stateful, batch_size, Source(prime, separator, "skip", encoding_errors) if prime else None),
         batch_tokens=batch_tokens,
         window_tokens=window_tokens,
@@ -132,7 +127,8 @@ def _run(job: "EmbedJob", *, quiet: bool) -> None:
     from elmo_cli.console import Words, count, size
 
     words = Words(quiet=quiet)
-    scan = job.check()
+    with words.busy("scanning"):
+        scan = job.check()
     began = time.perf_counter()
     with closing(job.run()) as progress:
         done = words.follow(progress, scan.tokens if scan else None)
@@ -142,4 +138,5 @@ def _run(job: "EmbedJob", *, quiet: bool) -> None:
     words.say(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
         f"{job.output.path}, {size(job.output.path.stat().st_size)}, by {job.model.name}"
+        + (" (the built-in model, for trying out; --model takes a published one)" if job.model.built_in else "")
     )

@@ -179,7 +179,7 @@ def _describe(corpora: list[str], given: dict[str, Any], explicit: set[str]) -> 
 def _read_options(path: Path | None, preset: str | None) -> dict[str, Any] | None:
     if path is None:
         return PRESETS[preset] if preset else None
-    from elmo_cli.checkpoints.allennlp import parse_options, read_options
+    from elmo_cli.checkpoints.allennlp_options import parse_options, read_options
 
     options = read_options(path)
     parse_options(options, path)

@@ -52,7 +52,7 @@ def _sentence(index: int, line: str, separator: str | None) -> Sentence:
 def _checked(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
     for number, block in enumerate(blocks):
         if number == 0 and _is_wide(block):
-            raise CorpusError(f"{name}: is UTF-16 or UTF-32 text; convert it first: iconv -f UTF-16 -t UTF-8")
+            raise CorpusError(f"{name}: is UTF-16 or UTF-32, or no text at all; convert text first: iconv -f UTF-16 -t UTF-8")
         yield block
 
 

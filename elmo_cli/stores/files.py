@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,20 @@ from elmo_cli.errors import OutputError
 
 @dataclass(frozen=True)
 class Output:
-    """A file to be made."""
+    """A file to be made. Through a symbolic link the file that it leads to is made, and the link stays."""
 
     path: Path
     overwrite: bool = False
+
+    @property
+    def target(self) -> Path:
+        """The file itself."""
+        return Path(os.path.realpath(self.path))
+
+    @property
+    def folder(self) -> Path:
+        """Where it will lie."""
+        return self.target.parent
 
     def check(self) -> None:
         """Make sure that the file can be put there, before any work is done for it.
@@ -25,15 +36,19 @@ class Output:
         Raises:
             OutputError: Something is there already, or the folder is missing or not writable.
         """
-        folder = self.path.parent
-        if self.path.is_dir():
+        if str(self.path) == "-":
+            raise OutputError("-: HDF5 cannot be written to standard output; name a file")
+        if self.target.is_dir():
             raise OutputError(f"{self.path}: is a directory; name a file")
-        if self.path.exists() and not self.overwrite:
+        if self.target.exists() and not self.target.is_file():
+            raise OutputError(f"{self.path}: is no regular file; name one, or a new one")
+        if self.target.exists() and not self.overwrite:
             raise OutputError(f"{self.path}: exists already; pass --overwrite to replace it")
-        if not folder.is_dir():
-            raise OutputError(f"{folder}: no such folder; make it first")
-        if not os.access(folder, os.W_OK):
-            raise OutputError(f"{folder}: may not be written to; check its permissions")
+        if not self.folder.is_dir():
+            raise OutputError(f"{self.path.parent}: no such folder; make it first")
+        trial = self.make_partial()
+        trial.discard()
+        trial.close()
 
     def check_space(self, n_bytes: int) -> None:
         """Make sure that the disk has room for a file of this size.
@@ -41,15 +56,21 @@ class Output:
         Raises:
             OutputError: It has not.
         """
-        free = shutil.disk_usage(self.path.parent).free
+        free = shutil.disk_usage(self.folder).free
         if n_bytes > free:
             raise OutputError(
-                f"{self.path}: will take {n_bytes / 1e9:.1f} GB, but the disk has {free / 1e9:.1f} GB left; write fewer --layers"
+                f"{self.path}: will take {n_bytes / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left; write fewer --layers"
             )
 
-    def is_same_file(self, other: Path) -> bool:
-        """Whether the file is there already, and is `other`."""
-        return self.path.exists() and other.exists() and self.path.samefile(other)
+    def check_is_none_of(self, inputs: Iterable[Path]) -> None:
+        """Make sure that the output replaces nothing that is read.
+
+        Raises:
+            OutputError: It is one of the inputs.
+        """
+        for path in inputs:
+            if self.target.exists() and path.exists() and self.target.samefile(path):
+                raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
 
     def make_partial(self) -> "PartialFile":
         """A new, empty file beside the output, hidden, with the permissions that the output itself would get.
@@ -58,27 +79,47 @@ class Output:
             OutputError: It cannot be made.
         """
         try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".partial", dir=self.path.parent)
+            descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.folder)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
         os.close(descriptor)
         umask = os.umask(0)
         os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
+        with suppress(OSError):  # not every file system has permissions
+            Path(name).chmod(0o666 & ~umask)
         return PartialFile(Path(name))
 
     def put_in_place(self, partial: "PartialFile") -> None:
-        """Give a whole file its final name, durably: its bytes reach the disk before the name does."""
+        """Give a whole file its final name, durably: its bytes reach the disk before the name does.
+
+        Raises:
+            OutputError: Another run has put a file there meanwhile.
+        """
         partial.close()
         with partial.path.open("rb+") as file:
             os.fsync(file.fileno())
-        partial.path.replace(self.path)
+        if self.overwrite:
+            partial.path.replace(self.target)
+        else:
+            self._put_in_free_place(partial.path)
         with suppress(OSError):  # not every system opens or syncs a folder
-            folder = os.open(self.path.parent, os.O_RDONLY)
+            folder = os.open(self.folder, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+    def _put_in_free_place(self, whole: Path) -> None:
+        """Rename without replacing: a link is refused where a file has appeared. Where there are no links, a look must do."""
+        taken = f"{self.path}: has appeared during the run; pass --overwrite to replace it"
+        try:
+            os.link(whole, self.target)
+        except FileExistsError:
+            raise OutputError(taken) from None
+        except OSError:
+            if self.target.exists():
+                raise OutputError(taken) from None
+            whole.replace(self.target)
 
 
 class PartialFile(io.RawIOBase):

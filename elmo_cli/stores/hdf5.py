@@ -9,7 +9,8 @@ just what AllenNLP's own map holds; so the map is written as it comes, whatever 
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from types import TracebackType
 
@@ -34,11 +35,9 @@ class Hdf5Store:
         self.output = output
         self.metadata = metadata
         self.by_sentence = keys == "sentence"
+        self.keeps_map = not (forget_sentences or self.by_sentence)
         self.skipped_duplicates = 0
-        self._partial = output.make_partial()
-        # Links in order of creation: sentences are listed in input order, and the root group costs no memory however many there are.
-        self._file = h5py.File(self._partial, "w", libver=("earliest", "latest"), track_order=True)
-        self._map = None if forget_sentences or self.by_sentence else tempfile.TemporaryFile(dir=output.path.parent)  # noqa: SIM115  # closed in _discard
+        self._open = ExitStack()
 
     def committed(self) -> int:
         """Sentences that need not be computed again: none, the file is begun anew."""
@@ -50,11 +49,9 @@ class Hdf5Store:
         Raises:
             OutputError: The disk is full or gone.
         """
-        try:
+        with self._failing_as_output_error():
             for sentence, array in zip(window, arrays, strict=True):
                 self._add(sentence, array)
-        except OSError as error:
-            raise OutputError(f"{self.output.path}: cannot be written ({error.strerror or error})") from None
 
     def _add(self, sentence: Sentence, array: Array) -> None:
         name = sentence_name(sentence.text) if self.by_sentence else sentence.key
@@ -71,39 +68,43 @@ class Hdf5Store:
                 )
 
     def __enter__(self) -> "Hdf5Store":
+        with ExitStack() as opening, self._failing_as_output_error():
+            self._partial = self.output.make_partial()
+            opening.callback(self._partial.close)
+            # Links in order of creation: sentences are listed in input order, and the root group costs no memory, however many there are.
+            self._file = h5py.File(self._partial, "w", libver=("earliest", "latest"), track_order=True)
+            opening.callback(self._file.close)
+            opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
+            self._map = opening.enter_context(tempfile.TemporaryFile(dir=self.output.folder)) if self.keeps_map else None
+            for name, value in self.metadata.items():
+                self._file.attrs[name] = value.encode("utf-8", "backslashreplace").decode()  # the names of files need not be UTF-8
+            self._open = opening.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
+        with self._open, self._failing_as_output_error():
             if kind is None:
                 self._finish()
-        except OSError as failure:
-            raise OutputError(f"{self.output.path}: cannot be written ({failure.strerror or failure})") from None
-        finally:
-            self._discard()
 
     def _finish(self) -> None:
-        for name, value in self.metadata.items():
-            self._file.attrs[name] = value
-        self._file.close()
-        if self._map is not None:
-            self._map.write(b"}" if self._map.tell() else b"{}")
-            self._partial.close()
-            append_string(self._partial.path, SENTENCE_MAP, self._map)
-        self.output.put_in_place(self._partial)
-
-    def _discard(self) -> None:
-        """Close and remove what is left; after a good end that is nothing."""
-        self._partial.discard()
         self._file.close()
         self._partial.close()
         if self._map is not None:
-            self._map.close()
+            self._map.write(b"}" if self._map.tell() else b"{}")
+            append_string(self._partial.path, SENTENCE_MAP, self._map)
+        self.output.put_in_place(self._partial)
+
+    @contextmanager
+    def _failing_as_output_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{self.output.path}: cannot be written ({error.strerror or error})") from None
 
 
 def estimate_bytes(sentences: int, tokens: int, text_bytes: int, values_per_token: int) -> int:
     """Size of the file for such a corpus: the arrays, each data set's header, and the sentences' text."""
-    return tokens * values_per_token * 4 + sentences * DATASET_BYTES + text_bytes
+    return tokens * values_per_token * 4 + sentences * DATASET_BYTES + 2 * text_bytes  # the map is written twice: first beside the file
 
 
 def sentence_name(text: str) -> str:

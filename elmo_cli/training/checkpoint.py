@@ -12,7 +12,8 @@ import h5py
 import torch
 from torch import Tensor
 
-from elmo_cli.checkpoints.allennlp import save_bilm, to_options
+from elmo_cli.checkpoints.allennlp import save_bilm
+from elmo_cli.checkpoints.allennlp_options import to_options
 from elmo_cli.errors import ModelError, OutputError
 from elmo_cli.training.network import LanguageModel
 from elmo_cli.training.softmax import Softmax

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from elmo_cli.bilm import BiLMConfig
-from elmo_cli.checkpoints.allennlp import parse_options
+from elmo_cli.checkpoints.allennlp_options import parse_options
 from elmo_cli.errors import ModelError
 from elmo_cli.models import ModelFiles, find_model
 from elmo_cli.training.checkpoint import load_softmax

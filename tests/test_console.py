@@ -1,0 +1,55 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from elmo_cli import console
+from elmo_cli.console import Words, count, size
+from elmo_cli.pipeline import Progress
+
+JOB = [Progress(10, 100), Progress(20, 200)]
+
+
+def words_on(file: io.StringIO, *, terminal: bool, quiet: bool = False) -> Words:
+    words = Words(quiet=quiet)
+    words._console = Console(file=file, force_terminal=terminal, width=100, markup=False, highlight=False)
+    return words
+
+
+def test_on_a_terminal_progress_is_drawn_and_taken_away():
+    file = io.StringIO()
+    assert words_on(file, terminal=True).follow(JOB, 200) == JOB[-1]
+    assert "20 sentences" in file.getvalue()
+    assert "100%" in file.getvalue()
+    assert file.getvalue().endswith("\x1b[2K")
+
+
+@pytest.mark.parametrize(("total", "start"), [(200, "50.0 %: 10 sentences"), (None, "10 sentences")])
+def test_elsewhere_it_is_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch, total: int | None, start: str):
+    monkeypatch.setattr(console, "LOG_SECONDS", 0)
+    file = io.StringIO()
+    assert words_on(file, terminal=False).follow(JOB, total) == JOB[-1]
+    assert file.getvalue().startswith(start)
+    assert file.getvalue().count("\n") == len(JOB)
+    assert "\x1b" not in file.getvalue()
+
+
+def test_quiet_leaves_warnings():
+    file = io.StringIO()
+    words = words_on(file, terminal=True, quiet=True)
+    assert words.follow(JOB, 200) == JOB[-1]
+    with words.busy("scanning"):
+        words.say("done")
+    assert file.getvalue() == ""
+    words.warn("a \x1b[31m name")
+    assert file.getvalue() == "Warning: a \\x1b[31m name\n"
+
+
+def test_a_job_without_windows_ends_at_nothing():
+    for terminal in (True, False):
+        assert words_on(io.StringIO(), terminal=terminal).follow([], 0) == Progress(0, 0)
+
+
+def test_numbers_are_said_with_their_units():
+    assert [count(1, "token"), count(12345, "token")] == ["1 token", "12,345 tokens"]
+    assert [size(999), size(1000), size(2.5e9), size(3e13)] == ["999 bytes", "1.0 kB", "2.5 GB", "30.0 TB"]

@@ -1,0 +1,56 @@
+"""README.md says what is so: its commands run, its options exist, its example prints what it says."""
+
+import re
+import shlex
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from elmo_cli import cli
+from tests.conftest import SAMPLE
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_every_option_that_the_readme_names_exists():
+    commands = [import_module(f"elmo_cli.commands.{name}").command for name in cli.COMMANDS]
+    known = {name for command in commands for parameter in command.params for name in parameter.opts}
+    known |= {"--help", "--version", "--nproc-per-node"}  # the last is torchrun's
+    named = {name for span in re.findall(r"`([^`\n]+)`", README) for name in re.findall(r"(?<!-)--[a-z][a-z0-9-]+", span)} | {
+        word for block in blocks("sh") for word in re.findall(r" (--[a-z-]+)", block)
+    }
+    assert named - known == set()
+
+
+def test_every_command_that_the_readme_names_exists():
+    named = {shlex.split(line)[1] for block in blocks("sh") for line in block.splitlines() if line.startswith("elmo ")}
+    assert named <= set(cli.COMMANDS)
+
+
+def test_the_worked_example_prints_what_the_readme_says(
+    elmo: Callable[..., Result], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    assert elmo("embed", SAMPLE, "out.h5", "--model", model).exit_code == 0
+    exec(compile(blocks("python")[0], "README.md", "exec"), {})  # noqa: S102  # our own text
+    lines = [re.findall(r"-?[\d.]+", line) for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == ["0", "1", "2"]
+    assert lines[0][1:] == ["1.000", "1.000"]  # layer 0 has no context
+    assert all(money_loan != money_river for _, money_loan, money_river in lines[1:])
+
+
+def test_the_sample_corpus_begins_as_the_readme_shows():
+    shown = re.findall(r"^    (The bank .*|He sat .*|By Monday .*)$", README, flags=re.MULTILINE)
+    assert shown == SAMPLE.read_text(encoding="utf-8").splitlines()[:3]
+
+
+def test_the_blocks_that_ci_runs_are_there():
+    assert re.findall(r"<!-- ci: (\w+) -->\n```sh\n", README) == ["use", "test"]
