@@ -56,6 +56,12 @@ def test_stateful_carries_the_state_from_call_to_call(model: Path, reference: Re
     np.testing.assert_allclose(last, reference.embed(["e", "f"]), atol=1e-5)
 
 
+def test_without_a_name_it_is_the_built_in_model():
+    built_in = ElmoEmbedder()
+    assert built_in.embed_sentence(["A", "cat", "."]).shape == (3, 3, 256)
+    np.testing.assert_array_equal(ElmoEmbedder(model="tiny").embed_sentence(["A", "cat", "."]), built_in.embed_sentence(["A", "cat", "."]))
+
+
 def test_a_model_is_named_once(model: Path):
     with pytest.raises(ModelError, match="name two models"):
         ElmoEmbedder(model / "options.json", model / "weights.hdf5", model=model)
