@@ -47,14 +47,19 @@ machine_options = options(
     click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: as many as cores]"),
 )
 
+separator_option = click.option(
+    "--separator",
+    type=click.Choice(["whitespace", "tab", "space"]),
+    default="whitespace",
+    show_default=True,
+    help="What parts the tokens of a line.",
+)
+encoding_option = click.option(
+    "--encoding-errors", type=click.Choice(["strict", "replace"]), default="strict", show_default=True, help="Bytes that are not UTF-8."
+)
+
 reading_options = options(
-    click.option(
-        "--separator",
-        type=click.Choice(["whitespace", "tab", "space"]),
-        default="whitespace",
-        show_default=True,
-        help="What parts the tokens of a line.",
-    ),
+    separator_option,
     click.option(
         "--blank-lines",
         type=click.Choice(["error", "keep", "skip"]),
@@ -62,9 +67,7 @@ reading_options = options(
         show_default=True,
         help="Lines without tokens: refuse, write empty arrays, or drop (the others keep their numbers).",
     ),
-    click.option(
-        "--encoding-errors", type=click.Choice(["strict", "replace"]), default="strict", show_default=True, help="Bytes that are not UTF-8."
-    ),
+    encoding_option,
 )
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no closing line; warnings and errors only.")

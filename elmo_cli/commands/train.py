@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from elmo_cli.errors import ModelError
-from elmo_cli.options import FILE, machine_options, quiet_option
+from elmo_cli.options import FILE, encoding_option, machine_options, options, quiet_option, separator_option
 from elmo_cli.training.presets import PRESETS
 from elmo_cli.training.settings import GRADIENT_CLIPS, LEARNING_RATES, Run, Settings
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from elmo_cli.training.train_job import TrainJob
 
 CHANGEABLE = {"learning_rate", "gradient_clip", "steps", "tokens", "epochs", "minutes"}  # when a run is resumed
-DEFAULT_EPOCHS = 10.0
+DEFAULT, DEFAULT_EPOCHS = Settings(), 10.0
+POSITIVE, WHOLE = click.FloatRange(min=0, min_open=True), click.IntRange(min=1)
 EPILOG = """\b
 Examples:
   elmo train corpus.txt my_model/ --held-out dev.txt
@@ -35,69 +36,48 @@ Examples:
 """
 
 
-def _architecture_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    vocabulary = click.option(
+_architecture_options = options(
+    click.option("--preset", type=click.Choice(list(PRESETS)), help="Architecture by name.  [default: tiny]"),
+    click.option("--options", type=FILE, help="Architecture: a JSON file such as a model's options.json."),
+    click.option("--from", "start", metavar="MODEL", help="Go on from the weights of this model folder."),
+    click.option(
         "--vocabulary",
         type=click.Choice(["new", "old"]),
         default="new",
         show_default=True,
         help="With --from: whose words the softmax has.",
-    )
-    start = click.option("--from", "start", metavar="MODEL", help="Go on from the weights of this model folder.")
-    options = click.option("--options", type=FILE, help="Architecture: a JSON file such as a model's options.json.")
-    preset = click.option("--preset", type=click.Choice(list(PRESETS)), help="Architecture by name.  [default: tiny]")
-    return preset(options(start(vocabulary(command))))
+    ),
+)
 
+_text_options = options(
+    click.option("--vocabulary-size", type=click.IntRange(min=5), default=30_000, show_default=True, help="Words of the softmax, at most."),
+    click.option("--min-count", type=WHOLE, default=1, show_default=True, help="Rarer words are <UNK> to the softmax."),
+    click.option("--held-out", type=FILE, multiple=True, help="Text to measure perplexity on at every checkpoint; may be repeated."),
+    separator_option,
+    encoding_option,
+)
 
-def _text_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    errors = click.option("--encoding-errors", type=click.Choice(["strict", "replace"]), default="strict", help="Bytes that are not UTF-8.")
-    separator = click.option(
-        "--separator", type=click.Choice(["whitespace", "tab", "space"]), default="whitespace", help="What parts the tokens of a line."
-    )
-    held_out = click.option(
-        "--held-out", type=FILE, multiple=True, help="Text to measure perplexity on at every checkpoint; may be repeated."
-    )
-    count = click.option(
-        "--min-count", type=click.IntRange(min=1), default=1, show_default=True, help="Rarer words are <UNK> to the softmax."
-    )
-    size = click.option(
-        "--vocabulary-size", type=click.IntRange(min=5), default=30_000, show_default=True, help="Words of the softmax, at most."
-    )
-    return size(count(held_out(separator(errors(command)))))
-
-
-def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    positive, whole = click.FloatRange(min=0, min_open=True), click.IntRange(min=1)
-    default = Settings()
-    for option in reversed(
-        [
-            click.option("--epochs", type=positive, help=f"How long: passes over the corpus.  [default: {DEFAULT_EPOCHS:g}]"),
-            click.option("--steps", type=whole, help="How long: updates."),
-            click.option("--tokens", type=whole, help="How long: words to predict in each direction."),
-            click.option("--minutes", type=positive, help="How long at most; the learning rate falls in time."),
-            click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), default="adamw", show_default=True),
-            click.option("--learning-rate", type=positive, help="[default: 0.002 for adamw, 0.2 for adagrad]"),
-            click.option("--warm-up", type=click.IntRange(min=0), default=default.warm_up, show_default=True, help="Steps (adamw)."),
-            click.option("--gradient-clip", type=positive, help="Largest norm of a gradient.  [default: 1 for adamw, 10 for adagrad]"),
-            click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=default.dropout, show_default=True),
-            click.option("--softmax", type=click.Choice(["sampled", "full"]), default="sampled", show_default=True),
-            click.option("--samples", type=whole, default=default.samples, show_default=True, help="Draws of the sampled softmax."),
-            click.option(
-                "--streams", type=whole, default=default.streams, show_default=True, help="Places of the corpus read side by side."
-            ),
-            click.option("--unroll", type=whole, default=default.unroll, show_default=True, help="Steps a gradient flows back."),
-            click.option("--sentences", is_flag=True, help="Every sentence starts from the zero state; the same as --reset 1."),
-            click.option(
-                "--reset",
-                type=click.FloatRange(0, 1),
-                help="Share of the sentences that start from the zero state.  [default: 0, as published]",
-            ),
-            click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True),
-            click.option("--seed", type=click.IntRange(min=0), default=default.seed, show_default=True),
-        ]
-    ):
-        command = option(command)
-    return command
+_training_options = options(
+    click.option("--epochs", type=POSITIVE, help=f"How long: passes over the corpus.  [default: {DEFAULT_EPOCHS:g}]"),
+    click.option("--steps", type=WHOLE, help="How long: updates."),
+    click.option("--tokens", type=WHOLE, help="How long: words to predict in each direction."),
+    click.option("--minutes", type=POSITIVE, help="How long at most; the learning rate falls in time."),
+    click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), default="adamw", show_default=True),
+    click.option("--learning-rate", type=POSITIVE, help="[default: 0.002 for adamw, 0.2 for adagrad]"),
+    click.option("--warm-up", type=click.IntRange(min=0), default=DEFAULT.warm_up, show_default=True, help="Steps (adamw)."),
+    click.option("--gradient-clip", type=POSITIVE, help="Largest norm of a gradient.  [default: 1 for adamw, 10 for adagrad]"),
+    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=DEFAULT.dropout, show_default=True),
+    click.option("--softmax", type=click.Choice(["sampled", "full"]), default="sampled", show_default=True),
+    click.option("--samples", type=WHOLE, default=DEFAULT.samples, show_default=True, help="Draws of the sampled softmax."),
+    click.option("--streams", type=WHOLE, default=DEFAULT.streams, show_default=True, help="Places of the corpus read side by side."),
+    click.option("--unroll", type=WHOLE, default=DEFAULT.unroll, show_default=True, help="Steps a gradient flows back."),
+    click.option("--sentences", is_flag=True, help="Every sentence starts from the zero state; the same as --reset 1."),
+    click.option(
+        "--reset", type=click.FloatRange(0, 1), help="Share of the sentences that start from the zero state.  [default: 0, as published]"
+    ),
+    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True),
+    click.option("--seed", type=click.IntRange(min=0), default=DEFAULT.seed, show_default=True),
+)
 
 
 @click.command(epilog=EPILOG, short_help="Train a biLM on text.")
@@ -140,15 +120,15 @@ def command(
     if resume:
         run = _resumed(read_run(folder), run, explicit | ({"corpora"} if corpora else set()), folder)
         write_run(run, folder)
-    with _stop_on_interrupt() as asked_to_stop:
+    with _stop_on_signal() as asked_to_stop:
         job = TrainJob(run, folder, resume, device, threads, checkpoint_minutes, asked_to_stop)
         _follow(job, quiet=quiet or os.environ.get("RANK", "0") != "0")  # of several processes one speaks
 
 
 def _describe(corpora: list[str], given: dict[str, Any], explicit: set[str]) -> Run:
     values = dict(given)
-    options, preset = values.pop("options"), values.pop("preset")
-    if options and preset:
+    architecture, preset = values.pop("options"), values.pop("preset")
+    if architecture and preset:
         raise click.UsageError("--options and --preset say the same thing; pass one of them.")
     if values.pop("sentences"):
         values["reset"] = 1.0 if values["reset"] is None else values["reset"]
@@ -167,7 +147,7 @@ def _describe(corpora: list[str], given: dict[str, Any], explicit: set[str]) -> 
     settings = Settings(**{name: values.pop(name) for name in list(values) if name in names})
     return Run(
         corpora=tuple(corpora),
-        options=_read_options(options, preset or (None if values["start"] else "tiny")),
+        options=_read_options(architecture, preset or (None if values["start"] else "tiny")),
         held_out=tuple(map(str, values.pop("held_out"))),
         storage="float16" if values.pop("float16") else "float32",
         command=shlex.join(["elmo", *sys.argv[1:]]),
@@ -181,9 +161,9 @@ def _read_options(path: Path | None, preset: str | None) -> dict[str, Any] | Non
         return PRESETS[preset] if preset else None
     from elmo_cli.checkpoints.allennlp_options import parse_options, read_options
 
-    options = read_options(path)
-    parse_options(options, path)
-    return json.loads(json.dumps(options))  # type: ignore[no-any-return]
+    architecture = read_options(path)
+    parse_options(architecture, path)
+    return json.loads(json.dumps(architecture))  # type: ignore[no-any-return]
 
 
 def _resumed(old: Run, new: Run, explicit: set[str], folder: Path) -> Run:
@@ -208,20 +188,22 @@ def _setting(run: Run, name: str) -> Any:  # noqa: ANN401  # of any type
 
 
 @contextmanager
-def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks for a stop, which leaves a checkpoint; the second one interrupts."""
-    asked = False
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C or SIGTERM asks for a stop, which leaves a checkpoint; the second one interrupts."""
+    asked: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler's signature
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        asked.append(number)
+        signal.signal(number, signal.default_int_handler)
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield lambda: bool(asked)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(*asked[:1]) from None  # cli.py makes the exit code of the number
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _follow(job: "TrainJob", *, quiet: bool) -> None:
