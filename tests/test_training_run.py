@@ -110,29 +110,36 @@ def test_float16_halves_the_file_and_loads(elmo: Elmo, text: Path, options: Path
     assert elmo("embed", text, tmp_path / "out.h5", "--model", tmp_path / "model").exit_code == 0
 
 
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Ctrl-C during that step, once."""
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals = signal.SIGINT) -> None:
+    """A signal, Ctrl-C's by default, during that step, once."""
     take_step = Trainer.take_step
 
     def interrupted(self: Trainer, *arguments: object, **options: object) -> object:
         if self.step == step - 1:
             monkeypatch.setattr(Trainer, "take_step", take_step)
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return take_step(self, *arguments, **options)
 
     monkeypatch.setattr(Trainer, "take_step", interrupted)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adagrad"])
+@pytest.mark.parametrize(("optimizer", "number", "code"), [("adamw", signal.SIGINT, 130), ("adagrad", signal.SIGTERM, 143)])
 def test_a_resumed_run_ends_as_one_never_interrupted(
-    elmo: Elmo, text: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    elmo: Elmo,
+    text: Path,
+    options: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    optimizer: str,
+    number: signal.Signals,
+    code: int,
 ):
     shared = ("--options", options, "--steps", 24, "--reset", 0.5, "--optimizer", optimizer, *QUICK)
     assert elmo("train", text, tmp_path / "whole", *shared).exit_code == 0
-    stop_at(monkeypatch, 7)
+    stop_at(monkeypatch, 7, number)
     stopped = elmo("train", text, tmp_path / "parts", *shared)
-    assert stopped.exit_code == 130, stopped.output
-    assert f"elmo train --resume {tmp_path / 'parts'}\nStopped by SIGINT.\n" in stopped.stderr
+    assert stopped.exit_code == code, stopped.output
+    assert f"elmo train --resume {tmp_path / 'parts'}\nStopped by {number.name}.\n" in stopped.stderr
     text.unlink()  # a run has read its corpus once and for all
     assert elmo("embed", SAMPLE, tmp_path / "early.h5", "--model", tmp_path / "parts").exit_code == 0
     assert elmo("train", "--resume", tmp_path / "parts").exit_code == 0
