@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-BATCH_TOKENS = 4096  # computed together
+BATCH_TOKENS = 8192  # computed together
 WINDOW_TOKENS = 16384  # sorted and written together
 STATEFUL_BATCH = 64  # sentences; allennlp elmo's --batch-size
 
