@@ -26,7 +26,8 @@ class Start:
     batch_size: int = STATEFUL_BATCH
     prime: Source | None = None
 
-    def __str__(self) -> str:
+    def describe(self) -> str:
+        """For the metadata; a priming text is named and hashed."""
         if self.stateful:
             return f"carried between batches of {self.batch_size}"
         return f"primed by {self.prime.path}, sha256 {sha256(self.prime.path)}" if self.prime else "zero"
@@ -89,7 +90,7 @@ class EmbedJob:
         read = Scan()
         windows_, embed = self._plan(embedder, read)
         select = select_layers(self.layers, embedder.bilm.config.n_output_layers)
-        metadata = {**self.model.metadata(self.layers, str(self.start)), "command": self.command}
+        metadata = {**self.model.metadata(self.layers, self.start.describe()), "command": self.command}
         with Hdf5Store(self.output, metadata, keys=self.keys, forget_sentences=self.forget_sentences) as store:
             yield from embed_corpus(windows_, embed, select, store)
         self._warn(embedder, read, store)

@@ -56,7 +56,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def find_model(name: str | None, options: Path | None, weights: Path | None) -> ModelFiles:
+def find_model(name: str | None, options: Path | None = None, weights: Path | None = None) -> ModelFiles:
     """The files of a model: a known one's, a folder's, or two that are named; with no name at all, the built-in model's.
 
     Raises:

@@ -308,7 +308,7 @@ def load_embedder(model: Path, device: str, start: str, prime: Path | None, prim
     if (start == "primed") != (prime is not None):
         raise click.UsageError("--start primed and --prime FILE go together")
     sentences = [] if prime is None else [sentence.tokens for sentence in islice(read_text(prime), prime_sentences)]
-    return Embedder(find_model(str(model), None, None).load(), choose_device(device), sentences)
+    return Embedder(find_model(str(model)).load(), choose_device(device), sentences)
 
 
 EMBEDDED = {"pos": measure_tags, "wsd": measure_senses, "trec": measure_questions, "bank": measure_bank}

@@ -83,7 +83,7 @@ def test_a_small_text_is_learnt_by_heart_in_both_directions(elmo: Elmo, text: Pa
 def test_the_folder_is_a_model_for_embed_and_its_forward_pass_is_the_trained_one(elmo: Elmo, text: Path, options: Path, tmp_path: Path):
     folder = tmp_path / "model"
     assert elmo("train", text, folder, "--options", options, "--steps", 3, *QUICK).exit_code == 0
-    files = find_model(str(folder), None, None)
+    files = find_model(str(folder))
     assert files.weights.name == "weights.hdf5"
     model, words = load_language_model(files)
     ids = {word: i for i, word in enumerate(words)}

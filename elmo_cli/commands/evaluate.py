@@ -51,12 +51,13 @@ def command(model: str, corpora: tuple[Path, ...], state: str, as_json: bool, de
     if threads:
         torch.set_num_threads(threads)
     place = choose_device(device)
-    language_model, words = load_language_model(find_model(model, None, None))
+    language_model, words = load_language_model(find_model(model))
+    language_model.to(place)
     ids = {word: i for i, word in enumerate(words)}
     total = Score()
     for corpus in corpora:
         sentences = (sentence.tokens for sentence in Source(corpus, blank_lines="skip").read())
-        score = score_text(language_model.to(place), ids, sentences, carried=state == "carried")
+        score = score_text(language_model, ids, sentences, carried=state == "carried")
         if not score.tokens:
             raise CorpusError(f"{corpus}: holds no tokens to evaluate on")
         click.echo(_line(corpus.name, score, as_json, header=not total.tokens))

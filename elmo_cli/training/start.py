@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from elmo_cli.bilm import BiLMConfig
+from elmo_cli.bilm import BiLM, BiLMConfig
 from elmo_cli.checkpoints.allennlp_options import parse_options
 from elmo_cli.errors import ModelError
 from elmo_cli.models import ModelFiles, find_model
@@ -18,22 +18,22 @@ from elmo_cli.training.vocabulary import read_vocabulary
 
 @dataclass(frozen=True)
 class Start:
-    """An architecture, and the model to take weights from, if any."""
+    """An architecture, and the network to go on with, if any."""
 
     config: BiLMConfig
-    model: ModelFiles | None = None
+    bilm: BiLM | None = None
+    folder: Path | None = None  # of that network
     old_words: list[str] | None = None  # the vocabulary that is to be kept
 
     def make_model(self, words: list[str], seed: int) -> LanguageModel:
         """The model at the start of its training, for a softmax over these words."""
         generator = torch.Generator().manual_seed(seed)
-        if self.model is None:
+        if self.bilm is None or self.folder is None:
             return LanguageModel(new_bilm(self.config, generator), new_softmax(len(words), self.config.projection_dim, generator))
-        bilm = self.model.load().requires_grad_(True).train()
         softmax = new_softmax(len(words), self.config.projection_dim, generator)
-        if (self.model.options.parent / "softmax.hdf5").is_file():
-            _copy_rows(*load_softmax(self.model.options.parent, self.config.projection_dim), softmax, words)
-        return LanguageModel(bilm, softmax)
+        if (self.folder / "softmax.hdf5").is_file():
+            _copy_rows(*load_softmax(self.folder, self.config.projection_dim), softmax, words)
+        return LanguageModel(self.bilm.requires_grad_(True).train(), softmax)
 
 
 def find_start(run: Run) -> Start:
@@ -47,12 +47,12 @@ def find_start(run: Run) -> Start:
         if config is None:
             raise ModelError("no architecture named; pass --preset NAME or --options FILE")
         return Start(config)
-    model = find_model(run.start, None, None)
-    bilm_config = model.load().config
-    if config is not None and config != bilm_config:
+    files = find_model(run.start)
+    bilm, folder = files.load(), files.options.parent
+    if config is not None and config != bilm.config:
         raise ModelError(f"{run.start}: its architecture is not the one of --options or --preset; leave these out: --from brings its own")
-    old_words = read_vocabulary(model.options.parent / "vocab.txt") if run.vocabulary == "old" else None
-    return Start(bilm_config, model, old_words)
+    old_words = read_vocabulary(folder / "vocab.txt") if run.vocabulary == "old" else None
+    return Start(bilm.config, bilm, folder, old_words)
 
 
 @torch.no_grad()
