@@ -131,6 +131,10 @@ class BiLM(nn.Module):
         shape = (DIRECTIONS, self.config.n_layers, n_sequences)
         return BiLMState(like.new_zeros(*shape, self.config.projection_dim), like.new_zeros(*shape, self.config.lstm_dim))
 
+    def read(self, types: Tensor, places: Tensor, lengths: list[int], state: BiLMState) -> tuple[Tensor, BiLMState]:
+        """As `forward`, the tokens given as vectors of word types (type, projection_dim) and the type of each token (total,) int64."""
+        return self(types[places], lengths, state)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
     def forward(self, tokens: Tensor, lengths: list[int], state: BiLMState, run_lstm: RunLstm = run_packed) -> tuple[Tensor, BiLMState]:
         """Read sequences from `state`: the forward direction from their first token on, the backward one from their last.
 

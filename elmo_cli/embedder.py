@@ -11,6 +11,9 @@ from elmo_cli.batching import bucket_by_length
 from elmo_cli.bilm import BiLM, BiLMState
 from elmo_cli.characters import BOS, EOS, CharacterMapper
 from elmo_cli.errors import DeviceError
+from elmo_cli.fast_bilm import FastBiLM
+import os
+FAST=os.environ.get("SLOW")!="1"
 
 Array = npt.NDArray[np.float32]
 Tokens = Sequence[str]
@@ -74,7 +77,7 @@ class Embedder:
     """
 
     def __init__(self, bilm: BiLM, device: str = "cpu", prime: Iterable[Tokens] = ()) -> None:
-        self.bilm = bilm.to(device)
+        self.bilm = FastBiLM(bilm) if device == "cpu" and FAST and bilm.character_encoder.characters.weight.dtype == torch.float32 else bilm.to(device)
         self.types = TypeCache(self.bilm)
         self.cut_tokens = 0  # that did not fit the character window, and the first of them
         self.cut_example: str | None = None
@@ -94,8 +97,10 @@ class Embedder:
         flat = [token for tokens in batch for token in tokens]
         rows = self.types.lookup(flat)
         self._count_cut(flat, rows)
-        vectors = self.types.vectors[torch.tensor(rows, dtype=torch.long, device=self.types.vectors.device)]
-        layers, state = self.bilm(vectors, lengths, state)
+        distinct, places = np.unique(np.array(rows, dtype=np.int64), return_inverse=True)
+        vectors = self.types.vectors
+        types, places = (torch.from_numpy(part).to(vectors.device) for part in (distinct, places))
+        layers, state = self.bilm.read(vectors[types], places, lengths, state)
         ends = np.cumsum(lengths, dtype=np.int64)
         arrays = layers.cpu().numpy()
         return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
