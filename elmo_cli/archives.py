@@ -24,7 +24,10 @@ Open = Callable[[], IO[bytes]]
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a zip or tar archive, by what it holds."""
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    try:
+        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    except (EOFError, zlib.error, LZMAError):
+        return True  # a compressed file, damaged near its beginning
 
 
 def stem(path: Path) -> str:
