@@ -4,13 +4,13 @@ Sentences come as a ragged batch: the token vectors of all sentences one after a
 The state of the LSTMs is an argument and a result of `BiLM.forward`, never an attribute.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from elmo_cli.characters import N_CHARACTERS, PADDING
+from elmo_cli.characters import N_CHARACTERS, PADDING, CharacterMapper, TokenMapper
 from elmo_cli.lstm import LstmCellWithProjection, LstmState, RunLstm, pack, run_packed
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
@@ -68,24 +68,42 @@ class Highway(nn.Module):
 class CharacterEncoder(nn.Module):
     """Token vectors from character ids: the context-independent layer 0 of the biLM."""
 
-    def __init__(self, config: BiLMConfig) -> None:
+    def __init__(self, config: BiLMConfig, n_characters: int = 1 + N_CHARACTERS, padding: int = PADDING) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[config.activation]
         self.widest = max(width for width, _ in config.filters)
-        self.characters = nn.Embedding(1 + N_CHARACTERS, config.character_dim)  # row 0: masked
+        self.padding = padding
+        self.characters = nn.Embedding(n_characters, config.character_dim)  # row 0 of the published table: masked
         self.convolutions = nn.ModuleList(nn.Conv1d(config.character_dim, number, width) for width, number in config.filters)
         self.highways = nn.ModuleList(Highway(config.n_filters) for _ in range(config.n_highway))
         self.projection = nn.Linear(config.n_filters, config.projection_dim) if config.project_characters else nn.Identity()
 
     def forward(self, ids: Tensor) -> Tensor:
         """Encode character ids (token, max_characters) int64 as (token, projection_dim)."""
-        longest = int((ids != PADDING).any(dim=0).sum())
+        longest = int((ids != self.padding).any(dim=0).sum())
         ids = ids[:, : longest + self.widest]  # exact: one window of padding alone, where there is one, survives the maximum
         x = self.characters(ids).transpose(1, 2)  # (token, character_dim, characters)
         x = torch.cat([self.activation(convolve(x).amax(dim=-1)) for convolve in self.convolutions], dim=-1)
         for highway in self.highways:
             x = highway(x)
         return self.projection(x)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+class WordCharacterEncoder(nn.Module):
+    """Layer 0 of ELMoForManyLangs: a vector of the word itself beside that of its characters, projected together; either may be absent."""
+
+    def __init__(self, config: BiLMConfig, *, n_words: int, word_dim: int, n_characters: int, padding: int) -> None:
+        super().__init__()
+        spelled = replace(config, project_characters=False)
+        self.words = nn.Embedding(n_words, word_dim) if word_dim else None
+        self.spelling = CharacterEncoder(spelled, n_characters, padding) if config.character_dim else None
+        self.projection = nn.Linear(word_dim + config.n_filters, config.projection_dim)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Encode ids (token, 1 + max_characters) int64, a word's and its characters', as (token, projection_dim)."""
+        words = [self.words(ids[:, 0])] if self.words is not None else []
+        spellings = [self.spelling(ids[:, 1:])] if self.spelling is not None else []
+        return self.projection(torch.cat(words + spellings, dim=-1))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
 class BiLMState(NamedTuple):
@@ -100,12 +118,16 @@ class BiLMState(NamedTuple):
 
 
 class BiLM(nn.Module):
-    """Bidirectional language model without its softmax: token vectors in, the vectors of every layer out."""
+    """Bidirectional language model without its softmax: token vectors in, the vectors of every layer out.
 
-    def __init__(self, config: BiLMConfig) -> None:
+    Token vectors are the encoder's, from the ids that the mapper gives: of bytes, as published, unless others are passed.
+    """
+
+    def __init__(self, config: BiLMConfig, encoder: nn.Module | None = None, mapper: TokenMapper | None = None) -> None:
         super().__init__()
         self.config = config
-        self.character_encoder = CharacterEncoder(config)
+        self.mapper = mapper or CharacterMapper(config.max_characters)
+        self.character_encoder = encoder or CharacterEncoder(config)
         self.directions = nn.ModuleList(
             nn.ModuleList(
                 LstmCellWithProjection(
@@ -127,7 +149,7 @@ class BiLM(nn.Module):
 
     def zero_state(self, n_sequences: int) -> BiLMState:
         """The state that nothing has been read into."""
-        like = self.character_encoder.characters.weight
+        like = next(self.parameters())
         shape = (DIRECTIONS, self.config.n_layers, n_sequences)
         return BiLMState(like.new_zeros(*shape, self.config.projection_dim), like.new_zeros(*shape, self.config.lstm_dim))
 

@@ -26,7 +26,7 @@ class ElmoEmbedder:
         options_file: A published model's options.json.
         weight_file: Its HDF5 file of weights.
         cuda_device: The GPU's number, or -1 for the CPU.
-        model: In place of the two files: a folder that holds them.
+        model: In place of the two files: what `elmo embed --model` takes.
         stateful: Whether to carry state.
 
     Raises:
@@ -42,9 +42,8 @@ class ElmoEmbedder:
         model: str | Path | None = None,
         stateful: bool = False,
     ) -> None:
-        self._files = find_model(
-            None if model is None else str(model), *(None if file is None else Path(file) for file in (options_file, weight_file))
-        )
+        options, weights = (None if file is None else Path(file) for file in (options_file, weight_file))
+        self._files = find_model(None if model is None else str(model), options, weights)
         device = "cpu" if cuda_device < 0 else choose_device(f"cuda:{cuda_device}")
         self.embedder = Embedder(self._files.load(), device)
         self._stateful = StatefulEmbedder(self.embedder) if stateful else None

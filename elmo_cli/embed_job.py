@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
+from elmo_cli.cache import sha256
 from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
 from elmo_cli.errors import CorpusError
-from elmo_cli.models import ModelFiles, sha256
+from elmo_cli.models import ModelFiles
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, select_layers
 from elmo_cli.scan import Scan, Source
@@ -70,7 +71,7 @@ class EmbedJob:
         """
         self.output.check()
         prime = [self.start.prime.path] if self.start.prime else []
-        self.output.check_is_none_of([self.source.path, self.model.options, self.model.weights, *prime])
+        self.output.check_is_none_of([self.source.path, *self.model.files.values(), *prime])
         config = self.model.config()
         select = select_layers(self.layers, config.n_output_layers)
         choose_device(self.device)
@@ -113,6 +114,8 @@ class EmbedJob:
         if embedder.cut_example is not None:
             window, example = embedder.bilm.config.max_characters - 2, embedder.cut_example
             shown = example if len(example) <= 60 else f"{example[:60]}..."
-            self.warnings.append(f"cut tokens to the model's {window} bytes: {embedder.cut_tokens:,}, such as {shown!r}")
+            self.warnings.append(
+                f"cut tokens to the model's {window} {embedder.bilm.mapper.unit}: {embedder.cut_tokens:,}, such as {shown!r}"
+            )
         if store.skipped_duplicates:
             self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--use-sentence-keys)")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from elmo_cli.batching import bucket_by_length
 from elmo_cli.bilm import BiLM, BiLMState
-from elmo_cli.characters import BOS, EOS, CharacterMapper
+from elmo_cli.characters import TokenMapper
 from elmo_cli.errors import DeviceError
 from elmo_cli.fast_bilm import FastBiLM
 import os
@@ -27,11 +27,11 @@ class TypeCache:
 
     def __init__(self, bilm: BiLM, capacity: int = CACHED_TYPES) -> None:
         self.bilm = bilm
-        self.mapper = CharacterMapper(bilm.config.max_characters)
+        self.mapper = bilm.mapper
         self.capacity = capacity
         self.rows: dict[str, int] = {}
         self.cut_rows: set[int] = set()  # of types longer than the character window
-        self.vectors = bilm.character_encoder.characters.weight.new_empty(0, bilm.config.projection_dim)
+        self.vectors = next(bilm.parameters()).new_empty(0, bilm.config.projection_dim)
 
     def lookup(self, tokens: Sequence[str]) -> list[int]:
         """Rows of `vectors` for these tokens. They hold until the next call."""
@@ -60,13 +60,12 @@ class TypeCache:
             self.vectors = grown
 
 
-def encode_types(bilm: BiLM, mapper: CharacterMapper, types: Sequence[str]) -> Tensor:
+def encode_types(bilm: BiLM, mapper: TokenMapper, types: Sequence[str]) -> Tensor:
     """Layer-0 vectors (type, projection_dim), computed in batches of types of like length."""
     ids = mapper.tokens_to_ids(types)
-    device = bilm.character_encoder.characters.weight.device
-    vectors = torch.empty(len(types), bilm.config.projection_dim, dtype=bilm.character_encoder.characters.weight.dtype, device=device)
+    vectors = next(bilm.parameters()).new_empty(len(types), bilm.config.projection_dim)
     for batch in bucket_by_length([len(token.encode("utf-8", "ignore")) for token in types], CNN_CHARACTERS):
-        vectors[batch] = bilm.character_encoder(ids[batch].to(device))
+        vectors[batch] = bilm.character_encoder(ids[batch].to(vectors.device))
     return vectors
 
 
@@ -117,7 +116,7 @@ class Embedder:
         for tokens in prime:
             carried.embed_batch([tokens])
         both = torch.zeros(2, dtype=torch.long, device=carried.state.hidden.device)
-        _, state = self.run([[BOS], [EOS]], carried.state.select(both))
+        _, state = self.run([[self.bilm.mapper.bos], [self.bilm.mapper.eos]], carried.state.select(both))
         return BiLMState(*(torch.stack([part[0, :, :1], part[1, :, 1:]]) for part in state))
 
 
@@ -145,7 +144,8 @@ class StatefulEmbedder:
             zero = self.embedder.bilm.zero_state(missing)
             self.state = BiLMState(*(torch.cat(parts, dim=2) for parts in zip(self.state, zero, strict=True)))
         rows = torch.arange(len(batch), device=self.state.hidden.device)
-        layers, after = self.embedder.run([[BOS, *tokens, EOS] for tokens in batch], self.state.select(rows))
+        bos, eos = self.embedder.bilm.mapper.bos, self.embedder.bilm.mapper.eos
+        layers, after = self.embedder.run([[bos, *tokens, eos] for tokens in batch], self.state.select(rows))
         for whole, part in zip(self.state, after, strict=True):
             whole[:, :, : len(batch)] = part
         return [array[:, 1:-1] for array in layers]

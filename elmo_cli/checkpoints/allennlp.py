@@ -5,8 +5,9 @@ the order i, j, f, o, no forget bias of 1, and a table of characters without the
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,11 @@ from elmo_cli.bilm import DIRECTIONS, BiLM, BiLMConfig
 from elmo_cli.checkpoints.allennlp_options import load_config, to_options
 from elmo_cli.errors import ModelError
 
+LOOKED_FOR = "options.json and one *.hdf5"
+WEIGHTS = ("weights",)  # what a model's hash is of
+# The first pattern that one file alone answers to; bio_embeddings keeps SeqVec's without a suffix.
+OPTIONS_NAMES = ("options.json", "*options*.json", "options_file", "*.json")
+WEIGHTS_NAMES = ("weights.hdf5", "model.hdf5", "*weights*.hdf5", "*.hdf5", "weights_file")
 MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
 FORGET_BIAS = 1.0  # TensorFlow's LSTMCell adds it when it runs; it is not in the file
 
@@ -44,6 +50,20 @@ CONVOLUTION = Layout(  # (1, width, in, out) in the file, (out, in, width) here
 )
 CHARACTER_TABLE = Layout(lambda tensor: torch.cat([tensor.new_zeros(1, tensor.shape[1]), tensor]), lambda parameter: parameter[1:])
 LSTM_BIAS = Layout(lambda tensor: _add_to_forget_gate(tensor, FORGET_BIAS), lambda parameter: _add_to_forget_gate(parameter, -FORGET_BIAS))
+
+
+def find(names: Collection[str]) -> dict[str, str] | None:
+    """The files of such a model among these names, or None."""
+    options, weights = _only(names, OPTIONS_NAMES), _only(names, WEIGHTS_NAMES)
+    return {"options": options, "weights": weights} if options and weights else None
+
+
+def _only(names: Collection[str], patterns: tuple[str, ...]) -> str | None:
+    for pattern in patterns:
+        found = [name for name in names if "/" not in name and fnmatchcase(name, pattern)]
+        if len(found) == 1:
+            return found[0]
+    return None
 
 
 def load_bilm(options: Path, weights: Path) -> BiLM:

@@ -8,13 +8,13 @@ their own: the result is the same number on one thread and on two.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from elmo_cli.bilm import DIRECTIONS, BiLMState
+from elmo_cli.bilm import DIRECTIONS, BiLMState, CharacterEncoder
 from elmo_cli.lstm import LstmState
 from elmo_cli.training.characters import encode_words
 from elmo_cli.training.network import Dropout, LanguageModel, run_direction
@@ -107,7 +107,7 @@ def fill_gradients(
     Returns the losses (direction,) in nats and the state after the window.
     """
     words = distinct_words(window.types, lambda types: rows(types)[1])
-    encoder, wanted = model.bilm.character_encoder, model.word_parameters()
+    encoder, wanted = cast("CharacterEncoder", model.bilm.character_encoder), model.word_parameters()
     vectors = both(lambda half: encode_words(encoder, *rows(words.halves[half]), options.dtype))
     table = torch.cat([half.detach() for half in vectors])
 
