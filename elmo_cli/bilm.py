@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from elmo_cli.characters import N_CHARACTERS, PADDING, CharacterMapper, TokenMapper
 from elmo_cli.lstm import LstmCellWithProjection, LstmState, RunLstm, pack, run_packed
+from elmo_cli.two_threads import Pair, one_after_another
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 DIRECTIONS = 2  # 0 forward, 1 backward, as in the weight files
@@ -112,6 +113,12 @@ class BiLMState(NamedTuple):
     hidden: Tensor  # (direction, layer, sequence, projection_dim)
     cell: Tensor  # (direction, layer, sequence, lstm_dim)
 
+    @classmethod
+    def zero(cls, config: BiLMConfig, n_sequences: int, like: Tensor) -> "BiLMState":
+        """That nothing has been read into, of the type and on the device of `like`."""
+        shape = (DIRECTIONS, config.n_layers, n_sequences)
+        return cls(like.new_zeros(*shape, config.projection_dim), like.new_zeros(*shape, config.lstm_dim))
+
     def select(self, rows: Tensor) -> "BiLMState":
         """The states of these sequences, (row,) int64; a row may be named more than once."""
         return BiLMState(self.hidden.index_select(2, rows), self.cell.index_select(2, rows))
@@ -127,6 +134,7 @@ class BiLM(nn.Module):
         super().__init__()
         self.config = config
         self.mapper = mapper or CharacterMapper(config.max_characters)
+        self.both: Pair = one_after_another
         self.character_encoder = encoder or CharacterEncoder(config)
         self.directions = nn.ModuleList(
             nn.ModuleList(
@@ -149,9 +157,7 @@ class BiLM(nn.Module):
 
     def zero_state(self, n_sequences: int) -> BiLMState:
         """The state that nothing has been read into."""
-        like = next(self.parameters())
-        shape = (DIRECTIONS, self.config.n_layers, n_sequences)
-        return BiLMState(like.new_zeros(*shape, self.config.projection_dim), like.new_zeros(*shape, self.config.lstm_dim))
+        return BiLMState.zero(self.config, n_sequences, next(self.parameters()))
 
     def read(self, types: Tensor, places: Tensor, lengths: list[int], state: BiLMState) -> tuple[Tensor, BiLMState]:
         """As `forward`, the tokens given as vectors of word types (type, projection_dim) and the type of each token (total,) int64."""

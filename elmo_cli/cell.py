@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 try:
-    from elmo_cli import _cell  # type: ignore[attr-defined]  # not there where there was no compiler
+    from elmo_cli import _cell  # not there where there was no compiler
 except ImportError:
     _cell = None
 

@@ -9,7 +9,8 @@ import torch
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
 from elmo_cli.cache import sha256
-from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
+from elmo_cli.devices import choose_device, choose_precision
+from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.errors import CorpusError
 from elmo_cli.models import ModelFiles
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
@@ -57,6 +58,7 @@ class EmbedJob:
     batch_tokens: int = BATCH_TOKENS
     window_tokens: int = WINDOW_TOKENS
     device: str = "auto"
+    precision: str = "fp32"
     threads: int | None = None
     keys: str = "number"
     forget_sentences: bool = False
@@ -74,7 +76,7 @@ class EmbedJob:
         self.output.check_is_none_of([self.source.path, *self.model.files.values(), *prime])
         config = self.model.config()
         select = select_layers(self.layers, config.n_output_layers)
-        choose_device(self.device)
+        choose_precision(self.precision, choose_device(self.device))
         self.start.check()
         if self.source.is_stream:
             return None
@@ -87,7 +89,8 @@ class EmbedJob:
         """Do the work, telling after each window how much is committed."""
         if self.threads:
             torch.set_num_threads(self.threads)
-        embedder = Embedder(self.model.load(), choose_device(self.device), self._priming_sentences())
+        device = choose_device(self.device)
+        embedder = Embedder(self.model.load(), device, self._priming_sentences(), choose_precision(self.precision, device))
         read = Scan()
         windows_, embed = self._plan(embedder, read)
         select = select_layers(self.layers, embedder.bilm.config.n_output_layers)
@@ -107,6 +110,8 @@ class EmbedJob:
         return windows(sentences, self.window_tokens), partial(embed_window, embedder=embedder, max_tokens=self.batch_tokens)
 
     def _warn(self, embedder: Embedder, read: Scan, store: Hdf5Store) -> None:
+        if embedder.precision != self.precision:
+            self.warnings.append(f"computed in {embedder.precision}: this processor has no {self.precision} products, and would be slower")
         if read.sentences == 0:
             self.warnings.append(f"{self.source.path}: holds no sentences; {self.output.path} is whole, and empty")
         if read.n_blank and self.source.blank_lines == "skip":

@@ -1,10 +1,10 @@
-"""The biLM as fast as a CPU runs it: the numbers of `BiLM`, by another way.
+"""The biLM as fast as the machine runs it: the numbers of `BiLM`, by another way.
 
-Matrices are packed for the processor. What the first layer's gates get from a token is computed once for each word type. Each direction
-runs on a thread of its own, with half of the threads: inside an operation, threads would meet every 50 microseconds. The elementwise
-half of a step is one compiled pass, where a compiler was at hand.
+What the first layer's gates get from a token is computed once for each word type. On a CPU, matrices are packed for the processor, each
+direction runs on a thread of its own with half of the threads, and the elementwise half of a step is one compiled pass where a compiler
+was at hand.
 
-With bfloat16, products take and give bfloat16 and sum in float32; cell states, layers and the character CNN stay in float32.
+With bfloat16 or float16, products take and give that type and sum in float32; cell states, layers and the character CNN stay in float32.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from elmo_cli.bilm import DIRECTIONS, BiLM, BiLMState
 from elmo_cli.cell import step
 from elmo_cli.lstm import LstmCellWithProjection, LstmState, pack
 from elmo_cli.packed_linear import PackedLinear
-from elmo_cli.two_threads import TwoThreads
+from elmo_cli.two_threads import Pair, TwoThreads, one_after_another
 
 
 class PackedLstm:
@@ -53,33 +53,38 @@ class PackedLstm:
         return outputs, LstmState(end.float(), cell)
 
 
-class FastBiLM:
-    """A biLM on the CPU. It takes over the network it is made of: that one's weights are packed one by one, and freed."""
+class FastBiLM(nn.Module):
+    """Runs a float32 biLM, from where it lies. It takes that network over: its weights are packed one by one, and freed.
+
+    `dtype` is that of the LSTMs' matrix products.
+    """
 
     def __init__(self, bilm: BiLM, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
         self.config = bilm.config
-        self.dtype = dtype
+        self.mapper = bilm.mapper
         self.character_encoder = bilm.character_encoder
+        self.both: Pair = TwoThreads() if next(bilm.parameters()).device.type == "cpu" else one_after_another
         _pack_linear_layers(self.character_encoder)
-        self.both = TwoThreads()
-        self.lstms = [[_take_over(bilm, direction, layer, dtype) for layer in range(bilm.config.n_layers)] for direction in range(DIRECTIONS)]
+        self.lstms = [
+            [_take_over(bilm, direction, layer, dtype) for layer in range(bilm.config.n_layers)] for direction in range(DIRECTIONS)
+        ]
 
     def zero_state(self, n_sequences: int) -> BiLMState:
         """The state that nothing has been read into."""
-        shape = (DIRECTIONS, self.config.n_layers, n_sequences)
-        return BiLMState(torch.zeros(*shape, self.config.projection_dim), torch.zeros(*shape, self.config.lstm_dim))
+        return BiLMState.zero(self.config, n_sequences, next(self.parameters()))
 
     def read(self, types: Tensor, places: Tensor, lengths: list[int], state: BiLMState) -> tuple[Tensor, BiLMState]:
         """As `BiLM.read`, within the rounding of its arithmetic."""
         packing = pack(lengths)
-        order = torch.from_numpy(packing.order)
-        layers = torch.empty(self.config.n_output_layers, len(places), self.config.output_dim)
+        order = torch.from_numpy(packing.order).to(types.device)
+        layers = types.new_empty(self.config.n_output_layers, len(places), self.config.output_dim)
         final = BiLMState(torch.empty_like(state.hidden), torch.empty_like(state.cell))
 
         @torch.inference_mode()  # a thread has its own mode
         def run(direction: int) -> None:
             columns = slice(direction * self.config.projection_dim, (direction + 1) * self.config.projection_dim)
-            index = torch.from_numpy(packing.backward_rows if direction else packing.forward_rows)
+            index = torch.from_numpy(packing.backward_rows if direction else packing.forward_rows).to(types.device)
             rows, inputs = places[index], types
             layers[0, :, columns] = types[places]
             for layer, lstm in enumerate(self.lstms[direction]):
@@ -87,8 +92,7 @@ class FastBiLM:
                 outputs, end = lstm.run(inputs, rows, packing.batch_sizes, start)
                 final.hidden[direction, layer, order] = end.hidden
                 final.cell[direction, layer, order] = end.cell
-                inputs = outputs + inputs if layer > 0 and self.config.use_skip_connections else outputs
-                inputs = inputs.float()
+                inputs = (outputs + inputs if layer > 0 and self.config.use_skip_connections else outputs).float()
                 layers[layer + 1, :, columns].index_copy_(0, index, inputs)
 
         self.both(run)

@@ -10,6 +10,7 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, readable=False)  # what is wrong with a file is said by what reads it
 COUNT = click.IntRange(min=1, max=1 << 40)
+PRECISIONS = ("fp32", "bf16", "tf32", "fp16")
 
 
 def options(*added: Callable[[Any], Any]) -> Callable[[Command], Command]:

@@ -17,11 +17,11 @@ Multiply = Callable[[Tensor], Tensor]
 
 
 class PackedLinear(nn.Module):
-    """x @ weight.T + bias, limited to [-clip, clip], for x (row, in) in the type of `weight` (out, in). For inference on a CPU."""
+    """x @ weight.T + bias, limited to [-clip, clip], for x (row, in) in the type of `weight` (out, in). For inference."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, clip: float | None = None) -> None:
         super().__init__()
-        pack = _pack if can_pack(weight.dtype) else _keep
+        pack = _pack if weight.device.type == "cpu" and can_pack(weight.dtype) else _keep
         self.multiply = pack(weight.detach().contiguous(), None if bias is None else bias.detach(), clip)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,9 +41,9 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 def _pack(weight: Tensor, bias: Tensor | None, clip: float | None) -> Multiply:
     operators = torch.ops.mkldnn
-    packed = operators._reorder_linear_weight(weight, PACKED_ROWS)  # noqa: SLF001  # private, see above
+    packed = operators._reorder_linear_weight(weight, PACKED_ROWS)
     after, limits = ("none", []) if clip is None else ("hardtanh", [-clip, clip])
-    return lambda x: operators._linear_pointwise(x, packed, bias, after, limits, "")  # type: ignore[no-any-return]  # noqa: SLF001
+    return lambda x: operators._linear_pointwise(x, packed, bias, after, limits, "")
 
 
 def _keep(weight: Tensor, bias: Tensor | None, clip: float | None) -> Multiply:

@@ -11,6 +11,7 @@ from elmo_cli.batching import bucket_by_length
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.pooling import Array, Select
+from elmo_cli.prefetch import prefetch
 from elmo_cli.stores import Store
 
 Window = list[Sentence]
@@ -48,7 +49,7 @@ def groups(sentences: Iterable[Sentence], size: int) -> Iterator[Window]:
 def embed_window(window: Sequence[Sentence], embedder: Embedder, max_tokens: int) -> list[Array]:
     """Every layer of each sentence of a window, in its order, computed in batches of sentences of like length."""
     embedded: dict[int, Array] = {}
-    for batch in bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens):
+    for batch in bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens, embedder.max_sentences):
         embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True))
     return [embedded[i] for i in range(len(window))]
 
@@ -63,8 +64,9 @@ def embed_corpus(
 ) -> Generator[Progress, None, None]:
     """Embed window after window into the store, telling after each how much is committed."""
     sentences = tokens = 0
-    for window in windows_:
-        store.write(window, [select(layers) for layers in embed(window)])
+    embedded = ((window, [select(layers) for layers in embed(window)]) for window in prefetch(windows_))
+    for window, arrays in prefetch(embedded):  # reading, embedding and writing overlap
+        store.write(window, arrays)
         sentences += len(window)
         tokens += sum(len(sentence.tokens) for sentence in window)
         yield Progress(sentences, tokens)

@@ -1,5 +1,6 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -71,6 +72,17 @@ def make_model(folder: Path, seed: int = 1, dtype: str = "float32", **changes: o
                 if projection != dim:
                     file[f"{cell}/W_P_0"] = normal(dim, projection)
     return folder
+
+
+@contextmanager
+def n_threads(number: int) -> Iterator[None]:
+    """So many threads for torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

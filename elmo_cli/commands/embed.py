@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
-from elmo_cli.options import COUNT, FILE, machine_options, model_options, options, quiet_option, reading_options
+from elmo_cli.options import COUNT, FILE, PRECISIONS, machine_options, model_options, options, quiet_option, reading_options
 
 if TYPE_CHECKING:
     from elmo_cli.embed_job import EmbedJob
@@ -57,6 +57,13 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @click.option("--batch-tokens", type=COUNT, default=BATCH_TOKENS, show_default=True, help="Tokens computed together.")
 @click.option("--window-tokens", type=COUNT, default=WINDOW_TOKENS, show_default=True, help="Tokens sorted and written together.")
 @machine_options
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="Of matrix products. bf16 is faster where the processor has it; tf32 and fp16 are for GPUs.",
+)
 @reading_options
 @_start_options
 @_allennlp_options
@@ -77,6 +84,7 @@ def command(
     device: str,
     cuda_device: int | None,
     threads: int | None,
+    precision: str,
     separator: str,
     blank_lines: str,
     encoding_errors: str,
@@ -116,6 +124,7 @@ def command(
         window_tokens=window_tokens,
         device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",
         threads=threads,
+        precision=precision,
         keys="sentence" if use_sentence_keys else "number",
         forget_sentences=forget_sentences,
         command=shlex.join(["elmo", *sys.argv[1:]]),
