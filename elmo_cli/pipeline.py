@@ -5,16 +5,22 @@ The window is the unit of everything: sorted inside, put back in order inside, c
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from elmo_cli.batching import bucket_by_length
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.pooling import Array, Select
 from elmo_cli.prefetch import prefetch
-from elmo_cli.stores import Store
 
 Window = list[Sentence]
+
+
+class Writer(Protocol):
+    """What takes features, window after window: a store, or something around one."""
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Commit the features of a window: all of it or none."""
 
 
 class Progress(NamedTuple):
@@ -60,7 +66,7 @@ def embed_carrying_state(window: Sequence[Sentence], embedder: StatefulEmbedder)
 
 
 def embed_corpus(
-    windows_: Iterable[Window], embed: Callable[[Window], list[Array]], select: Select, store: Store
+    windows_: Iterable[Window], embed: Callable[[Window], list[Array]], select: Select, store: Writer
 ) -> Generator[Progress, None, None]:
     """Embed window after window into the store, telling after each how much is committed."""
     sentences = tokens = 0

@@ -1,4 +1,4 @@
-"""The gradient of a window of text on two threads, which meet three times: half of the words through the CNN each, then a direction each."""
+"""The gradient of a window of text on two threads, half of its words through the CNN each, then a direction each."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
