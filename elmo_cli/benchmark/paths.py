@@ -100,7 +100,7 @@ class _TimedStore:
         self.store = store
         self.seconds = 0.0
 
-    def write(self, window: Window, arrays: Sequence[Array]) -> None:
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         began = time.perf_counter()
         self.store.write(window, arrays)
         self.seconds += time.perf_counter() - began

@@ -48,8 +48,10 @@ def command(
 ) -> None:
     """Write to standard output how fast CORPUS, or made-up text, is embedded: by the simple path, and by the fast one.
 
-    The simple path runs padded batches in input order, every token through the character CNN, as the older tools did. "of the ceiling" is nominal work (2 operations for each weight that a token or a word type meets) over what this machine's matrix
-    product does at the LSTMs' shapes; "LSTM" is with every word type cached and nothing written. Errors are against float64, by layer.
+    The simple path runs padded batches in input order, every token through the character CNN, as the older tools did. The ceiling is what
+    this machine's matrix product does at the LSTMs' shapes. "LSTM of it": nominal work, 2 operations for each weight of the LSTMs and
+    each token, with every word type cached and nothing written; "all of it": the character CNN's work for each word type too, nothing
+    cached, written to HDF5. "writing" is the store's share of that time. Errors are against float64, by layer.
     """
     from elmo_cli.benchmark.rounds import Figures, run_benchmark, summarize
     from elmo_cli.benchmark.work import Work, made_up_text
