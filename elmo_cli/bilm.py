@@ -52,13 +52,28 @@ class BiLMConfig:
         return self.n_layers + 1
 
 
+class _Linear(nn.Linear):
+    def reset_parameters(self) -> None:
+        """Nothing: weights are loaded, or drawn by who trains, and drawing them here would take longer than loading."""
+
+
+class _Conv1d(nn.Conv1d):
+    def reset_parameters(self) -> None:
+        """Nothing, as for `_Linear`."""
+
+
+class _Embedding(nn.Embedding):
+    def reset_parameters(self) -> None:
+        """Nothing, as for `_Linear`."""
+
+
 class Highway(nn.Module):
     """One highway layer: gate * relu(transform(x)) + (1 - gate) * x. The weight files call the gate "carry"."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.gate = nn.Linear(dim, dim)
-        self.transform = nn.Linear(dim, dim)
+        self.gate = _Linear(dim, dim)
+        self.transform = _Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (token, dim) to (token, dim)."""
@@ -74,10 +89,10 @@ class CharacterEncoder(nn.Module):
         self.activation = ACTIVATIONS[config.activation]
         self.widest = max(width for width, _ in config.filters)
         self.padding = padding
-        self.characters = nn.Embedding(n_characters, config.character_dim)  # row 0 of the published table: masked
-        self.convolutions = nn.ModuleList(nn.Conv1d(config.character_dim, number, width) for width, number in config.filters)
+        self.characters = _Embedding(n_characters, config.character_dim)  # row 0 of the published table: masked
+        self.convolutions = nn.ModuleList(_Conv1d(config.character_dim, number, width) for width, number in config.filters)
         self.highways = nn.ModuleList(Highway(config.n_filters) for _ in range(config.n_highway))
-        self.projection = nn.Linear(config.n_filters, config.projection_dim) if config.project_characters else nn.Identity()
+        self.projection = _Linear(config.n_filters, config.projection_dim) if config.project_characters else nn.Identity()
 
     def forward(self, ids: Tensor) -> Tensor:
         """Encode character ids (token, max_characters) int64 as (token, projection_dim)."""
@@ -96,9 +111,9 @@ class WordCharacterEncoder(nn.Module):
     def __init__(self, config: BiLMConfig, *, n_words: int, word_dim: int, n_characters: int, padding: int) -> None:
         super().__init__()
         spelled = replace(config, project_characters=False)
-        self.words = nn.Embedding(n_words, word_dim) if word_dim else None
+        self.words = _Embedding(n_words, word_dim) if word_dim else None
         self.spelling = CharacterEncoder(spelled, n_characters, padding) if config.character_dim else None
-        self.projection = nn.Linear(word_dim + config.n_filters, config.projection_dim)
+        self.projection = _Linear(word_dim + config.n_filters, config.projection_dim)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Encode ids (token, 1 + max_characters) int64, a word's and its characters', as (token, projection_dim)."""

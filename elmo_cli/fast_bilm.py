@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from elmo_cli.bilm import DIRECTIONS, BiLM, BiLMState
 from elmo_cli.cell import step
 from elmo_cli.lstm import LstmCellWithProjection, LstmState, pack
-from elmo_cli.packed_linear import PackedLinear
+from elmo_cli.packed_linear import PackedConvolution, PackedLinear
 from elmo_cli.two_threads import Pair, TwoThreads, one_after_another
 
 
@@ -65,7 +65,7 @@ class FastBiLM(nn.Module):
         self.mapper = bilm.mapper
         self.character_encoder = bilm.character_encoder
         self.both: Pair = TwoThreads() if next(bilm.parameters()).device.type == "cpu" else one_after_another
-        _pack_linear_layers(self.character_encoder)
+        _pack_products(self.character_encoder)
         self.lstms = [
             [_take_over(bilm, direction, layer, dtype) for layer in range(bilm.config.n_layers)] for direction in range(DIRECTIONS)
         ]
@@ -99,12 +99,14 @@ class FastBiLM(nn.Module):
         return layers, final
 
 
-def _pack_linear_layers(module: nn.Module) -> None:
+def _pack_products(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, PackedLinear(child.weight, child.bias))
+        elif isinstance(child, nn.Conv1d):
+            setattr(module, name, PackedConvolution(child.weight, child.bias))
         else:
-            _pack_linear_layers(child)
+            _pack_products(child)
 
 
 def _take_over(bilm: BiLM, direction: int, layer: int, dtype: torch.dtype) -> PackedLstm:

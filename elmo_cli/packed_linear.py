@@ -22,11 +22,27 @@ class PackedLinear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None = None, clip: float | None = None) -> None:
         super().__init__()
         pack = _pack if weight.device.type == "cpu" and can_pack(weight.dtype) else _keep
-        self.multiply = pack(weight.detach().contiguous(), None if bias is None else bias.detach(), clip)
+        self.multiply: Multiply = pack(weight.detach(), None if bias is None else bias.detach(), clip)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (row, in) to (row, out)."""
-        return self.multiply(x)
+        product: Tensor = self.multiply(x)
+        return product
+
+
+class PackedConvolution(nn.Module):
+    """A one-dimensional convolution without padding as a product with packed weights (out, in, width)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.width = weight.shape[2]
+        self.linear = PackedLinear(weight.transpose(1, 2).flatten(1), bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (sequence, in, place) to (sequence, out, place - width + 1)."""
+        seen = x.transpose(1, 2).unfold(1, self.width, 1).transpose(2, 3)  # (sequence, place, width, in)
+        products: Tensor = self.linear(seen.flatten(2).flatten(0, 1))
+        return products.view(len(x), seen.shape[1], products.shape[1]).transpose(1, 2)
 
 
 @cache

@@ -13,7 +13,7 @@ from elmo_cli.checkpoints.allennlp import load_bilm
 from elmo_cli.embedder import CHUNK_TOKENS, Embedder, StatefulEmbedder
 from elmo_cli.fast_bilm import FastBiLM
 from elmo_cli.lstm import run_by_definition
-from elmo_cli.packed_linear import PackedLinear, can_pack
+from elmo_cli.packed_linear import PackedConvolution, PackedLinear, can_pack
 from tests.conftest import make_model, n_threads
 
 LENGTHS = [3, 0, 7, 1, 7, 2]
@@ -123,6 +123,12 @@ def test_a_packed_product_is_the_product(monkeypatch: pytest.MonkeyPatch, packed
     expected = torch.nn.functional.linear(x, weight, bias)
     expected = expected if clip is None else expected.clamp(-clip, clip)
     torch.testing.assert_close(PackedLinear(weight, bias, clip)(x), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("width", [1, 3, 6])
+def test_a_packed_convolution_is_the_convolution(width: int):
+    convolution, x = torch.nn.Conv1d(4, 5, width), torch.randn(3, 6, 4).transpose(1, 2)
+    torch.testing.assert_close(PackedConvolution(convolution.weight, convolution.bias)(x), convolution(x), atol=1e-5, rtol=0)
 
 
 def long_sentence(n_tokens: int) -> list[str]:
