@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 BATCH_TOKENS = 8192  # computed together
 BATCH_SENTENCES = 256  # the same, on a CPU: where a step's rows no longer stay in its caches, and a product gains nothing from more
 WINDOW_TOKENS = 16384  # sorted and written together
+GPU_WINDOW_TOKENS = 65536
 STATEFUL_BATCH = 64  # sentences; allennlp elmo's --batch-size
 
 

@@ -1,20 +1,31 @@
-"""The elementwise half of an LSTM step, in place: by the compiled `_cell` where the package was built with a compiler, else in torch.
+"""The elementwise half of an LSTM step, in place, in one pass over the gates where torch makes a dozen.
 
-The compiled step is one pass over the gates where torch makes a dozen; `step_in_torch` is its oracle. No gradients.
+On a CPU by the compiled `_cell`, where the package was built with a compiler; on a CUDA GPU by a Triton kernel, where there is Triton; else
+in torch: `step_in_torch` is the oracle of both. No gradients.
 """
 
 import math
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
 
-try:
-    from elmo_cli import _cell  # not there where there was no compiler
-except ImportError:
-    _cell = None
 
+def _load_compiled() -> Any:  # noqa: ANN401  # a module that mypy does not know
+    try:
+        return import_module("elmo_cli._cell")
+    except ImportError:  # there was no compiler
+        return None
+
+
+_cell = _load_compiled()
 COMPILED = _cell is not None
-_TYPES = {torch.float32: False, torch.bfloat16: True}  # of the gates that the compiled step reads
+_CPU_TYPES = {torch.float32: False, torch.bfloat16: True}  # of the gates that the compiled step reads
+_GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+Step = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, float | None, Tensor], None]
 
 
 def step(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
@@ -28,12 +39,31 @@ def step(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Ten
         clip: Limit of the cell state.
         output: (row, cell), of the type of `products`.
     """
-    if _cell is None or products.dtype not in _TYPES or not all(_is_plain(x) for x in (products, cell, output)):
-        step_in_torch(products, inputs, rows, cell, clip, output)
-        return
+    parts = [part for part in (products, inputs, rows, cell, output) if part is not None]
+    on_gpu = products.is_cuda
+    run: Step = step_in_torch
+    if all(part.is_contiguous() for part in parts) and products.dtype in (_GPU_TYPES if on_gpu else _CPU_TYPES):
+        run = (_triton_step() if on_gpu else _compiled_step()) or step_in_torch
+    run(products, inputs, rows, cell, clip, output)
+
+
+def _compiled_step() -> Step | None:
+    return None if _cell is None else _step_compiled
+
+
+def _step_compiled(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
     addresses = [0 if x is None else x.data_ptr() for x in (inputs, rows)]
     limit = math.inf if clip is None else clip
-    _cell.step(_TYPES[products.dtype], products.data_ptr(), *addresses, *cell.shape, limit, cell.data_ptr(), output.data_ptr())
+    _cell.step(_CPU_TYPES[products.dtype], products.data_ptr(), *addresses, *cell.shape, limit, cell.data_ptr(), output.data_ptr())
+
+
+@cache
+def _triton_step() -> Step | None:
+    try:
+        from elmo_cli.cell_triton import step as step_on_gpu
+    except ImportError:
+        return None
+    return step_on_gpu
 
 
 def step_in_torch(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
@@ -47,7 +77,3 @@ def step_in_torch(products: Tensor, inputs: Tensor | None, rows: Tensor | None, 
         cell.clamp_(-clip, clip)
     torch.mul(torch.tanh(cell, out=i), o.sigmoid_(), out=i)  # i is spent: its place serves again
     output.copy_(i)
-
-
-def _is_plain(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.is_contiguous()
