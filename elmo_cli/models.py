@@ -1,65 +1,22 @@
-"""Models by name: a folder, an archive, a known name, a URL or a pair of files become a loaded biLM."""
+"""Models by name: a folder, an archive, a known name, a URL or a pair of files. What is known is kept in a cache, and fetched into it."""
 
-import json
+import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import re
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from elmo_cli import __version__, archives
-from elmo_cli.bilm import BiLM, BiLMConfig
-from elmo_cli.cache import Cache, sha256
-from elmo_cli.checkpoints.formats import CHECKPOINTS, Recognised, recognise
-from elmo_cli.errors import ModelError
+from elmo_cli import archives
+from elmo_cli.cache import Cache, check_hash, forget_hash
+from elmo_cli.catalogue import KnownModel, RemoteFile, load_catalogue
+from elmo_cli.checkpoints.formats import recognise
+from elmo_cli.download import fetch
+from elmo_cli.errors import DownloadError, ModelError
+from elmo_cli.model_files import ModelFiles, find_in_archive, find_in_folder, model_of
 
-MAX_DEPTH = 2  # a model lies in the folder that is named, or in one in it
-MAX_UNPACKED_DEPTH = 20  # an archive keeps its own folders
 BUILT_IN = "tiny"  # the default: a small English model for trying out, in the package
-KNOWN = {BUILT_IN: Path(__file__).with_name("tiny")}
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """Where a model lies, and what it is called in messages and metadata."""
-
-    name: str
-    format: str  # of CHECKPOINTS
-    files: Mapping[str, Path]  # by their part in the format
-    built_in: bool = False
-
-    @property
-    def folder(self) -> Path:
-        """Where its files are."""
-        return next(iter(self.files.values())).parent
-
-    def config(self) -> BiLMConfig:
-        """The architecture; the weights are not touched."""
-        return CHECKPOINTS[self.format].config(self.files)
-
-    def options(self) -> Mapping[str, Any]:
-        """The architecture as the model's own project writes it."""
-        return CHECKPOINTS[self.format].options(self.files)
-
-    def load(self) -> BiLM:
-        """The network, ready to run."""
-        return CHECKPOINTS[self.format].load(self.files)
-
-    def weights(self) -> list[Path]:
-        """The files that the model's sha256 is of: of one, or of several one after another."""
-        return [self.files[part] for part in CHECKPOINTS[self.format].weights if part in self.files]
-
-    def metadata(self, layers: str, start_state: str) -> dict[str, str]:
-        """What is told of features beside their values: the model that made them, and how."""
-        return {
-            "elmo_version": __version__,
-            "model": self.name,
-            "model_sha256": sha256(self.weights()),
-            "options": json.dumps(self.options(), separators=(",", ":")),
-            "layers": layers,
-            "dtype": "float32",
-            "start_state": start_state,
-        }
+TINY = Path(__file__).with_name("tiny")
 
 
 def find_model(name: str | None, options: Path | None = None, weights: Path | None = None, cache: Cache | None = None) -> ModelFiles:
@@ -95,9 +52,9 @@ def _find_named(name: str, cache: Cache) -> ModelFiles:
         return find_in_folder(path)
     if path.is_file():
         return find_in_archive(path, cache)
-    if name in KNOWN:
-        return replace(find_in_folder(KNOWN[name]), built_in=True)
-    raise ModelError(f"{name}: no such model; pass a folder or archive that holds one, or {BUILT_IN}, the built-in model")
+    if name == BUILT_IN:
+        return replace(find_in_folder(TINY), built_in=True)
+    return find_known(known_model(name), cache)
 
 
 def _check_files(options: Path, weights: Path | None = None) -> None:
@@ -106,44 +63,106 @@ def _check_files(options: Path, weights: Path | None = None) -> None:
             raise ModelError(f"{path}: no such {what} file")
 
 
-def find_in_folder(folder: Path, name: str | None = None, depth: int = MAX_DEPTH) -> ModelFiles:
-    """The model in a folder, or in the one folder below that holds one; `name` is what to call it, if not as its folder.
+def known_model(name: str) -> KnownModel:
+    """A model by its name in the catalogue, or by the URL of an archive.
 
     Raises:
-        ModelError: There is none, or more than one.
+        ModelError: There is none of that name.
     """
-    return _model(name or folder.resolve().name, recognise(_names(folder, depth), str(folder)), folder)
+    if "://" in name:
+        return _at_url(name)
+    catalogue = load_catalogue()
+    if name not in catalogue:
+        close = get_close_matches(name.lower(), catalogue, n=3)
+        meant = f" (did you mean {' or '.join(close)}?)" if close else ""
+        raise ModelError(
+            f"{name}: no such model{meant}; pass a folder or archive that holds one, its URL, or a name that elmo models lists"
+        )
+    return catalogue[name]
 
 
-def find_in_archive(path: Path, cache: Cache, name: str | None = None) -> ModelFiles:
-    """The model in a zip or tar archive; the files it needs are unpacked to the cache, once.
+def _at_url(url: str) -> KnownModel:
+    base = re.sub(r"[^\w.-]", "_", url.partition("?")[0].rstrip("/").rpartition("/")[2]).lstrip(".") or "model"
+    if not re.fullmatch(r"https?://[^/]+/.+", url):
+        raise ModelError(f"{url}: not the URL of a file; pass one that begins with https:// and leads to a zip or tar archive")
+    place = f"url-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+    unknown = "not stated"
+    return KnownModel(place, unknown, unknown, unknown, unknown, unknown, unknown, (RemoteFile(base, (url,)),))
+
+
+def find_known(known: KnownModel, cache: Cache, *, fetching: bool = True) -> ModelFiles:
+    """A known model's files in the cache, where they were put by hand or are now fetched; each is the one that it was before.
 
     Raises:
-        ModelError: The file is no archive, or holds no model.
+        ElmoError: They are not there and cannot be fetched, or are others than they should be.
     """
-    name = name or archives.stem(path)
-    folder = cache.unpacked(path)
-    if folder.is_dir():
-        return find_in_folder(folder, name, MAX_UNPACKED_DEPTH)
-    if not archives.is_archive(path):
-        raise ModelError(f"{path}: is no zip or tar archive; pass the folder that holds the model's files, or --options and --weights")
-    found = recognise(archives.list_names(path), str(path))
-    archives.unpack(path, found.files.values(), folder)
-    return _model(name, found, folder)
+    if not known.files:
+        return replace(find_in_folder(TINY), built_in=True)
+    if not known.is_in(cache.place(known.name)):
+        if not fetching:
+            raise ModelError(
+                f"{known.name}: is not in the cache ({cache.place(known.name)}); elmo models download {known.name} brings it there"
+            )
+        _fetch_files(known, cache)
+    model = _find_in_cache(known, cache)
+    for path, published in cached_files(known, cache, model):
+        check_hash(path, published)
+    return model
 
 
-def _model(name: str, found: Recognised, folder: Path) -> ModelFiles:
-    return ModelFiles(name, found.format, {part: folder / below for part, below in found.files.items()})
+def cached_files(known: KnownModel, cache: Cache, model: ModelFiles) -> list[tuple[Path, str | None]]:
+    """The files that a model in the cache is made of, each with its published hash: as they were fetched, or put there by hand."""
+    named = [(cache.place(known.name) / file.name, file.hash) for file in known.files]
+    return named if all(path.is_file() for path, _ in named) else [(path, None) for path in model.files.values()]
 
 
-def _names(folder: Path, depth: int = MAX_DEPTH) -> list[str]:
-    """The files in a folder and in those below it, relative, with /; hidden ones are passed over."""
-    names = []
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_file():
-            names.append(path.name)
-        elif depth > 1 and path.is_dir():
-            names += [f"{path.name}/{below}" for below in _names(path, depth - 1)]
-    return names
+def _fetch_files(known: KnownModel, cache: Cache) -> None:
+    """Fetch what the cache lacks of a model; two runs that want the same one wait for each other."""
+    place = cache.place(known.name)
+    missing = [file for file in known.files if not (place / file.name).is_file()]
+    if cache.offline:
+        wanted = "; ".join(f"{file.urls[0]} at {place / file.name}" for file in missing)
+        raise DownloadError(f"{known.name}: is not in the cache, and nothing is fetched offline; put {wanted}")
+    from filelock import FileLock, Timeout
+
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        cache.say(f"{known.name}: another run is fetching it; waiting")
+        lock.acquire()
+    with lock:
+        missing = [file for file in missing if not (place / file.name).is_file()]
+        for file in missing:
+            fetch(file, place, cache.progress)
+        if missing:
+            _believe(known, cache)
+
+
+def _believe(known: KnownModel, cache: Cache) -> None:
+    """What was fetched must load as a model before its hash is kept: a server may have sent something else, or less."""
+    place = cache.place(known.name)
+    try:
+        model = _find_in_cache(known, cache)
+        model.load()
+    except ModelError:
+        for file in known.files:
+            if file.hash is None:
+                (place / file.name).unlink(missing_ok=True)
+                forget_hash(place / file.name)
+        raise
+    for path, published in cached_files(known, cache, model):
+        recorded = check_hash(path, published)
+        if recorded:
+            cache.say(f"{path.name}: no hash of it is published; its sha256 {recorded} is kept, and holds from now on")
+
+
+def _find_in_cache(known: KnownModel, cache: Cache) -> ModelFiles:
+    place = cache.place(known.name)
+    name = archives.stem(Path(known.files[0].name)) if known.name.startswith("url-") else known.name
+    if not all((place / file.name).is_file() for file in known.files):
+        return find_in_folder(place, name)
+    if len(known.files) == 1:
+        return find_in_archive(place / known.files[0].name, cache, name)
+    return model_of(name, recognise([file.name for file in known.files], str(place)), place)
