@@ -4,12 +4,14 @@ pooch checks the hash and puts the file in place; what it has no means for is he
 and redirects, which may not lead from https to anything less.
 """
 
+import glob
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 TIMEOUT = (10.0, 30.0)  # seconds: to connect, and without a byte
 ROUNDS = 3  # over all mirrors, without a byte gained, before it is given up
 BACK_OFF = 1.0  # seconds between two rounds; doubled after each that gained nothing
-BLOCK = 1 << 18
+BLOCK = 1 << 14  # what a break may lose of the bytes that have come
 MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 34
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
@@ -42,22 +44,23 @@ class _Failure(Exception):  # noqa: N818  # never leaves this module
 
 
 def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
-    """Fetch a file into `folder`, which appears there whole and with the hash that is published.
+    """Fetch a file into `folder`, where it appears whole and with the hash that is published. One run at a time may do so.
 
     Raises:
-        DownloadError: No mirror gave it; the message names the first one, and where to put the file by hand.
+        DownloadError: No mirror gave it, for the reasons that the message tells.
     """
     import pooch
 
     pooch.get_logger().setLevel(logging.ERROR)
-    folder.mkdir(parents=True, exist_ok=True)
+    incoming = folder / ".incoming"
+    incoming.mkdir(parents=True, exist_ok=True)
     urls, reasons, fruitless, most = list(file.urls), dict.fromkeys(file.urls, "not tried"), 0, 0
     while urls and fruitless < ROUNDS:
         before = most
         for url in list(urls):
-            attempt = _Attempt(file, _partial(folder, file, url), progress)
+            attempt = _Attempt(file, _partial(incoming, file, url), progress)
             try:
-                return Path(pooch.retrieve(url, file.hash, file.name, folder, downloader=attempt))
+                return _put_in_place(Path(pooch.retrieve(url, file.hash, file.name, incoming, downloader=attempt)), folder)
             except _Failure as failure:
                 reasons[url] = str(failure)
                 most = max(most, attempt.reached)
@@ -68,15 +71,22 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
                 urls.remove(url)
         fruitless = 0 if most > before else fruitless + 1
         time.sleep(BACK_OFF * 2 ** max(fruitless - 1, 0) if urls and fruitless < ROUNDS else 0)
-    raise DownloadError(
-        f"{file.name}: cannot be fetched: {'; '.join(f'{url} {reason}' for url, reason in reasons.items())}; fetch it by hand "
-        f"and put it at {folder / file.name}"
-    )
+    raise DownloadError(f"{file.name}: cannot be fetched: {'; '.join(f'{url} {reason}' for url, reason in reasons.items())}")
 
 
-def _partial(folder: Path, file: RemoteFile, url: str) -> Path:
+def _put_in_place(whole: Path, folder: Path) -> Path:
+    """Move a file out of the folder of what is coming, and tidy that up: what pooch or other mirrors have left of it."""
+    placed = whole.replace(folder / whole.name)
+    for left in [*whole.parent.glob("tmp*"), *whole.parent.glob(f"{glob.escape(whole.name[:80])}.*.partial*")]:
+        left.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty: another file of the model is half there
+        whole.parent.rmdir()
+    return placed
+
+
+def _partial(incoming: Path, file: RemoteFile, url: str) -> Path:
     """What is there so far from one place: mirrors are not mixed."""
-    return folder / f".{file.name[:80]}.{sha256(url.encode()).hexdigest()[:8]}.partial"
+    return incoming / f"{file.name[:80]}.{sha256(url.encode()).hexdigest()[:8]}.partial"
 
 
 @dataclass
@@ -201,4 +211,4 @@ def _reason(error: BaseException) -> str:
         causes = (getattr(error, "reason", None), *error.args)
         inner = next((cause for cause in causes if isinstance(cause, BaseException)), None)
     words = str(getattr(error, "strerror", None) or error) or type(error).__name__
-    return " ".join(words.split())[:120]
+    return " ".join(re.sub(r"^HTTPS?Connection\(.*?\): ", "", words).split())[:120]

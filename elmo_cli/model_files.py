@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,17 @@ class ModelFiles:
         """The network, ready to run."""
         return CHECKPOINTS[self.format].load(self.files)
 
-    def weights(self) -> list[Path]:
-        """The files that the model's sha256 is of: of one, or of several one after another."""
-        return [self.files[part] for part in CHECKPOINTS[self.format].weights if part in self.files]
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file of weights, or of the several that make up a model one after another, as `cat` would join them."""
+        return sha256(self.files[part] for part in CHECKPOINTS[self.format].weights if part in self.files)
 
     def metadata(self, layers: str, start_state: str) -> dict[str, str]:
         """What is told of features beside their values: the model that made them, and how."""
         return {
             "elmo_version": __version__,
             "model": self.name,
-            "model_sha256": sha256(self.weights()),
+            "model_sha256": self.sha256,
             "options": json.dumps(self.options(), separators=(",", ":")),
             "layers": layers,
             "dtype": "float32",

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -48,6 +49,8 @@ def find_model(name: str | None, options: Path | None = None, weights: Path | No
 
 def _find_named(name: str, cache: Cache) -> ModelFiles:
     path = Path(name)
+    if "://" in name:
+        return find_known(_at_url(name), cache)
     if path.is_dir():
         return find_in_folder(path)
     if path.is_file():
@@ -121,8 +124,7 @@ def _fetch_files(known: KnownModel, cache: Cache) -> None:
     place = cache.place(known.name)
     missing = [file for file in known.files if not (place / file.name).is_file()]
     if cache.offline:
-        wanted = "; ".join(f"{file.urls[0]} at {place / file.name}" for file in missing)
-        raise DownloadError(f"{known.name}: is not in the cache, and nothing is fetched offline; put {wanted}")
+        raise DownloadError(f"{known.name}: is not in the cache, and nothing is fetched offline; {_by_hand(missing, place)}")
     from filelock import FileLock, Timeout
 
     place.mkdir(parents=True, exist_ok=True)
@@ -134,10 +136,18 @@ def _fetch_files(known: KnownModel, cache: Cache) -> None:
         lock.acquire()
     with lock:
         missing = [file for file in missing if not (place / file.name).is_file()]
-        for file in missing:
-            fetch(file, place, cache.progress)
+        try:
+            for file in missing:
+                fetch(file, place, cache.progress)
+        except DownloadError as error:
+            raise DownloadError(f"{error}; {_by_hand(missing, place)}") from None
         if missing:
             _believe(known, cache)
+
+
+def _by_hand(files: Sequence[RemoteFile], place: Path) -> str:
+    """What to do without this program's downloads."""
+    return "by hand, put " + " and ".join(f"{file.urls[0]} at {place / file.name}" for file in files)
 
 
 def _believe(known: KnownModel, cache: Cache) -> None:

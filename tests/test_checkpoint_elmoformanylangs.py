@@ -39,6 +39,9 @@ ARCHITECTURES = {
 }
 
 
+WORD_TABLE = "word_emb_layer.embedding.weight"
+
+
 def embed(folder: Path, sentences: list[list[str]]) -> list[np.ndarray]:
     return Embedder(find_model(str(folder)).load()).embed_batch(sentences)
 
@@ -130,6 +133,14 @@ BAD = {
         lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({"projection.bias": torch.full((6,), float("nan"))})),
         "NaN",
     ),
+    "more values than bytes": (
+        lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({WORD_TABLE: torch.ones(1).expand(10**12, 7)})),
+        "was never filled with values",
+    ),
+    "sparse": (
+        lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({"projection.bias": torch.ones(6).to_sparse()})),
+        "is not a plain tensor",
+    ),
     "code in the pickle": (lambda f: (f / "encoder.pkl").write_bytes(pickle.dumps(print)), "not a readable PyTorch file"),
     "a list": (lambda f: torch.save([torch.ones(1)], f / "encoder.pkl"), "holds no named tensors"),
     "a cut file": (lambda f: (f / "encoder.pkl").write_bytes((f / "encoder.pkl").read_bytes()[:900]), "encoder.pkl: not a readable"),
@@ -157,7 +168,7 @@ def test_files_that_do_not_fit_are_one_error(tmp_path: Path, change: Callable[[P
     assert "\n" not in str(caught.value)
 
 
-def test_a_hash_is_of_all_that_the_vectors_depend_on(tmp_path: Path):
+def test_the_hash_is_of_weights_and_dictionaries(tmp_path: Path):
     folder = make_efml(tmp_path)
     before = find_model(str(folder)).metadata("all", "zero")["model_sha256"]
     with (folder / "word.dic").open("a") as file:

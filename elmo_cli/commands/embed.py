@@ -144,6 +144,6 @@ def _run(job: "EmbedJob", words: "Words") -> None:
         words.warn(warning)
     words.say(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
-        f"{job.output.path}, {size(job.output.path.stat().st_size)}, by {job.model.name}"
+        f"{job.output.path}, {size(job.output.path.stat().st_size)}, by {job.model.name}, sha256 {job.model.sha256}"
         + (" (the built-in model, for trying out; --model takes a published one)" if job.model.built_in else "")
     )

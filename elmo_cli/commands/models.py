@@ -162,10 +162,10 @@ def _known(name: str) -> KnownModel:
 
 def _facts(known: KnownModel, cache: Cache) -> dict[str, Any]:
     place = cache.place(known.name)
-    files = [
-        {**file, "path": str(place / file["name"]), "recorded_sha256": recorded_hash(place / file["name"])}
-        for file in asdict(known)["files"]
-    ]
+    files = []
+    for file in asdict(known)["files"]:
+        where = place / file["name"]
+        files.append({**file, "path": str(where), "recorded_sha256": recorded_hash(where)})
     return {**asdict(known), "size": known.size, "files": files, "downloaded": known.is_in(place)}
 
 
