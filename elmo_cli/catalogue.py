@@ -31,6 +31,7 @@ class KnownModel:
     format: str  # of checkpoints/
     files: tuple[RemoteFile, ...]  # none: it comes with the package
     parameters: int | None = None
+    at_least: bool = False  # its dictionaries, whose sizes are not published, have parameters besides
 
     @property
     def size(self) -> int | None:

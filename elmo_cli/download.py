@@ -24,7 +24,7 @@ from elmo_cli.errors import DownloadError
 if TYPE_CHECKING:
     from requests import Response, Session
 
-TIMEOUT = (10.0, 30.0)  # seconds: to connect, and without a byte
+TIMEOUT = (10.0, 20.0)  # seconds: to connect, and without a byte
 ROUNDS = 3  # over all mirrors, without a byte gained, before it is given up
 BACK_OFF = 1.0  # seconds between two rounds; doubled after each that gained nothing
 BLOCK = 1 << 14  # what a break may lose of the bytes that have come
@@ -68,7 +68,8 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
                     urls.remove(url)
             except ValueError:  # pooch's word for another hash than the known one
                 reasons[url] = "is another file than the published one (its hash differs)"
-                urls.remove(url)
+                if not attempt.resumed:  # else it may be what was there before that is wrong
+                    urls.remove(url)
         fruitless = 0 if most > before else fruitless + 1
         time.sleep(BACK_OFF * 2 ** max(fruitless - 1, 0) if urls and fruitless < ROUNDS else 0)
     raise DownloadError(f"{file.name}: cannot be fetched: {'; '.join(f'{url} {reason}' for url, reason in reasons.items())}")
@@ -97,6 +98,7 @@ class _Attempt:
     partial: Path
     progress: Progress
     reached: int = 0  # bytes
+    resumed: bool = False
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:  # noqa: ANN401, ARG002  # pooch's signature
         """Bring the URL's content to `output_file`."""
@@ -133,6 +135,7 @@ class _Attempt:
             if response.status_code not in (200, 206):
                 raise _Failure(f"answers {response.status_code} {response.reason}".rstrip(), again=response.status_code in TRANSIENT)
             there, total = self._begin(response, there)
+            self.resumed = there > 0
             self._append(response, there, total)
 
     def _resumable(self) -> tuple[int, str]:

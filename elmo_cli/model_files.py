@@ -67,7 +67,7 @@ def find_in_folder(folder: Path, name: str | None = None, depth: int = MAX_DEPTH
     Raises:
         ModelError: There is none, or more than one.
     """
-    return model_of(name or folder.resolve().name, recognise(_names(folder, depth), str(folder)), folder)
+    return _model(name or folder.resolve().name, recognise(_names(folder, depth), str(folder)), folder)
 
 
 def find_in_archive(path: Path, cache: Cache, name: str | None = None) -> ModelFiles:
@@ -84,10 +84,10 @@ def find_in_archive(path: Path, cache: Cache, name: str | None = None) -> ModelF
         raise ModelError(f"{path}: is no zip or tar archive; pass the folder that holds the model's files, or --options and --weights")
     found = recognise(archives.list_names(path), str(path))
     archives.unpack(path, found.files.values(), folder)
-    return model_of(name, found, folder)
+    return _model(name, found, folder)
 
 
-def model_of(name: str, found: Recognised, folder: Path) -> ModelFiles:
+def _model(name: str, found: Recognised, folder: Path) -> ModelFiles:
     """The model that was recognised among the names below a folder."""
     return ModelFiles(name, found.format, {part: folder / below for part, below in found.files.items()})
 

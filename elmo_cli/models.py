@@ -11,17 +11,18 @@ from pathlib import Path
 from elmo_cli import archives
 from elmo_cli.cache import Cache, check_hash, forget_hash
 from elmo_cli.catalogue import KnownModel, RemoteFile, load_catalogue
-from elmo_cli.checkpoints.formats import recognise
 from elmo_cli.download import fetch
 from elmo_cli.errors import DownloadError, ModelError
-from elmo_cli.model_files import ModelFiles, find_in_archive, find_in_folder, model_of
+from elmo_cli.model_files import ModelFiles, find_in_archive, find_in_folder
 
 BUILT_IN = "tiny"  # the default: a small English model for trying out, in the package
 TINY = Path(__file__).with_name("tiny")
 
 
-def find_model(name: str | None, options: Path | None = None, weights: Path | None = None, cache: Cache | None = None) -> ModelFiles:
-    """The files of a model: a folder's, an archive's, a known one's, or two that are named.
+def find_model(
+    name: str | None, options: str | Path | None = None, weights: str | Path | None = None, cache: Cache | None = None
+) -> ModelFiles:
+    """The files of a model: a folder's, an archive's, a known one's, or two files or URLs that are named.
 
     With nothing named it is the one that ELMO_MODEL names, or else the built-in one. `options` may stand beside the name of an
     AllenNLP archive that lacks them.
@@ -29,28 +30,38 @@ def find_model(name: str | None, options: Path | None = None, weights: Path | No
     Raises:
         ModelError: Too much is named, or what is named is not there.
     """
+    cache = cache or Cache()
     if options is not None and weights is not None:
         if name is not None:
             raise ModelError("--model and --options/--weights name two models; give one of them")
-        _check_files(options, weights)
-        return ModelFiles(weights.stem, "allennlp", {"options": options, "weights": weights})
+        return _find_pair(str(options), str(weights), cache)
     if weights is not None or (options is not None and name is None):
         raise ModelError("--options and --weights go together; give both files, or --model FOLDER")
     if name is None:
         name = os.environ.get("ELMO_MODEL") or BUILT_IN
-    model = _find_named(name, cache or Cache())
+    model = _find_named(name, cache)
     if options is None:
         return model
     if model.format != "allennlp-archive":
         raise ModelError(f"--options stands beside --model only for an AllenNLP archive without options; {name} has its own")
-    _check_files(options)
-    return replace(model, files={**model.files, "options": options})
+    return replace(model, files={**model.files, "options": _existing(options, "options")})
+
+
+def _find_pair(options: str, weights: str, cache: Cache) -> ModelFiles:
+    """Two files; or two URLs, which are known ones' as likely as not."""
+    if "://" not in options and "://" not in weights:
+        files = {"options": _existing(options, "options"), "weights": _existing(weights, "weights")}
+        return ModelFiles(files["weights"].stem, "allennlp", files)
+    for known in load_catalogue().values():
+        if len(known.files) == 2 and all(url in file.urls for url, file in zip((options, weights), known.files, strict=True)):
+            return find_known(known, cache)
+    return find_known(_at_urls(options, weights), cache)
 
 
 def _find_named(name: str, cache: Cache) -> ModelFiles:
     path = Path(name)
     if "://" in name:
-        return find_known(_at_url(name), cache)
+        return find_known(_at_urls(name), cache)
     if path.is_dir():
         return find_in_folder(path)
     if path.is_file():
@@ -60,10 +71,10 @@ def _find_named(name: str, cache: Cache) -> ModelFiles:
     return find_known(known_model(name), cache)
 
 
-def _check_files(options: Path, weights: Path | None = None) -> None:
-    for path, what in [(options, "options"), (weights, "weights")]:
-        if path is not None and not path.is_file():
-            raise ModelError(f"{path}: no such {what} file")
+def _existing(path: str | Path, what: str) -> Path:
+    if not Path(path).is_file():
+        raise ModelError(f"{path}: no such {what} file")
+    return Path(path)
 
 
 def known_model(name: str) -> KnownModel:
@@ -73,7 +84,7 @@ def known_model(name: str) -> KnownModel:
         ModelError: There is none of that name.
     """
     if "://" in name:
-        return _at_url(name)
+        return _at_urls(name)
     catalogue = load_catalogue()
     if name not in catalogue:
         close = get_close_matches(name.lower(), catalogue, n=3)
@@ -84,13 +95,17 @@ def known_model(name: str) -> KnownModel:
     return catalogue[name]
 
 
-def _at_url(url: str) -> KnownModel:
-    base = re.sub(r"[^\w.-]", "_", url.partition("?")[0].rstrip("/").rpartition("/")[2]).lstrip(".") or "model"
-    if not re.fullmatch(r"https?://[^/]+/.+", url):
-        raise ModelError(f"{url}: not the URL of a file; pass one that begins with https:// and leads to a zip or tar archive")
-    place = f"url-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
-    unknown = "not stated"
-    return KnownModel(place, unknown, unknown, unknown, unknown, unknown, unknown, (RemoteFile(base, (url,)),))
+def _at_urls(*urls: str) -> KnownModel:
+    """What lies at the URL of an archive, or at those of two files."""
+    for url in urls:
+        if not re.fullmatch(r"https?://[^/]+/.+", url):
+            raise ModelError(f"{url}: not the URL of a file; pass one that begins with https://")
+    bases = [re.sub(r"[^\w.-]", "_", url.partition("?")[0].rstrip("/").rpartition("/")[2]).lstrip(".") for url in urls]
+    if len(urls) == 2:
+        bases = [f"{part}_{base}" for part, base in zip(("options", "weights"), bases, strict=True)]
+    files = tuple(RemoteFile(base or "model", (url,)) for base, url in zip(bases, urls, strict=True))
+    place, unknown = f"url-{hashlib.sha256(' '.join(urls).encode()).hexdigest()[:16]}", "not stated"
+    return KnownModel(place, unknown, unknown, unknown, unknown, unknown, "allennlp", files)
 
 
 def find_known(known: KnownModel, cache: Cache, *, fetching: bool = True) -> ModelFiles:
@@ -169,10 +184,10 @@ def _believe(known: KnownModel, cache: Cache) -> None:
 
 
 def _find_in_cache(known: KnownModel, cache: Cache) -> ModelFiles:
-    place = cache.place(known.name)
-    name = archives.stem(Path(known.files[0].name)) if known.name.startswith("url-") else known.name
-    if not all((place / file.name).is_file() for file in known.files):
+    place, paths = cache.place(known.name), [cache.place(known.name) / file.name for file in known.files]
+    name = archives.stem(paths[-1]) if known.name.startswith("url-") else known.name
+    if not all(path.is_file() for path in paths):
         return find_in_folder(place, name)
-    if len(known.files) == 1:
-        return find_in_archive(place / known.files[0].name, cache, name)
-    return model_of(name, recognise([file.name for file in known.files], str(place)), place)
+    if len(paths) == 1:
+        return find_in_archive(paths[0], cache, name)
+    return ModelFiles(name, known.format, dict(zip(("options", "weights"), paths, strict=True)))

@@ -35,8 +35,8 @@ model_options = options(
         metavar="NAME|DIR|ZIP|URL",
         help="A name that elmo models lists, or a folder or archive of a model.  [default: ELMO_MODEL, or else tiny, the built-in one]",
     ),
-    click.option("--options", "--options-file", "options", type=FILE, help="JSON file of options."),
-    click.option("--weights", "--weight-file", "weights", type=FILE, help="HDF5 file of weights."),
+    click.option("--options", "--options-file", "options", metavar="FILE|URL", help="JSON file of options."),
+    click.option("--weights", "--weight-file", "weights", metavar="FILE|URL", help="HDF5 file of weights."),
 )
 
 cache_options = options(

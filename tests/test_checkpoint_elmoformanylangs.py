@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,30 @@ def test_files_that_do_not_fit_are_one_error(tmp_path: Path, change: Callable[[P
         find_model(str(folder)).load()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_files_of_the_old_kind_are_read(tmp_path: Path):
+    folder = make_efml(tmp_path)
+    expected = embed(folder, SENTENCES)[0]
+    for name in ("encoder.pkl", "token_embedder.pkl"):  # PyTorch wrote no zip files when the published models were made
+        torch.save(torch.load(folder / name, weights_only=True), folder / name, _use_new_zipfile_serialization=False)
+    np.testing.assert_array_equal(embed(folder, SENTENCES)[0], expected)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_bytes_are_harmless_or_one_error(tmp_path: Path, zipped: bool):
+    folder = make_efml(tmp_path)
+    path, random = folder / "encoder.pkl", np.random.default_rng(0)
+    torch.save(torch.load(path, weights_only=True), path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    failed = 0
+    for place in random.integers(0, 3000, 150):
+        path.write_bytes(whole[:place] + bytes([random.integers(256)]) + whole[place + 1 :])
+        with suppress(ModelError):
+            find_model(str(folder)).load()
+            continue
+        failed += 1
+    assert failed > 10
 
 
 def test_the_hash_is_of_weights_and_dictionaries(tmp_path: Path):

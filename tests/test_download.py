@@ -122,6 +122,11 @@ def test_the_next_mirror_is_asked_where_one_fails(server: FlakyServer, tmp_path:
     assert len(server.requests["/wrong"]) == 1
 
 
+def test_where_the_half_that_was_there_is_wrong_it_is_fetched_again(server: FlakyServer, tmp_path: Path):
+    assert get(tmp_path, server.url("/a", cut(bytes(700_000), 300_000), whole(CONTENT)), hash_=SHA256) == CONTENT
+    assert len(server.requests["/a"]) == 3
+
+
 BAD = {
     "404": ([status(404)], "answers 404 Not Found"),
     "500 for ever": ([status(500)], "answers 500"),
@@ -283,6 +288,16 @@ def test_a_model_is_taken_from_a_url(server: FlakyServer, model: Path, cache: Ca
     assert len(server.requests["/x/my_elmo.zip?download=1"]) == 1
     with pytest.raises(ModelError, match="no zip or tar archive"):
         find_model(server.url("/weights.hdf5", whole((model / "weights.hdf5").read_bytes())), cache=cache)
+
+
+def test_two_urls_are_a_model_and_published_ones_a_known_model(server: FlakyServer, known: KnownModel, model: Path, cache: Cache):
+    options, weights = (file.urls[0] for file in known.files)
+    assert find_model(None, options, weights, cache).name == "mine"
+    other = server.url("/other", whole((model / "weights.hdf5").read_bytes()))
+    found = find_model(None, options, other, cache)
+    assert (found.name, found.load().config.lstm_dim) == ("weights_other", 10)
+    with pytest.raises(ModelError, match="not the URL of a file"):
+        find_model(None, str(model / "options.json"), other, cache)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x.invalid/a.zip", "https://", "://a"])

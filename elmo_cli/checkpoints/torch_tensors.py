@@ -1,6 +1,7 @@
 """A PyTorch file of tensors, taken strictly by name and shape; and the parts that AllenNLP's modules and their descendants share."""
 
 import re
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,10 @@ from elmo_cli.bilm import DIRECTIONS, BiLMConfig
 from elmo_cli.errors import ModelError
 
 DIRECTION_NAMES = ("forward", "backward")
-DAMAGED = (RuntimeError, BadZipFile, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError)
+DAMAGED = (  # what torch raises for a file that is not whole
+    *(RuntimeError, BadZipFile, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError),
+    *(OverflowError, MemoryError, struct.error),
+)
 
 
 def read_tensors(path: Path) -> "Tensors":

@@ -170,7 +170,7 @@ def _facts(known: KnownModel, cache: Cache) -> dict[str, Any]:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    told = {key: value for key, value in facts.items() if key != "files" and value is not None}
+    told = {key: value for key, value in facts.items() if key not in ("files", "at_least") and value is not None}
     lines = [f"{key:<12}{'yes' if value is True else 'no' if value is False else value}" for key, value in told.items()]
     for file in facts["files"]:
         hashed = file["hash"] or (f"sha256:{file['recorded_sha256']} (recorded here)" if file["recorded_sha256"] else "not published")
@@ -191,8 +191,8 @@ def _table(models: list[KnownModel], cache: Cache) -> str:
 
 
 def _size(known: KnownModel) -> str:
-    return "" if known.size is None else f"{known.size / 1e6:,.0f} MB"
+    return "" if known.size is None else f"{'> ' * known.at_least}{known.size / 1e6:,.0f} MB"
 
 
 def _millions(known: KnownModel) -> str:
-    return "" if known.parameters is None else f"{known.parameters / 1e6:.1f} M"
+    return "" if known.parameters is None else f"{'> ' * known.at_least}{known.parameters / 1e6:.1f} M"
