@@ -19,6 +19,7 @@ from elmo_cli.errors import DownloadError, ModelError
 from elmo_cli.models import find_model
 from tests.conftest import make_model
 from tests.flaky_server import FlakyServer, cut, stall, whole
+from tests.reference_efml import make_efml
 
 
 @pytest.fixture
@@ -89,6 +90,20 @@ def test_files_put_there_by_hand_under_other_names_are_taken(model: Path, cache:
         (cache.place("mine") / path.name).write_bytes(path.read_bytes())
     assert find_model("mine", cache=cache).config().lstm_dim == 10
     assert not server.requests
+
+
+@pytest.mark.parametrize("unpacked", [True, False])
+def test_an_archive_may_be_put_there_by_hand_as_it_is_or_unpacked(tmp_path: Path, unpacked: bool):
+    cache, folder = Cache(tmp_path / "cache", offline=True), make_efml(tmp_path / "efml")
+    place = cache.place("efml-de")
+    if unpacked:
+        place.parent.mkdir()
+        folder.rename(place)
+    else:
+        place.mkdir(parents=True)
+        zipped(folder, place / "142.zip")
+    found = find_model("efml-de", cache=cache)
+    assert (found.name, found.format, found.load().config.lstm_dim) == ("efml-de", "elmoformanylangs", 10)
 
 
 @pytest.mark.usefixtures("known")
@@ -202,6 +217,7 @@ def test_the_command_line_brings_lists_shows_checks_and_removes(elmo: Callable[.
     assert brought.stdout == f"{cache.place('mine')}\n"
     assert "fetching elmo_weights.hdf5" in brought.stderr
     assert elmo("models", "path", "mine", *here).stdout == brought.stdout
+    assert elmo("models", *here, "path", "mine").stdout == brought.stdout
     assert elmo("models", *here).stdout.splitlines()[1].endswith("yes")
     shown = elmo("models", "show", "mine", *here).stdout
     assert "(recorded here)" in shown

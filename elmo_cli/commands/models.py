@@ -38,6 +38,7 @@ def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
     NAME is a name of this list, or the URL of an archive that holds a model.
     """
     if ctx.invoked_subcommand is not None:
+        ctx.default_map = {ctx.invoked_subcommand: {"cache_dir": cache_dir}}  # it may stand before the command or after it
         return
     cache = _cache(cache_dir)
     models = list(load_catalogue().values())
