@@ -14,6 +14,7 @@ from typing import IO
 from elmo_cli.errors import ModelError
 
 MAX_MEMBERS = 20_000
+MAX_DEPTH = 20
 MAX_BYTES = 1 << 32  # of what is taken out: several times the largest model
 MAX_SEEN = 1 << 36  # of all that a tar holds: it must be unpacked to be read past
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -92,7 +93,15 @@ def _members(path: Path) -> Iterator[tuple[str, int, Open]]:
         if number >= MAX_MEMBERS:
             raise ModelError(f"{path}: holds more than {MAX_MEMBERS:,} files, which is no model")
         safe = PurePosixPath(name)
-        if safe.is_absolute() or ".." in safe.parts or "\\" in name or "\0" in name or not safe.parts or str(safe) in seen:
+        if (
+            len(safe.parts) > MAX_DEPTH
+            or safe.is_absolute()
+            or ".." in safe.parts
+            or "\\" in name
+            or "\0" in name
+            or not safe.parts
+            or str(safe) in seen
+        ):
             continue
         seen.add(str(safe))
         yield str(safe), size, open_member

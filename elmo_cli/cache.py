@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,10 +30,12 @@ def default_offline() -> bool:
 
 @dataclass(frozen=True)
 class Cache:
-    """Where models are kept, and whether more may be fetched."""
+    """Where models are kept, whether more may be fetched, and who is told of it."""
 
     folder: Path = field(default_factory=default_folder)
     offline: bool = field(default_factory=default_offline)
+    progress: Callable[[str, int, int | None], None] = lambda *_: None  # a file's name, bytes that are there, bytes in all
+    say: Callable[[str], None] = lambda _: None
 
     def place(self, name: str) -> Path:
         """The folder of a model of the catalogue."""
@@ -48,42 +50,54 @@ class Cache:
 
 def sha256(paths: Path | Iterable[Path]) -> str:
     """Hash of a file, or of several one after another as `cat` would join them; hexadecimal."""
-    digest = hashlib.sha256()
-    for path in [paths] if isinstance(paths, Path) else paths:
+    return _digest([paths] if isinstance(paths, Path) else paths, "sha256")
+
+
+def _digest(paths: Iterable[Path], algorithm: str) -> str:
+    digest = hashlib.new(algorithm)
+    for path in paths:
         with path.open("rb") as file:
             while block := file.read(HASH_BLOCK):
                 digest.update(block)
     return digest.hexdigest()
 
 
-def check_hash(path: Path, known: str | None, *, again: bool = False) -> str | None:
-    """Make sure that a file of the cache is the one that it ought to be: by its known sha256, or by what it was when first seen.
+def check_hash(path: Path, published: str | None = None, *, again: bool = False) -> str | None:
+    """Make sure that a file of the cache is the one it should be: by its published hash, and by what it was when first seen.
 
-    A file is read once, and again only when its size or time has changed, or with `again`. Returns its sha256 where there was nothing
-    to hold it against: it is recorded, and holds from now on.
+    `published` is "sha256:..." or "sha1:...". A file is read once, and once more only when its size or time has changed, or with
+    `again`. Returns its sha256 where there was nothing to hold it against: it is recorded, and holds from now on.
 
     Raises:
         ModelError: It is another file.
     """
-    record = _read_record(path.parent)
+    record, state = _read_record(path.parent), path.stat()
     entry = record.get(path.name, {})
-    state = path.stat()
-    stamp = {"size": state.st_size, "modified": state.st_mtime_ns}
-    wanted = known or entry.get("sha256")
-    if wanted and entry == {"sha256": wanted, **stamp} and not again:
+    stamp = {"size": state.st_size, "modified": state.st_mtime_ns, "published": published}
+    if entry == {**entry, **stamp} and "sha256" in entry and not again:
         return None
-    found = sha256(path)
-    if wanted and found != wanted:
-        told = "published as" if known else "was, when it was first fetched,"
-        raise ModelError(f"{path}: is not the file that it should be (sha256 {found}; {told} {wanted}); delete it and fetch it anew")
+    if published:
+        algorithm, _, wanted = published.partition(":")
+        found = _digest([path], algorithm)
+        if found != wanted:
+            raise ModelError(f"{path}: is not the published file ({algorithm} {found}, published {wanted}); delete it and fetch it anew")
+    found, first = sha256(path), entry.get("sha256")
+    if first and found != first:
+        begin = f"if that is right, remove {path.parent} and begin anew"
+        raise ModelError(f"{path}: has changed since it was first seen (sha256 {found}, then {first}); {begin}")
     _write_record(path.parent, {**record, path.name: {"sha256": found, **stamp}})
-    return None if wanted else found
+    return None if published or first else found
 
 
 def recorded_hash(path: Path) -> str | None:
     """The sha256 that a file had when it was first seen."""
     value = _read_record(path.parent).get(path.name, {}).get("sha256")
     return value if isinstance(value, str) else None
+
+
+def forget_hash(path: Path) -> None:
+    """Take a file out of the record."""
+    _write_record(path.parent, {name: entry for name, entry in _read_record(path.parent).items() if name != path.name})
 
 
 def _read_record(folder: Path) -> dict[str, dict[str, object]]:

@@ -12,7 +12,7 @@ from elmo_cli.cache import sha256
 from elmo_cli.devices import choose_device, choose_precision
 from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.errors import CorpusError
-from elmo_cli.models import ModelFiles
+from elmo_cli.model_files import ModelFiles
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, select_layers
 from elmo_cli.scan import Scan, Source

@@ -31,9 +31,18 @@ def _device(ctx: click.Context, parameter: click.Parameter, value: str) -> str: 
 
 
 model_options = options(
-    click.option("--model", metavar="NAME|DIR", help="Folder of options.json and *.hdf5, or tiny, the built-in model.  [default: tiny]"),
-    click.option("--options", "--options-file", "options", type=FILE, help="JSON file of options."),
-    click.option("--weights", "--weight-file", "weights", type=FILE, help="HDF5 file of weights."),
+    click.option(
+        "--model",
+        metavar="NAME|DIR|ZIP|URL",
+        help="A name that elmo models lists, or a folder or archive of a model.  [default: ELMO_MODEL, or else tiny, the built-in one]",
+    ),
+    click.option("--options", "--options-file", "options", metavar="FILE|URL", help="JSON file of options."),
+    click.option("--weights", "--weight-file", "weights", metavar="FILE|URL", help="HDF5 file of weights."),
+)
+
+cache_options = options(
+    click.option("--cache-dir", metavar="DIR", type=FILE, help="Where models are kept.  [default: ELMO_CACHE, or the platform's place]"),
+    click.option("--offline", is_flag=True, help="Fetch nothing; the same as ELMO_OFFLINE=1."),
 )
 
 machine_options = options(

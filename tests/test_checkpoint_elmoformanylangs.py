@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,9 @@ ARCHITECTURES = {
     "short window": {"max_characters_per_token": 6},
     "projection as wide as the cell": {"dim": 6},
 }
+
+
+WORD_TABLE = "word_emb_layer.embedding.weight"
 
 
 def embed(folder: Path, sentences: list[list[str]]) -> list[np.ndarray]:
@@ -130,6 +134,14 @@ BAD = {
         lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({"projection.bias": torch.full((6,), float("nan"))})),
         "NaN",
     ),
+    "more values than bytes": (
+        lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({WORD_TABLE: torch.ones(1).expand(10**12, 7)})),
+        "was never filled with values",
+    ),
+    "sparse": (
+        lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({"projection.bias": torch.ones(6).to_sparse()})),
+        "is not a plain tensor",
+    ),
     "code in the pickle": (lambda f: (f / "encoder.pkl").write_bytes(pickle.dumps(print)), "not a readable PyTorch file"),
     "a list": (lambda f: torch.save([torch.ones(1)], f / "encoder.pkl"), "holds no named tensors"),
     "a cut file": (lambda f: (f / "encoder.pkl").write_bytes((f / "encoder.pkl").read_bytes()[:900]), "encoder.pkl: not a readable"),
@@ -157,7 +169,31 @@ def test_files_that_do_not_fit_are_one_error(tmp_path: Path, change: Callable[[P
     assert "\n" not in str(caught.value)
 
 
-def test_a_hash_is_of_all_that_the_vectors_depend_on(tmp_path: Path):
+def test_files_of_the_old_kind_are_read(tmp_path: Path):
+    folder = make_efml(tmp_path)
+    expected = embed(folder, SENTENCES)[0]
+    for name in ("encoder.pkl", "token_embedder.pkl"):  # PyTorch wrote no zip files when the published models were made
+        torch.save(torch.load(folder / name, weights_only=True), folder / name, _use_new_zipfile_serialization=False)
+    np.testing.assert_array_equal(embed(folder, SENTENCES)[0], expected)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_bytes_are_harmless_or_one_error(tmp_path: Path, zipped: bool):
+    folder = make_efml(tmp_path)
+    path, random = folder / "encoder.pkl", np.random.default_rng(0)
+    torch.save(torch.load(path, weights_only=True), path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    failed = 0
+    for place in random.integers(0, 3000, 150):
+        path.write_bytes(whole[:place] + bytes([random.integers(256)]) + whole[place + 1 :])
+        with suppress(ModelError):
+            find_model(str(folder)).load()
+            continue
+        failed += 1
+    assert failed > 10
+
+
+def test_the_hash_is_of_weights_and_dictionaries(tmp_path: Path):
     folder = make_efml(tmp_path)
     before = find_model(str(folder)).metadata("all", "zero")["model_sha256"]
     with (folder / "word.dic").open("a") as file:

@@ -261,4 +261,4 @@ def test_elmo_model_is_the_default(
     monkeypatch.setenv("ELMO_CACHE", str(tmp_path / "cache"))
     result = elmo("embed", corpus("a\n"), tmp_path / "out.h5")
     assert result.exit_code == 0, result.output
-    assert "by mine\n" in result.stderr
+    assert "by mine, sha256 " in result.stderr

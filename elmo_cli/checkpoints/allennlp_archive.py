@@ -16,7 +16,7 @@ import torch
 from elmo_cli.bilm import BiLM, BiLMConfig
 from elmo_cli.characters import N_CHARACTERS
 from elmo_cli.checkpoints import allennlp
-from elmo_cli.checkpoints.allennlp_options import parse_options, read_options
+from elmo_cli.checkpoints.allennlp_options import MAX_DEPTH, parse_options, read_options
 from elmo_cli.checkpoints.torch_tensors import Tensors, lstm_parameters, read_tensors, spelling_parameters
 from elmo_cli.errors import ModelError
 
@@ -120,7 +120,7 @@ def _embedder(config: Path) -> tuple[str, str]:
 
 
 def _embedders(node: object, place: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    if isinstance(node, dict):
+    if isinstance(node, dict) and len(place) < MAX_DEPTH:
         if isinstance(node.get("options_file"), str) and "weight_file" in node:
             yield ".".join(place), node["options_file"]
         for key, value in node.items():

@@ -1,6 +1,7 @@
 """A PyTorch file of tensors, taken strictly by name and shape; and the parts that AllenNLP's modules and their descendants share."""
 
 import re
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,10 @@ from elmo_cli.bilm import DIRECTIONS, BiLMConfig
 from elmo_cli.errors import ModelError
 
 DIRECTION_NAMES = ("forward", "backward")
-DAMAGED = (RuntimeError, BadZipFile, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError)
+DAMAGED = (  # what torch raises for a file that is not whole
+    *(RuntimeError, BadZipFile, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError),
+    *(OverflowError, MemoryError, struct.error),
+)
 
 
 def read_tensors(path: Path) -> "Tensors":
@@ -80,8 +84,9 @@ class Tensors:
         if found != shape:
             raise ModelError(f"{self.path}: {name} has shape {found}, but the model's options ask for {shape}")
         tensor = self._left.pop(name)
-        if not tensor.is_floating_point():
-            raise ModelError(f"{self.path}: {name} holds {tensor.dtype}, not floating-point numbers")
+        problem = _unreadable(tensor)
+        if problem:
+            raise ModelError(f"{self.path}: {name} {problem}")
         values = tensor.detach().float()
         if not bool(torch.isfinite(values).all()):
             raise ModelError(f"{self.path}: {name} holds values that are no numbers (NaN or infinite)")
@@ -95,6 +100,17 @@ class Tensors:
         """
         for name, value in self._left.items():
             raise ModelError(f"{self.path}: has a tensor {name} of shape {tuple(value.shape)} that the model's options do not describe")
+
+
+def _unreadable(tensor: Tensor) -> str | None:
+    """Why a tensor of the right shape is not to be used: a file can claim more values than it holds."""
+    if not tensor.is_floating_point():
+        return f"holds {tensor.dtype}, not floating-point numbers"
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        return "is not a plain tensor"
+    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        return "was never filled with values"
+    return None
 
 
 def lstm_parameters(tensors: Tensors, config: BiLMConfig) -> dict[str, Tensor]:

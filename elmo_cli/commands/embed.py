@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
-from elmo_cli.options import COUNT, FILE, PRECISIONS, machine_options, model_options, options, quiet_option, reading_options
+from elmo_cli.options import COUNT, FILE, PRECISIONS, cache_options, machine_options, model_options, options, quiet_option, reading_options
 
 if TYPE_CHECKING:
+    from elmo_cli.console import Words
     from elmo_cli.embed_job import EmbedJob
 
 EPILOG = """\b
 Examples:
   elmo embed corpus.txt out.h5
   zstdcat corpus.zst | elmo embed - out.h5 --options options.json --weights weights.hdf5
-  elmo embed corpus.txt out.h5 --model elmo_small/ --layers top --device cuda
+  elmo embed corpus.txt out.h5 --model original --layers top --device cuda
   elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (the numbers of allennlp elmo)
 """
 
@@ -53,6 +54,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @click.argument("corpus", metavar="INPUT", type=FILE)
 @click.argument("output", metavar="OUTPUT", type=FILE)
 @model_options
+@cache_options
 @click.option("--layers", metavar="CHOICE", help="all, top, average, or a list such as 0,2.  [default: all]")
 @click.option("--batch-tokens", type=COUNT, default=BATCH_TOKENS, show_default=True, help="Tokens computed together.")
 @click.option("--window-tokens", type=COUNT, default=WINDOW_TOKENS, show_default=True, help="Tokens sorted and written together.")
@@ -73,8 +75,10 @@ def command(
     corpus: Path,
     output: Path,
     model: str | None,
-    options: Path | None,
-    weights: Path | None,
+    options: str | None,
+    weights: str | None,
+    cache_dir: Path | None,
+    offline: bool,
     layers: str | None,
     all_layers: bool,
     top_layers: bool,
@@ -109,15 +113,19 @@ def command(
     if cuda_device is not None and device != "auto":
         raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
 
+    from elmo_cli.console import Words
     from elmo_cli.embed_job import EmbedJob, Start  # imports torch
     from elmo_cli.models import find_model
     from elmo_cli.scan import Source
     from elmo_cli.stores.files import Output
 
+    words = Words(quiet=quiet)
+    with words.cache(cache_dir, offline=offline) as cache:
+        found = find_model(model, options, weights, cache)
     job = EmbedJob(
         source=Source(corpus, separator, blank_lines, encoding_errors),
         output=Output(output, overwrite),
-        model=find_model(model, options, weights),
+        model=found,
         layers=next(iter(flags), "all") if layers is None else layers,
         start=Start(stateful, batch_size, Source(prime, separator, "skip", encoding_errors) if prime else None),
         batch_tokens=batch_tokens,
@@ -129,13 +137,12 @@ def command(
         forget_sentences=forget_sentences,
         command=shlex.join(["elmo", *sys.argv[1:]]),
     )
-    _run(job, quiet=quiet)
+    _run(job, words)
 
 
-def _run(job: "EmbedJob", *, quiet: bool) -> None:
-    from elmo_cli.console import Words, count, size
+def _run(job: "EmbedJob", words: "Words") -> None:
+    from elmo_cli.console import count, size
 
-    words = Words(quiet=quiet)
     with words.busy("scanning"):
         scan = job.check()
     began = time.perf_counter()
@@ -146,6 +153,6 @@ def _run(job: "EmbedJob", *, quiet: bool) -> None:
         words.warn(warning)
     words.say(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
-        f"{job.output.path}, {size(job.output.path.stat().st_size)}, by {job.model.name}"
+        f"{job.output.path}, {size(job.output.path.stat().st_size)}, by {job.model.name}, sha256 {job.model.sha256}"
         + (" (the built-in model, for trying out; --model takes a published one)" if job.model.built_in else "")
     )

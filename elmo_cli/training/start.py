@@ -8,7 +8,8 @@ import torch
 from elmo_cli.bilm import BiLM, BiLMConfig, CharacterEncoder
 from elmo_cli.checkpoints.allennlp_options import parse_options
 from elmo_cli.errors import ModelError
-from elmo_cli.models import ModelFiles, find_model
+from elmo_cli.model_files import ModelFiles
+from elmo_cli.models import find_model
 from elmo_cli.training.checkpoint import load_softmax
 from elmo_cli.training.network import LanguageModel, new_bilm, new_softmax
 from elmo_cli.training.settings import Run
