@@ -1,10 +1,12 @@
 """One run of `elmo embed`: everything that can be checked first, then the work, then what is to be said about it."""
 
+import os
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from functools import partial
 
-import numpy as np
 import torch
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
@@ -12,10 +14,12 @@ from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
 from elmo_cli.errors import CorpusError
 from elmo_cli.models import ModelFiles, sha256
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
-from elmo_cli.pooling import Array, select_layers
+from elmo_cli.pooling import Array, Selection
 from elmo_cli.scan import Scan, Source
-from elmo_cli.stores.files import Output
-from elmo_cli.stores.hdf5 import Hdf5Store, estimate_bytes
+from elmo_cli.stores import Store, estimate_bytes, make_store
+from elmo_cli.stores.coref import document_of
+from elmo_cli.stores.description import Description, StoreOptions, name_of
+from elmo_cli.stores.places import Place
 
 
 @dataclass(frozen=True)
@@ -44,21 +48,28 @@ class Start:
             raise CorpusError(f"--prime {self.prime.path}: holds no tokens")
 
 
+def now() -> str:
+    """The time in UTC, to the second; that of SOURCE_DATE_EPOCH where it is set, so that a file can be made again byte for byte."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    seconds = int(epoch) if epoch.isdecimal() else int(time.time())
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+
+
 @dataclass(frozen=True)
 class EmbedJob:
     """What to embed, with which model, how, and where to."""
 
     source: Source
-    output: Output
+    output: Place
     model: ModelFiles
-    layers: str = "all"
+    selection: Selection = field(default_factory=Selection)
+    layout: str = "allennlp"
+    store: StoreOptions = field(default_factory=StoreOptions)
     start: Start = field(default_factory=Start)
     batch_tokens: int = BATCH_TOKENS
     window_tokens: int = WINDOW_TOKENS
     device: str = "auto"
     threads: int | None = None
-    keys: str = "number"
-    forget_sentences: bool = False
     command: str = ""
     warnings: list[str] = field(default_factory=list)  # what the user ought to know when `run` has ended
 
@@ -71,16 +82,28 @@ class EmbedJob:
         self.output.check()
         prime = [self.start.prime.path] if self.start.prime else []
         self.output.check_is_none_of([self.source.path, self.model.options, self.model.weights, *prime])
-        config = self.model.config()
-        select = select_layers(self.layers, config.n_output_layers)
+        described = self._describe()
         choose_device(self.device)
         self.start.check()
         if self.source.is_stream:
             return None
         scan = self.source.scan()
-        values = select(np.empty((config.n_output_layers, 1, config.output_dim), dtype=np.float32)).size
-        self.output.check_space(estimate_bytes(scan.sentences, scan.tokens, scan.text_bytes, values))
+        self._check_ids()
+        self.output.check_space(estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes))
         return scan
+
+    def _describe(self) -> Description:
+        """What will be written; the weights are not touched."""
+        config, selection = self.model.config(), self.selection
+        names, pooled = selection.names(config.n_output_layers), selection.pool != "none"
+        return Description(names, config.output_dim, selection.dtype, pooled)
+
+    def _check_ids(self) -> None:
+        first = next(iter(self.source.read()), None)
+        if first and self.layout == "e2e-coref":
+            document_of(first)
+        elif first:
+            name_of(first, self.store.keys)
 
     def run(self) -> Generator[Progress, None, None]:
         """Do the work, telling after each window how much is committed."""
@@ -89,9 +112,9 @@ class EmbedJob:
         embedder = Embedder(self.model.load(), choose_device(self.device), self._priming_sentences())
         read = Scan()
         windows_, embed = self._plan(embedder, read)
-        select = select_layers(self.layers, embedder.bilm.config.n_output_layers)
-        metadata = {**self.model.metadata(self.layers, self.start.describe()), "command": self.command}
-        with Hdf5Store(self.output, metadata, keys=self.keys, forget_sentences=self.forget_sentences) as store:
+        select = self.selection.function(embedder.bilm.config.n_output_layers)
+        told = {**self.model.metadata(self.start.describe()), **self.selection.metadata(), "command": self.command, "created": now()}
+        with make_store(self.layout, self.output, replace(self._describe(), metadata=told), self.store) as store:
             yield from embed_corpus(windows_, embed, select, store)
         self._warn(embedder, read, store)
 
@@ -105,7 +128,7 @@ class EmbedJob:
             return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)
         return windows(sentences, self.window_tokens), partial(embed_window, embedder=embedder, max_tokens=self.batch_tokens)
 
-    def _warn(self, embedder: Embedder, read: Scan, store: Hdf5Store) -> None:
+    def _warn(self, embedder: Embedder, read: Scan, store: Store) -> None:
         if read.sentences == 0:
             self.warnings.append(f"{self.source.path}: holds no sentences; {self.output.path} is whole, and empty")
         if read.n_blank and self.source.blank_lines == "skip":
