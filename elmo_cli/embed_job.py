@@ -30,7 +30,7 @@ class Start:
         """For the metadata; a priming text is named and hashed."""
         if self.stateful:
             return f"carried between batches of {self.batch_size}"
-        return f"primed by {self.prime.path}, sha256 {sha256(self.prime.path)}" if self.prime else "zero"
+        return f"primed by {self.prime.name}, sha256 {sha256(self.prime.local_paths[0])}" if self.prime else "zero"
 
     def check(self) -> None:
         """Make sure that the priming text can be read, and says something.
@@ -38,10 +38,10 @@ class Start:
         Raises:
             CorpusError: It cannot, or does not.
         """
-        if self.prime and self.prime.is_stream:
-            raise CorpusError(f"--prime {self.prime.path}: is read more than once; name a file")
+        if self.prime and (self.prime.is_stream or len(self.prime.local_paths) != 1):
+            raise CorpusError(f"--prime {self.prime.name}: is read more than once, and hashed; name one file")
         if self.prime and self.prime.scan().tokens == 0:
-            raise CorpusError(f"--prime {self.prime.path}: holds no tokens")
+            raise CorpusError(f"--prime {self.prime.name}: holds no tokens")
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class EmbedJob:
             ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
         """
         self.output.check()
-        prime = [self.start.prime.path] if self.start.prime else []
-        self.output.check_is_none_of([self.source.path, self.model.options, self.model.weights, *prime])
+        prime = self.start.prime.local_paths if self.start.prime else []
+        self.output.check_is_none_of([*self.source.local_paths, self.model.options, self.model.weights, *prime])
         config = self.model.config()
         select = select_layers(self.layers, config.n_output_layers)
         choose_device(self.device)
@@ -107,7 +107,7 @@ class EmbedJob:
 
     def _warn(self, embedder: Embedder, read: Scan, store: Hdf5Store) -> None:
         if read.sentences == 0:
-            self.warnings.append(f"{self.source.path}: holds no sentences; {self.output.path} is whole, and empty")
+            self.warnings.append(f"{self.source.name}: holds no sentences; {self.output.path} is whole, and empty")
         if read.n_blank and self.source.blank_lines == "skip":
             self.warnings.append(f"skipped {read.blank_lines()}")
         if embedder.cut_example is not None:

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
-from elmo_cli.options import COUNT, FILE, machine_options, model_options, options, quiet_option, reading_options
+from elmo_cli.options import COUNT, FILE, blank_lines_option, machine_options, model_options, options, quiet_option, reading_options
+from elmo_cli.readers.reading import Reading
+from elmo_cli.remote import without_secret
 
 if TYPE_CHECKING:
     from elmo_cli.embed_job import EmbedJob
+    from elmo_cli.scan import Source
 
 EPILOG = """\b
 Examples:
   elmo embed corpus.txt out.h5
+  elmo embed shards/ out.h5 --column words --id-column id   (a folder of Parquet files)
   zstdcat corpus.zst | elmo embed - out.h5 --options options.json --weights weights.hdf5
   elmo embed corpus.txt out.h5 --model elmo_small/ --layers top --device cuda
   elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (the numbers of allennlp elmo)
@@ -50,7 +54,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 
 
 @click.command(epilog=EPILOG, short_help="Write the vectors of every token of a corpus.")
-@click.argument("corpus", metavar="INPUT", type=FILE)
+@click.argument("inputs", metavar="INPUT...", nargs=-1)
 @click.argument("output", metavar="OUTPUT", type=FILE)
 @model_options
 @click.option("--layers", metavar="CHOICE", help="all, top, average, or a list such as 0,2.  [default: all]")
@@ -58,12 +62,13 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @click.option("--window-tokens", type=COUNT, default=WINDOW_TOKENS, show_default=True, help="Tokens sorted and written together.")
 @machine_options
 @reading_options
+@blank_lines_option
 @_start_options
 @_allennlp_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @quiet_option
 def command(
-    corpus: Path,
+    inputs: tuple[str, ...],
     output: Path,
     model: str | None,
     options: Path | None,
@@ -77,9 +82,8 @@ def command(
     device: str,
     cuda_device: int | None,
     threads: int | None,
-    separator: str,
+    reading: Reading,
     blank_lines: str,
-    encoding_errors: str,
     stateful: bool,
     batch_size: int,
     prime: Path | None,
@@ -90,9 +94,12 @@ def command(
 ) -> None:
     """Write all ELMo layers of every token of INPUT to the HDF5 file OUTPUT.
 
-    INPUT is text, one tokenized sentence a line (.gz, .bz2, .xz and .zst are unpacked; - is standard input). OUTPUT holds a data set a
-    sentence, "0", "1", ..., each (layer, token, dim) float32, and sentence_to_index: the layout of allennlp elmo.
+    INPUT is text, one tokenized sentence a line, or one of the formats below (.gz, .bz2, .xz and .zst are unpacked; - is standard input).
+    Several inputs, folders, globs and remote files (s3://, gs://, hdfs://) are read one after the other as one corpus. OUTPUT holds a data
+    set a sentence, "0", "1", ..., each (layer, token, dim) float32, and sentence_to_index: the layout of allennlp elmo.
     """
+    if not inputs:
+        raise click.UsageError("Missing argument 'OUTPUT': name the input, then the file to write.")
     flags = [name for name, given in [("all", all_layers), ("top", top_layers), ("average", average_layers)] if given]
     if len(flags) + (layers is not None) > 1:
         raise click.UsageError("--layers, --all, --top and --average say the same thing; pass one of them.")
@@ -107,20 +114,27 @@ def command(
     from elmo_cli.stores.files import Output
 
     job = EmbedJob(
-        source=Source(corpus, separator, blank_lines, encoding_errors),
+        source=_checked(Source(inputs, blank_lines, reading)),
         output=Output(output, overwrite),
         model=find_model(model, options, weights),
         layers=next(iter(flags), "all") if layers is None else layers,
-        start=Start(stateful, batch_size, Source(prime, separator, "skip", encoding_errors) if prime else None),
+        start=Start(stateful, batch_size, Source([prime], "skip", reading.of_text()) if prime else None),
         batch_tokens=batch_tokens,
         window_tokens=window_tokens,
         device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",
         threads=threads,
         keys="sentence" if use_sentence_keys else "number",
         forget_sentences=forget_sentences,
-        command=shlex.join(["elmo", *sys.argv[1:]]),
+        command=without_secret(shlex.join(["elmo", *sys.argv[1:]])),
     )
     _run(job, quiet=quiet)
+
+
+def _checked(source: "Source") -> "Source":
+    for option, takers in source.misplaced_options():
+        formats = ", ".join(sorted({name for _, name in source.files}))
+        raise click.UsageError(f"{option} is for {', '.join(takers)}; {source.name} is read as {formats} (--input-format says otherwise).")
+    return source
 
 
 def _run(job: "EmbedJob", *, quiet: bool) -> None:
