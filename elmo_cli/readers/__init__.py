@@ -54,7 +54,7 @@ READERS = {
     "jsonl": Reader(read_jsonl, (".jsonl", ".ndjson"), _SPLIT | {"field", "id_field"}),
     "csv": Reader(read_csv, (".csv",), _TABLE, "row", kept_texts),
     "tsv": Reader(read_tsv, (".tsv",), _TABLE, "row", kept_texts),
-    "conllu": Reader(read_conllu, (".conllu", ".conllup"), _TEXT | {"ignore_ids"}, "sentence"),
+    "conllu": Reader(read_conllu, (".conllu", ".conllup", ".conllx"), _TEXT | {"ignore_ids"}, "sentence"),
     "conll": Reader(read_conll, (".conll", ".iob", ".iob2", ".bio"), _TEXT | {"token_column"}, "sentence"),
     "fasta": Reader(read_fasta, (".fasta", ".fa", ".faa", ".fas"), _TEXT | {"ignore_ids"}, "sequence"),
 }

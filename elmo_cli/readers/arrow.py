@@ -45,8 +45,8 @@ def kept_in_arrow(file: InputFile, reading: Reading) -> "pyarrow.Schema":
         raise CorpusError(f"{shown(file)}: --keep looks at the columns first, which a stream does not allow; name a file")
     with _open(file) as stream, failing_on_arrow(file, "Arrow"):
         schema = _reader(stream, None).schema
-    check_columns(schema, reading, shown(file))
-    return kept_schema(schema, reading)
+        check_columns(schema, reading, shown(file))
+        return kept_schema(schema, reading)
 
 
 def _batches(stream: Any, file: InputFile, reading: Reading) -> "Iterator[pyarrow.RecordBatch]":  # noqa: ANN401  # pyarrow is untyped
@@ -54,9 +54,9 @@ def _batches(stream: Any, file: InputFile, reading: Reading) -> "Iterator[pyarro
     columns = needed_columns(reading)
     with failing_on_arrow(file, "Arrow"):
         reader = _reader(stream, None)
-    check_columns(reader.schema, reading, shown(file))
-    if hasattr(reader, "num_record_batches"):
-        reader = _reader(stream, sorted(map(reader.schema.get_field_index, columns)))
+        check_columns(reader.schema, reading, shown(file))
+        if hasattr(reader, "num_record_batches"):
+            reader = _reader(stream, sorted(map(reader.schema.get_field_index, columns)))
     number = 0
     while True:
         with failing_on_arrow(file, "Arrow"):

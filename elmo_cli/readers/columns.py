@@ -47,9 +47,7 @@ def kept_schema(schema: "pyarrow.Schema", reading: Reading) -> "pyarrow.Schema":
 
 def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name: str, report: Report) -> Iterator[Sentence]:
     """The sentences of some rows, of which `first` is the first one's number from 0. A bad row goes to `report`, and is left out."""
-    values = _values(batch, reading.column, reading.encoding_errors)
-    ids = _values(batch, reading.id_column, reading.encoding_errors) if reading.id_column else None
-    kept = list(zip(*(_kept_values(batch.column(column)) for column in reading.keep), strict=True)) if reading.keep else None
+    values, ids, kept = _decode(batch, reading, f"{name}: rows {first + 1} to {first + batch.num_rows}")
     between = SEPARATORS[reading.separator]
     for i, value in enumerate(values):
         place = f"{name}: row {first + i + 1}: column "
@@ -62,6 +60,20 @@ def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name:
             report(problem)
         else:
             yield sentence._replace(id=id_, kept=kept[i] if kept else ()) if ids or kept else sentence
+
+
+def _decode(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> tuple[list[Any], list[Any], list[tuple[Any, ...]]]:
+    """Sentences, ids (if there are any), values to keep (if there are any)."""
+    import pyarrow
+
+    try:
+        values = _values(batch, reading.column, reading.encoding_errors)
+        ids = _values(batch, reading.id_column, reading.encoding_errors) if reading.id_column else []
+        return values, ids, list(zip(*(_kept_values(batch.column(column)) for column in reading.keep), strict=True))
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{place}: a column to keep holds text that is not UTF-8 ({error.reason})") from None
+    except pyarrow.ArrowException as error:
+        raise CorpusError(f"{place}: cannot be decoded ({str(error)[:200]}); check that the file is whole") from None
 
 
 def rows_a_batch(n_bytes: int, n_rows: int) -> int:
@@ -150,6 +162,8 @@ def _kept_values(array: Any) -> list[Any]:  # noqa: ANN401  # pyarrow is untyped
     array = _decoded(array)
     try:
         values: list[Any] = array.to_pylist()
+    except UnicodeDecodeError:
+        raise
     except ValueError:
         values = list(array)
     return values

@@ -16,6 +16,7 @@ from elmo_cli.readers.sentences import SEPARATORS, make_id, split_text
 if TYPE_CHECKING:
     import pyarrow
 
+SHOWN_COLUMNS = 50
 MAX_CELL = 1 << 24  # characters: a quote that is never closed makes one cell of the rest of the file
 DIALECTS = {",": {"strict": True}, "\t": {"quoting": csv.QUOTE_NONE}}  # a quote in TSV is a token like any other
 ADVICE = {",": "quote a cell that holds a comma", "\t": "a tab parts cells, and does nothing else"}
@@ -83,7 +84,10 @@ def _place(header: list[str], reading: Reading, name: str) -> _Place:
 def _find(column: str, header: list[str], option: str, name: str) -> int:
     if header.count(column) != 1:
         fact = f"has {header.count(column) or 'no'} column{'s' * (column in header)} {column!r}"
-        raise CorpusError(f"{name}: {fact}; its columns: {', '.join(header[:50])}; choose one by {option}")
+        columns = ", ".join(name[:50] for name in header[:SHOWN_COLUMNS]) + ", ..." * (len(header) > SHOWN_COLUMNS)
+        raise CorpusError(
+            f"{name}: {fact}; its columns: {columns}; choose one by {option} (or is it a token a line: --input-format conll?)"
+        )
     return header.index(column)
 
 

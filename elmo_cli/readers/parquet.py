@@ -30,7 +30,8 @@ def read_parquet(file: InputFile, reading: Reading = PLAIN, report: Report = sto
     """
     name, first = shown(file), 0
     with _open(file) as table:
-        check_columns(table.schema_arrow, reading, name)
+        with failing_on_arrow(file, "Parquet"):
+            check_columns(table.schema_arrow, reading, name)
         for batch in _batches(table, needed_columns(reading), file):
             yield from read_batch(batch, first, reading, name, report)
             first += batch.num_rows
@@ -42,23 +43,19 @@ def kept_in_parquet(file: InputFile, reading: Reading) -> "pyarrow.Schema":
     Raises:
         CorpusError: The file cannot be read, is no Parquet, or lacks a column.
     """
-    with _open(file) as table:
+    with _open(file) as table, failing_on_arrow(file, "Parquet"):
         check_columns(table.schema_arrow, reading, shown(file))
         return kept_schema(table.schema_arrow, reading)
 
 
 def _batches(table: "ParquetFile", columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":
     for group in range(table.num_row_groups):
-        rows = rows_a_batch(_column_bytes(table, group, columns), table.metadata.row_group(group).num_rows)
-        batches = table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+        with failing_on_arrow(file, "Parquet"):
+            described = table.metadata.row_group(group)  # its columns are not looked at: a damaged one's description ends the process
+            rows = rows_a_batch(described.total_byte_size, described.num_rows)
+            batches = table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
         while (batch := _next(batches, file)) is not None:
             yield batch
-
-
-def _column_bytes(table: "ParquetFile", group: int, columns: list[str]) -> int:
-    described = table.metadata.row_group(group)
-    chunks = map(described.column, range(described.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
 
 
 def _next(batches: "Iterator[pyarrow.RecordBatch]", file: InputFile) -> "pyarrow.RecordBatch | None":
