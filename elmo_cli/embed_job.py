@@ -6,12 +6,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
 from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
-from elmo_cli.errors import CorpusError
+from elmo_cli.errors import CorpusError, UsageError
+from elmo_cli.layouts import KEEPERS
 from elmo_cli.models import ModelFiles, sha256
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, Selection
@@ -20,6 +22,9 @@ from elmo_cli.stores import Store, estimate_bytes, make_store
 from elmo_cli.stores.coref import document_of
 from elmo_cli.stores.description import Description, StoreOptions, name_of
 from elmo_cli.stores.places import Place
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Start:
         """For the metadata; a priming text is named and hashed."""
         if self.stateful:
             return f"carried between batches of {self.batch_size}"
-        return f"primed by {self.prime.path}, sha256 {sha256(self.prime.path)}" if self.prime else "zero"
+        return f"primed by {self.prime.name}, sha256 {sha256(self.prime.local_paths[0])}" if self.prime else "zero"
 
     def check(self) -> None:
         """Make sure that the priming text can be read, and says something.
@@ -42,10 +47,10 @@ class Start:
         Raises:
             CorpusError: It cannot, or does not.
         """
-        if self.prime and self.prime.is_stream:
-            raise CorpusError(f"--prime {self.prime.path}: is read more than once; name a file")
+        if self.prime and (self.prime.is_stream or len(self.prime.local_paths) != 1):
+            raise CorpusError(f"--prime {self.prime.name}: is read more than once, and hashed; name one file")
         if self.prime and self.prime.scan().tokens == 0:
-            raise CorpusError(f"--prime {self.prime.path}: holds no tokens")
+            raise CorpusError(f"--prime {self.prime.name}: holds no tokens")
 
 
 def now() -> str:
@@ -80,8 +85,8 @@ class EmbedJob:
             ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
         """
         self.output.check()
-        prime = [self.start.prime.path] if self.start.prime else []
-        self.output.check_is_none_of([self.source.path, self.model.options, self.model.weights, *prime])
+        prime = self.start.prime.local_paths if self.start.prime else []
+        self.output.check_is_none_of([*self.source.local_paths, self.model.options, self.model.weights, *prime])
         described = self._describe()
         choose_device(self.device)
         self.start.check()
@@ -96,7 +101,15 @@ class EmbedJob:
         """What will be written; the weights are not touched."""
         config, selection = self.model.config(), self.selection
         names, pooled = selection.names(config.n_output_layers), selection.pool != "none"
-        return Description(names, config.output_dim, selection.dtype, pooled)
+        return Description(names, config.output_dim, selection.dtype, pooled, kept=self._kept_fields())
+
+    def _kept_fields(self) -> "pyarrow.Schema | None":
+        fields = self.source.kept_fields()
+        if fields is not None and self.layout not in KEEPERS:
+            raise UsageError(
+                f"--keep {fields.names[0]}: {self.layout} has no place for columns; write {', '.join(KEEPERS[:-1])} or {KEEPERS[-1]}"
+            )
+        return fields
 
     def _check_ids(self) -> None:
         first = next(iter(self.source.read()), None)
@@ -130,7 +143,7 @@ class EmbedJob:
 
     def _warn(self, embedder: Embedder, read: Scan, store: Store) -> None:
         if read.sentences == 0:
-            self.warnings.append(f"{self.source.path}: holds no sentences; {self.output.path} is whole, and empty")
+            self.warnings.append(f"{self.source.name}: holds no sentences; {self.output.path} is whole, and empty")
         if read.n_blank and self.source.blank_lines == "skip":
             self.warnings.append(f"skipped {read.blank_lines()}")
         if embedder.cut_example is not None:

@@ -145,6 +145,49 @@ def test_a_mix_and_a_pool_are_what_they_say(elmo: Elmo, model: Path, tmp_path: P
         np.testing.assert_allclose(features[4], elmo_cli.ScalarMix((0, 1, 2), layer_norm=True)(expected[4]), atol=1e-5)
 
 
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """Sentences of two documents, with labels."""
+    words = [["A", "cat", "."], ["A", "dog", "."], ["Why", "?"]]
+    table = pa.table({"tokens": words, "id": ["bc/x_0/0", "bc/x_0/1", "nw/y_0/0"], "label": ["pet", "pet", None], "score": [1, 2, 3]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+def test_labels_stand_beside_the_features(elmo: Elmo, model: Path, labelled: Path, tmp_path: Path):
+    reading = ["--id-column", "id", "--keep", "label", "--keep", "score", "--model", model]
+    for name in ("out.parquet", "out.arrow"):
+        assert elmo("embed", labelled, tmp_path / name, *reading, "--pool", "mean", "--layers", "top").exit_code == 0
+        with open_features(tmp_path / name) as features:
+            assert features.keys() == ["bc/x_0/0", "bc/x_0/1", "nw/y_0/0"]
+            assert [features.sentence(i).kept for i in range(3)] == [("pet", 1), ("pet", 2), (None, 3)]
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["key", "number", "tokens", "label", "score", "top"]
+    lines = elmo("embed", labelled, "-", *reading, "--output-format", "jsonl", "--quiet").stdout.splitlines()
+    assert [json.loads(line)["score"] for line in lines] == [1, 2, 3]
+    assert_one_line_error(elmo("embed", labelled, tmp_path / "a.h5", *reading), "allennlp has no place for columns", code=2)
+    assert_one_line_error(
+        elmo("embed", labelled, tmp_path / "a.parquet", "--keep", "tokens", "--model", model), "has a column of its own by that name"
+    )
+    result = elmo("convert", tmp_path / "out.parquet", tmp_path / "b.h5")
+    assert "left out the columns label, score" in result.stderr
+
+
+def test_ids_are_kept_in_hdf5(elmo: Elmo, model: Path, labelled: Path, tmp_path: Path):
+    reading = [labelled, "--id-column", "id", "--model", model]
+    assert elmo("embed", *reading[:1], tmp_path / "a.h5", *reading[1:]).exit_code == 0
+    assert elmo("embed", *reading[:1], tmp_path / "b.h5", *reading[1:], "--keys", "id").exit_code == 0
+    assert elmo("embed", *reading[:1], tmp_path / "c.h5", *reading[1:], "--layout", "e2e-coref").exit_code == 0
+    with h5py.File(tmp_path / "a.h5") as a, h5py.File(tmp_path / "b.h5") as b, h5py.File(tmp_path / "c.h5") as c:
+        assert a["2"].attrs["id"] == "nw/y_0/0"
+        assert list(b) == ["bc\\sx_0\\s0", "bc\\sx_0\\s1", "nw\\sy_0\\s0", "sentence_to_index"]
+        assert {document: list(group) for document, group in c.items()} == {"bc:x_0": ["0", "1"], "nw:y_0": ["0"]}
+        np.testing.assert_array_equal(np.moveaxis(c["nw:y_0/0"][:], -1, 0), a["2"][:])
+    for name in ("a.h5", "b.h5", "c.h5"):
+        with open_features(tmp_path / name) as features:
+            assert [features.sentence(i).id for i in range(3)] == ["bc/x_0/0", "bc/x_0/1", "nw/y_0/0"]
+
+
 USAGE = {
     "suffix against format": (["o.h5", "--output-format", "npz"], "contradict each other"),
     "layout of no HDF5": (["o.npz", "--layout", "packed"], "is one of HDF5's"),
