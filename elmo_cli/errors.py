@@ -23,6 +23,10 @@ class OutputError(ElmoError):
     """The features cannot be written where they were asked for."""
 
 
+class ResumeError(OutputError):
+    """Unfinished work is there that cannot be gone on with, or thrown away, as asked."""
+
+
 class DeviceError(ElmoError):
     """The device that was asked for is not there."""
 

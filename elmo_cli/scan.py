@@ -1,5 +1,6 @@
 """Look before you leap: a corpus to be read, what it holds, and all that is wrong with it before any work on a model."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +25,15 @@ class Scan:
     n_blank: int = 0
     problems: list[CorpusError] = field(default_factory=list)  # the first ones
     n_problems: int = 0
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # of all that the sentences hold
 
     def count(self, sentence: Sentence) -> None:
         """Take note of a sentence."""
         self.sentences += 1
         self.tokens += len(sentence.tokens)
+        self.digest.update("\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode("utf-8", "surrogatepass"))
+        if sentence.id is not None or sentence.kept:
+            self.digest.update(repr((sentence.id, sentence.kept)).encode("utf-8", "surrogatepass"))
         self.text_bytes += len(sentence.text) * (1 if sentence.text.isascii() else 6)
         if not sentence.tokens:
             self.n_blank += 1

@@ -1,6 +1,7 @@
 """`elmo embed`: the vectors of every token of a corpus, written to a file."""
 
 import shlex
+import signal
 import sys
 import time
 from contextlib import closing
@@ -61,6 +62,8 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @_start_options
 @_allennlp_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@click.option("--resume/--no-resume", default=None, help="Go on with a run that was stopped / keep no work to go on with.")
+@click.option("--fresh", is_flag=True, help="Begin anew, and drop what a stopped run has done.")
 @quiet_option
 def command(
     corpus: Path,
@@ -86,6 +89,8 @@ def command(
     forget_sentences: bool,
     use_sentence_keys: bool,
     overwrite: bool,
+    resume: bool | None,
+    fresh: bool,
     quiet: bool,
 ) -> None:
     """Write all ELMo layers of every token of INPUT to the HDF5 file OUTPUT.
@@ -98,6 +103,10 @@ def command(
         raise click.UsageError("--layers, --all, --top and --average say the same thing; pass one of them.")
     if stateful and prime:
         raise click.UsageError("--stateful and --prime are two ways to start a sentence; pass one of them.")
+    if resume and fresh:
+        raise click.UsageError("--resume goes on with unfinished work and --fresh drops it; pass one of them.")
+    if resume and stateful:
+        raise click.UsageError("--stateful cannot be resumed: its vectors depend on all that was read before; leave out --resume.")
     if cuda_device is not None and device != "auto":
         raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
 
@@ -119,6 +128,9 @@ def command(
         keys="sentence" if use_sentence_keys else "number",
         forget_sentences=forget_sentences,
         command=shlex.join(["elmo", *sys.argv[1:]]),
+        resume=bool(resume),
+        fresh=fresh,
+        journal=resume is not False,
     )
     _run(job, quiet=quiet)
 
@@ -129,13 +141,18 @@ def _run(job: "EmbedJob", *, quiet: bool) -> None:
     words = Words(quiet=quiet)
     with words.busy("scanning"):
         scan = job.check()
+    if job.is_whole(scan):
+        return words.say(f"{job.output.path}: is whole already, made by this very job; nothing to do")
     began = time.perf_counter()
-    with closing(job.run()) as progress:
-        done = words.follow(progress, scan.tokens if scan else None)
+    try:
+        with closing(job.run(scan)) as progress:
+            done = words.follow(progress, scan.tokens if scan else None)
+    except KeyboardInterrupt as stopped:
+        raise KeyboardInterrupt(*(stopped.args or (signal.SIGINT,)), job.how_to_go_on()) from None
     seconds = time.perf_counter() - began
     for warning in job.warnings:
         words.warn(warning)
-    words.say(
+    return words.say(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
         f"{job.output.path}, {size(job.output.path.stat().st_size)}, by {job.model.name}"
         + (" (the built-in model, for trying out; --model takes a published one)" if job.model.built_in else "")

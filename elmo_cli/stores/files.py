@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from elmo_cli.durable import check_room, sync, sync_folder
 from elmo_cli.errors import OutputError
 
 
@@ -19,6 +19,7 @@ class Output:
 
     path: Path
     overwrite: bool = False
+    room: Path | None = None  # a folder on the same disk for unfinished files; without, they lie beside the output
 
     @property
     def target(self) -> Path:
@@ -50,17 +51,13 @@ class Output:
         trial.discard()
         trial.close()
 
-    def check_space(self, n_bytes: int) -> None:
+    def check_space(self, n_bytes: int, remedy: str = "write fewer --layers") -> None:
         """Make sure that the disk has room for a file of this size.
 
         Raises:
             OutputError: It has not.
         """
-        free = shutil.disk_usage(self.folder).free
-        if n_bytes > free:
-            raise OutputError(
-                f"{self.path}: will take {n_bytes / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left; write fewer --layers"
-            )
+        check_room(self.target, n_bytes, remedy)
 
     def check_is_none_of(self, inputs: Iterable[Path]) -> None:
         """Make sure that the output replaces nothing that is read.
@@ -73,13 +70,13 @@ class Output:
                 raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
 
     def make_partial(self) -> "PartialFile":
-        """A new, empty file beside the output, hidden, with the permissions that the output itself would get.
+        """A new, empty file, hidden, with the permissions that the output itself would get.
 
         Raises:
             OutputError: It cannot be made.
         """
         try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.folder)
+            descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
         os.close(descriptor)
@@ -96,18 +93,12 @@ class Output:
             OutputError: Another run has put a file there meanwhile.
         """
         partial.close()
-        with partial.path.open("rb+") as file:
-            os.fsync(file.fileno())
+        sync(partial.path)
         if self.overwrite:
             partial.path.replace(self.target)
         else:
             self._put_in_free_place(partial.path)
-        with suppress(OSError):  # not every system opens or syncs a folder
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        sync_folder(self.folder)
 
     def _put_in_free_place(self, whole: Path) -> None:
         """Rename without replacing: a link is refused where a file has appeared. Where there are no links, a look must do."""

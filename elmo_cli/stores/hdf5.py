@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 
 import h5py
@@ -100,6 +101,15 @@ class Hdf5Store:
             yield
         except OSError as error:
             raise OutputError(f"{self.output.path}: cannot be written ({error.strerror or error})") from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What the file says of how it was made: its attributes that are strings; none where it cannot be read."""
+    try:
+        with h5py.File(path, "r") as file:
+            return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
+    except (OSError, RuntimeError, ValueError):
+        return {}
 
 
 def estimate_bytes(sentences: int, tokens: int, text_bytes: int, values_per_token: int) -> int:
