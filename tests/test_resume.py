@@ -413,3 +413,10 @@ def test_a_part_is_read_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactor
     assert read[0] == window
     assert [(a.dtype, a.shape, a.tobytes()) for a in read[1]] == [(a.dtype, a.shape, a.tobytes()) for a in arrays]
     assert count_sentences(path) == len(window)
+
+
+def test_runs_killed_at_random_and_on_full_disks_lose_nothing():
+    command = [sys.executable, "-m", "tests.crash", "--kills", "6", "--fill", "3"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("0 different") == 2
