@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from elmo_cli import __version__
-from elmo_cli.errors import ElmoError, printable
+from elmo_cli.errors import ElmoError, ReaderGone, printable
 
 COMMANDS = ("embed", "train", "evaluate")  # each one is `command` in the module of that name in commands/
 STOPPING = [
@@ -44,6 +44,8 @@ class Commands(click.Group):
             super().invoke(ctx)
         except ElmoError as error:
             _fail(ctx, str(error))
+        except ReaderGone:  # of standard output: `| head` has seen enough
+            ctx.exit(0)
         except OSError as error:
             if error.filename is None:  # a file that was named is the user's; anything else is a bug
                 raise

@@ -1,29 +1,32 @@
 """One run of `elmo embed`: everything that can be checked first, then the work, then what is to be said about it."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+import os
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from functools import cached_property, partial
 
-import numpy as np
 import torch
 
-from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS, bucket_by_length
+from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
-from elmo_cli.errors import CorpusError, ElmoError, ResumeError
+from elmo_cli.errors import CorpusError
 from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.store import JournaledStore
 from elmo_cli.journal.work_folder import WorkFolder
 from elmo_cli.models import ModelFiles, sha256
-from elmo_cli.pipeline import NOTHING, Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
-from elmo_cli.pooling import Array, select_layers
+from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
+from elmo_cli.pooling import Array, Selection
+from elmo_cli.resuming import how_to_go_on, made_by, make_plan, no_replay, replay, saying_how_to_go_on
 from elmo_cli.scan import Scan, Source
+from elmo_cli.stores import Store, estimate_bytes, make_store
+from elmo_cli.stores.coref import document_of
+from elmo_cli.stores.description import Description, StoreOptions, name_of
 from elmo_cli.stores.files import Output
-from elmo_cli.stores.hdf5 import Hdf5Store, estimate_bytes, read_metadata
-
-DECIDING = ("layers", "window_tokens", "keys", "forget_sentences")  # fields that decide what is written; those for speed may change
-FINGERPRINT = "job_sha256"  # in the metadata: by it a finished job is known again
+from elmo_cli.stores.places import OutputFolder, Place
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,28 @@ class Start:
             raise CorpusError(f"--prime {self.prime.path}: holds no tokens")
 
 
+def now() -> str:
+    """The time in UTC, to the second; that of SOURCE_DATE_EPOCH where it is set, so that a file can be made again byte for byte."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    seconds = int(epoch) if epoch.isdecimal() else int(time.time())
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+
+
 @dataclass(frozen=True)
 class EmbedJob:
     """What to embed, with which model, how, and where to."""
 
     source: Source
-    output: Output
+    output: Place
     model: ModelFiles
-    layers: str = "all"
+    selection: Selection = field(default_factory=Selection)
+    layout: str = "allennlp"
+    store: StoreOptions = field(default_factory=StoreOptions)
     start: Start = field(default_factory=Start)
     batch_tokens: int = BATCH_TOKENS
     window_tokens: int = WINDOW_TOKENS
     device: str = "auto"
     threads: int | None = None
-    keys: str = "number"
-    forget_sentences: bool = False
     command: str = ""
     resume: bool = False
     fresh: bool = False
@@ -74,14 +84,14 @@ class EmbedJob:
     warnings: list[str] = field(default_factory=list)  # what the user ought to know when `run` has ended
 
     @property
-    def work(self) -> WorkFolder:
-        """Where unfinished work lies."""
-        return WorkFolder(self.output, self.resume, self.fresh)
+    def work(self) -> WorkFolder | None:
+        """Where unfinished work lies; standard output has no such place."""
+        return WorkFolder(self.output, self.resume, self.fresh) if isinstance(self.output, Output | OutputFolder) else None
 
     @property
     def is_journaled(self) -> bool:
         """Whether it can be resumed. State that is carried from batch to batch is not kept."""
-        return self.journal and not self.start.stateful
+        return self.journal and self.work is not None and not self.start.stateful
 
     def check(self) -> Scan | None:
         """Find what would go wrong, before the model is loaded; returns the scan of a corpus that is no stream.
@@ -89,52 +99,65 @@ class EmbedJob:
         Raises:
             ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
         """
-        (replace(self.output, overwrite=True) if self.resume else self.output).check()  # what is there may be this job's
-        self.work.check()
+        if self.work and self.resume:
+            replace(self.work.output, overwrite=True).check()  # what is there may be this job's
+        else:
+            self.output.check()
+        if self.work:
+            self.work.check()
         prime = [self.start.prime.path] if self.start.prime else []
         self.output.check_is_none_of([self.source.path, self.model.options, self.model.weights, *prime])
-        config = self.model.config()
-        select = select_layers(self.layers, config.n_output_layers)
+        described = self._describe()
         choose_device(self.device)
         self.start.check()
         scan = None if self.source.is_stream else self.source.scan()
-        self.work.compare(self.plan(scan))
-        if self.is_whole(scan):
-            self.work.drop()
-            return scan
+        if self.work:
+            self.work.compare(self.plan(scan))
+            if self.is_whole(scan):
+                self.work.drop()
+                return scan
         self.output.check()
         if scan:
-            values = select(np.empty((config.n_output_layers, 1, config.output_dim), dtype=np.float32)).size
-            self._check_space(scan, values)
+            self._check_ids()
+            self._check_space(estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes))
         return scan
 
-    def _check_space(self, scan: Scan, values: int) -> None:
-        n_bytes = estimate_bytes(scan.sentences, scan.tokens, scan.text_bytes, values)
-        if not self.is_journaled:
+    def is_whole(self, scan: Scan | None) -> bool:
+        """Whether the output is there already, and this run, which was told to resume, is the very job that made it."""
+        return self.resume and scan is not None and made_by(self.output.path) == self.plan(scan).fingerprint
+
+    def _check_space(self, n_bytes: int) -> None:
+        if not self.is_journaled or not self.work:
             return self.output.check_space(n_bytes)
         kept = self.work.kept_bytes() if self.resume else 0
         return self.output.check_space(2 * n_bytes - kept, "write fewer --layers, or pass --no-resume to halve it")
 
-    def is_whole(self, scan: Scan | None) -> bool:
-        """Whether the output that is to be resumed is there already, made by this very job."""
-        return self.resume and scan is not None and read_metadata(self.output.target).get(FINGERPRINT) == self.plan(scan).fingerprint
-
     def plan(self, scan: Scan | None) -> Plan:
         """What decides the output, and what it will tell of itself."""
-        made = self._metadata
-        job = {
-            "the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream",
-            "the model": made["model_sha256"],
-            "its options": made["options"],
-            "where sentences start": made["start_state"],
-        }
-        job |= {f"--{name.replace('_', '-')}": str(value) for name, value in vars(self).items() if name in DECIDING}
-        plan = Plan(job, made)
-        return replace(plan, metadata={**made, FINGERPRINT: plan.fingerprint}) if scan else plan
+        return make_plan(
+            {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
+            {"--layout": self.layout, "--window-tokens": self.window_tokens, **vars(self.selection), **vars(self.store)},
+            self._metadata,
+            is_known=scan is not None,
+        )
 
     @cached_property
     def _metadata(self) -> dict[str, str]:
-        return {**self.model.metadata(self.layers, self.start.describe()), "command": self.command}
+        made = {**self.model.metadata(self.start.describe()), **self.selection.metadata()}
+        return {**made, "command": self.command, "created": now()}
+
+    def _describe(self) -> Description:
+        """What will be written; the weights are not touched."""
+        config, selection = self.model.config(), self.selection
+        names, pooled = selection.names(config.n_output_layers), selection.pool != "none"
+        return Description(names, config.output_dim, selection.dtype, pooled)
+
+    def _check_ids(self) -> None:
+        first = next(iter(self.source.read()), None)
+        if first and self.layout == "e2e-coref":
+            document_of(first)
+        elif first:
+            name_of(first, self.store.keys)
 
     def run(self, scan: Scan | None = None) -> Generator[Progress, None, None]:
         """Do the work, telling after each window how much is committed; `scan` is what `check` returned.
@@ -146,55 +169,33 @@ class EmbedJob:
             torch.set_num_threads(self.threads)
         embedder = Embedder(self.model.load(), choose_device(self.device), self._priming_sentences())
         read = Scan()
-        sentences = self.source.read(read)
-        select = select_layers(self.layers, embedder.bilm.config.n_output_layers)
-        with self._saying_how_to_go_on(), self.work.claim():
-            plan = self._begin(scan)
-            inner = self._make_store(plan.metadata)
-            journal = JournaledStore(inner, self.work) if self.is_journaled else None
-            with journal or inner as store:
-                done = yield from self._replay(journal, sentences, embedder)
-                windows_, embed = self._steps(sentences, embedder)
-                yield from embed_corpus(windows_, embed, select, store, done)
-            self.work.discard()
-        self._warn(embedder, read, inner)
+        select = self.selection.function(embedder.bilm.config.n_output_layers)
+        with self._open_store(self.plan(scan)) as (store, journal):
+            sentences = self.source.read(read)
+            done = yield from replay(journal, sentences, embedder, self.batch_tokens) if journal else no_replay()
+            windows_, embed = self._steps(sentences, embedder)
+            yield from embed_corpus(windows_, embed, select, journal or store, done)
+        self._warn(embedder, read, store)
 
     def how_to_go_on(self) -> str:
         """What is to be said when the run has stopped half way: nothing if nothing is kept."""
-        kept = self.work.kept_sentences() if self.is_journaled else 0
-        return f"{kept:,} sentence{'s are' if kept > 1 else ' is'} kept: pass --resume to go on" if kept else ""
+        return how_to_go_on(self.work) if self.work and self.is_journaled else ""
 
     @contextmanager
-    def _saying_how_to_go_on(self) -> Iterator[None]:
-        try:
-            yield
-        except ResumeError:
-            raise
-        except ElmoError as error:
-            message, *details = error.args
-            raise type(error)("; ".join(filter(None, [message, self.how_to_go_on()])), *details) from None
-
-    def _begin(self, scan: Scan | None) -> Plan:
-        plan = self.plan(scan)
-        if self.is_journaled:
-            return self.work.begin(plan)
-        self.work.discard()
-        return plan
-
-    def _make_store(self, metadata: Mapping[str, str]) -> Hdf5Store:
-        return Hdf5Store(self.work.room, metadata, keys=self.keys, forget_sentences=self.forget_sentences)
-
-    def _replay(
-        self, journal: JournaledStore | None, sentences: Iterator[Sentence], embedder: Embedder
-    ) -> Generator[Progress, None, Progress]:
-        """Take over what an earlier run has done, and be where it was then, to the last bit and count."""
-        done = NOTHING
-        for window in journal.replay(sentences) if journal else ():
-            for batch in bucket_by_length([len(sentence.tokens) for sentence in window], self.batch_tokens):
-                embedder.recall([window[i].tokens for i in batch])
-            done = done.plus(window)
-            yield done
-        return done
+    def _open_store(self, plan: Plan) -> Iterator[tuple[Store, JournaledStore | None]]:
+        """The store, and the journal around it if there is one; what is kept is dropped when the output is whole."""
+        described = self._describe()
+        if not self.work:
+            with make_store(self.layout, self.output, replace(described, metadata=plan.metadata), self.store) as store:
+                yield store, None
+            return
+        with saying_how_to_go_on(self.how_to_go_on), self.work.claim():
+            plan = self.work.begin(plan, keep=self.is_journaled)
+            inner = make_store(self.layout, self.work.room, replace(described, metadata=plan.metadata), self.store)
+            journal = JournaledStore(inner, self.work, described.kept) if self.is_journaled else None
+            with journal or inner:
+                yield inner, journal
+            self.work.discard()
 
     def _priming_sentences(self) -> Iterable[list[str]]:
         return (sentence.tokens for sentence in self.start.prime.read()) if self.start.prime else ()
@@ -205,7 +206,7 @@ class EmbedJob:
             return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)
         return windows(sentences, self.window_tokens), partial(embed_window, embedder=embedder, max_tokens=self.batch_tokens)
 
-    def _warn(self, embedder: Embedder, read: Scan, store: Hdf5Store) -> None:
+    def _warn(self, embedder: Embedder, read: Scan, store: Store) -> None:
         if read.sentences == 0:
             self.warnings.append(f"{self.source.path}: holds no sentences; {self.output.path} is whole, and empty")
         if read.n_blank and self.source.blank_lines == "skip":

@@ -34,15 +34,13 @@ class ModelFiles:
         """The network, ready to run."""
         return load_bilm(self.options, self.weights)
 
-    def metadata(self, layers: str, start_state: str) -> dict[str, str]:
+    def metadata(self, start_state: str) -> dict[str, str]:
         """What is told of features beside their values: the model that made them, and how."""
         return {
             "elmo_version": __version__,
             "model": self.name,
             "model_sha256": sha256(self.weights),
             "options": json.dumps(read_options(self.options), separators=(",", ":")),
-            "layers": layers,
-            "dtype": "float32",
             "start_state": start_state,
         }
 

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from elmo_cli.layouts import FORMATS, HDF5_LAYOUTS, ROWS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, readable=False)  # what is wrong with a file is said by what reads it
 COUNT = click.IntRange(min=1, max=1 << 40)
@@ -68,6 +70,16 @@ reading_options = options(
         help="Lines without tokens: refuse, write empty arrays, or drop (the others keep their numbers).",
     ),
     encoding_option,
+)
+
+output_options = options(
+    click.option("--output-format", type=click.Choice(FORMATS), help="Format of OUTPUT.  [default: by its suffix, else hdf5]"),
+    click.option("--layout", type=click.Choice(HDF5_LAYOUTS), help="How HDF5 is laid out.  [default: allennlp]"),
+    click.option(
+        "--compression", type=click.Choice(["none", "gzip", "zstd"]), help="Of the values.  [default: zstd in Parquet, else none]"
+    ),
+    click.option("--rows", type=click.Choice(ROWS), default="sentence", show_default=True, help="What a row of Parquet or Arrow holds."),
+    click.option("--shard-tokens", type=COUNT, help="Tokens a Parquet shard.  [default: 131072]"),
 )
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no closing line; warnings and errors only.")

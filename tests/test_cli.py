@@ -154,7 +154,7 @@ BAD = {
     "existing output": (["good.txt", "old.h5"], 1, ["old.h5: exists already; pass --overwrite"]),
     "output folder missing": (["good.txt", "none/out.h5"], 1, ["none: no such folder"]),
     "output a directory": (["good.txt", "."], 1, [".: is a directory"]),
-    "output to stdout": (["good.txt", "-"], 1, ["-: HDF5 cannot be written to standard output"]),
+    "output to stdout": (["good.txt", "-"], 2, ["-: HDF5 cannot be written to standard output"]),
     "priming from stdin": (["good.txt", "out.h5", "--prime", "-"], 1, ["--prime -: is read more than once"]),
     "output is input": (["good.txt", "good.txt", "--overwrite"], 1, ["good.txt: is read by this run"]),
     "output is priming text": (["good.txt", "blank.txt", "--prime", "blank.txt", "--overwrite"], 1, ["blank.txt: is read by this run"]),

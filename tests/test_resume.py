@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -21,6 +21,7 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder
 from elmo_cli.journal.lock import locked
 from elmo_cli.journal.parts import count_sentences, read_part, write_part
+from elmo_cli.stores import hdf5
 from elmo_cli.stores.hdf5 import Hdf5Store
 from tests.conftest import SAMPLE, max_difference, read_features, sentences_of
 
@@ -34,6 +35,14 @@ WINDOW = 600  # tokens: the sample corpus has ten such windows
 
 class BugError(Exception):
     """Stands for any bug."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_date() -> Iterator[None]:
+    """Outputs tell when they were made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "0")
+        yield
 
 
 @pytest.fixture
@@ -150,7 +159,7 @@ def test_any_failure_leaves_work_that_can_be_resumed(assert_whole: Check, run: R
 
 def test_a_failing_disk_is_one_line_that_says_how_to_go_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Hdf5Store, "_add", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(hdf5, "_create_dataset", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         result = run()
     kept = sum(map(count_sentences, parts_of(tmp_path)))
     assert result.stderr == (
@@ -223,7 +232,7 @@ CHANGES = {
     "layers": (["--layers", "top"], ["--layers (all, now top)"]),
     "window": (["--window-tokens", "601"], ["--window-tokens (600, now 601)"]),
     "start": (["--prime", str(SAMPLE)], ["where sentences start (zero, now primed by"]),
-    "keys": (["--use-sentence-keys", "--forget-sentences"], ["--keys (number, now sentence)", "--forget-sentences (False, now True)"]),
+    "keys": (["--use-sentence-keys", "--forget-sentences"], ["--keys (None, now sentence)", "--forget-sentences (False, now True)"]),
 }
 
 

@@ -1,7 +1,6 @@
 """A store that keeps each window in the work folder before it passes it on, and gives a new store the windows of an earlier run."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
 
@@ -9,11 +8,12 @@ import pyarrow as pa
 
 from elmo_cli.corpus import Sentence
 from elmo_cli.durable import put_whole
-from elmo_cli.errors import OutputError, ResumeError
+from elmo_cli.errors import ResumeError
 from elmo_cli.journal.parts import read_part, write_part
 from elmo_cli.journal.work_folder import WorkFolder
 from elmo_cli.pooling import Array
 from elmo_cli.stores import Store
+from elmo_cli.stores.places import failing_as_output_error
 
 Window = list[Sentence]
 
@@ -27,6 +27,11 @@ class JournaledStore:
         self.kept = kept
         self._number = 0  # of the next window
         self._committed = 0
+
+    @property
+    def skipped_duplicates(self) -> int:
+        """Of the store inside."""
+        return self.inner.skipped_duplicates
 
     def committed(self) -> int:
         """Sentences that need not be computed again: those replayed or written so far."""
@@ -48,7 +53,7 @@ class JournaledStore:
             self._compare(window, list(islice(again, len(window))))
             self._pass_on(window, arrays)
             yield window
-        with self._failing_as_output_error():
+        with failing_as_output_error(self.work.output.path):
             for path in self.work.path.glob("*.part"):
                 if int(path.stem) >= self._number:
                     path.unlink()
@@ -59,7 +64,7 @@ class JournaledStore:
         Raises:
             OutputError: The disk is full or gone.
         """
-        with self._failing_as_output_error():
+        with failing_as_output_error(self.work.output.path):
             put_whole(self.work.part(self._number), lambda path: write_part(path, window, arrays, self.kept))
         self._pass_on(window, arrays)
 
@@ -83,10 +88,3 @@ class JournaledStore:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.inner.__exit__(kind, error, trace)
-
-    @contextmanager
-    def _failing_as_output_error(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f"{self.work.output.path}: cannot be written ({error.strerror or error})") from None

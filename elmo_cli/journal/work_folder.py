@@ -7,17 +7,18 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
 
 from elmo_cli.durable import put_whole, sync_folder
-from elmo_cli.errors import OutputError, ResumeError
+from elmo_cli.errors import ResumeError
 from elmo_cli.journal.lock import locked
 from elmo_cli.journal.parts import count_sentences
 from elmo_cli.journal.plan import Plan
 from elmo_cli.stores.files import Output
+from elmo_cli.stores.places import OutputFolder, failing_as_output_error
 
 PLAN = "plan.json"
 LONGEST_NAME = 200  # bytes; a file's name may have 255
@@ -27,7 +28,7 @@ LONGEST_NAME = 200  # bytes; a file's name may have 255
 class WorkFolder:
     """The folder of an output, there or not. `resume` and `fresh` say what is to become of work that is found in it."""
 
-    output: Output
+    output: Output | OutputFolder
     resume: bool = False
     fresh: bool = False
 
@@ -40,7 +41,7 @@ class WorkFolder:
         return self.output.folder / f".{name}.elmo-work"
 
     @property
-    def room(self) -> Output:
+    def room(self) -> Output | OutputFolder:
         """The output, its unfinished files in this folder."""
         return replace(self.output, room=self.path)
 
@@ -80,8 +81,8 @@ class WorkFolder:
         with ExitStack() as claimed:
             with self._failing_as_output_error():
                 claimed.enter_context(locked(self.path, self.output.path))
-                for leftover in self.path.glob("*.partial"):  # of a run that was killed
-                    leftover.unlink()
+                for leftover in self.path.glob(".*.partial"):  # of a run that was killed
+                    _remove(leftover)
             claimed.callback(self._remove_unless_of_use)
             self._refuse_unfinished()
             yield
@@ -97,8 +98,10 @@ class WorkFolder:
         if not self.parts():
             self.remove()
 
-    def begin(self, plan: Plan) -> Plan:
+    def begin(self, plan: Plan, *, keep: bool = True) -> Plan:
         """Take up the work of this folder, which must be claimed, or begin it; returns the plan that holds.
+
+        Without `keep` there is no plan in it, and so no work to go on with.
 
         Raises:
             ResumeError: The work that is to be resumed is of another job.
@@ -106,9 +109,10 @@ class WorkFolder:
         if self.resume and self.parts():
             return self._checked(plan)
         self.discard()
-        with self._failing_as_output_error():
-            put_whole(self.path / PLAN, lambda path: _write(path, plan.to_json()))
-        sync_folder(self.path.parent)
+        if keep:
+            with self._failing_as_output_error():
+                put_whole(self.path / PLAN, lambda path: _write(path, plan.to_json()))
+                sync_folder(self.path.parent)
         return plan
 
     def compare(self, plan: Plan) -> None:
@@ -149,13 +153,13 @@ class WorkFolder:
         """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    @contextmanager
-    def _failing_as_output_error(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f"{self.output.path}: cannot be written ({error.strerror or error})") from None
+    def _failing_as_output_error(self) -> AbstractContextManager[None]:
+        return failing_as_output_error(self.output.path)
 
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def _remove(leftover: Path) -> None:
+    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

@@ -37,10 +37,8 @@ class Output:
         Raises:
             OutputError: Something is there already, or the folder is missing or not writable.
         """
-        if str(self.path) == "-":
-            raise OutputError("-: HDF5 cannot be written to standard output; name a file")
         if self.target.is_dir():
-            raise OutputError(f"{self.path}: is a directory; name a file")
+            raise OutputError(f"{self.path}: is a directory; name a file, or pass --output-format parquet for a folder of shards")
         if self.target.exists() and not self.target.is_file():
             raise OutputError(f"{self.path}: is no regular file; name one, or a new one")
         if self.target.exists() and not self.overwrite:
@@ -68,6 +66,10 @@ class Output:
         for path in inputs:
             if self.target.exists() and path.exists() and self.target.samefile(path):
                 raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
+
+    def size(self) -> int:
+        """Bytes of the finished file."""
+        return self.target.stat().st_size
 
     def make_partial(self) -> "PartialFile":
         """A new, empty file, hidden, with the permissions that the output itself would get.
