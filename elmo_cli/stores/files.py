@@ -3,8 +3,8 @@
 import io
 import os
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,8 @@ class PartialFile(io.RawIOBase):
     """An unfinished output, open for a library to write through.
 
     A library cannot be told to give a file up: the HDF5 one flushes what it holds when it closes, fails again on a full disk, and takes
-    the process down at exit. `discard` makes all further writing succeed, and come to nothing.
+    the process down at exit. `discard` makes all further writing succeed, and come to nothing. Nor can the HDF5 library be told of an
+    error while it writes: it goes on, and the error gets lost. For it a failure is kept, and raised by `raising_failures`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,6 +128,8 @@ class PartialFile(io.RawIOBase):
         self.path = path
         self._file = path.open("r+b", buffering=0)
         self._discarded = False
+        self._keeps_failures = False
+        self._failure: OSError | None = None
 
     def discard(self) -> None:
         """Remove the file; writing goes nowhere from now on."""
@@ -137,13 +140,43 @@ class PartialFile(io.RawIOBase):
         """Write all of `data`, or raise OSError: a nearly full disk takes a part of it without complaint."""
         view = memoryview(data)
         written = len(view) if self._discarded else 0
-        while written < len(view):
-            written += self._file.write(view[written:])
-        return written
+        with self._keeping_failure():
+            while written < len(view):
+                written += self._file.write(view[written:])
+        return len(view)
 
     def truncate(self, size: int | None = None) -> int:
         """Set the file's size."""
-        return (size or 0) if self._discarded else self._file.truncate(size)
+        with self._keeping_failure():
+            return (size or 0) if self._discarded else self._file.truncate(size)
+        return size or 0
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    @contextmanager
+    def raising_failures(self) -> Iterator[None]:
+        """While the block runs, keep what fails, and raise it at the end: what the library makes of it matters no more.
+
+        Raises:
+            OSError: The disk is full or gone; the file is discarded.
+        """
+        self._keeps_failures = True
+        try:
+            yield
+        finally:
+            if self._failure:
+                raise self._failure
+
+    @contextmanager
+    def _keeping_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._keeps_failures:
+                raise
+            self._failure = error
+            self.discard()
 
     def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  # any buffer
         """Read into a buffer."""

@@ -60,7 +60,7 @@ class Hdf5Store:
         Raises:
             OutputError: The disk is full or gone, or a sentence has no id, or another's, where data sets are named by it.
         """
-        with failing_as_output_error(self.output.path):
+        with failing_as_output_error(self.output.path), self._partial.raising_failures():
             for sentence, array in zip(window, arrays, strict=True):
                 self._add(sentence, array)
 
@@ -107,7 +107,8 @@ class Hdf5Store:
                 self._finish()
 
     def _finish(self) -> None:
-        self._file.close()
+        with self._partial.raising_failures():
+            self._file.close()
         self._partial.close()
         if self._map is not None:
             self._map.write(b"}" if self._map.tell() else b"{}")

@@ -67,7 +67,7 @@ class PackedStore:
         counts = [token_count(array.shape, sentence, pooled=pooled) for sentence, array in zip(window, arrays, strict=True)]
         tokens = [token for sentence in window for token in sentence.tokens]
         keys = [name_of(sentence, self.options.keys) for sentence in window]
-        with failing_as_output_error(self.output.path):
+        with failing_as_output_error(self.output.path), self._partial.raising_failures():
             before = self._file["tokens"].shape[0]
             self._nul.extend(before + i for i, token in enumerate(tokens) if "\0" in token)
             _append(self._file["layers"], (np.stack if pooled else np.concatenate)(arrays, axis=-2), axis=-2)
@@ -105,9 +105,10 @@ class PackedStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._open, failing_as_output_error(self.output.path):
             if kind is None:
-                if self._nul:
-                    self._file[NUL_TOKENS] = np.array(self._nul, dtype=np.int64)
-                self._file.close()
+                with self._partial.raising_failures():
+                    if self._nul:
+                        self._file[NUL_TOKENS] = np.array(self._nul, dtype=np.int64)
+                    self._file.close()
                 self.output.put_in_place(self._partial)
 
 
