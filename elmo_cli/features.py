@@ -1,7 +1,7 @@
 """Features read back: one way for every layout, lazy, in the order of the input."""
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -96,6 +96,10 @@ class Features:
         if sentence.tokens and not any(sentence.tokens):
             raise FeaturesError(f"{self.path}: does not tell the tokens of sentence {index}")
         return sentence.tokens
+
+    def token_counts(self) -> Iterable[int]:
+        """How many tokens each sentence has, in order; no vectors are read."""
+        return self._reader.token_counts()
 
     def windows(self) -> Iterator[Window]:
         """All sentences with their arrays, in order, some at a time: the quick way through a file."""

@@ -1,12 +1,14 @@
 """Options that several commands share."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from elmo_cli.errors import UsageError
 from elmo_cli.layouts import FORMATS, HDF5_LAYOUTS, ROWS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,6 +25,15 @@ def options(*added: Callable[[Any], Any]) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+@contextmanager
+def contradictions() -> Iterator[None]:
+    """Options that contradict one another are wrong usage."""
+    try:
+        yield
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _device(ctx: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001  # click's signature

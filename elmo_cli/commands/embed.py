@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
-from elmo_cli.errors import UsageError
 from elmo_cli.layouts import COMPRESSIONS, DTYPES, KEYS, POOLS, STDOUT, check_options, choose_layout
-from elmo_cli.options import COUNT, FILE, machine_options, model_options, options, output_options, quiet_option, reading_options
+from elmo_cli.options import (
+    COUNT,
+    FILE,
+    contradictions,
+    machine_options,
+    model_options,
+    options,
+    output_options,
+    quiet_option,
+    reading_options,
+)
 
 if TYPE_CHECKING:
     from elmo_cli.embed_job import EmbedJob
@@ -145,11 +154,9 @@ def command(
     if cuda_device is not None and device != "auto":
         raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
     _check_resuming(resume, fresh=fresh, stateful=stateful, output=output)
-    try:
+    with contradictions():
         chosen = choose_layout(output, output_format, layout)
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool)
-    except UsageError as error:
-        raise click.UsageError(str(error)) from None
 
     from elmo_cli.embed_job import EmbedJob, Start  # imports torch
     from elmo_cli.models import find_model

@@ -6,7 +6,7 @@ and its id as attributes, and its text.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -151,6 +151,10 @@ class CorefReader:
             else:
                 array = np.stack([dataset[..., layer] for layer in layers])
         return array if self.description.layered else array[0]
+
+    def token_counts(self) -> Iterable[int]:
+        """By the arrays' shapes."""
+        return (self._dataset(index).shape[0] for index in range(len(self)))
 
     def windows(self) -> Iterator[Window]:
         """A sentence at a time."""

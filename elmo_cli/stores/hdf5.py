@@ -9,7 +9,7 @@ just what AllenNLP's own map holds; so the map is written as it comes, whatever 
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -70,7 +70,10 @@ class Hdf5Store:
         if self.keys != "number" and name in self._file:
             self._skip_duplicate(called)
             return
-        dataset = _create_dataset(self._file, name, array, self.description.dtype, self.compression)
+        try:
+            dataset = _create_dataset(self._file, name, array, self.description.dtype, self.compression)
+        except ValueError:  # the library's word for a name that is there
+            raise OutputError(f"{self.output.path}: two sentences have the number {name}; pass --keys id or sentence") from None
         if sentence.id is not None and self.keys != "id":
             h5py.Dataset(dataset).attrs["id"] = sentence.id.replace("\0", "\\0")
         if self.tells_text and sentence.text.split() != sentence.tokens:
@@ -163,6 +166,12 @@ class Hdf5Reader:
             dataset = self._dataset(self._names[index])
             array: Array = dataset[()] if layers is None else np.stack([dataset[layer] for layer in layers])
         return array
+
+    def token_counts(self) -> Iterable[int]:
+        """By the arrays' shapes, or where those are pooled, by the text."""
+        if self.description.pooled:
+            return (len(self.sentence(index).tokens) for index in range(len(self)))
+        return (self._dataset(name).shape[-2] for name in self._names)
 
     def windows(self) -> Iterator[Window]:
         """A sentence at a time."""

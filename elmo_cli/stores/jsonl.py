@@ -5,7 +5,7 @@ the layers.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date, datetime, time
@@ -144,6 +144,10 @@ class JsonLinesReader:
         """The array of a sentence."""
         names = self.description.names if layers is None else [self.description.names[layer] for layer in layers]
         return self._array(index, self._object(index), names)
+
+    def token_counts(self) -> Iterable[int]:
+        """By the words."""
+        return (len(self.sentence(index).tokens) for index in range(len(self)))
 
     def windows(self) -> Iterator[Window]:
         """A line at a time."""

@@ -8,7 +8,7 @@ import json
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -176,6 +176,10 @@ class NpzReader:
         rows = index if self.description.pooled else slice(*map(int, self._offsets[index : index + 2]))
         part = self._layers[..., rows, :]
         return np.array(part if layers is None else part[list(layers)])
+
+    def token_counts(self) -> Iterable[int]:
+        """By the words."""
+        return map(len, self._tokens)
 
     def windows(self) -> Iterator[Window]:
         """A sentence at a time."""

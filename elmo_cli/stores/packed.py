@@ -5,7 +5,7 @@ sentence i has the tokens `offsets[i]` to `offsets[i + 1]`, in `tokens` too. `ke
 """
 
 from array import array as typed_array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
@@ -165,6 +165,11 @@ class PackedReader:
         with reading(self.path):
             array: Array = self._layers[..., rows, :] if layers is None else np.stack([self._layers[layer, rows] for layer in layers])
         return array
+
+    def token_counts(self) -> Iterable[int]:
+        """By the offsets."""
+        counts: list[int] = np.diff(self._offsets).tolist()
+        return counts
 
     def windows(self) -> Iterator[Window]:
         """Some sentences at a time, read at once."""

@@ -1,6 +1,6 @@
 """What every layout offers when it is read back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from elmo_cli.corpus import Sentence
@@ -28,6 +28,9 @@ class Reader(Protocol):
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
         """A sentence's array, of some of its layers or all."""
+
+    def token_counts(self) -> Iterable[int]:
+        """How many tokens each sentence has, in order."""
 
     def windows(self) -> Iterator[Window]:
         """All sentences with their arrays, in order, some at a time."""

@@ -1,7 +1,7 @@
 """Features read from a table: see table.py for its columns. Parquet's row groups and Arrow's record batches are chunks of it."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError
@@ -71,6 +72,14 @@ class TableReader:
         """The array of a sentence; of the layers asked for, no others are read."""
         names = self.description.names if layers is None else [self.description.names[layer] for layer in layers]
         return self._arrays(self._slice(index, list(names)), names)[0]
+
+    def token_counts(self) -> Iterable[int]:
+        """By the rows, or the words."""
+        if self._starts is not None:
+            return [int(count) for count in np.diff(self._starts)]
+        return (
+            count or 0 for chunk in range(len(self._chunks)) for count in pc.list_value_length(self._column(chunk, "tokens")).to_pylist()
+        )
 
     def windows(self) -> Iterator[Window]:
         """The sentences of a chunk at a time."""
