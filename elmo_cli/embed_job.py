@@ -41,7 +41,7 @@ class Start:
         """For the metadata; a priming text is named and hashed."""
         if self.stateful:
             return f"carried between batches of {self.batch_size}"
-        return f"primed by {self.prime.path}, sha256 {sha256(self.prime.path)}" if self.prime else "zero"
+        return f"primed by {self.prime.name}, sha256 {sha256(self.prime.local_paths[0])}" if self.prime else "zero"
 
     def check(self) -> None:
         """Make sure that the priming text can be read, and says something.
@@ -49,10 +49,10 @@ class Start:
         Raises:
             CorpusError: It cannot, or does not.
         """
-        if self.prime and self.prime.is_stream:
-            raise CorpusError(f"--prime {self.prime.path}: is read more than once; name a file")
+        if self.prime and (self.prime.is_stream or len(self.prime.local_paths) != 1):
+            raise CorpusError(f"--prime {self.prime.name}: is read more than once, and hashed; name one file")
         if self.prime and self.prime.scan().tokens == 0:
-            raise CorpusError(f"--prime {self.prime.path}: holds no tokens")
+            raise CorpusError(f"--prime {self.prime.name}: holds no tokens")
 
 
 def now() -> str:
@@ -105,8 +105,8 @@ class EmbedJob:
             self.output.check()
         if self.work:
             self.work.check()
-        prime = [self.start.prime.path] if self.start.prime else []
-        self.output.check_is_none_of([self.source.path, self.model.options, self.model.weights, *prime])
+        prime = self.start.prime.local_paths if self.start.prime else []
+        self.output.check_is_none_of([*self.source.local_paths, self.model.options, self.model.weights, *prime])
         described = self._describe()
         choose_device(self.device)
         self.start.check()
@@ -150,7 +150,7 @@ class EmbedJob:
         """What will be written; the weights are not touched."""
         config, selection = self.model.config(), self.selection
         names, pooled = selection.names(config.n_output_layers), selection.pool != "none"
-        return Description(names, config.output_dim, selection.dtype, pooled)
+        return Description(names, config.output_dim, selection.dtype, pooled, kept=self.source.kept_fields())
 
     def _check_ids(self) -> None:
         first = next(iter(self.source.read()), None)
@@ -208,7 +208,7 @@ class EmbedJob:
 
     def _warn(self, embedder: Embedder, read: Scan, store: Store) -> None:
         if read.sentences == 0:
-            self.warnings.append(f"{self.source.path}: holds no sentences; {self.output.path} is whole, and empty")
+            self.warnings.append(f"{self.source.name}: holds no sentences; {self.output.path} is whole, and empty")
         if read.n_blank and self.source.blank_lines == "skip":
             self.warnings.append(f"skipped {read.blank_lines()}")
         if embedder.cut_example is not None:

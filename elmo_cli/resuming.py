@@ -35,7 +35,7 @@ def made_by(path: Path) -> str | None:
     """The fingerprint of the job that made a file of features, if it tells."""
     try:
         with open_features(path) as features:
-            return features.metadata.get(FINGERPRINT)
+            return None if "converted" in features.metadata else features.metadata.get(FINGERPRINT)
     except FeaturesError:
         return None
 

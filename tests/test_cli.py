@@ -146,7 +146,7 @@ def test_quiet_says_nothing(elmo: Elmo, model: Path, tmp_path: Path):
 
 BAD = {
     "missing input": (["none.txt", "out.h5"], 1, ["none.txt: no such file"]),
-    "directory as input": ([".", "out.h5"], 1, [".: is a directory"]),
+    "folder of all sorts": ([".", "out.h5"], 1, ["old.h5: the suffix .h5 is of no format that is read", "--input-format text|parquet|"]),
     "not UTF-8": (["latin1.txt", "out.h5"], 1, ["latin1.txt:1: byte 0xe9 at byte offset 3"]),
     "UTF-16": (["utf16.txt", "out.h5"], 1, ["utf16.txt: is UTF-16"]),
     "blank lines": (["blank.txt", "out.h5"], 1, ["blank.txt: 1 blank line (2)"]),

@@ -15,6 +15,7 @@ from elmo_cli.layouts import COMPRESSIONS, DTYPES, KEYS, POOLS, STDOUT, check_op
 from elmo_cli.options import (
     COUNT,
     FILE,
+    blank_lines_option,
     contradictions,
     machine_options,
     model_options,
@@ -23,13 +24,17 @@ from elmo_cli.options import (
     quiet_option,
     reading_options,
 )
+from elmo_cli.readers.reading import Reading
+from elmo_cli.remote import without_secret
 
 if TYPE_CHECKING:
     from elmo_cli.embed_job import EmbedJob
+    from elmo_cli.scan import Source
 
 EPILOG = """\b
 Examples:
   elmo embed corpus.txt out.h5
+  elmo embed shards/ out.h5 --column words --id-column id   (a folder of Parquet files)
   zstdcat corpus.zst | elmo embed - out.h5 --options options.json --weights weights.hdf5
   elmo embed corpus.txt out.h5 --model elmo_small/ --layers top --device cuda
   elmo embed corpus.txt features/ --output-format parquet --dtype float16
@@ -79,7 +84,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 
 
 @click.command(epilog=EPILOG, short_help="Write the vectors of every token of a corpus.")
-@click.argument("corpus", metavar="INPUT", type=FILE)
+@click.argument("inputs", metavar="INPUT...", nargs=-1)
 @click.argument("output", metavar="OUTPUT", type=FILE)
 @model_options
 @_selection_options
@@ -89,6 +94,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @click.option("--window-tokens", type=COUNT, default=WINDOW_TOKENS, show_default=True, help="Tokens sorted and written together.")
 @machine_options
 @reading_options
+@blank_lines_option
 @_start_options
 @_allennlp_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
@@ -96,7 +102,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @click.option("--fresh", is_flag=True, help="Begin anew, and drop what a stopped run has done.")
 @quiet_option
 def command(
-    corpus: Path,
+    inputs: tuple[str, ...],
     output: Path,
     model: str | None,
     options: Path | None,
@@ -120,9 +126,8 @@ def command(
     device: str,
     cuda_device: int | None,
     threads: int | None,
-    separator: str,
+    reading: Reading,
     blank_lines: str,
-    encoding_errors: str,
     stateful: bool,
     batch_size: int,
     prime: Path | None,
@@ -135,11 +140,14 @@ def command(
 ) -> None:
     """Write the ELMo layers of every token of INPUT to OUTPUT.
 
-    INPUT is text, one tokenized sentence a line (.gz, .bz2, .xz and .zst are unpacked; - is standard input). OUTPUT is, by its suffix or
-    --output-format: HDF5 (out.h5; without more it has a data set a sentence, "0", "1", ..., each (layer, token, dim) float32, and
+    INPUT is text, one tokenized sentence a line, or one of the formats below (.gz, .bz2, .xz and .zst are unpacked; - is standard input).
+    Several inputs, folders, globs and remote files (s3://, gs://, hdfs://) are read one after the other as one corpus. OUTPUT is, by its
+    suffix or --output-format: HDF5 (out.h5; without more it has a data set a sentence, "0", "1", ..., each (layer, token, dim) float32, and
     sentence_to_index: the layout of allennlp elmo), a Parquet file (out.parquet) or folder of shards, Arrow, JSON Lines, or .npz;
     - is standard output.
     """
+    if not inputs:
+        raise click.UsageError("Missing argument 'OUTPUT': name the input, then the file to write.")
     flags = [name for name, given in [("all", all_layers), ("top", top_layers), ("average", average_layers)] if given]
     if len(flags) + (layers is not None) + (mix is not None) > 1:
         raise click.UsageError("--layers, --mix, --all, --top and --average say what is written; pass one of them.")
@@ -169,7 +177,7 @@ def command(
     files = find_model(model, options, weights)
     weighted = read_mix(mix, files.config().n_output_layers, layer_norm=mix_layer_norm) if mix else None
     job = EmbedJob(
-        source=Source(corpus, separator, blank_lines, encoding_errors),
+        source=_checked(Source(inputs, blank_lines, reading)),
         output=place_for(output, chosen, overwrite=overwrite),
         model=files,
         selection=Selection(next(iter(flags), "all") if layers is None else layers, weighted, pool, dtype),
@@ -181,12 +189,12 @@ def command(
             rows,
             shard_tokens,
         ),
-        start=Start(stateful, batch_size, Source(prime, separator, "skip", encoding_errors) if prime else None),
+        start=Start(stateful, batch_size, Source([prime], "skip", reading.of_text()) if prime else None),
         batch_tokens=batch_tokens,
         window_tokens=window_tokens,
         device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",
         threads=threads,
-        command=shlex.join(["elmo", *sys.argv[1:]]),
+        command=without_secret(shlex.join(["elmo", *sys.argv[1:]])),
         resume=bool(resume),
         fresh=fresh,
         journal=resume is not False,
@@ -201,6 +209,13 @@ def _check_resuming(resume: bool | None, *, fresh: bool, stateful: bool, output:
         raise click.UsageError("--stateful cannot be resumed: its vectors depend on all that was read before; leave out --resume.")
     if resume and output == STDOUT:
         raise click.UsageError("--resume is for an output that stays; standard output cannot be gone on with.")
+
+
+def _checked(source: "Source") -> "Source":
+    for option, takers in source.misplaced_options():
+        formats = ", ".join(sorted({name for _, name in source.files}))
+        raise click.UsageError(f"{option} is for {', '.join(takers)}; {source.name} is read as {formats} (--input-format says otherwise).")
+    return source
 
 
 def _run(job: "EmbedJob", *, quiet: bool) -> None:

@@ -96,6 +96,7 @@ class PackedStore:
             data=empty.astype(self.description.dtype),
             maxshape=(*empty.shape[:-2], None, empty.shape[-1]),
             chunks=(*[1] * (empty.ndim - 2), chunk, empty.shape[-1]),
+            fletcher32=True,
             **compression_of(self.options.compression),
         )
         for name, dtype, size in [("offsets", np.int64, 1), ("numbers", np.int64, 0), ("tokens", TEXT, 0), ("keys", TEXT, 0)]:

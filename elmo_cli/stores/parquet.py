@@ -120,6 +120,7 @@ def _writer(file: PartialFile, schema: pa.Schema, compression: str) -> pq.Parque
         file,
         schema,
         compression=compression,
+        write_page_checksum=True,
         use_dictionary=[name for name in (*schema.names, "tokens.list.element") if name not in vectors],
         write_statistics=[name for name in schema.names if name not in vectors],
     )
@@ -147,7 +148,7 @@ def open_parquet(path: Path) -> TableReader:
         files = []
         for part in paths:
             with reading_arrow(part):
-                files.append(opening.enter_context(pq.ParquetFile(part)))
+                files.append(opening.enter_context(pq.ParquetFile(part, page_checksum_verification=True)))
             if not files[-1].schema_arrow.equals(files[0].schema_arrow):
                 raise FeaturesError(f"{part}: has other columns than {paths[0].name}; a folder holds the shards of one run")
         chunks = [_chunk(file, group) for file in files for group in range(file.num_row_groups)]
