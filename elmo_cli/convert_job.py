@@ -41,6 +41,8 @@ class ConvertJob:
         sources = list(self.source.glob("*")) if self.source.is_dir() else [self.source]
         self.output.check_is_none_of(sources)
         with open_features(self.source) as features:
+            if not features.description.dim:
+                raise OutputError(f"{self.source}: holds nothing that tells the vectors' dimension; there is nothing to convert")
             if features.description.pooled and (self.store.rows == "token" or self.layout == "e2e-coref"):
                 raise OutputError(f"{self.source}: holds one vector a sentence, and the output is to hold tokens; choose another layout")
             tokens = sum(features.token_counts())

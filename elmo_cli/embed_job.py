@@ -7,16 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import torch
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
-from elmo_cli.errors import CorpusError
+from elmo_cli.errors import CorpusError, UsageError
 from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.store import JournaledStore
 from elmo_cli.journal.work_folder import WorkFolder
+from elmo_cli.layouts import KEEPERS
 from elmo_cli.models import ModelFiles, sha256
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, Selection
@@ -27,6 +29,9 @@ from elmo_cli.stores.coref import document_of
 from elmo_cli.stores.description import Description, StoreOptions, name_of
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.places import OutputFolder, Place
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,15 @@ class EmbedJob:
         """What will be written; the weights are not touched."""
         config, selection = self.model.config(), self.selection
         names, pooled = selection.names(config.n_output_layers), selection.pool != "none"
-        return Description(names, config.output_dim, selection.dtype, pooled, kept=self.source.kept_fields())
+        return Description(names, config.output_dim, selection.dtype, pooled, kept=self._kept_fields())
+
+    def _kept_fields(self) -> "pyarrow.Schema | None":
+        fields = self.source.kept_fields()
+        if fields is not None and self.layout not in KEEPERS:
+            raise UsageError(
+                f"--keep {fields.names[0]}: {self.layout} has no place for columns; write {', '.join(KEEPERS[:-1])} or {KEEPERS[-1]}"
+            )
+        return fields
 
     def _check_ids(self) -> None:
         first = next(iter(self.source.read()), None)

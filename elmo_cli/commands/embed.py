@@ -222,7 +222,7 @@ def _run(job: "EmbedJob", *, quiet: bool) -> None:
     from elmo_cli.console import Words, count, size
 
     words = Words(quiet=quiet)
-    with words.busy("scanning"):
+    with words.busy("scanning"), contradictions():
         scan = job.check()
     if job.is_whole(scan):
         return words.say(f"{job.output.path}: is whole already, made by this very job; nothing to do")

@@ -90,7 +90,8 @@ def document_of(sentence: Sentence) -> str:
         raise OutputError(
             f"--layout e2e-coref: sentence {sentence.key} has no id for its document; use an input format with ids, or another layout"
         )
-    return sentence.id.rpartition("/")[0].replace("/", ":").replace("\0", "\\0") or sentence.id.replace("/", ":").replace("\0", "\\0")
+    document = sentence.id.rpartition("/")[0] or sentence.id
+    return {".": ":."}.get(document) or document.replace("/", ":").replace("\0", "\\0")
 
 
 class CorefReader:
@@ -103,16 +104,20 @@ class CorefReader:
         self._file = open_file(path)
         with reading(path):
             told = attributes(self._file)
-            found = [(document, str(i)) for document in self._file for i in range(len(self._group(document)))]
-            numbers = [self._group(document).get(name).attrs.get("number") for document, name in found] if "layout" in told else []
-            if found and all(isinstance(number, str) and number.isdecimal() for number in numbers) and numbers:
-                found = [place for _, place in sorted(zip(map(int, numbers), found, strict=True))]
-            self._places = found
-            first = self._dataset(0) if found else None
+            places = [(document, str(i)) for document in self._file for i in range(len(self._group(document)))]
+            numbered = sorted(zip(self._find_numbers(places, told), places, strict=True))
+            self._numbers, self._places = [number for number, _ in numbered], [place for _, place in numbered]
+            first = self._dataset(0) if places else None
             shape = first and (first.shape[2], *first.shape[:2])
-            described = describe(told, shape, first.dtype.name if first else told.get("dtype", "float32"))
-            self.description = described
-        self._numbers = sorted(map(int, numbers)) if numbers else list(range(len(found)))
+            self.description = describe(told, shape, first.dtype.name if first else told.get("dtype", "float32"))
+
+    def _find_numbers(self, places: list[tuple[str, str]], told: dict[str, str]) -> Sequence[int]:
+        """Of the sentences in the input, if the file tells them of all."""
+        if "layout" not in told:
+            return range(len(places))
+        found = [find_dataset(self._group(document), name, self.path).attrs.get("number") for document, name in places]
+        is_told = all(isinstance(number, str) and number.isdecimal() for number in found)
+        return list(map(int, found)) if is_told else range(len(places))
 
     def _group(self, document: str) -> h5py.Group:
         if not isinstance(self._file.get(document, getlink=True), h5py.HardLink) or not isinstance(self._file[document], h5py.Group):

@@ -162,7 +162,7 @@ class Hdf5Reader:
         called = self._called(name)
         text = called if self._by == "sentence" else self._map().get(name)
         number = name if self._by == "number" else str(index)
-        tokens = [""] * (count or 0) if text is None else _parse_tokens(split) or guess_tokens(text, count)
+        tokens = [""] * (count or 0) if text is None else _parse_tokens(split) or guess_tokens(text, count, self.path)
         own = called if self._by in ("id", "name") else own
         return Sentence(number, tokens, text or "", own if isinstance(own, str) else None)
 

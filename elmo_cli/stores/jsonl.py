@@ -8,8 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import date, datetime, time
-from decimal import Decimal
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -92,11 +91,7 @@ class JsonLinesStore:
 
 def _plain(value: object) -> object:
     """Of a carried-over column what JSON has no type for, as text."""
-    if isinstance(value, (date, datetime, time, Decimal)):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return str(value)
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 class JsonLinesReader:
@@ -106,15 +101,14 @@ class JsonLinesReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._file = path.open("rb")
-        except OSError as error:
-            raise FeaturesError(f"{path}: {error.strerror}") from None
-        starts = [0]
-        for line in self._file:
-            starts.append(starts[-1] + len(line))
-        self._starts = np.array(starts, dtype=np.int64)
-        self.description = self._describe()
+        with ExitStack() as opening:
+            try:
+                self._file = opening.enter_context(path.open("rb"))
+                self._starts = np.array(list(accumulate(map(len, self._file), initial=0)), dtype=np.int64)
+            except OSError as error:
+                raise FeaturesError(f"{path}: cannot be read ({error.strerror})") from None
+            self.description = self._describe()
+            opening.pop_all()
 
     def _describe(self) -> Description:
         """By the first sentence that has tokens, or a vector."""

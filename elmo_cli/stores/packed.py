@@ -34,6 +34,7 @@ from elmo_cli.stores.places import failing_as_output_error
 from elmo_cli.stores.reading import READ_BYTES, Window
 
 CHUNK_ITEMS = 4096  # of the data sets beside `layers`
+READ_TOKENS = 1 << 16
 CACHE_BYTES = 1 << 24
 TEXT = h5py.string_dtype("utf-8")
 NUL_TOKENS = "nul_tokens"  # indices of tokens whose NUL is written \0: a string of HDF5 ends at NUL. Only where there are any
@@ -175,7 +176,7 @@ class PackedReader:
     def windows(self) -> Iterator[Window]:
         """Some sentences at a time, read at once."""
         d = self.description
-        tokens = max(1, READ_BYTES // max(1, len(d.names) * d.dim * np.dtype(d.dtype).itemsize))
+        tokens = max(1, READ_BYTES // max(READ_BYTES // READ_TOKENS, len(d.names) * d.dim * np.dtype(d.dtype).itemsize))
         first = 0
         while first < len(self):
             limit = min(first + tokens, int(np.searchsorted(self._offsets, self._offsets[first] + tokens, side="right")) - 1)

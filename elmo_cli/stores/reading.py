@@ -1,6 +1,7 @@
 """What every layout offers when it is read back."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from elmo_cli.corpus import Sentence
@@ -39,7 +40,7 @@ class Reader(Protocol):
         """Close the file."""
 
 
-def guess_tokens(text: str, count: int | None) -> list[str]:
+def guess_tokens(text: str, count: int | None, path: Path) -> list[str]:
     """The tokens of a line of which only the text and their number are known.
 
     Raises:
@@ -49,4 +50,4 @@ def guess_tokens(text: str, count: int | None) -> list[str]:
     for tokens in ways:
         if count in (None, len(tokens)):
             return tokens
-    raise FeaturesError(f"the sentence {text[:60]!r} has {len(ways[0])} tokens, and its array {count}; the file is damaged")
+    raise FeaturesError(f"{path}: the sentence {text[:60]!r} has {len(ways[0])} tokens, and its array {count}; the file is damaged")
