@@ -91,6 +91,7 @@ class Source:
     inputs: Sequence[str | Path]
     blank_lines: str = "error"  # or "keep", "skip"
     reading: Reading = PLAIN
+    max_sentence_tokens: int | None = None  # longer sentences are a problem
 
     @cached_property
     def files(self) -> tuple[tuple[InputFile, str], ...]:
@@ -182,7 +183,11 @@ class Source:
             try:
                 for sentence in reader.read(file, self.reading, report):
                     number = int(sentence.key) + 1
-                    yield Found(sentence._replace(key=str(first + number - 1)) if first else sentence, file, number, reader.unit)
+                    found = Found(sentence._replace(key=str(first + number - 1)) if first else sentence, file, number, reader.unit)
+                    if self.max_sentence_tokens and len(sentence.tokens) > self.max_sentence_tokens:
+                        report(self._too_long(found))
+                    else:
+                        yield found
             except CorpusError as problem:  # it ends this file
                 report(problem)
             first += number
@@ -193,6 +198,12 @@ class Source:
         for found in self._all(lambda _: None):
             if hash(found.sentence.id) in repeated:
                 _check_is_new(found, seen, scan.report)
+
+    def _too_long(self, found: Found) -> CorpusError:
+        return CorpusError(
+            f"{found.place()}: has {len(found.sentence.tokens):,} tokens, more than --max-sentence-tokens {self.max_sentence_tokens:,}; "
+            "split it, or allow more"
+        )
 
     def _blank_error(self, scan: Scan) -> CorpusError:
         return CorpusError(f"{self.name}: {scan.blank_lines()}; pass --blank-lines skip to drop them or keep to write empty arrays")

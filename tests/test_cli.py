@@ -176,6 +176,7 @@ BAD = {
     "no output": (["good.txt"], 2, ["Missing argument 'OUTPUT'"]),
     "unknown option": (["good.txt", "out.h5", "--colour"], 2, ["No such option"]),
     "escape in a name": (["no\x1b[31m\n.txt", "out.h5"], 1, ["no\\x1b[31m\\n.txt: no such file"]),
+    "too long a sentence": (["good.txt", "out.h5", "--max-sentence-tokens", "1"], 1, ["good.txt:1: has 2 tokens, more than"]),
     "too many threads": (["good.txt", "out.h5", "--threads", "5000"], 2, ["1<=x<=1024"]),
 }
 
@@ -291,6 +292,15 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(model: Path, tmp_path: Path
     assert done.stderr.count("\n") == 1
     assert "out.h5: cannot be written (File too large)" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_words_that_nobody_reads_do_not_end_the_work(model: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "elmo_cli", "embed", SAMPLE, tmp_path / "out.h5", "--model", model]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        process.stderr.close()
+    assert process.returncode == 0
+    assert h5py.is_hdf5(tmp_path / "out.h5")
 
 
 def test_help_needs_no_torch_and_every_help_ends_with_an_example():

@@ -97,6 +97,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @blank_lines_option
 @_start_options
 @_allennlp_options
+@click.option("--max-sentence-tokens", type=COUNT, metavar="N", help="Refuse longer sentences.  [default: any length]")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @click.option("--resume/--no-resume", default=None, help="Go on with a run that was stopped / keep no work to go on with.")
 @click.option("--fresh", is_flag=True, help="Begin anew, and drop what a stopped run has done.")
@@ -133,6 +134,7 @@ def command(
     prime: Path | None,
     forget_sentences: bool,
     use_sentence_keys: bool,
+    max_sentence_tokens: int | None,
     overwrite: bool,
     resume: bool | None,
     fresh: bool,
@@ -177,7 +179,7 @@ def command(
     files = find_model(model, options, weights)
     weighted = read_mix(mix, files.config().n_output_layers, layer_norm=mix_layer_norm) if mix else None
     job = EmbedJob(
-        source=_checked(Source(inputs, blank_lines, reading)),
+        source=_checked(Source(inputs, blank_lines, reading, max_sentence_tokens)),
         output=place_for(output, chosen, overwrite=overwrite),
         model=files,
         selection=Selection(next(iter(flags), "all") if layers is None else layers, weighted, pool, dtype),
