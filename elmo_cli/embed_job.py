@@ -3,25 +3,32 @@
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
+from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
 from elmo_cli.errors import CorpusError, UsageError
+from elmo_cli.journal.plan import Plan
+from elmo_cli.journal.store import JournaledStore
+from elmo_cli.journal.work_folder import WorkFolder
 from elmo_cli.layouts import KEEPERS
 from elmo_cli.models import ModelFiles, sha256
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, Selection
+from elmo_cli.resuming import how_to_go_on, made_by, make_plan, no_replay, replay, saying_how_to_go_on
 from elmo_cli.scan import Scan, Source
 from elmo_cli.stores import Store, estimate_bytes, make_store
 from elmo_cli.stores.coref import document_of
 from elmo_cli.stores.description import Description, StoreOptions, name_of
-from elmo_cli.stores.places import Place
+from elmo_cli.stores.files import Output
+from elmo_cli.stores.places import OutputFolder, Place
 
 if TYPE_CHECKING:
     import pyarrow
@@ -76,7 +83,20 @@ class EmbedJob:
     device: str = "auto"
     threads: int | None = None
     command: str = ""
+    resume: bool = False
+    fresh: bool = False
+    journal: bool = True
     warnings: list[str] = field(default_factory=list)  # what the user ought to know when `run` has ended
+
+    @property
+    def work(self) -> WorkFolder | None:
+        """Where unfinished work lies; standard output has no such place."""
+        return WorkFolder(self.output, self.resume, self.fresh) if isinstance(self.output, Output | OutputFolder) else None
+
+    @property
+    def is_journaled(self) -> bool:
+        """Whether it can be resumed. State that is carried from batch to batch is not kept."""
+        return self.journal and self.work is not None and not self.start.stateful
 
     def check(self) -> Scan | None:
         """Find what would go wrong, before the model is loaded; returns the scan of a corpus that is no stream.
@@ -84,18 +104,52 @@ class EmbedJob:
         Raises:
             ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
         """
-        self.output.check()
+        if self.work and self.resume:
+            replace(self.work.output, overwrite=True).check()  # what is there may be this job's
+        else:
+            self.output.check()
+        if self.work:
+            self.work.check()
         prime = self.start.prime.local_paths if self.start.prime else []
         self.output.check_is_none_of([*self.source.local_paths, self.model.options, self.model.weights, *prime])
         described = self._describe()
         choose_device(self.device)
         self.start.check()
-        if self.source.is_stream:
-            return None
-        scan = self.source.scan()
-        self._check_ids()
-        self.output.check_space(estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes))
+        scan = None if self.source.is_stream else self.source.scan()
+        if self.work:
+            self.work.compare(self.plan(scan))
+            if self.is_whole(scan):
+                self.work.drop()
+                return scan
+        self.output.check()
+        if scan:
+            self._check_ids()
+            self._check_space(estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes))
         return scan
+
+    def is_whole(self, scan: Scan | None) -> bool:
+        """Whether the output is there already, and this run, which was told to resume, is the very job that made it."""
+        return self.resume and scan is not None and made_by(self.output.path) == self.plan(scan).fingerprint
+
+    def _check_space(self, n_bytes: int) -> None:
+        if not self.is_journaled or not self.work:
+            return self.output.check_space(n_bytes)
+        kept = self.work.kept_bytes() if self.resume else 0
+        return self.output.check_space(2 * n_bytes - kept, "write fewer --layers, or pass --no-resume to halve it")
+
+    def plan(self, scan: Scan | None) -> Plan:
+        """What decides the output, and what it will tell of itself."""
+        return make_plan(
+            {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
+            {"--layout": self.layout, "--window-tokens": self.window_tokens, **vars(self.selection), **vars(self.store)},
+            self._metadata,
+            is_known=scan is not None,
+        )
+
+    @cached_property
+    def _metadata(self) -> dict[str, str]:
+        made = {**self.model.metadata(self.start.describe()), **self.selection.metadata()}
+        return {**made, "command": self.command, "created": now()}
 
     def _describe(self) -> Description:
         """What will be written; the weights are not touched."""
@@ -118,24 +172,48 @@ class EmbedJob:
         elif first:
             name_of(first, self.store.keys)
 
-    def run(self) -> Generator[Progress, None, None]:
-        """Do the work, telling after each window how much is committed."""
+    def run(self, scan: Scan | None = None) -> Generator[Progress, None, None]:
+        """Do the work, telling after each window how much is committed; `scan` is what `check` returned.
+
+        Raises:
+            ElmoError: The corpus, the model or the disk fail; the message says if work is kept to go on with.
+        """
         if self.threads:
             torch.set_num_threads(self.threads)
         embedder = Embedder(self.model.load(), choose_device(self.device), self._priming_sentences())
         read = Scan()
-        windows_, embed = self._plan(embedder, read)
         select = self.selection.function(embedder.bilm.config.n_output_layers)
-        told = {**self.model.metadata(self.start.describe()), **self.selection.metadata(), "command": self.command, "created": now()}
-        with make_store(self.layout, self.output, replace(self._describe(), metadata=told), self.store) as store:
-            yield from embed_corpus(windows_, embed, select, store)
+        with self._open_store(self.plan(scan)) as (store, journal):
+            sentences = self.source.read(read)
+            done = yield from replay(journal, sentences, embedder, self.batch_tokens) if journal else no_replay()
+            windows_, embed = self._steps(sentences, embedder)
+            yield from embed_corpus(windows_, embed, select, journal or store, done)
         self._warn(embedder, read, store)
+
+    def how_to_go_on(self) -> str:
+        """What is to be said when the run has stopped half way: nothing if nothing is kept."""
+        return how_to_go_on(self.work) if self.work and self.is_journaled else ""
+
+    @contextmanager
+    def _open_store(self, plan: Plan) -> Iterator[tuple[Store, JournaledStore | None]]:
+        """The store, and the journal around it if there is one; what is kept is dropped when the output is whole."""
+        described = self._describe()
+        if not self.work:
+            with make_store(self.layout, self.output, replace(described, metadata=plan.metadata), self.store) as store:
+                yield store, None
+            return
+        with saying_how_to_go_on(self.how_to_go_on), self.work.claim():
+            plan = self.work.begin(plan, keep=self.is_journaled)
+            inner = make_store(self.layout, self.work.room, replace(described, metadata=plan.metadata), self.store)
+            journal = JournaledStore(inner, self.work, described.kept) if self.is_journaled else None
+            with journal or inner:
+                yield inner, journal
+            self.work.discard()
 
     def _priming_sentences(self) -> Iterable[list[str]]:
         return (sentence.tokens for sentence in self.start.prime.read()) if self.start.prime else ()
 
-    def _plan(self, embedder: Embedder, read: Scan) -> tuple[Iterator[Window], Callable[[Window], list[Array]]]:
-        sentences = self.source.read(read)
+    def _steps(self, sentences: Iterator[Sentence], embedder: Embedder) -> tuple[Iterator[Window], Callable[[Window], list[Array]]]:
         if self.start.stateful:
             carrying = StatefulEmbedder(embedder)
             return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)

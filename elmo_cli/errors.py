@@ -23,6 +23,10 @@ class OutputError(ElmoError):
     """The features cannot be written where they were asked for."""
 
 
+class ResumeError(OutputError):
+    """Unfinished work is there that cannot be gone on with, or thrown away, as asked."""
+
+
 class FeaturesError(ElmoError):
     """A file of features cannot be read."""
 

@@ -1,5 +1,6 @@
 """Look before you leap: a corpus to be read, what it holds, and all that is wrong with it before any work on a model."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -47,12 +48,16 @@ class Scan:
     blank_unit: str = "line"  # or "row", ...: what the first of them is
     problems: list[CorpusError] = field(default_factory=list)  # the first ones
     n_problems: int = 0
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # of all that the sentences hold
 
     def count(self, found: "Found", *, among_many: bool = False) -> None:
         """Take note of a sentence."""
         sentence = found.sentence
         self.sentences += 1
         self.tokens += len(sentence.tokens)
+        self.digest.update("\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode("utf-8", "surrogatepass"))
+        if sentence.id is not None or sentence.kept:
+            self.digest.update(repr((sentence.id, sentence.kept)).encode("utf-8", "surrogatepass"))
         self.text_bytes += len(sentence.text) * (1 if sentence.text.isascii() else 6)
         if not sentence.tokens:
             self.n_blank += 1
@@ -86,6 +91,7 @@ class Source:
     inputs: Sequence[str | Path]
     blank_lines: str = "error"  # or "keep", "skip"
     reading: Reading = PLAIN
+    max_sentence_tokens: int | None = None  # longer sentences are a problem
 
     @cached_property
     def files(self) -> tuple[tuple[InputFile, str], ...]:
@@ -177,7 +183,11 @@ class Source:
             try:
                 for sentence in reader.read(file, self.reading, report):
                     number = int(sentence.key) + 1
-                    yield Found(sentence._replace(key=str(first + number - 1)) if first else sentence, file, number, reader.unit)
+                    found = Found(sentence._replace(key=str(first + number - 1)) if first else sentence, file, number, reader.unit)
+                    if self.max_sentence_tokens and len(sentence.tokens) > self.max_sentence_tokens:
+                        report(self._too_long(found))
+                    else:
+                        yield found
             except CorpusError as problem:  # it ends this file
                 report(problem)
             first += number
@@ -188,6 +198,12 @@ class Source:
         for found in self._all(lambda _: None):
             if hash(found.sentence.id) in repeated:
                 _check_is_new(found, seen, scan.report)
+
+    def _too_long(self, found: Found) -> CorpusError:
+        return CorpusError(
+            f"{found.place()}: has {len(found.sentence.tokens):,} tokens, more than --max-sentence-tokens {self.max_sentence_tokens:,}; "
+            "split it, or allow more"
+        )
 
     def _blank_error(self, scan: Scan) -> CorpusError:
         return CorpusError(f"{self.name}: {scan.blank_lines()}; pass --blank-lines skip to drop them or keep to write empty arrays")

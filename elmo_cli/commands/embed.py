@@ -1,6 +1,7 @@
 """`elmo embed`: the vectors of every token of a corpus, written to a file."""
 
 import shlex
+import signal
 import sys
 import time
 from contextlib import closing
@@ -96,7 +97,10 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @blank_lines_option
 @_start_options
 @_allennlp_options
+@click.option("--max-sentence-tokens", type=COUNT, metavar="N", help="Refuse longer sentences.  [default: any length]")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@click.option("--resume/--no-resume", default=None, help="Go on with a run that was stopped / keep no work to go on with.")
+@click.option("--fresh", is_flag=True, help="Begin anew, and drop what a stopped run has done.")
 @quiet_option
 def command(
     inputs: tuple[str, ...],
@@ -130,7 +134,10 @@ def command(
     prime: Path | None,
     forget_sentences: bool,
     use_sentence_keys: bool,
+    max_sentence_tokens: int | None,
     overwrite: bool,
+    resume: bool | None,
+    fresh: bool,
     quiet: bool,
 ) -> None:
     """Write the ELMo layers of every token of INPUT to OUTPUT.
@@ -156,6 +163,7 @@ def command(
         raise click.UsageError("--stateful and --prime are two ways to start a sentence; pass one of them.")
     if cuda_device is not None and device != "auto":
         raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
+    _check_resuming(resume, fresh=fresh, stateful=stateful, output=output)
     with contradictions():
         chosen = choose_layout(output, output_format, layout)
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool)
@@ -171,7 +179,7 @@ def command(
     files = find_model(model, options, weights)
     weighted = read_mix(mix, files.config().n_output_layers, layer_norm=mix_layer_norm) if mix else None
     job = EmbedJob(
-        source=_checked(Source(inputs, blank_lines, reading)),
+        source=_checked(Source(inputs, blank_lines, reading, max_sentence_tokens)),
         output=place_for(output, chosen, overwrite=overwrite),
         model=files,
         selection=Selection(next(iter(flags), "all") if layers is None else layers, weighted, pool, dtype),
@@ -189,8 +197,20 @@ def command(
         device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",
         threads=threads,
         command=without_secret(shlex.join(["elmo", *sys.argv[1:]])),
+        resume=bool(resume),
+        fresh=fresh,
+        journal=resume is not False,
     )
     _run(job, quiet=quiet)
+
+
+def _check_resuming(resume: bool | None, *, fresh: bool, stateful: bool, output: Path) -> None:
+    if resume and fresh:
+        raise click.UsageError("--resume goes on with unfinished work and --fresh drops it; pass one of them.")
+    if resume and stateful:
+        raise click.UsageError("--stateful cannot be resumed: its vectors depend on all that was read before; leave out --resume.")
+    if resume and output == STDOUT:
+        raise click.UsageError("--resume is for an output that stays; standard output cannot be gone on with.")
 
 
 def _checked(source: "Source") -> "Source":
@@ -206,14 +226,19 @@ def _run(job: "EmbedJob", *, quiet: bool) -> None:
     words = Words(quiet=quiet)
     with words.busy("scanning"), contradictions():
         scan = job.check()
+    if job.is_whole(scan):
+        return words.say(f"{job.output.path}: is whole already, made by this very job; nothing to do")
     began = time.perf_counter()
-    with closing(job.run()) as progress:
-        done = words.follow(progress, scan.tokens if scan else None)
+    try:
+        with closing(job.run(scan)) as progress:
+            done = words.follow(progress, scan.tokens if scan else None)
+    except KeyboardInterrupt as stopped:
+        raise KeyboardInterrupt(*(stopped.args or (signal.SIGINT,)), job.how_to_go_on()) from None
     seconds = time.perf_counter() - began
     for warning in job.warnings:
         words.warn(warning)
     place = "standard output" if job.output.path == STDOUT else f"{job.output.path}, {size(job.output.size())}"
-    words.say(
+    return words.say(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
         f"{place}, by {job.model.name}"
         + (" (the built-in model, for trying out; --model takes a published one)" if job.model.built_in else "")

@@ -24,7 +24,9 @@ from elmo_cli.stores.reading import Reader
 class Store(Protocol):
     """Where features go. Used in a `with` block: the output appears, whole, when the block ends well, and not at all otherwise."""
 
-    skipped_duplicates: int
+    @property
+    def skipped_duplicates(self) -> int:
+        """Sentences that were left out, since others are called the same."""
 
     def committed(self) -> int:
         """Sentences that need not be computed again."""

@@ -47,7 +47,7 @@ class CorefStore:
         Raises:
             OutputError: The disk is full or gone, or a sentence has no id.
         """
-        with failing_as_output_error(self.output.path):
+        with failing_as_output_error(self.output.path), self._partial.raising_failures():
             for sentence, array in zip(window, arrays, strict=True):
                 self._add(sentence, array)
 
@@ -75,7 +75,8 @@ class CorefStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._open, failing_as_output_error(self.output.path):
             if kind is None:
-                self._file.close()
+                with self._partial.raising_failures():
+                    self._file.close()
                 self.output.put_in_place(self._partial)
 
 

@@ -22,6 +22,7 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError, OutputError
 from elmo_cli.hdf5_heap import MAX_BYTES, append_string
 from elmo_cli.pooling import Array
+from elmo_cli.stores.checksums import Checksums
 from elmo_cli.stores.description import Description, StoreOptions, name_of
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.hdf5_files import CHUNK_BYTES, GZIP_LEVEL, attributes, describe, find_dataset, open_file, reading, write_attributes
@@ -48,6 +49,7 @@ class Hdf5Store:
         self.keeps_map = not (options.forget_sentences or self.keys == "sentence")
         self.tells_text = self.keeps_map or self.keys == "sentence"
         self.skipped_duplicates = 0
+        self._checksums = Checksums()
         self._open = ExitStack()
 
     def committed(self) -> int:
@@ -60,9 +62,10 @@ class Hdf5Store:
         Raises:
             OutputError: The disk is full or gone, or a sentence has no id, or another's, where data sets are named by it.
         """
-        with failing_as_output_error(self.output.path):
+        with failing_as_output_error(self.output.path), self._partial.raising_failures():
             for sentence, array in zip(window, arrays, strict=True):
                 self._add(sentence, array)
+            self._checksums.end_window()
 
     def _add(self, sentence: Sentence, array: Array) -> None:
         called = name_of(sentence, self.keys)
@@ -70,8 +73,10 @@ class Hdf5Store:
         if self.keys != "number" and name in self._file:
             self._skip_duplicate(called)
             return
+        values = np.ascontiguousarray(array, dtype=self.description.dtype)
+        self._checksums.add(values)
         try:
-            dataset = _create_dataset(self._file, name, array, self.description.dtype, self.compression)
+            dataset = _create_dataset(self._file, name, values, self.compression)
         except ValueError:  # the library's word for a name that is there
             raise OutputError(f"{self.output.path}: two sentences have the number {name}; pass --keys id or sentence") from None
         if sentence.id is not None and self.keys != "id":
@@ -110,7 +115,9 @@ class Hdf5Store:
                 self._finish()
 
     def _finish(self) -> None:
-        self._file.close()
+        with self._partial.raising_failures():
+            self._checksums.write(self._file)
+            self._file.close()
         self._partial.close()
         if self._map is not None:
             self._map.write(b"}" if self._map.tell() else b"{}")
@@ -227,9 +234,8 @@ def _parse_tokens(told: object) -> list[str] | None:
     return tokens if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens) else None
 
 
-def _create_dataset(file: h5py.File, name: str, array: Array, dtype: str, compression: str) -> h5py.h5d.DatasetID:
-    """As file.create_dataset(name, data=array), in half the time: most of the cost of a short sentence."""
-    values = np.ascontiguousarray(array, dtype=dtype)
+def _create_dataset(file: h5py.File, name: str, values: Array, compression: str) -> h5py.h5d.DatasetID:
+    """As file.create_dataset(name, data=values), in half the time: most of the cost of a short sentence."""
     space = h5py.h5s.create_simple(values.shape)
     properties = _compressed(values) if compression == "gzip" and values.size else _without_times()
     dataset = h5py.h5d.create(file.id, name.encode("utf-8"), h5py.h5t.py_create(values.dtype), space, dcpl=properties)

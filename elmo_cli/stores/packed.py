@@ -68,7 +68,7 @@ class PackedStore:
         counts = [token_count(array.shape, sentence, pooled=pooled) for sentence, array in zip(window, arrays, strict=True)]
         tokens = [token for sentence in window for token in sentence.tokens]
         keys = [name_of(sentence, self.options.keys) for sentence in window]
-        with failing_as_output_error(self.output.path):
+        with failing_as_output_error(self.output.path), self._partial.raising_failures():
             before = self._file["tokens"].shape[0]
             self._nul.extend(before + i for i, token in enumerate(tokens) if "\0" in token)
             _append(self._file["layers"], (np.stack if pooled else np.concatenate)(arrays, axis=-2), axis=-2)
@@ -97,6 +97,7 @@ class PackedStore:
             data=empty.astype(self.description.dtype),
             maxshape=(*empty.shape[:-2], None, empty.shape[-1]),
             chunks=(*[1] * (empty.ndim - 2), chunk, empty.shape[-1]),
+            fletcher32=True,
             **compression_of(self.options.compression),
         )
         for name, dtype, size in [("offsets", np.int64, 1), ("numbers", np.int64, 0), ("tokens", TEXT, 0), ("keys", TEXT, 0)]:
@@ -106,9 +107,10 @@ class PackedStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._open, failing_as_output_error(self.output.path):
             if kind is None:
-                if self._nul:
-                    self._file[NUL_TOKENS] = np.array(self._nul, dtype=np.int64)
-                self._file.close()
+                with self._partial.raising_failures():
+                    if self._nul:
+                        self._file[NUL_TOKENS] = np.array(self._nul, dtype=np.int64)
+                    self._file.close()
                 self.output.put_in_place(self._partial)
 
 

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elmo_cli.corpus import Sentence
+from elmo_cli.durable import sync
 from elmo_cli.errors import FeaturesError
 from elmo_cli.pooling import Array
 from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.files import Output, PartialFile
-from elmo_cli.stores.places import OutputFolder, failing_as_output_error, sync_file
+from elmo_cli.stores.places import OutputFolder, failing_as_output_error
 from elmo_cli.stores.table import schema_of, to_table
 from elmo_cli.stores.table_reader import Chunk, TableReader, reading_arrow
 
@@ -85,7 +86,7 @@ class ParquetStore:
     def _end_part(self, part: "_Part") -> None:
         part.writer.close()
         part.file.close()
-        sync_file(part.file.path)
+        sync(part.file.path)
         self._part, self._tokens, self._shards = None, 0, self._shards + 1
 
     def _finish(self) -> None:
@@ -119,6 +120,7 @@ def _writer(file: PartialFile, schema: pa.Schema, compression: str) -> pq.Parque
         file,
         schema,
         compression=compression,
+        write_page_checksum=True,
         use_dictionary=[name for name in (*schema.names, "tokens.list.element") if name not in vectors],
         write_statistics=[name for name in schema.names if name not in vectors],
     )
@@ -146,7 +148,7 @@ def open_parquet(path: Path) -> TableReader:
         files = []
         for part in paths:
             with reading_arrow(part):
-                files.append(opening.enter_context(pq.ParquetFile(part)))
+                files.append(opening.enter_context(pq.ParquetFile(part, page_checksum_verification=True)))
             if not files[-1].schema_arrow.equals(files[0].schema_arrow):
                 raise FeaturesError(f"{part}: has other columns than {paths[0].name}; a folder holds the shards of one run")
         chunks = [_chunk(file, group) for file in files for group in range(file.num_row_groups)]

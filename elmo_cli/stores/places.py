@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from elmo_cli.durable import check_room, sync_folder
 from elmo_cli.errors import OutputError, ReaderGone
 from elmo_cli.layouts import STDOUT, is_folder
 from elmo_cli.stores.files import Output
@@ -28,7 +29,7 @@ class Place(Protocol):
     def check(self) -> None:
         """Make sure that it can be put there, before any work is done for it."""
 
-    def check_space(self, n_bytes: int) -> None:
+    def check_space(self, n_bytes: int, remedy: str = ...) -> None:
         """Make sure that there is room for it."""
 
     def check_is_none_of(self, inputs: Iterable[Path]) -> None:
@@ -51,6 +52,12 @@ class OutputFolder:
 
     path: Path
     overwrite: bool = False
+    room: Path | None = None  # a folder on the same disk for unfinished shards; without, they lie beside the output
+
+    @property
+    def folder(self) -> Path:
+        """Where it will lie."""
+        return self.target.parent
 
     @property
     def target(self) -> Path:
@@ -74,9 +81,9 @@ class OutputFolder:
             raise OutputError(f"{self.path.parent}: no such folder; make it first")
         self.make_partial().rmdir()
 
-    def check_space(self, n_bytes: int) -> None:
+    def check_space(self, n_bytes: int, remedy: str = "write fewer --layers") -> None:
         """Make sure that the disk has room."""
-        Output(self.path).check_space(n_bytes)
+        check_room(self.target, n_bytes, remedy)
 
     def check_is_none_of(self, inputs: Iterable[Path]) -> None:
         """Make sure that the folder holds nothing that is read.
@@ -89,13 +96,13 @@ class OutputFolder:
                 raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
 
     def make_partial(self) -> Path:
-        """A new, empty, hidden folder beside the output.
+        """A new, empty, hidden folder.
 
         Raises:
             OutputError: It cannot be made.
         """
         try:
-            partial = Path(tempfile.mkdtemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.target.parent))
+            partial = Path(tempfile.mkdtemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder))
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
         umask = os.umask(0)
@@ -110,7 +117,7 @@ class OutputFolder:
         Raises:
             OutputError: Another run has put one there meanwhile.
         """
-        _sync_folder(partial)
+        sync_folder(partial)
         self.check()
         old = self.make_partial() if self._entries() else None
         if old:
@@ -121,7 +128,7 @@ class OutputFolder:
             if old:
                 old.rename(self.target)
             raise
-        _sync_folder(self.target.parent)
+        sync_folder(self.target.parent)
         if old:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -131,21 +138,6 @@ class OutputFolder:
 
     def _entries(self) -> list[Path]:
         return sorted(self.target.iterdir()) if self.target.is_dir() else []
-
-
-def sync_file(path: Path) -> None:
-    """Wait until a closed file's bytes are on the disk."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    with suppress(OSError):  # not every system opens or syncs a folder
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 @dataclass(frozen=True)
@@ -164,7 +156,7 @@ class StandardOutput:
         if sys.stdout is None:
             raise OutputError("standard output: is closed; name a file")
 
-    def check_space(self, n_bytes: int) -> None:
+    def check_space(self, n_bytes: int, remedy: str = "") -> None:
         """There is always room."""
 
     def check_is_none_of(self, inputs: Iterable[Path]) -> None:
