@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elmo_cli.characters import batch_to_ids
     from elmo_cli.elmo_embedder import ElmoEmbedder
+    from elmo_cli.features import open_features
+    from elmo_cli.pooling import ScalarMix
 
 __version__ = "0.1.0"
-__all__ = ["ElmoEmbedder", "batch_to_ids"]
+__all__ = ["ElmoEmbedder", "ScalarMix", "batch_to_ids", "open_features"]
 
-_HOMES = {"ElmoEmbedder": "elmo_cli.elmo_embedder", "batch_to_ids": "elmo_cli.characters"}
+_HOMES = {
+    "ElmoEmbedder": "elmo_cli.elmo_embedder",
+    "ScalarMix": "elmo_cli.pooling",
+    "batch_to_ids": "elmo_cli.characters",
+    "open_features": "elmo_cli.features",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # whatever the name stands for

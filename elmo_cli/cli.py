@@ -13,10 +13,19 @@ from typing import NoReturn
 import click
 
 from elmo_cli import __version__
-from elmo_cli.errors import ElmoError, printable
+from elmo_cli.errors import ElmoError, ReaderGone, printable
 
-COMMANDS = ("embed", "models", "train", "evaluate", "bench")  # each one is `command` in the module of that name in commands/
-STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # they end a run as Ctrl-C does
+COMMANDS = (
+    "embed",
+    "inspect",
+    "verify",
+    "convert",
+    "models",
+    "train",
+    "evaluate",
+    "bench",
+)  # `command` in the module of that name in commands/
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # if not ignored, as by nohup
 
 
 class Commands(click.Group):
@@ -37,24 +46,36 @@ class Commands(click.Group):
         """Run the command."""
         # Before torch starts OpenMP: threads that spin while they wait make a shared machine several times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        for number in STOPPING:
-            signal.signal(number, _stop)
+        before = {number: signal.signal(number, _stop) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN}
         try:
             super().invoke(ctx)
         except ElmoError as error:
             _fail(ctx, str(error))
+        except ReaderGone:  # of standard output: `| head` has seen enough
+            ctx.exit(0)
         except OSError as error:
             if error.filename is None:  # a file that was named is the user's; anything else is a bug
                 raise
             _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {error.strerror}"))
         except KeyboardInterrupt as interruption:
-            number = next(iter(interruption.args), signal.SIGINT)
-            click.echo(f"Stopped by {signal.Signals(number).name}.", err=True)
+            number, *words = interruption.args or (signal.SIGINT,)
+            click.echo("; ".join([f"Stopped by {signal.Signals(number).name}", *filter(None, words)]) + ".", err=True)
             ctx.exit(128 + number)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
+    """The first signal unwinds the run, which keeps what is done; a second one leaves at once."""
+    for again in STOPPING:
+        if signal.getsignal(again) is not signal.SIG_IGN:
+            signal.signal(again, _leave)
     raise KeyboardInterrupt(number)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
+    os._exit(128 + number)
 
 
 def _fail(ctx: click.Context, message: str) -> NoReturn:

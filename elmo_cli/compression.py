@@ -6,50 +6,67 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import IO, Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, BinaryIO
 
 from elmo_cli.errors import CorpusError
+from elmo_cli.inputs import STDIN, InputFile
 
-STDIN = Path("-")
 BLOCK_BYTES = 1 << 20
 
 
-def read_blocks(path: Path) -> Iterator[bytes]:
+def read_blocks(file: InputFile) -> Iterator[bytes]:
     """The bytes of a file, or of standard input for `-`, a block at a time, decompressed where the suffix says so.
 
     Raises:
         CorpusError: The file is missing, unreadable, a directory, or compressed data that is damaged or ends early.
     """
+    with failing_as_corpus_error(file), ExitStack() as opened:
+        if file == STDIN:
+            stream = _stdin()
+        else:
+            stream = opened.enter_context(file.open("rb"))
+            if decompress := OPENERS.get(file.suffix.lower()):
+                stream = opened.enter_context(decompress(stream))
+        while block := stream.read(BLOCK_BYTES):
+            yield block
+
+
+@contextmanager
+def failing_as_corpus_error(file: InputFile) -> Iterator[None]:
+    """Say what is wrong with a file that cannot be opened or read."""
     try:
-        with _open_stdin() if path == STDIN else OPENERS.get(path.suffix.lower(), _open_plain)(path) as stream:
-            while block := stream.read(BLOCK_BYTES):
-                yield block
+        yield
     except FileNotFoundError:
-        raise CorpusError(f"{path}: no such file") from None
+        raise CorpusError(f"{file}: no such file") from None
     except IsADirectoryError:
-        raise CorpusError(f"{path}: is a directory; name a file of tokenized text") from None
+        raise CorpusError(f"{file}: is a directory; name a file of tokenized text") from None
     except PermissionError:
-        raise CorpusError(f"{path}: may not be read; check its permissions") from None
+        raise CorpusError(f"{file}: may not be read; check its permissions") from None
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise CorpusError(f"{path}: cannot be read to its end ({error}); check that the file is whole") from None
+        raise CorpusError(f"{file}: cannot be read to its end ({error}); check that the file is whole") from None
 
 
-def _open_stdin() -> Any:  # noqa: ANN401  # a file or what stands for it
+def buffered_stdin() -> BinaryIO:
+    """Standard input as bytes: reading waits for all that is asked for.
+
+    Raises:
+        CorpusError: It is closed.
+    """
     if sys.stdin is None:
         raise CorpusError("standard input: is closed; name a file")
-    return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # unbuffered: what a pipe or a terminal has is taken as it comes
+    return sys.stdin.buffer
 
 
-def _open_plain(path: Path) -> IO[bytes]:
-    return path.open("rb")
+def _stdin() -> Any:  # noqa: ANN401  # a file or what stands for it
+    buffered = buffered_stdin()
+    return getattr(buffered, "raw", buffered)  # unbuffered: what a pipe or a terminal has is taken as it comes
 
 
-def _open_zstd(path: Path) -> Any:  # noqa: ANN401  # pyarrow is untyped
+def _open_zstd(stream: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     import pyarrow  # imported here: only this suffix needs it
 
-    with path.open("rb"):  # Python's own errors for a file that is not there
-        return pyarrow.CompressedInputStream(str(path), "zstd")
+    return pyarrow.CompressedInputStream(stream, "zstd")
 
 
-OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _open_zstd}
+OPENERS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _open_zstd}

@@ -1,11 +1,13 @@
 """Words for the user, on stderr: progress while a job runs, a closing line, warnings. All the rich code there is."""
 
 import math
+import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -35,7 +37,7 @@ class Words:
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
-        self._console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True, emoji=False)
+        self._console = Console(file=cast("IO[str]", _Stderr()), markup=False, highlight=False, soft_wrap=True, emoji=False)
 
     def say(self, words: str) -> None:
         """A line, unless quiet."""
@@ -109,6 +111,41 @@ class Words:
                 if last.held_out or (not drawn and clock.is_time()):
                     self.say(f"{100 * last.share_done:.1f} %: {words}{clock.left(last)}")
         return last
+
+
+class _Stderr:
+    """Standard error, whose reader may go away: words are lost then, and the work goes on."""
+
+    @property
+    def encoding(self) -> str:
+        """Of the stream as it is now."""
+        return sys.stderr.encoding
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return sys.stderr.isatty()
+
+    def write(self, words: str) -> int:
+        """Write what can be written."""
+        try:
+            sys.stderr.write(words)
+        except OSError:
+            _forget_stderr()
+        return len(words)
+
+    def flush(self) -> None:
+        """Send it off."""
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _forget_stderr()
+
+
+def _forget_stderr() -> None:
+    """Let all further words come to nothing, those too that Python holds back until its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 class _Clock:

@@ -12,9 +12,10 @@ from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.errors import CorpusError
 from elmo_cli.models import find_model
 from elmo_cli.pipeline import embed_corpus, embed_window, groups, windows
-from elmo_cli.pooling import Array, select_layers
+from elmo_cli.pooling import Array, Selection
+from elmo_cli.stores import make_store
+from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.files import Output
-from elmo_cli.stores.hdf5 import Hdf5Store
 
 
 class ElmoEmbedder:
@@ -77,15 +78,16 @@ class ElmoEmbedder:
         Raises:
             ElmoError: A line is blank, or the file cannot be written.
         """
-        select = select_layers(output_format, self.embedder.bilm.config.n_output_layers)
-        keys = "sentence" if use_sentence_keys else "number"
+        config, selection = self.embedder.bilm.config, Selection(output_format)
+        options = StoreOptions("sentence" if use_sentence_keys else "number", forget_sentences=forget_sentences)
         windows_ = self._windows(_sentences(input_file), batch_size)
         output = Output(Path(output_file_path), overwrite=True)
         output.check()
         start = f"carried between batches of {batch_size}" if self._stateful else "zero"
-        metadata = self._files.metadata(output_format, start)
-        with Hdf5Store(output, metadata, keys=keys, forget_sentences=forget_sentences) as store:
-            for _ in embed_corpus(windows_, self._embed, select, store):
+        metadata = {**self._files.metadata(start), **selection.metadata()}
+        description = Description(selection.names(config.n_output_layers), config.output_dim, metadata=metadata)
+        with make_store("allennlp", output, description, options) as store:
+            for _ in embed_corpus(windows_, self._embed, selection.function(config.n_output_layers), store):
                 pass
 
     def _windows(self, sentences: Iterable[Sentence], batch_size: int) -> Iterator[list[Sentence]]:

@@ -1,23 +1,39 @@
 """One run of `elmo embed`: everything that can be checked first, then the work, then what is to be said about it."""
 
+import os
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
+from elmo_cli.batching import STATEFUL_BATCH
 from elmo_cli.cache import sha256
+from elmo_cli.corpus import Sentence
 from elmo_cli.devices import choose_device, choose_precision
 from elmo_cli.embedder import Embedder, StatefulEmbedder
-from elmo_cli.errors import CorpusError
+from elmo_cli.errors import CorpusError, UsageError
+from elmo_cli.journal.plan import Plan
+from elmo_cli.journal.store import JournaledStore
+from elmo_cli.journal.work_folder import WorkFolder
+from elmo_cli.layouts import KEEPERS
 from elmo_cli.model_files import ModelFiles
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
-from elmo_cli.pooling import Array, select_layers
+from elmo_cli.pooling import Array, Selection
+from elmo_cli.resuming import how_to_go_on, made_by, make_plan, no_replay, replay, saying_how_to_go_on
 from elmo_cli.scan import Scan, Source
+from elmo_cli.stores import Store, estimate_bytes, make_store
+from elmo_cli.stores.coref import document_of
+from elmo_cli.stores.description import Description, StoreOptions, name_of
 from elmo_cli.stores.files import Output
-from elmo_cli.stores.hdf5 import Hdf5Store, estimate_bytes
+from elmo_cli.stores.places import OutputFolder, Place
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 @dataclass(frozen=True)
@@ -32,7 +48,7 @@ class Start:
         """For the metadata; a priming text is named and hashed."""
         if self.stateful:
             return f"carried between batches of {self.batch_size}"
-        return f"primed by {self.prime.path}, sha256 {sha256(self.prime.path)}" if self.prime else "zero"
+        return f"primed by {self.prime.name}, sha256 {sha256(self.prime.local_paths[0])}" if self.prime else "zero"
 
     def check(self) -> None:
         """Make sure that the priming text can be read, and says something.
@@ -40,10 +56,17 @@ class Start:
         Raises:
             CorpusError: It cannot, or does not.
         """
-        if self.prime and self.prime.is_stream:
-            raise CorpusError(f"--prime {self.prime.path}: is read more than once; name a file")
+        if self.prime and (self.prime.is_stream or len(self.prime.local_paths) != 1):
+            raise CorpusError(f"--prime {self.prime.name}: is read more than once, and hashed; name one file")
         if self.prime and self.prime.scan().tokens == 0:
-            raise CorpusError(f"--prime {self.prime.path}: holds no tokens")
+            raise CorpusError(f"--prime {self.prime.name}: holds no tokens")
+
+
+def now() -> str:
+    """The time in UTC, to the second; that of SOURCE_DATE_EPOCH where it is set, so that a file can be made again byte for byte."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    seconds = int(epoch) if epoch.isdecimal() else int(time.time())
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
 
 
 @dataclass(frozen=True)
@@ -51,19 +74,38 @@ class EmbedJob:
     """What to embed, with which model, how, and where to."""
 
     source: Source
-    output: Output
+    output: Place
     model: ModelFiles
-    layers: str = "all"
+    selection: Selection = field(default_factory=Selection)
+    layout: str = "allennlp"
+    store: StoreOptions = field(default_factory=StoreOptions)
     start: Start = field(default_factory=Start)
-    batch_tokens: int = BATCH_TOKENS
-    window_tokens: int = WINDOW_TOKENS
+    batch_tokens: int | None = None  # None: by the device
+    window_tokens: int | None = None
     device: str = "auto"
     precision: str = "fp32"
     threads: int | None = None
-    keys: str = "number"
-    forget_sentences: bool = False
     command: str = ""
+    resume: bool = False
+    fresh: bool = False
+    journal: bool = True
     warnings: list[str] = field(default_factory=list)  # what the user ought to know when `run` has ended
+
+    @cached_property
+    def place(self) -> tuple[str, str]:
+        """The device and the precision, settled."""
+        device = choose_device(self.device)
+        return device, choose_precision(self.precision, device)
+
+    @property
+    def work(self) -> WorkFolder | None:
+        """Where unfinished work lies; standard output has no such place."""
+        return WorkFolder(self.output, self.resume, self.fresh) if isinstance(self.output, Output | OutputFolder) else None
+
+    @property
+    def is_journaled(self) -> bool:
+        """Whether it can be resumed. State that is carried from batch to batch is not kept."""
+        return self.journal and self.work is not None and not self.start.stateful
 
     def check(self) -> Scan | None:
         """Find what would go wrong, before the model is loaded; returns the scan of a corpus that is no stream.
@@ -71,49 +113,133 @@ class EmbedJob:
         Raises:
             ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
         """
-        self.output.check()
-        prime = [self.start.prime.path] if self.start.prime else []
-        self.output.check_is_none_of([self.source.path, *self.model.files.values(), *prime])
-        config = self.model.config()
-        select = select_layers(self.layers, config.n_output_layers)
-        choose_precision(self.precision, choose_device(self.device))
+        if self.work and self.resume:
+            replace(self.work.output, overwrite=True).check()  # what is there may be this job's
+        else:
+            self.output.check()
+        if self.work:
+            self.work.check()
+        prime = self.start.prime.local_paths if self.start.prime else []
+        self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])
+        described, _ = self._describe(), self.place
         self.start.check()
-        if self.source.is_stream:
-            return None
-        scan = self.source.scan()
-        values = select(np.empty((config.n_output_layers, 1, config.output_dim), dtype=np.float32)).size
-        self.output.check_space(estimate_bytes(scan.sentences, scan.tokens, scan.text_bytes, values))
+        scan = None if self.source.is_stream else self.source.scan()
+        if self.work:
+            self.work.compare(self.plan(scan))
+            if self.is_whole(scan):
+                self.work.drop()
+                return scan
+        self.output.check()
+        if scan:
+            self._check_ids()
+            self._check_space(estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes))
         return scan
 
-    def run(self) -> Generator[Progress, None, None]:
-        """Do the work, telling after each window how much is committed."""
+    def is_whole(self, scan: Scan | None) -> bool:
+        """Whether the output is there already, and this run, which was told to resume, is the very job that made it."""
+        return self.resume and scan is not None and made_by(self.output.path) == self.plan(scan).fingerprint
+
+    def _check_space(self, n_bytes: int) -> None:
+        if not self.is_journaled or not self.work:
+            return self.output.check_space(n_bytes)
+        kept = self.work.kept_bytes() if self.resume else 0
+        return self.output.check_space(2 * n_bytes - kept, "write fewer --layers, or pass --no-resume to halve it")
+
+    def plan(self, scan: Scan | None) -> Plan:
+        """What decides the output, and what it will tell of itself."""
+        return make_plan(
+            {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
+            {"--layout": self.layout, "--window-tokens": self._window_tokens, **vars(self.selection), **vars(self.store)},
+            self._metadata,
+            is_known=scan is not None,
+        )
+
+    @cached_property
+    def _metadata(self) -> dict[str, str]:
+        made = {**self.model.metadata(self.start.describe()), **self.selection.metadata()}
+        return {**made, "precision": self.place[1], "command": self.command, "created": now()}
+
+    @property
+    def _window_tokens(self) -> int:
+        return self.window_tokens or window_tokens_for(self.place[0])
+
+    def _describe(self) -> Description:
+        """What will be written; the weights are not touched."""
+        config, selection = self.model.config(), self.selection
+        names, pooled = selection.names(config.n_output_layers), selection.pool != "none"
+        return Description(names, config.output_dim, selection.dtype, pooled, kept=self._kept_fields())
+
+    def _kept_fields(self) -> "pyarrow.Schema | None":
+        fields = self.source.kept_fields()
+        if fields is not None and self.layout not in KEEPERS:
+            raise UsageError(
+                f"--keep {fields.names[0]}: {self.layout} has no place for columns; write {', '.join(KEEPERS[:-1])} or {KEEPERS[-1]}"
+            )
+        return fields
+
+    def _check_ids(self) -> None:
+        first = next(iter(self.source.read()), None)
+        if first and self.layout == "e2e-coref":
+            document_of(first)
+        elif first:
+            name_of(first, self.store.keys)
+
+    def run(self, scan: Scan | None = None) -> Generator[Progress, None, None]:
+        """Do the work, telling after each window how much is committed; `scan` is what `check` returned.
+
+        Raises:
+            ElmoError: The corpus, the model or the disk fail; the message says if work is kept to go on with.
+        """
         if self.threads:
             torch.set_num_threads(self.threads)
-        device = choose_device(self.device)
-        embedder = Embedder(self.model.load(), device, self._priming_sentences(), choose_precision(self.precision, device))
+        device, precision = self.place
+        embedder = Embedder(self.model.load(), device, self._priming_sentences(), precision)
+        batch_tokens = self.batch_tokens or batch_tokens_for(embedder.bilm.config, device)
         read = Scan()
-        windows_, embed = self._plan(embedder, read)
-        select = select_layers(self.layers, embedder.bilm.config.n_output_layers)
-        metadata = {**self.model.metadata(self.layers, self.start.describe()), "command": self.command}
-        with Hdf5Store(self.output, metadata, keys=self.keys, forget_sentences=self.forget_sentences) as store:
-            yield from embed_corpus(windows_, embed, select, store)
+        select = self.selection.function(embedder.bilm.config.n_output_layers)
+        with self._open_store(self.plan(scan)) as (store, journal):
+            sentences = self.source.read(read)
+            done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()
+            windows_, embed = self._steps(sentences, embedder, batch_tokens)
+            yield from embed_corpus(windows_, embed, select, journal or store, done)
         self._warn(embedder, read, store)
+
+    def how_to_go_on(self) -> str:
+        """What is to be said when the run has stopped half way: nothing if nothing is kept."""
+        return how_to_go_on(self.work) if self.work and self.is_journaled else ""
+
+    @contextmanager
+    def _open_store(self, plan: Plan) -> Iterator[tuple[Store, JournaledStore | None]]:
+        """The store, and the journal around it if there is one; what is kept is dropped when the output is whole."""
+        described = self._describe()
+        if not self.work:
+            with make_store(self.layout, self.output, replace(described, metadata=plan.metadata), self.store) as store:
+                yield store, None
+            return
+        with saying_how_to_go_on(self.how_to_go_on), self.work.claim():
+            plan = self.work.begin(plan, keep=self.is_journaled)
+            inner = make_store(self.layout, self.work.room, replace(described, metadata=plan.metadata), self.store)
+            journal = JournaledStore(inner, self.work, described.kept) if self.is_journaled else None
+            with journal or inner:
+                yield inner, journal
+            self.work.discard()
 
     def _priming_sentences(self) -> Iterable[list[str]]:
         return (sentence.tokens for sentence in self.start.prime.read()) if self.start.prime else ()
 
-    def _plan(self, embedder: Embedder, read: Scan) -> tuple[Iterator[Window], Callable[[Window], list[Array]]]:
-        sentences = self.source.read(read)
+    def _steps(
+        self, sentences: Iterator[Sentence], embedder: Embedder, batch_tokens: int
+    ) -> tuple[Iterator[Window], Callable[[Window], list[Array]]]:
         if self.start.stateful:
             carrying = StatefulEmbedder(embedder)
             return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)
-        return windows(sentences, self.window_tokens), partial(embed_window, embedder=embedder, max_tokens=self.batch_tokens)
+        return windows(sentences, self._window_tokens), partial(embed_window, embedder=embedder, max_tokens=batch_tokens)
 
-    def _warn(self, embedder: Embedder, read: Scan, store: Hdf5Store) -> None:
+    def _warn(self, embedder: Embedder, read: Scan, store: Store) -> None:
         if embedder.precision != self.precision:
             self.warnings.append(f"computed in {embedder.precision}: this processor has no {self.precision} products, and would be slower")
         if read.sentences == 0:
-            self.warnings.append(f"{self.source.path}: holds no sentences; {self.output.path} is whole, and empty")
+            self.warnings.append(f"{self.source.name}: holds no sentences; {self.output.path} is whole, and empty")
         if read.n_blank and self.source.blank_lines == "skip":
             self.warnings.append(f"skipped {read.blank_lines()}")
         if embedder.cut_example is not None:

@@ -178,6 +178,12 @@ class Embedder:
         arrays = _to_host(layers).numpy()
         return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
 
+    @torch.inference_mode()
+    def recall(self, batch: Sequence[Tokens]) -> None:
+        """Be as after `embed_batch`, without computing more than the word types: rounding depends on which ones are computed together."""
+        flat = [token for tokens in batch for token in tokens]
+        self._count_cut(flat, self.types.lookup(flat))
+
     def _count_cut(self, tokens: Sequence[str], rows: Sequence[int]) -> None:
         if self.types.cut_rows:
             cut = [token for token, row in zip(tokens, rows, strict=True) if row in self.types.cut_rows]

@@ -27,6 +27,22 @@ class OutputError(ElmoError):
     """The features cannot be written where they were asked for."""
 
 
+class ResumeError(OutputError):
+    """Unfinished work is there that cannot be gone on with, or thrown away, as asked."""
+
+
+class FeaturesError(ElmoError):
+    """A file of features cannot be read."""
+
+
+class UsageError(ElmoError):
+    """Options that contradict one another: the command line exits with 2."""
+
+
+class ReaderGone(Exception):  # noqa: N818  # no error
+    """Who reads standard output has closed it: there is nothing more to do, and nothing is wrong."""
+
+
 class DeviceError(ElmoError):
     """The device that was asked for is not there."""
 

@@ -48,15 +48,13 @@ class ModelFiles:
         """Hash of the file of weights, or of the several that make up a model one after another, as `cat` would join them."""
         return sha256(self.files[part] for part in CHECKPOINTS[self.format].weights if part in self.files)
 
-    def metadata(self, layers: str, start_state: str) -> dict[str, str]:
+    def metadata(self, start_state: str) -> dict[str, str]:
         """What is told of features beside their values: the model that made them, and how."""
         return {
             "elmo_version": __version__,
             "model": self.name,
             "model_sha256": self.sha256,
             "options": json.dumps(self.options(), separators=(",", ":")),
-            "layers": layers,
-            "dtype": "float32",
             "start_state": start_state,
         }
 

@@ -7,9 +7,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from elmo_cli.batching import bucket_by_length
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder
+from elmo_cli.errors import ModelError
 from elmo_cli.pooling import Array, Select
 from elmo_cli.prefetch import prefetch
 
@@ -28,6 +31,13 @@ class Progress(NamedTuple):
 
     sentences: int
     tokens: int
+
+    def plus(self, window: Window) -> "Progress":
+        """So far, and this window."""
+        return Progress(self.sentences + len(window), self.tokens + sum(len(sentence.tokens) for sentence in window))
+
+
+NOTHING = Progress(0, 0)
 
 
 def windows(sentences: Iterable[Sentence], max_tokens: int) -> Iterator[Window]:
@@ -52,10 +62,15 @@ def groups(sentences: Iterable[Sentence], size: int) -> Iterator[Window]:
         yield window
 
 
+def batches(window: Sequence[Sentence], embedder: Embedder, max_tokens: int) -> Iterator[list[int]]:
+    """Which sentences of a window are computed together, by their places in it."""
+    return bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens, embedder.max_sentences)
+
+
 def embed_window(window: Sequence[Sentence], embedder: Embedder, max_tokens: int) -> list[Array]:
     """Every layer of each sentence of a window, in its order, computed in batches of sentences of like length."""
     embedded: dict[int, Array] = {}
-    for batch in bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens, embedder.max_sentences):
+    for batch in batches(window, embedder, max_tokens):
         embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True))
     return [embedded[i] for i in range(len(window))]
 
@@ -66,13 +81,31 @@ def embed_carrying_state(window: Sequence[Sentence], embedder: StatefulEmbedder)
 
 
 def embed_corpus(
-    windows_: Iterable[Window], embed: Callable[[Window], list[Array]], select: Select, store: Writer
+    windows_: Iterable[Window], embed: Callable[[Window], list[Array]], select: Select, store: Writer, done: Progress = NOTHING
 ) -> Generator[Progress, None, None]:
-    """Embed window after window into the store, telling after each how much is committed."""
-    sentences = tokens = 0
+    """Embed window after window into the store, telling after each how much is committed, `done` included.
+
+    Raises:
+        ModelError: A vector holds values that are no numbers; nothing of its window is written.
+    """
     embedded = ((window, [select(layers) for layers in embed(window)]) for window in prefetch(windows_))
     for window, arrays in prefetch(embedded):  # reading, embedding and writing overlap
+        check_numbers(window, arrays)
         store.write(window, arrays)
-        sentences += len(window)
-        tokens += sum(len(sentence.tokens) for sentence in window)
-        yield Progress(sentences, tokens)
+        done = done.plus(window)
+        yield done
+
+
+def check_numbers(window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+    """Make sure that features are numbers.
+
+    Raises:
+        ModelError: Some are NaN or infinite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        for sentence, array in zip(window, arrays, strict=True):
+            if not np.isfinite(array.sum()) and not np.isfinite(array).all():  # the sum alone is several times faster, and may overflow
+                raise ModelError(
+                    f"sentence {int(sentence.key) + 1}: its vectors hold NaN or infinite values; "
+                    "check the model's weights, and what the vectors are stored and computed in"
+                )

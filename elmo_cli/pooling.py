@@ -1,15 +1,85 @@
-"""Which layers are written: the choices of `allennlp elmo`, and lists of layers."""
+"""What is written of a sentence's layers: a choice of them or their weighted sum, for each token or pooled, as float32 or float16."""
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from elmo_cli.errors import ElmoError
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
 Select = Callable[[Array], Array]
+VARIANCE_FLOOR = 1e-12  # AllenNLP's
+
+
+@dataclass(frozen=True)
+class ScalarMix:
+    """Equation 1 of Peters et al. 2018: gamma * sum_j s_j h_j, where s = softmax(weights).
+
+    With `layer_norm` each layer is normalised first, as AllenNLP's `do_layer_norm` does (Ba et al. 2016, without gain and bias): by
+    the mean and variance of all values of its real tokens. Here those are of one sentence, so that its vectors depend on it alone.
+    """
+
+    weights: tuple[float, ...]
+    gamma: float = 1.0
+    layer_norm: bool = False
+
+    def __call__(self, layers: Array) -> Array:
+        """(layer, token, dim) → (token, dim) float32."""
+        values = layers.astype(np.float64)
+        if self.layer_norm and values.size:
+            mean, variance = values.mean(axis=(1, 2), keepdims=True), values.var(axis=(1, 2), keepdims=True)
+            values = (values - mean) / np.sqrt(variance + VARIANCE_FLOOR)
+        shares = np.exp(np.array(self.weights) - max(self.weights))
+        mixed: Array = (self.gamma * np.einsum("l,ltd->td", shares / shares.sum(), values)).astype(np.float32)
+        return mixed
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a sentence's layers is written. `mix` takes the place of `layers`."""
+
+    layers: str = "all"
+    mix: ScalarMix | None = None
+    pool: str = "none"
+    dtype: str = "float32"
+
+    def names(self, n_layers: int) -> tuple[str, ...]:
+        """What the layers that are written are called: "layer_0", ..., or "top", "average" or "mix" where there is no layer axis.
+
+        Raises:
+            ElmoError: The choice is none, or not one for a model of so many layers.
+        """
+        if self.mix:
+            if len(self.mix.weights) != n_layers:
+                raise ElmoError(f"--mix: has {len(self.mix.weights)} weights, and the model {n_layers} layers; give one for each")
+            return ("mix",)
+        if self.layers in ("top", "average"):
+            return (self.layers,)
+        return tuple(f"layer_{layer}" for layer in self._chosen(n_layers))
+
+    def function(self, n_layers: int) -> Select:
+        """A function from (layer, token, dim) float32 to what is written.
+
+        Raises:
+            ElmoError: As `names`; and the function itself, for a value that float16 cannot hold.
+        """
+        self.names(n_layers)
+        choose = self.mix or select_layers(self.layers, n_layers)
+        pool = POOLS[self.pool]
+        return lambda layers: cast(pool(choose(layers)), self.dtype)
+
+    def metadata(self) -> dict[str, str]:
+        """In words, for the metadata."""
+        mix = self.mix and f"softmax of {', '.join(map(str, self.mix.weights))}, times {self.mix.gamma}"
+        told = {"mix": f"{mix}, layers normalised" if self.mix and self.mix.layer_norm else mix} if mix else {}
+        return {"layers": "mix" if mix else self.layers, "pool": self.pool, **told}
+
+    def _chosen(self, n_layers: int) -> list[int]:
+        return list(range(n_layers)) if self.layers == "all" else _layers_of_model(self.layers, n_layers)
 
 
 def select_layers(choice: str, n_layers: int) -> Select:
@@ -19,7 +89,7 @@ def select_layers(choice: str, n_layers: int) -> Select:
     those layers, (chosen, token, dim).
 
     Raises:
-        ElmoError: The choice is none of these, or names a layer that the model does not have.
+        ElmoError: The choice is none of these, or names a layer twice or one that the model does not have.
     """
     if choice == "all":
         return lambda layers: layers
@@ -27,9 +97,7 @@ def select_layers(choice: str, n_layers: int) -> Select:
         return lambda layers: layers[-1]
     if choice == "average":
         return lambda layers: np.mean(layers, axis=0)
-    chosen = parse_layers(choice)
-    if not all(-n_layers <= layer < n_layers for layer in chosen):
-        raise ElmoError(f"layers {choice!r}: the model has layers 0 to {n_layers - 1}")
+    chosen = _layers_of_model(choice, n_layers)
     return lambda layers: layers[chosen]
 
 
@@ -39,6 +107,50 @@ def parse_layers(choice: str) -> list[int]:
     Raises:
         ElmoError: It is no list of whole numbers.
     """
-    if not re.fullmatch(r"-?[0-9]+(,-?[0-9]+)*", choice):
-        raise ElmoError(f"layers {choice!r}: takes all, top, average, or a list such as 0,2")
+    if not re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", choice):
+        raise ElmoError(f"layers {choice[:60]!r}: takes all, top, average, or a list such as 0,2")
     return [int(layer) for layer in choice.split(",")]
+
+
+def _layers_of_model(choice: str, n_layers: int) -> list[int]:
+    layers = parse_layers(choice)
+    if not all(-n_layers <= layer < n_layers for layer in layers):
+        raise ElmoError(f"layers {choice!r}: the model has layers 0 to {n_layers - 1}")
+    chosen = [layer % n_layers for layer in layers]
+    if len(set(chosen)) < len(chosen):
+        raise ElmoError(f"layers {choice!r}: names a layer twice; name each once")
+    return chosen
+
+
+def cast(array: Array, dtype: str) -> Array:
+    """The array as `dtype`, "float32" or "float16".
+
+    Raises:
+        ElmoError: A value is too large for float16.
+    """
+    if array.dtype == dtype:
+        return array
+    largest = np.finfo(dtype).max
+    peak = np.abs(array).max(initial=0)
+    if np.isfinite(peak) and peak > largest:
+        raise ElmoError(f"--dtype {dtype}: a value of {peak:,.0f} is more than it can hold ({largest:,.0f}); pass --dtype float32")
+    return array.astype(dtype)
+
+
+def _mean(array: Array) -> Array:
+    mean: Array = array.mean(axis=-2, dtype=np.float64).astype(array.dtype)
+    return mean
+
+
+def _of_tokens(pool: Select) -> Select:
+    """A sentence without tokens is pooled to zeros."""
+    return lambda array: pool(array) if array.shape[-2] else np.zeros((*array.shape[:-2], array.shape[-1]), array.dtype)
+
+
+POOLS: dict[str, Select] = {  # (..., token, dim) to (..., dim), over the tokens of one sentence
+    "none": lambda array: array,
+    "mean": _of_tokens(_mean),
+    "max": _of_tokens(lambda array: array.max(axis=-2)),
+    "first": _of_tokens(lambda array: array[..., 0, :]),
+    "last": _of_tokens(lambda array: array[..., -1, :]),
+}

@@ -1,16 +1,39 @@
 """Look before you leap: a corpus to be read, what it holds, and all that is wrong with it before any work on a model."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from elmo_cli.compression import STDIN
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
-from elmo_cli.readers import READERS
+from elmo_cli.identifiers import Identifiers
+from elmo_cli.inputs import InputFile, find_input, is_stream, shown
+from elmo_cli.readers import READERS, find_formats, misplaced
 from elmo_cli.readers.problems import Report, stop
+from elmo_cli.readers.reading import PLAIN, Reading
+from elmo_cli.remote import without_secret
 
+if TYPE_CHECKING:
+    import pyarrow
+
+NO_IDS = "--ignore-ids, or no --id-column or --id-field"
 SHOWN = 10  # problems named one by one; the rest are counted
+
+
+class Found(NamedTuple):
+    """A sentence and where it stands."""
+
+    sentence: Sentence
+    file: InputFile
+    number: int  # in the file, from 1
+    unit: str  # what is counted: lines, rows, ...
+
+    def place(self) -> str:
+        """In words."""
+        return f"{shown(self.file)}:{self.number}" if self.unit == "line" else f"{shown(self.file)}: {self.unit} {self.number}"
 
 
 @dataclass
@@ -20,20 +43,27 @@ class Scan:
     sentences: int = 0
     tokens: int = 0
     text_bytes: int = 0  # of the sentences in JSON, at most
-    blank: list[int] = field(default_factory=list)  # line numbers from 1, the first ones
+    blank: list[str] = field(default_factory=list)  # where: the first ones
     n_blank: int = 0
+    blank_unit: str = "line"  # or "row", ...: what the first of them is
     problems: list[CorpusError] = field(default_factory=list)  # the first ones
     n_problems: int = 0
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # of all that the sentences hold
 
-    def count(self, sentence: Sentence) -> None:
+    def count(self, found: "Found", *, among_many: bool = False) -> None:
         """Take note of a sentence."""
+        sentence = found.sentence
         self.sentences += 1
         self.tokens += len(sentence.tokens)
+        self.digest.update("\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode("utf-8", "surrogatepass"))
+        if sentence.id is not None or sentence.kept:
+            self.digest.update(repr((sentence.id, sentence.kept)).encode("utf-8", "surrogatepass"))
         self.text_bytes += len(sentence.text) * (1 if sentence.text.isascii() else 6)
         if not sentence.tokens:
             self.n_blank += 1
+            self.blank_unit = found.unit if self.n_blank == 1 else self.blank_unit
             if len(self.blank) < SHOWN:
-                self.blank.append(int(sentence.key) + 1)
+                self.blank.append(found.place() if among_many else str(found.number))
 
     def report(self, problem: CorpusError) -> None:
         """Take note of a problem, and let the reader go on."""
@@ -43,8 +73,8 @@ class Scan:
 
     def blank_lines(self) -> str:
         """The blank lines in words: "2 blank lines (3, 7)"."""
-        numbers = ", ".join(map(str, self.blank)) + (", ..." if self.n_blank > len(self.blank) else "")
-        return f"{self.n_blank} blank line{'s' if self.n_blank > 1 else ''} ({numbers})"
+        places = ", ".join(self.blank) + (", ..." if self.n_blank > len(self.blank) else "")
+        return f"{self.n_blank} blank {self.blank_unit}{'s' if self.n_blank > 1 else ''} ({places})"
 
     def summary(self, name: str) -> CorpusError:
         """All problems as one error."""
@@ -56,18 +86,57 @@ class Scan:
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus: where it lies and how it is to be read. `-` is standard input."""
+    """A corpus: the inputs that make it up, one after the other, and how they are to be read. `-` is standard input."""
 
-    path: Path
-    separator: str = "whitespace"
+    inputs: Sequence[str | Path]
     blank_lines: str = "error"  # or "keep", "skip"
-    encoding_errors: str = "strict"  # or "replace"
-    format: str = "text"
+    reading: Reading = PLAIN
+    max_sentence_tokens: int | None = None  # longer sentences are a problem
+
+    @cached_property
+    def files(self) -> tuple[tuple[InputFile, str], ...]:
+        """What is read, in order, each with its format.
+
+        Raises:
+            CorpusError: An input stands for no files, or for files of no known format.
+        """
+        return tuple(found for name in self.inputs for found in find_formats(find_input(str(name)), self.reading.format))
+
+    @property
+    def name(self) -> str:
+        """It in words."""
+        first, *others = self.inputs
+        return without_secret(f"{first} and {len(others)} more input{'s' * (len(others) > 1)}" if others else str(first))
+
+    @property
+    def local_paths(self) -> list[Path]:
+        """The files on this machine."""
+        return [file for file, _ in self.files if isinstance(file, Path)]
 
     @property
     def is_stream(self) -> bool:
-        """Whether it can be read only once: standard input, a pipe."""
-        return self.path == STDIN or (self.path.exists() and not self.path.is_file() and not self.path.is_dir())
+        """Whether it can be read only once: some of it is standard input, or a pipe."""
+        return any(is_stream(file) for file, _ in self.files)
+
+    def misplaced_options(self) -> list[tuple[str, list[str]]]:
+        """Options of its reading that none of its files has use for, each with the formats that take it."""
+        return list(misplaced(self.reading, {name for _, name in self.files}))
+
+    def kept_fields(self) -> "pyarrow.Schema | None":
+        """The columns that its sentences carry over to the output, in the order of `Sentence.kept`.
+
+        Raises:
+            CorpusError: A file has not got them, or got others.
+        """
+        if not self.reading.keep:
+            return None
+        schemas = {file: READERS[name].kept(file, self.reading) for file, name in self.files}
+        first, expected = next(iter(schemas.items()))
+        for file, schema in schemas.items():
+            if not schema.equals(expected):
+                ours, theirs = ", ".join(map(str, schema)), ", ".join(map(str, expected))
+                raise CorpusError(f"{shown(file)}: its columns to keep are of other types ({ours}) than those of {shown(first)} ({theirs})")
+        return expected
 
     def scan(self) -> Scan:
         """Read it whole and count.
@@ -75,13 +144,18 @@ class Source:
         Raises:
             CorpusError: With the first ten problems and their number, if there are any.
         """
-        scan = Scan()
-        for sentence in self._all(scan.report):
-            scan.count(sentence)
+        scan, identifiers = Scan(), Identifiers()
+        self.kept_fields()
+        for found in self._all(scan.report):
+            scan.count(found, among_many=len(self.files) > 1)
+            if found.sentence.id is not None:
+                identifiers.add(found.sentence.id)
+        if repeated := identifiers.repeated():
+            self._report_clashes(repeated, scan)
         if self.blank_lines == "error" and scan.n_blank:
             scan.report(self._blank_error(scan))
         if scan.n_problems:
-            raise scan.summary(str(self.path))
+            raise scan.summary(self.name)
         return scan
 
     def read(self, scan: Scan | None = None) -> Iterator[Sentence]:
@@ -91,15 +165,53 @@ class Source:
             CorpusError: At the first problem.
         """
         scan = scan or Scan()
-        for sentence in self._all(stop):
-            scan.count(sentence)
-            if sentence.tokens or self.blank_lines == "keep":
-                yield sentence
+        seen: dict[str, str] | None = {} if self.is_stream else None  # a file's are seen to by `scan`
+        for found in self._all(stop):
+            scan.count(found, among_many=len(self.files) > 1)
+            if seen is not None:
+                _check_is_new(found, seen, stop)
+            if found.sentence.tokens or self.blank_lines == "keep":
+                yield found.sentence
             elif self.blank_lines == "error":
                 raise self._blank_error(scan)
 
-    def _all(self, report: Report) -> Iterator[Sentence]:
-        return READERS[self.format](self.path, separator=self.separator, encoding_errors=self.encoding_errors, report=report)
+    def _all(self, report: Report) -> Iterator[Found]:
+        """The sentences of all files, numbered on from file to file."""
+        first = 0
+        for file, name in self.files:
+            reader, number = READERS[name], 0
+            try:
+                for sentence in reader.read(file, self.reading, report):
+                    number = int(sentence.key) + 1
+                    found = Found(sentence._replace(key=str(first + number - 1)) if first else sentence, file, number, reader.unit)
+                    if self.max_sentence_tokens and len(sentence.tokens) > self.max_sentence_tokens:
+                        report(self._too_long(found))
+                    else:
+                        yield found
+            except CorpusError as problem:  # it ends this file
+                report(problem)
+            first += number
+
+    def _report_clashes(self, repeated: set[int], scan: Scan) -> None:
+        """Look again at the sentences whose ids seem to occur more than once."""
+        seen: dict[str, str] = {}
+        for found in self._all(lambda _: None):
+            if hash(found.sentence.id) in repeated:
+                _check_is_new(found, seen, scan.report)
+
+    def _too_long(self, found: Found) -> CorpusError:
+        return CorpusError(
+            f"{found.place()}: has {len(found.sentence.tokens):,} tokens, more than --max-sentence-tokens {self.max_sentence_tokens:,}; "
+            "split it, or allow more"
+        )
 
     def _blank_error(self, scan: Scan) -> CorpusError:
-        return CorpusError(f"{self.path}: {scan.blank_lines()}; pass --blank-lines skip to drop them or keep to write empty arrays")
+        return CorpusError(f"{self.name}: {scan.blank_lines()}; pass --blank-lines skip to drop them or keep to write empty arrays")
+
+
+def _check_is_new(found: Found, seen: dict[str, str], report: Report) -> None:
+    id_ = found.sentence.id
+    if id_ in seen:
+        report(CorpusError(f"{found.place()} has the id {id_!r} of {seen[id_]}; make ids unique, or do without ({NO_IDS})"))
+    elif id_ is not None:
+        seen[id_] = found.place()

@@ -101,7 +101,7 @@ def test_stdin_is_read_and_gives_the_same(elmo: Elmo, model: Path, tmp_path: Pat
 
 
 def test_a_bad_line_of_stdin_stops_the_run_and_leaves_nothing(elmo: Elmo, model: Path, tmp_path: Path):
-    result = elmo("embed", "-", tmp_path / "out.h5", "--model", model, "--window-tokens", 2, stdin=b"a b\nc d\n\xff\n")
+    result = elmo("embed", "-", tmp_path / "out.h5", "--model", model, "--window-tokens", 2, "--no-resume", stdin=b"a b\nc d\n\xff\n")
     assert_one_line_error(result, "standard input:3: byte 0xff at byte offset 8")
     assert list(tmp_path.iterdir()) == []
 
@@ -148,7 +148,7 @@ def test_quiet_says_nothing(elmo: Elmo, model: Path, tmp_path: Path):
 
 BAD = {
     "missing input": (["none.txt", "out.h5"], 1, ["none.txt: no such file"]),
-    "directory as input": ([".", "out.h5"], 1, [".: is a directory"]),
+    "folder of all sorts": ([".", "out.h5"], 1, ["old.h5: the suffix .h5 is of no format that is read", "--input-format text|parquet|"]),
     "not UTF-8": (["latin1.txt", "out.h5"], 1, ["latin1.txt:1: byte 0xe9 at byte offset 3"]),
     "UTF-16": (["utf16.txt", "out.h5"], 1, ["utf16.txt: is UTF-16"]),
     "blank lines": (["blank.txt", "out.h5"], 1, ["blank.txt: 1 blank line (2)"]),
@@ -156,7 +156,7 @@ BAD = {
     "existing output": (["good.txt", "old.h5"], 1, ["old.h5: exists already; pass --overwrite"]),
     "output folder missing": (["good.txt", "none/out.h5"], 1, ["none: no such folder"]),
     "output a directory": (["good.txt", "."], 1, [".: is a directory"]),
-    "output to stdout": (["good.txt", "-"], 1, ["-: HDF5 cannot be written to standard output"]),
+    "output to stdout": (["good.txt", "-"], 2, ["-: HDF5 cannot be written to standard output"]),
     "priming from stdin": (["good.txt", "out.h5", "--prime", "-"], 1, ["--prime -: is read more than once"]),
     "output is input": (["good.txt", "good.txt", "--overwrite"], 1, ["good.txt: is read by this run"]),
     "output is priming text": (["good.txt", "blank.txt", "--prime", "blank.txt", "--overwrite"], 1, ["blank.txt: is read by this run"]),
@@ -178,6 +178,7 @@ BAD = {
     "no output": (["good.txt"], 2, ["Missing argument 'OUTPUT'"]),
     "unknown option": (["good.txt", "out.h5", "--colour"], 2, ["No such option"]),
     "escape in a name": (["no\x1b[31m\n.txt", "out.h5"], 1, ["no\\x1b[31m\\n.txt: no such file"]),
+    "too long a sentence": (["good.txt", "out.h5", "--max-sentence-tokens", "1"], 1, ["good.txt:1: has 2 tokens, more than"]),
     "too many threads": (["good.txt", "out.h5", "--threads", "5000"], 2, ["1<=x<=1024"]),
 }
 
@@ -219,13 +220,13 @@ def test_a_folder_without_permission_is_an_error(elmo: Elmo, model: Path, corpus
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_exits_by_its_signal_and_leaves_nothing(model: Path, tmp_path: Path, number: signal.Signals, code: int):
-    command = [sys.executable, "-m", "elmo_cli", "embed", "-", tmp_path / "out.h5", "--model", model, "--window-tokens", "1"]
+    command = [sys.executable, "-m", "elmo_cli", "embed", "-", tmp_path / "out.h5", "--model", model, "--window-tokens", "1", "--no-resume"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdin
         process.stdin.write("a b\n" * 10_000)
         process.stdin.flush()
         deadline = time.monotonic() + 60
-        while not any(path.stat().st_size > 10_000 for path in tmp_path.glob(".out.h5.*")) and time.monotonic() < deadline:
+        while not any(path.stat().st_size > 10_000 for path in tmp_path.glob(".out.h5.*/*")) and time.monotonic() < deadline:
             time.sleep(0.05)  # until windows have been written
         process.send_signal(number)
         _, words = process.communicate(timeout=60)
@@ -270,7 +271,19 @@ def test_an_unreadable_file_is_an_error(elmo: Elmo, model: Path, corpus: Corpus,
 @pytest.mark.parametrize("room", [1_000, 200_000, 980_000])
 def test_a_full_disk_is_one_error_and_leaves_nothing(model: Path, tmp_path: Path, room: int):
     resource = pytest.importorskip("resource")
-    command = [sys.executable, "-m", "elmo_cli", "embed", SAMPLE, tmp_path / "out.h5", "--model", model, "--window-tokens", "100"]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "embed",
+        SAMPLE,
+        tmp_path / "out.h5",
+        "--model",
+        model,
+        "--window-tokens",
+        "100",
+        "--no-resume",
+    ]
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -281,6 +294,15 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(model: Path, tmp_path: Path
     assert done.stderr.count("\n") == 1
     assert "out.h5: cannot be written (File too large)" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_words_that_nobody_reads_do_not_end_the_work(model: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "elmo_cli", "embed", SAMPLE, tmp_path / "out.h5", "--model", model]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        process.stderr.close()
+    assert process.returncode == 0
+    assert h5py.is_hdf5(tmp_path / "out.h5")
 
 
 def test_help_needs_no_torch_and_every_help_ends_with_an_example():

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from elmo_cli import compression
 from elmo_cli.errors import CorpusError
-from elmo_cli.readers import text
+from elmo_cli.readers import lines
+from elmo_cli.readers.reading import Reading
 from elmo_cli.readers.text import read_text
 from elmo_cli.scan import Source
 
@@ -19,7 +20,7 @@ Corpus = Callable[..., Path]
 
 
 def tokens_of(path: Path, **options: str) -> list[list[str]]:
-    return [sentence.tokens for sentence in read_text(path, **options)]
+    return [sentence.tokens for sentence in read_text(path, Reading(**options))]
 
 
 def zstd(content: bytes) -> bytes:
@@ -85,13 +86,13 @@ def test_bytes_that_are_not_utf8_are_named_by_file_line_and_offset(corpus: Corpu
     with pytest.raises(CorpusError, match=r"corpus\.txt:2: byte 0xff at byte offset 10 is not UTF-8"):
         list(read_text(path))
     with pytest.raises(CorpusError, match=r"2 problems:\n  .*:2: byte 0xff at byte offset 10 .*\n  .*:3: byte 0xc3 at byte offset 13 "):
-        Source(path).scan()
+        Source([path]).scan()
     assert tokens_of(path, encoding_errors="replace") == [["fine"], ["b\ufffdd"], ["\ufffd"]]
 
 
 def test_the_scan_names_ten_problems_and_counts_the_rest(corpus: Corpus):
     with pytest.raises(CorpusError) as caught:
-        Source(corpus(b"\xff\n" * 25)).scan()
+        Source([corpus(b"\xff\n" * 25)]).scan()
     assert "25 problems, of which the first 10:" in str(caught.value)
     assert str(caught.value).count("is not UTF-8") == 10
 
@@ -105,15 +106,15 @@ def test_wide_text_is_told_from_utf8(corpus: Corpus, encoding: str):
 def test_blank_lines_are_refused_skipped_or_kept(corpus: Corpus):
     path = corpus("a\n\n \t\nb\n")
     with pytest.raises(CorpusError, match=r"2 blank lines \(2, 3\); pass --blank-lines"):
-        Source(path).scan()
+        Source([path]).scan()
     with pytest.raises(CorpusError, match=r"1 blank line \(2\)"):
-        list(Source(path).read())
-    assert [s.key for s in Source(path, blank_lines="skip").read()] == ["0", "3"]
-    assert [s.tokens for s in Source(path, blank_lines="keep").read()] == [["a"], [], [], ["b"]]
+        list(Source([path]).read())
+    assert [s.key for s in Source([path], blank_lines="skip").read()] == ["0", "3"]
+    assert [s.tokens for s in Source([path], blank_lines="keep").read()] == [["a"], [], [], ["b"]]
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(corpus: Corpus, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(text, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 100)
     monkeypatch.setattr(compression, "BLOCK_BYTES", 10)
     with pytest.raises(CorpusError, match="a line has more than"):
         list(read_text(corpus("a" * 200)))

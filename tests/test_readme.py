@@ -60,6 +60,34 @@ def test_the_worked_example_prints_what_the_readme_says(
     np.testing.assert_allclose(np.array(lines, dtype=float), np.array(shown, dtype=float), atol=0.002)
 
 
+def python_block(word: str) -> str:
+    return next(block for block in blocks("python") if word in block)
+
+
+def test_the_way_to_read_features_back_runs(elmo: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert elmo("embed", SAMPLE, "out.h5").exit_code == 0
+    names: dict[str, object] = {}
+    exec(compile(python_block("open_features"), "README.md", "exec"), names)  # noqa: S102  # our own text
+    assert np.shape(names["array"])[0] == 3
+    assert len(names["dataset"]) == len(SAMPLE.read_text(encoding="utf-8").splitlines())
+
+
+def test_five_lines_of_scikit_learn_train_on_pooled_features(
+    elmo: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    pytest.importorskip("pandas")
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    for name in ("train", "test"):
+        questions = [f"place\tWhere is {name} {i} ?\nperson\tWho was {name} {i} ?\n" for i in range(10)]
+        Path(f"{name}.tsv").write_text("label\ttext\n" + "".join(questions))
+    commands = [line for block in blocks("sh") for line in block.splitlines() if "--keep label" in line]
+    assert [elmo(*shlex.split(line)[1:]).exit_code for line in commands] == [0, 0]
+    exec(compile(python_block("LogisticRegression"), "README.md", "exec"), {})  # noqa: S102  # our own text
+    assert float(capsys.readouterr().out) == 1.0
+
+
 def test_the_sample_corpus_begins_as_the_readme_shows():
     shown = re.findall(r"^    (The bank .*|He sat .*|By Monday .*)$", README, flags=re.MULTILINE)
     assert shown == SAMPLE.read_text(encoding="utf-8").splitlines()[:3]

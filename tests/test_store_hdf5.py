@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import OutputError
 from elmo_cli.hdf5_heap import append_string
+from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.hdf5 import Hdf5Store, sentence_name, sentence_text
+
+THREE = Description(("layer_0", "layer_1", "layer_2"), 4, metadata={"model": "m"})
 
 
 def sentences(*texts: str) -> list[Sentence]:
@@ -24,7 +27,7 @@ def arrays(*lengths: int) -> list[np.ndarray]:
 
 
 def write(path: Path, *texts: str, **options: object) -> None:
-    with Hdf5Store(Output(path), {"model": "m"}, **options) as store:
+    with Hdf5Store(Output(path), THREE, StoreOptions(**options)) as store:
         store.write(sentences(*texts), arrays(*(len(text.split()) for text in texts)))
 
 
@@ -39,7 +42,8 @@ def test_the_layout_is_allennlps(tmp_path: Path):
         assert file["sentence_to_index"].shape == (1,)
         assert tuple(h5py.check_string_dtype(file["sentence_to_index"].dtype)) == ("utf-8", None)
         assert json.loads(file["sentence_to_index"][0]) == {"a b": "0", "c": "1", "é  d": "2"}
-        assert dict(file.attrs) == {"model": "m"}
+        assert file.attrs["model"] == "m"
+        assert (file.attrs["layout"], file.attrs["axes"], file.attrs["names"]) == ("allennlp", "layer token dim", "layer_0,layer_1,layer_2")
 
 
 def test_of_equal_sentences_the_map_names_the_last_at_the_place_of_the_first(tmp_path: Path):
@@ -72,7 +76,7 @@ def test_a_sentence_as_a_name_can_be_read_back(text: str):
 
 
 def test_a_failed_run_leaves_nothing(tmp_path: Path):
-    with pytest.raises(RuntimeError), Hdf5Store(Output(tmp_path / "out.h5"), {}) as store:  # noqa: PT012  # the block is what fails
+    with pytest.raises(RuntimeError), Hdf5Store(Output(tmp_path / "out.h5"), THREE) as store:  # noqa: PT012  # the block is what fails
         store.write(sentences("a"), arrays(1))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -81,7 +85,7 @@ def test_a_failed_run_leaves_nothing(tmp_path: Path):
 def test_until_the_end_there_is_no_output(tmp_path: Path):
     path = tmp_path / "out.h5"
     path.write_text("the old one")
-    with Hdf5Store(Output(path, overwrite=True), {}) as store:
+    with Hdf5Store(Output(path, overwrite=True), THREE) as store:
         store.write(sentences("a"), arrays(1))
         assert path.read_text() == "the old one"
     assert h5py.is_hdf5(path)
@@ -90,7 +94,7 @@ def test_until_the_end_there_is_no_output(tmp_path: Path):
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path):
     path = tmp_path / "out.h5"
-    with pytest.raises(OutputError, match="has appeared during the run"), Hdf5Store(Output(path), {}):
+    with pytest.raises(OutputError, match="has appeared during the run"), Hdf5Store(Output(path), THREE):
         path.write_text("another run's")
     assert path.read_text() == "another run's"
     assert list(tmp_path.iterdir()) == [path]

@@ -13,6 +13,7 @@ from elmo_cli.embedder import Embedder, TypeCache
 from elmo_cli.padded_bilm import embed_padded
 from elmo_cli.pipeline import Window, embed_corpus, embed_window, windows
 from elmo_cli.pooling import Array
+from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.hdf5 import Hdf5Store
 
@@ -68,6 +69,8 @@ class FastPath:
 
     def __init__(self, work: Work, precision: str) -> None:
         self.embedder = Embedder(work.load(), work.device, precision=precision)
+        config = self.embedder.bilm.config
+        self.described = Description(tuple(f"layer_{layer}" for layer in range(config.n_output_layers)), config.output_dim)
         self.text = [Sentence(str(i), tokens, " ".join(tokens)) for i, tokens in enumerate(work.sentences)]
 
     def vectors(self, sample: Sequence[Tokens]) -> list[Array]:
@@ -79,7 +82,7 @@ class FastPath:
         self.embedder.types = TypeCache(self.embedder.bilm)
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            with Hdf5Store(Output(Path(folder) / "out.h5"), {}) as store:
+            with Hdf5Store(Output(Path(folder) / "out.h5"), self.described, StoreOptions()) as store:
                 timed = _TimedStore(store)
                 for _ in embed_corpus(windows(self.text, WINDOW_TOKENS), self._embed, lambda layers: layers, timed):
                     pass

@@ -9,7 +9,7 @@ import torch
 
 from elmo_cli.bilm import BiLM, BiLMConfig
 from elmo_cli.checkpoints.allennlp_options import parse_options
-from elmo_cli.models import ModelFiles
+from elmo_cli.model_files import ModelFiles
 from elmo_cli.training.network import new_bilm
 from elmo_cli.training.presets import PRESETS
 

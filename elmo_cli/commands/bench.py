@@ -35,8 +35,8 @@ Examples:
 def command(
     corpus: Path | None,
     model: str | None,
-    options: Path | None,
-    weights: Path | None,
+    options: str | None,
+    weights: str | None,
     shape: str,
     precisions: tuple[str, ...],
     tokens: int,
@@ -73,7 +73,7 @@ def _read(corpus: Path, n_tokens: int) -> list[list[str]]:
     from elmo_cli.scan import Source
 
     sentences: list[list[str]] = []
-    for sentence in Source(corpus, blank_lines="skip").read():
+    for sentence in Source([corpus], blank_lines="skip").read():
         sentences.append(sentence.tokens)
         n_tokens -= len(sentence.tokens)
         if n_tokens <= 0:

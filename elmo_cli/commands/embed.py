@@ -1,6 +1,7 @@
 """`elmo embed`: the vectors of every token of a corpus, written to a file."""
 
 import shlex
+import signal
 import sys
 import time
 from contextlib import closing
@@ -9,18 +10,39 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
-from elmo_cli.options import COUNT, FILE, PRECISIONS, cache_options, machine_options, model_options, options, quiet_option, reading_options
+from elmo_cli.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
+from elmo_cli.layouts import COMPRESSIONS, DTYPES, KEYS, POOLS, STDOUT, check_options, choose_layout
+from elmo_cli.options import (
+    COUNT,
+    FILE,
+    PRECISIONS,
+    blank_lines_option,
+    cache_options,
+    contradictions,
+    machine_options,
+    model_options,
+    options,
+    output_options,
+    quiet_option,
+    reading_options,
+)
+from elmo_cli.readers.reading import Reading
+from elmo_cli.remote import without_secret
 
 if TYPE_CHECKING:
     from elmo_cli.console import Words
     from elmo_cli.embed_job import EmbedJob
+    from elmo_cli.scan import Source
 
 EPILOG = """\b
 Examples:
   elmo embed corpus.txt out.h5
+  elmo embed shards/ out.h5 --column words --id-column id   (a folder of Parquet files)
   zstdcat corpus.zst | elmo embed - out.h5 --options options.json --weights weights.hdf5
   elmo embed corpus.txt out.h5 --model original --layers top --device cuda
+  elmo embed corpus.txt features/ --output-format parquet --dtype float16
+  elmo embed corpus.txt sentences.parquet --layers average --pool mean
+  cat corpus.txt | elmo embed - - --output-format jsonl --layers top | head
   elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (the numbers of allennlp elmo)
 """
 
@@ -37,6 +59,20 @@ _start_options = options(
     click.option("--prime", metavar="FILE", type=FILE, help="Start every sentence from the state that FILE's sentences leave."),
 )
 
+_selection_options = options(
+    click.option("--layers", metavar="CHOICE", help="all, top, average, or a list such as 0,2.  [default: all]"),
+    click.option("--mix", metavar="FILE|W0,W1,...[,GAMMA]", help="The layers' sum, weighted by softmax(W), times GAMMA."),
+    click.option("--mix-layer-norm", is_flag=True, help="With --mix: normalise each layer first, over a sentence's tokens."),
+    click.option(
+        "--pool",
+        type=click.Choice(POOLS),
+        default="none",
+        show_default=True,
+        help="One vector a sentence.",
+    ),
+    click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the values."),
+)
+
 _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are those that mean nothing here
     *(
         click.option(f"--{name}", f"{name}_layers", is_flag=True, help=f"The same as --layers {name}.")
@@ -44,20 +80,24 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
     ),
     click.option("--cuda-device", type=click.IntRange(-1, 999), metavar="N", help="The same as --device cuda:N; -1 is the CPU."),
     click.option("--forget-sentences", is_flag=True, help="Leave out sentence_to_index."),
-    click.option("--use-sentence-keys", is_flag=True, help="Name data sets by sentence, not by number."),
+    click.option("--use-sentence-keys", is_flag=True, help="The same as --keys sentence."),
     click.option("--file-friendly-logging", is_flag=True, hidden=True, expose_value=False),
     *(click.option(name, hidden=True, multiple=True, expose_value=False) for name in ("--vocab-path", "--include-package")),
 )
 
 
 @click.command(epilog=EPILOG, short_help="Write the vectors of every token of a corpus.")
-@click.argument("corpus", metavar="INPUT", type=FILE)
+@click.argument("inputs", metavar="INPUT...", nargs=-1)
 @click.argument("output", metavar="OUTPUT", type=FILE)
 @model_options
 @cache_options
-@click.option("--layers", metavar="CHOICE", help="all, top, average, or a list such as 0,2.  [default: all]")
-@click.option("--batch-tokens", type=COUNT, default=BATCH_TOKENS, show_default=True, help="Tokens computed together.")
-@click.option("--window-tokens", type=COUNT, default=WINDOW_TOKENS, show_default=True, help="Tokens sorted and written together.")
+@_selection_options
+@output_options
+@click.option("--keys", type=click.Choice(KEYS), help="What sentences are called.  [default: number; flat layouts: id, where there is one]")
+@click.option("--batch-tokens", type=COUNT, help=f"Tokens computed together.  [default: {BATCH_TOKENS}; on a GPU, what its memory holds]")
+@click.option(
+    "--window-tokens", type=COUNT, help=f"Tokens sorted and written together.  [default: {WINDOW_TOKENS}; on a GPU {GPU_WINDOW_TOKENS}]"
+)
 @machine_options
 @click.option(
     "--precision",
@@ -67,12 +107,16 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
     help="Of matrix products. bf16 is faster where the processor has it; tf32 and fp16 are for GPUs.",
 )
 @reading_options
+@blank_lines_option
 @_start_options
 @_allennlp_options
+@click.option("--max-sentence-tokens", type=COUNT, metavar="N", help="Refuse longer sentences.  [default: any length]")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@click.option("--resume/--no-resume", default=None, help="Go on with a run that was stopped / keep no work to go on with.")
+@click.option("--fresh", is_flag=True, help="Begin anew, and drop what a stopped run has done.")
 @quiet_option
 def command(
-    corpus: Path,
+    inputs: tuple[str, ...],
     output: Path,
     model: str | None,
     options: str | None,
@@ -80,79 +124,141 @@ def command(
     cache_dir: Path | None,
     offline: bool,
     layers: str | None,
+    mix: str | None,
+    mix_layer_norm: bool,
+    pool: str,
+    dtype: str,
+    output_format: str | None,
+    layout: str | None,
+    compression: str | None,
+    rows: str,
+    shard_tokens: int | None,
+    keys: str | None,
     all_layers: bool,
     top_layers: bool,
     average_layers: bool,
-    batch_tokens: int,
-    window_tokens: int,
+    batch_tokens: int | None,
+    window_tokens: int | None,
     device: str,
     cuda_device: int | None,
     threads: int | None,
     precision: str,
-    separator: str,
+    reading: Reading,
     blank_lines: str,
-    encoding_errors: str,
     stateful: bool,
     batch_size: int,
     prime: Path | None,
     forget_sentences: bool,
     use_sentence_keys: bool,
+    max_sentence_tokens: int | None,
     overwrite: bool,
+    resume: bool | None,
+    fresh: bool,
     quiet: bool,
 ) -> None:
-    """Write all ELMo layers of every token of INPUT to the HDF5 file OUTPUT.
+    """Write the ELMo layers of every token of INPUT to OUTPUT.
 
-    INPUT is text, one tokenized sentence a line (.gz, .bz2, .xz and .zst are unpacked; - is standard input). OUTPUT holds a data set a
-    sentence, "0", "1", ..., each (layer, token, dim) float32, and sentence_to_index: the layout of allennlp elmo.
+    INPUT is text, one tokenized sentence a line, or one of the formats below (.gz, .bz2, .xz and .zst are unpacked; - is standard input).
+    Several inputs, folders, globs and remote files (s3://, gs://, hdfs://) are read one after the other as one corpus. OUTPUT is, by its
+    suffix or --output-format: HDF5 (out.h5; without more it has a data set a sentence, "0", "1", ..., each (layer, token, dim) float32, and
+    sentence_to_index: the layout of allennlp elmo), a Parquet file (out.parquet) or folder of shards, Arrow, JSON Lines, or .npz;
+    - is standard output.
     """
+    if not inputs:
+        raise click.UsageError("Missing argument 'OUTPUT': name the input, then the file to write.")
     flags = [name for name, given in [("all", all_layers), ("top", top_layers), ("average", average_layers)] if given]
-    if len(flags) + (layers is not None) > 1:
-        raise click.UsageError("--layers, --all, --top and --average say the same thing; pass one of them.")
+    if len(flags) + (layers is not None) + (mix is not None) > 1:
+        raise click.UsageError("--layers, --mix, --all, --top and --average say what is written; pass one of them.")
+    if mix_layer_norm and not mix:
+        raise click.UsageError("--mix-layer-norm is for --mix; pass both.")
+    if use_sentence_keys and keys not in (None, "sentence"):
+        raise click.UsageError("--use-sentence-keys and --keys contradict each other; pass one of them.")
+    if rows == "token" and blank_lines == "keep":
+        raise click.UsageError("--rows token and --blank-lines keep contradict each other: a blank line has no row.")
     if stateful and prime:
         raise click.UsageError("--stateful and --prime are two ways to start a sentence; pass one of them.")
     if cuda_device is not None and device != "auto":
         raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
+    _check_resuming(resume, fresh=fresh, stateful=stateful, output=output)
+    with contradictions():
+        chosen = choose_layout(output, output_format, layout)
+        check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool)
 
     from elmo_cli.console import Words
     from elmo_cli.embed_job import EmbedJob, Start  # imports torch
     from elmo_cli.models import find_model
+    from elmo_cli.pooling import Selection
+    from elmo_cli.scalar_mix import read_mix
     from elmo_cli.scan import Source
-    from elmo_cli.stores.files import Output
+    from elmo_cli.stores.description import StoreOptions
+    from elmo_cli.stores.places import place_for
 
     words = Words(quiet=quiet)
     with words.cache(cache_dir, offline=offline) as cache:
-        found = find_model(model, options, weights, cache)
+        files = find_model(model, options, weights, cache)
+    weighted = read_mix(mix, files.config().n_output_layers, layer_norm=mix_layer_norm) if mix else None
     job = EmbedJob(
-        source=Source(corpus, separator, blank_lines, encoding_errors),
-        output=Output(output, overwrite),
-        model=found,
-        layers=next(iter(flags), "all") if layers is None else layers,
-        start=Start(stateful, batch_size, Source(prime, separator, "skip", encoding_errors) if prime else None),
+        source=_checked(Source(inputs, blank_lines, reading, max_sentence_tokens)),
+        output=place_for(output, chosen, overwrite=overwrite),
+        model=files,
+        selection=Selection(next(iter(flags), "all") if layers is None else layers, weighted, pool, dtype),
+        layout=chosen,
+        store=StoreOptions(
+            "sentence" if use_sentence_keys else keys,
+            compression or COMPRESSIONS[chosen][0],
+            forget_sentences,
+            rows,
+            shard_tokens,
+        ),
+        start=Start(stateful, batch_size, Source([prime], "skip", reading.of_text()) if prime else None),
         batch_tokens=batch_tokens,
         window_tokens=window_tokens,
         device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",
         threads=threads,
         precision=precision,
-        keys="sentence" if use_sentence_keys else "number",
-        forget_sentences=forget_sentences,
-        command=shlex.join(["elmo", *sys.argv[1:]]),
+        command=without_secret(shlex.join(["elmo", *sys.argv[1:]])),
+        resume=bool(resume),
+        fresh=fresh,
+        journal=resume is not False,
     )
     _run(job, words)
+
+
+def _check_resuming(resume: bool | None, *, fresh: bool, stateful: bool, output: Path) -> None:
+    if resume and fresh:
+        raise click.UsageError("--resume goes on with unfinished work and --fresh drops it; pass one of them.")
+    if resume and stateful:
+        raise click.UsageError("--stateful cannot be resumed: its vectors depend on all that was read before; leave out --resume.")
+    if resume and output == STDOUT:
+        raise click.UsageError("--resume is for an output that stays; standard output cannot be gone on with.")
+
+
+def _checked(source: "Source") -> "Source":
+    for option, takers in source.misplaced_options():
+        formats = ", ".join(sorted({name for _, name in source.files}))
+        raise click.UsageError(f"{option} is for {', '.join(takers)}; {source.name} is read as {formats} (--input-format says otherwise).")
+    return source
 
 
 def _run(job: "EmbedJob", words: "Words") -> None:
     from elmo_cli.console import count, size
 
-    with words.busy("scanning"):
+    with words.busy("scanning"), contradictions():
         scan = job.check()
+    if job.is_whole(scan):
+        return words.say(f"{job.output.path}: is whole already, made by this very job; nothing to do")
     began = time.perf_counter()
-    with closing(job.run()) as progress:
-        done = words.follow(progress, scan.tokens if scan else None)
+    try:
+        with closing(job.run(scan)) as progress:
+            done = words.follow(progress, scan.tokens if scan else None)
+    except KeyboardInterrupt as stopped:
+        raise KeyboardInterrupt(*(stopped.args or (signal.SIGINT,)), job.how_to_go_on()) from None
     seconds = time.perf_counter() - began
     for warning in job.warnings:
         words.warn(warning)
-    words.say(
+    place = "standard output" if job.output.path == STDOUT else f"{job.output.path}, {size(job.output.size())}"
+    return words.say(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
-        f"{job.output.path}, {size(job.output.path.stat().st_size)}, by {job.model.name}, sha256 {job.model.sha256}"
+        f"{place}, by {job.model.name}, sha256 {job.model.sha256}"
         + (" (the built-in model, for trying out; --model takes a published one)" if job.model.built_in else "")
     )

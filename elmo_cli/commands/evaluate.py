@@ -56,7 +56,7 @@ def command(model: str, corpora: tuple[Path, ...], state: str, as_json: bool, de
     ids = {word: i for i, word in enumerate(words)}
     total = Score()
     for corpus in corpora:
-        sentences = (sentence.tokens for sentence in Source(corpus, blank_lines="skip").read())
+        sentences = (sentence.tokens for sentence in Source([corpus], blank_lines="skip").read())
         score = score_text(language_model, ids, sentences, carried=state == "carried")
         if not score.tokens:
             raise CorpusError(f"{corpus}: holds no tokens to evaluate on")

@@ -1,5 +1,102 @@
-"""Corpora, one format a file: a path in, sentences out. A new format is a function here and its line in READERS."""
+"""Corpora, one format a file: a file in, sentences out. A new format is a function here and its line in READERS."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from elmo_cli.compression import OPENERS
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import CorpusError
+from elmo_cli.inputs import STDIN, Input, InputFile
+from elmo_cli.readers.arrow import kept_in_arrow, read_arrow
+from elmo_cli.readers.conll import read_conll, read_conllu
+from elmo_cli.readers.delimited import kept_texts, read_csv, read_tsv
+from elmo_cli.readers.fasta import read_fasta
+from elmo_cli.readers.jsonl import read_jsonl
+from elmo_cli.readers.parquet import kept_in_parquet, read_parquet
+from elmo_cli.readers.problems import Report
+from elmo_cli.readers.reading import PLAIN, Reading
 from elmo_cli.readers.text import read_text
 
-READERS = {"text": read_text}
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def keeps_nothing(file: InputFile, reading: Reading) -> "pyarrow.Schema":  # noqa: ARG001  # as of every format
+    """Columns of a format without columns.
+
+    Raises:
+        CorpusError: Always.
+    """
+    raise CorpusError(f"{file}: --keep takes columns of {', '.join(name for name, reader in READERS.items() if 'keep' in reader.takes)}")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A format: how it is read, how its files' names end, which of a Reading's choices it takes, what a sentence of it is called."""
+
+    read: Callable[[InputFile, Reading, Report], Iterator[Sentence]]
+    suffixes: tuple[str, ...]
+    takes: frozenset[str]
+    unit: str = "line"
+    kept: Callable[[InputFile, Reading], "pyarrow.Schema"] = keeps_nothing  # the types of the columns to keep
+
+
+_TEXT = frozenset({"encoding_errors"})
+_SPLIT = _TEXT | {"separator"}
+_TABLE = _SPLIT | {"column", "id_column", "keep"}
+
+READERS = {
+    "text": Reader(read_text, (".txt", ".text", ".tok", ""), _SPLIT),
+    "parquet": Reader(read_parquet, (".parquet", ".pq"), _TABLE, "row", kept_in_parquet),
+    "arrow": Reader(read_arrow, (".arrow", ".feather", ".ipc", ".arrows"), _TABLE, "row", kept_in_arrow),
+    "jsonl": Reader(read_jsonl, (".jsonl", ".ndjson"), _SPLIT | {"field", "id_field"}),
+    "csv": Reader(read_csv, (".csv",), _TABLE, "row", kept_texts),
+    "tsv": Reader(read_tsv, (".tsv",), _TABLE, "row", kept_texts),
+    "conllu": Reader(read_conllu, (".conllu", ".conllup", ".conllx"), _TEXT | {"ignore_ids"}, "sentence"),
+    "conll": Reader(read_conll, (".conll", ".iob", ".iob2", ".bio"), _TEXT | {"token_column"}, "sentence"),
+    "fasta": Reader(read_fasta, (".fasta", ".fa", ".faa", ".fas"), _TEXT | {"ignore_ids"}, "sequence"),
+}
+FORMATS_BY_SUFFIX = {suffix: name for name, reader in READERS.items() for suffix in reader.suffixes}
+NO_CORPUS = {  # suffixes of what is no text; any other unknown one is a text's, as for `allennlp elmo`
+    *(".h5", ".hdf5", ".npz", ".npy", ".pt", ".pkl", ".pickle", ".bin", ".avro", ".orc", ".sqlite", ".db", ".lmdb"),
+    *(".zip", ".tar", ".tgz", ".7z", ".rar", ".lz4", ".sz", ".snappy", ".br", ".z"),
+    *(".json", ".xml", ".html", ".htm", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx"),
+}
+
+
+def find_formats(named: Input, chosen: str | None) -> Iterator[tuple[InputFile, str]]:
+    """The files of an input, each with its format: the chosen one, or by its suffix.
+
+    Raises:
+        CorpusError: A suffix says nothing, or a folder holds files of several formats.
+    """
+    if chosen:
+        yield from ((file, chosen) for file in named.files)
+        return
+    found = {file: _format_by_suffix(file) for file in named.files}
+    if named.is_folder and len(set(found.values())) > 1:
+        examples = ", ".join(f"{file.name} ({name})" for name, file in {name: file for file, name in found.items()}.items())
+        raise CorpusError(f"{named.name}: holds files of several formats: {examples}; name the files or a pattern, or pass --input-format")
+    yield from found.items()
+
+
+def misplaced(reading: Reading, formats: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """The options that were given and that none of the formats takes, each with the formats that take it."""
+    for option in fields(Reading):
+        takers = [name for name, reader in READERS.items() if option.name in reader.takes]
+        if takers and getattr(reading, option.name) != getattr(PLAIN, option.name) and formats.isdisjoint(takers):
+            yield f"--{option.name.replace('_', '-')}", takers
+
+
+def _format_by_suffix(file: InputFile) -> str:
+    if file == STDIN:
+        return "text"
+    name = PurePath(file.name)
+    suffix = (name.with_suffix("") if name.suffix.lower() in OPENERS else name).suffix.lower()
+    if suffix in NO_CORPUS:
+        raise CorpusError(
+            f"{file}: the suffix {suffix} is of no format that is read; if it is one, pass --input-format {'|'.join(READERS)}"
+        )
+    return FORMATS_BY_SUFFIX.get(suffix, "text")

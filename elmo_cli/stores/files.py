@@ -2,14 +2,14 @@
 
 import io
 import os
-import shutil
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from elmo_cli.durable import check_room, sync, sync_folder
 from elmo_cli.errors import OutputError
 
 
@@ -19,6 +19,7 @@ class Output:
 
     path: Path
     overwrite: bool = False
+    room: Path | None = None  # a folder on the same disk for unfinished files; without, they lie beside the output
 
     @property
     def target(self) -> Path:
@@ -36,10 +37,8 @@ class Output:
         Raises:
             OutputError: Something is there already, or the folder is missing or not writable.
         """
-        if str(self.path) == "-":
-            raise OutputError("-: HDF5 cannot be written to standard output; name a file")
         if self.target.is_dir():
-            raise OutputError(f"{self.path}: is a directory; name a file")
+            raise OutputError(f"{self.path}: is a directory; name a file, or pass --output-format parquet for a folder of shards")
         if self.target.exists() and not self.target.is_file():
             raise OutputError(f"{self.path}: is no regular file; name one, or a new one")
         if self.target.exists() and not self.overwrite:
@@ -50,17 +49,13 @@ class Output:
         trial.discard()
         trial.close()
 
-    def check_space(self, n_bytes: int) -> None:
+    def check_space(self, n_bytes: int, remedy: str = "write fewer --layers") -> None:
         """Make sure that the disk has room for a file of this size.
 
         Raises:
             OutputError: It has not.
         """
-        free = shutil.disk_usage(self.folder).free
-        if n_bytes > free:
-            raise OutputError(
-                f"{self.path}: will take {n_bytes / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left; write fewer --layers"
-            )
+        check_room(self.target, n_bytes, remedy)
 
     def check_is_none_of(self, inputs: Iterable[Path]) -> None:
         """Make sure that the output replaces nothing that is read.
@@ -72,14 +67,18 @@ class Output:
             if self.target.exists() and path.exists() and self.target.samefile(path):
                 raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
 
+    def size(self) -> int:
+        """Bytes of the finished file."""
+        return self.target.stat().st_size
+
     def make_partial(self) -> "PartialFile":
-        """A new, empty file beside the output, hidden, with the permissions that the output itself would get.
+        """A new, empty file, hidden, with the permissions that the output itself would get.
 
         Raises:
             OutputError: It cannot be made.
         """
         try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.folder)
+            descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
         os.close(descriptor)
@@ -96,18 +95,12 @@ class Output:
             OutputError: Another run has put a file there meanwhile.
         """
         partial.close()
-        with partial.path.open("rb+") as file:
-            os.fsync(file.fileno())
+        sync(partial.path)
         if self.overwrite:
             partial.path.replace(self.target)
         else:
             self._put_in_free_place(partial.path)
-        with suppress(OSError):  # not every system opens or syncs a folder
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        sync_folder(self.folder)
 
     def _put_in_free_place(self, whole: Path) -> None:
         """Rename without replacing: a link is refused where a file has appeared. Where there are no links, a look must do."""
@@ -126,7 +119,8 @@ class PartialFile(io.RawIOBase):
     """An unfinished output, open for a library to write through.
 
     A library cannot be told to give a file up: the HDF5 one flushes what it holds when it closes, fails again on a full disk, and takes
-    the process down at exit. `discard` makes all further writing succeed, and come to nothing.
+    the process down at exit. `discard` makes all further writing succeed, and come to nothing. Nor can the HDF5 library be told of an
+    error while it writes: it goes on, and the error gets lost. For it a failure is kept, and raised by `raising_failures`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -134,6 +128,8 @@ class PartialFile(io.RawIOBase):
         self.path = path
         self._file = path.open("r+b", buffering=0)
         self._discarded = False
+        self._keeps_failures = False
+        self._failure: OSError | None = None
 
     def discard(self) -> None:
         """Remove the file; writing goes nowhere from now on."""
@@ -144,13 +140,43 @@ class PartialFile(io.RawIOBase):
         """Write all of `data`, or raise OSError: a nearly full disk takes a part of it without complaint."""
         view = memoryview(data)
         written = len(view) if self._discarded else 0
-        while written < len(view):
-            written += self._file.write(view[written:])
-        return written
+        with self._keeping_failure():
+            while written < len(view):
+                written += self._file.write(view[written:])
+        return len(view)
 
     def truncate(self, size: int | None = None) -> int:
         """Set the file's size."""
-        return (size or 0) if self._discarded else self._file.truncate(size)
+        with self._keeping_failure():
+            return (size or 0) if self._discarded else self._file.truncate(size)
+        return size or 0
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    @contextmanager
+    def raising_failures(self) -> Iterator[None]:
+        """While the block runs, keep what fails, and raise it at the end: what the library makes of it matters no more.
+
+        Raises:
+            OSError: The disk is full or gone; the file is discarded.
+        """
+        self._keeps_failures = True
+        try:
+            yield
+        finally:
+            if self._failure:
+                raise self._failure
+
+    @contextmanager
+    def _keeping_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._keeps_failures:
+                raise
+            self._failure = error
+            self.discard()
 
     def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  # any buffer
         """Read into a buffer."""

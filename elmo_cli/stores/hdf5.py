@@ -1,6 +1,6 @@
 """AllenNLP's HDF5 layout: a data set a sentence, and a JSON map from sentences to data sets.
 
-Data sets "0", "1", ... are (layer, token, dim) float32, or (token, dim) for one layer or the average; `sentence_to_index`, shape (1,),
+Data sets "0", "1", ... are (layer, token, dim), or (token, dim) for one layer or the average; `sentence_to_index`, shape (1,),
 is a variable-length string of JSON. Readers of the layout break on any other data set, so metadata is in the file's attributes.
 
 The JSON repeats the key of a sentence that occurs more than once. Python's `json` keeps the last value at the first place, which is
@@ -9,34 +9,47 @@ just what AllenNLP's own map holds; so the map is written as it comes, whatever 
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 
 import h5py
 import numpy as np
 
 from elmo_cli.corpus import Sentence
-from elmo_cli.errors import OutputError
+from elmo_cli.errors import FeaturesError, OutputError
 from elmo_cli.hdf5_heap import MAX_BYTES, append_string
 from elmo_cli.pooling import Array
+from elmo_cli.stores.checksums import Checksums
+from elmo_cli.stores.description import Description, StoreOptions, name_of
 from elmo_cli.stores.files import Output
+from elmo_cli.stores.hdf5_files import CHUNK_BYTES, GZIP_LEVEL, attributes, describe, find_dataset, open_file, reading, write_attributes
+from elmo_cli.stores.places import failing_as_output_error
+from elmo_cli.stores.reading import Window, guess_tokens
 
 SENTENCE_MAP = "sentence_to_index"
-DATASET_BYTES = 375  # measured: what a data set takes beside its values
+MAX_ATTRIBUTE = 60_000  # bytes; the format ends at 64 KiB
 _ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would nest groups, NUL would end the name
+_NO_OPTIONS = StoreOptions()
 
 
 class Hdf5Store:
-    """Writes the layout. `keys` names the data sets: "number" (in the input, from 0) or "sentence" (its text, see `sentence_name`)."""
+    """Writes the layout. Data sets are named by number (in the input, from 0), by id, or by sentence (see `sentence_name`).
 
-    def __init__(self, output: Output, metadata: Mapping[str, str], *, keys: str = "number", forget_sentences: bool = False) -> None:
+    A sentence's own id is kept as the attribute "id" of its data set, and as "tokens", in JSON, tokens that are not parted by white space.
+    """
+
+    def __init__(self, output: Output, description: Description, options: StoreOptions = _NO_OPTIONS) -> None:
         self.output = output
-        self.metadata = metadata
-        self.by_sentence = keys == "sentence"
-        self.keeps_map = not (forget_sentences or self.by_sentence)
+        self.description = description
+        self.keys = options.keys or "number"
+        self.compression = options.compression
+        self.keeps_map = not (options.forget_sentences or self.keys == "sentence")
+        self.tells_text = self.keeps_map or self.keys == "sentence"
         self.skipped_duplicates = 0
+        self._checksums = Checksums()
         self._open = ExitStack()
 
     def committed(self) -> int:
@@ -47,28 +60,44 @@ class Hdf5Store:
         """Add the data sets of a window of sentences.
 
         Raises:
-            OutputError: The disk is full or gone.
+            OutputError: The disk is full or gone, or a sentence has no id, or another's, where data sets are named by it.
         """
-        with self._failing_as_output_error():
+        with failing_as_output_error(self.output.path), self._partial.raising_failures():
             for sentence, array in zip(window, arrays, strict=True):
                 self._add(sentence, array)
+            self._checksums.end_window()
 
     def _add(self, sentence: Sentence, array: Array) -> None:
-        name = sentence_name(sentence.text) if self.by_sentence else sentence.key
-        if self.by_sentence and name in self._file:  # AllenNLP keeps the first one too
-            self.skipped_duplicates += 1
+        called = name_of(sentence, self.keys)
+        name = called if self.keys == "number" else sentence_name(called)
+        if self.keys != "number" and name in self._file:
+            self._skip_duplicate(called)
             return
-        _create_dataset(self._file, name, array)
+        values = np.ascontiguousarray(array, dtype=self.description.dtype)
+        self._checksums.add(values)
+        try:
+            dataset = _create_dataset(self._file, name, values, self.compression)
+        except ValueError:  # the library's word for a name that is there
+            raise OutputError(f"{self.output.path}: two sentences have the number {name}; pass --keys id or sentence") from None
+        if sentence.id is not None and self.keys != "id":
+            h5py.Dataset(dataset).attrs["id"] = sentence.id.replace("\0", "\\0")
+        if self.tells_text and sentence.text.split() != sentence.tokens:
+            _tell_tokens(dataset, sentence.tokens)
         if self._map is not None:
             before = "{" if self._map.tell() == 0 else ", "
-            self._map.write(f"{before}{json.dumps(sentence.text)}: {json.dumps(sentence.key)}".encode())
+            self._map.write(f"{before}{json.dumps(sentence.text)}: {json.dumps(name)}".encode())
             if self._map.tell() >= MAX_BYTES:
                 raise OutputError(
                     f"{self.output.path}: the sentences exceed {SENTENCE_MAP}'s 4 GiB; pass --forget-sentences to do without it"
                 )
 
+    def _skip_duplicate(self, called: str) -> None:
+        if self.keys == "id":
+            raise OutputError(f"--keys id: two sentences have the id {called!r}; pass --keys number")
+        self.skipped_duplicates += 1  # AllenNLP keeps the first one too
+
     def __enter__(self) -> "Hdf5Store":
-        with ExitStack() as opening, self._failing_as_output_error():
+        with ExitStack() as opening, failing_as_output_error(self.output.path):
             self._partial = self.output.make_partial()
             opening.callback(self._partial.close)
             # Links in order of creation: sentences are listed in input order, and the root group costs no memory, however many there are.
@@ -76,35 +105,103 @@ class Hdf5Store:
             opening.callback(self._file.close)
             opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
             self._map = opening.enter_context(tempfile.TemporaryFile(dir=self.output.folder)) if self.keeps_map else None
-            for name, value in self.metadata.items():
-                self._file.attrs[name] = value.encode("utf-8", "backslashreplace").decode()  # the names of files need not be UTF-8
+            write_attributes(self._file, self.description.text("allennlp", self.keys))
             self._open = opening.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._open, self._failing_as_output_error():
+        with self._open, failing_as_output_error(self.output.path):
             if kind is None:
                 self._finish()
 
     def _finish(self) -> None:
-        self._file.close()
+        with self._partial.raising_failures():
+            self._checksums.write(self._file)
+            self._file.close()
         self._partial.close()
         if self._map is not None:
             self._map.write(b"}" if self._map.tell() else b"{}")
             append_string(self._partial.path, SENTENCE_MAP, self._map)
         self.output.put_in_place(self._partial)
 
-    @contextmanager
-    def _failing_as_output_error(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f"{self.output.path}: cannot be written ({error.strerror or error})") from None
 
+class Hdf5Reader:
+    """Reads the layout, AllenNLP's own files too: those tell nothing beside the arrays and the map, and are listed by number."""
 
-def estimate_bytes(sentences: int, tokens: int, text_bytes: int, values_per_token: int) -> int:
-    """Size of the file for such a corpus: the arrays, each data set's header, and the sentences' text."""
-    return tokens * values_per_token * 4 + sentences * DATASET_BYTES + 2 * text_bytes  # the map is written twice: first beside the file
+    layout = "allennlp"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_file(path)
+        with reading(path):
+            told = attributes(self._file)
+            names = [name for name in self._file if name != SENTENCE_MAP]
+            self._by = told.get("keys", "number" if all(name.isdecimal() for name in names) else "name")
+            self._names = names if "layout" in told else sorted(names, key=int) if self._by == "number" else names
+            first = find_dataset(self._file, names[0], path) if names else None
+            self.description = describe(told, first and first.shape, first.dtype.name if first else told.get("dtype", "float32"))
+        self._texts: dict[str, str] | None = None
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def keys(self) -> list[str]:
+        """The names of the data sets, without their escapes."""
+        return list(map(self._called, self._names))
+
+    def _called(self, name: str) -> str:
+        return sentence_text(name) if self._by in ("id", "sentence") else name
+
+    def sentence(self, index: int) -> Sentence:
+        """The sentence of a data set, as the map tells it."""
+        name = self._names[index]
+        with reading(self.path):
+            dataset = self._dataset(name)
+            own, split = dataset.attrs.get("id"), dataset.attrs.get("tokens")
+        count = None if self.description.pooled else dataset.shape[-2]
+        called = self._called(name)
+        text = called if self._by == "sentence" else self._map().get(name)
+        number = name if self._by == "number" else str(index)
+        tokens = [""] * (count or 0) if text is None else _parse_tokens(split) or guess_tokens(text, count, self.path)
+        own = called if self._by in ("id", "name") else own
+        return Sentence(number, tokens, text or "", own if isinstance(own, str) else None)
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """The array of a data set; of the layers asked for, no others are read."""
+        with reading(self.path):
+            dataset = self._dataset(self._names[index])
+            array: Array = dataset[()] if layers is None else np.stack([dataset[layer] for layer in layers])
+        return array
+
+    def token_counts(self) -> Iterable[int]:
+        """By the arrays' shapes, or where those are pooled, by the text."""
+        if self.description.pooled:
+            return (len(self.sentence(index).tokens) for index in range(len(self)))
+        return (self._dataset(name).shape[-2] for name in self._names)
+
+    def windows(self) -> Iterator[Window]:
+        """A sentence at a time."""
+        for index in range(len(self)):
+            yield [self.sentence(index)], [self.read(index)]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        dataset = find_dataset(self._file, name, self.path)
+        expected = self.description.shape(dataset.shape[-2] if dataset.ndim > 1 else 0)
+        if dataset.shape != expected:
+            raise FeaturesError(f"{self.path}: {name!r} has the shape {dataset.shape}, unlike the first sentence; the file is damaged")
+        return dataset
+
+    def _map(self) -> dict[str, str]:
+        """Data sets' names to their sentences. Ours repeats the key of an equal sentence, so that each data set has its own entry."""
+        if self._texts is None:
+            with reading(self.path):
+                found = find_dataset(self._file, SENTENCE_MAP, self.path, "O")[0] if SENTENCE_MAP in self._file else "{}"
+                self._texts = {name: text for text, name in json.loads(found, object_pairs_hook=list)}
+        return self._texts
 
 
 def sentence_name(text: str) -> str:
@@ -123,12 +220,27 @@ def sentence_text(name: str) -> str:
     return "\\".join(part.replace("\\s", "/").replace("\\0", "\0") for part in parts)
 
 
-def _create_dataset(file: h5py.File, name: str, array: Array) -> None:
-    """As file.create_dataset(name, data=array), in half the time: most of the cost of a short sentence."""
-    values = np.ascontiguousarray(array, dtype=np.float32)
+def _tell_tokens(dataset: h5py.h5d.DatasetID, tokens: list[str]) -> None:
+    told = json.dumps(tokens)
+    if len(told) <= MAX_ATTRIBUTE:
+        h5py.Dataset(dataset).attrs["tokens"] = told
+
+
+def _parse_tokens(told: object) -> list[str] | None:
+    try:
+        tokens = json.loads(told) if isinstance(told, str) else None
+    except ValueError:
+        return None
+    return tokens if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens) else None
+
+
+def _create_dataset(file: h5py.File, name: str, values: Array, compression: str) -> h5py.h5d.DatasetID:
+    """As file.create_dataset(name, data=values), in half the time: most of the cost of a short sentence."""
     space = h5py.h5s.create_simple(values.shape)
-    dataset = h5py.h5d.create(file.id, name.encode("utf-8"), h5py.h5t.IEEE_F32LE, space, dcpl=_without_times())
+    properties = _compressed(values) if compression == "gzip" and values.size else _without_times()
+    dataset = h5py.h5d.create(file.id, name.encode("utf-8"), h5py.h5t.py_create(values.dtype), space, dcpl=properties)
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return dataset
 
 
 @cache
@@ -136,4 +248,16 @@ def _without_times() -> h5py.h5p.PropDCID:
     """Data sets without time stamps: the same job writes the same bytes."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_obj_track_times(False)
+    return properties
+
+
+def _compressed(values: Array) -> h5py.h5p.PropDCID:
+    """In chunks of one layer, so that a layer can be read alone."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_obj_track_times(False)
+    tokens = max(1, CHUNK_BYTES // (values.shape[-1] * values.itemsize))
+    *front, dim = values.shape
+    properties.set_chunk((*[1] * (len(front) - 1), *(min(tokens, size) for size in front[-1:]), dim))
+    properties.set_shuffle()
+    properties.set_deflate(GZIP_LEVEL)
     return properties

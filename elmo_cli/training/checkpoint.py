@@ -1,8 +1,6 @@
 """What a run leaves on the disk: a checkpoint that goes on exactly, and a model folder; each file appears whole, by rename."""
 
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError  # the error alone: nothing is unpickled
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from elmo_cli.checkpoints.allennlp import save_bilm
 from elmo_cli.checkpoints.allennlp_options import to_options
+from elmo_cli.durable import check_room, put_whole
 from elmo_cli.errors import ModelError, OutputError
 from elmo_cli.training.network import LanguageModel
 from elmo_cli.training.softmax import Softmax
@@ -43,13 +42,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """
     path = folder / WORK / CHECKPOINT
     numbers = sum(tensor.numel() for tensor in checkpoint.model.values())
-    check_room(path, 12 * numbers)  # weights and two moments, float32
+    check_room(path, RESERVE * 12 * numbers, "make room, then --resume")  # weights and two moments, float32
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:
             torch.save(checkpoint._asdict(), file)
-            file.flush()
-            os.fsync(file.fileno())
 
     replace_file(path, write)
 
@@ -77,24 +74,10 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         OutputError: It cannot be written; what was there before is whole.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        write(partial)
-        partial.replace(path)
+        put_whole(path, write)
     except (OSError, RuntimeError) as error:  # h5py and torch report a full disk as either
-        partial.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({str(error).splitlines()[0]}); what was there before is whole") from None
-
-
-def check_room(path: Path, n_bytes: float) -> None:
-    """Make sure that the disk has room.
-
-    Raises:
-        OutputError: It has not.
-    """
-    free = shutil.disk_usage(path.parent).free
-    if n_bytes * RESERVE > free:
-        raise OutputError(f"{path}: takes {n_bytes / 1e6:,.0f} MB, but the disk has {free / 1e6:,.0f} MB left; make room, then --resume")
 
 
 def export_model(folder: Path, model: LanguageModel, words: list[str], facts: dict[str, Any], dtype: str) -> None:
@@ -104,7 +87,7 @@ def export_model(folder: Path, model: LanguageModel, words: list[str], facts: di
         OutputError: They cannot be written.
     """
     n_bytes = {"float16": 2, "float32": 4}[dtype] * sum(parameter.numel() for parameter in model.parameters())
-    check_room(folder / "weights.hdf5", n_bytes)
+    check_room(folder / "weights.hdf5", RESERVE * n_bytes, "make room, then --resume")
     replace_file(folder / "vocab.txt", lambda path: write_vocabulary(words, path))
     replace_file(folder / "softmax.hdf5", lambda path: _save_softmax(model.softmax, path, dtype))
     options = json.dumps({**to_options(model.bilm.config), **facts}, indent=2) + "\n"

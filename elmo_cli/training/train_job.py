@@ -14,6 +14,7 @@ import torch
 from elmo_cli.characters import CharacterMapper
 from elmo_cli.devices import best_precision, choose_device
 from elmo_cli.errors import CorpusError, ModelError, OutputError
+from elmo_cli.readers.reading import Reading
 from elmo_cli.scan import Source
 from elmo_cli.training import log
 from elmo_cli.training.checkpoint import CHECKPOINT, WORK, load_checkpoint, save_checkpoint
@@ -103,7 +104,7 @@ class TrainJob:
         return trainer, words
 
     def _source(self, path: Path) -> Source:
-        return Source(path, self.run.separator, "skip", self.run.encoding_errors)
+        return Source([path], "skip", Reading(separator=self.run.separator, encoding_errors=self.run.encoding_errors))
 
     def _sentences(self) -> Iterator[list[str]]:
         """The corpus, unless it is asked to stop."""

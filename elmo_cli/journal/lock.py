@@ -1,0 +1,80 @@
+"""A lock on a folder that dies with its process: a second run on the same output is refused."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EACCES, EAGAIN
+from pathlib import Path
+
+from elmo_cli.errors import OutputError
+
+NAME = "lock"
+
+
+@contextmanager
+def locked(folder: Path, output: Path) -> Iterator[None]:
+    """Hold the lock of `folder`, which is made if need be, while the block runs; `output` is what messages name.
+
+    Raises:
+        OutputError: Another run holds it.
+        OSError: The folder cannot be written.
+    """
+    path = folder / NAME
+    descriptor = _open_locked(path, output)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}\n".encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)  # and with it the lock
+
+
+def _open_locked(path: Path, output: Path) -> int:
+    while True:
+        path.parent.mkdir(exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:  # another run has just removed the folder
+            continue
+        try:
+            _take(descriptor, output, path)
+            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the file was removed by the run that held it: another one has its name now
+
+
+def _take(descriptor: int, output: Path, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        host, process = _holder(descriptor)
+        if error.errno in (EACCES, EAGAIN):
+            raise OutputError(
+                f"{output}: is being written by another run (process {process} on {host}); wait for it, or name another output"
+            ) from None
+        # A file system without locks: the words must do.
+        if process != "?" and (host != socket.gethostname() or _is_alive(int(process))):
+            raise OutputError(
+                f"{output}: is being written by another run (process {process} on {host}); if that is over, delete {path}"
+            ) from None
+
+
+def _holder(descriptor: int) -> tuple[str, str]:
+    words = os.pread(descriptor, 400, 0).decode(errors="replace").split()
+    return (words[0], words[1]) if len(words) == 2 and words[1].isdecimal() else ("?", "?")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return process != os.getpid()

@@ -1,0 +1,104 @@
+"""Arrow IPC: files (Feather is their other name) and streams; a row is a sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elmo_cli.compression import buffered_stdin
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import CorpusError
+from elmo_cli.inputs import STDIN, InputFile, is_stream, shown
+from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch, rows_a_batch
+from elmo_cli.readers.parquet import failing_on_arrow
+from elmo_cli.readers.problems import Report, stop
+from elmo_cli.readers.reading import PLAIN, Reading
+
+if TYPE_CHECKING:
+    import pyarrow
+
+MAGIC = b"ARROW1"
+
+
+def read_arrow(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+    """Read an Arrow file or stream; keys are row numbers from 0. What is wrong with a row goes to `report`, and the row is left out.
+
+    Raises:
+        CorpusError: The file cannot be read, is no Arrow IPC, or lacks a column.
+    """
+    name, first = shown(file), 0
+    with _open(file) as stream:
+        for batch in _batches(stream, file, reading):
+            rows = rows_a_batch(batch.nbytes, batch.num_rows)
+            for start in range(0, batch.num_rows, rows):
+                yield from read_batch(batch.slice(start, rows), first + start, reading, name, report)
+            first += batch.num_rows
+
+
+def kept_in_arrow(file: InputFile, reading: Reading) -> "pyarrow.Schema":
+    """The kept columns and their types.
+
+    Raises:
+        CorpusError: The file cannot be read, is a stream, is no Arrow IPC, or lacks a column.
+    """
+    if is_stream(file):
+        raise CorpusError(f"{shown(file)}: --keep looks at the columns first, which a stream does not allow; name a file")
+    with _open(file) as stream, failing_on_arrow(file, "Arrow"):
+        schema = _reader(stream, None).schema
+        check_columns(schema, reading, shown(file))
+        return kept_schema(schema, reading)
+
+
+def _batches(stream: Any, file: InputFile, reading: Reading) -> "Iterator[pyarrow.RecordBatch]":  # noqa: ANN401  # pyarrow is untyped
+    """The batches, of a file with the needed columns only, each seen to be sound: Arrow's memory is used as it lies in the file."""
+    columns = needed_columns(reading)
+    with failing_on_arrow(file, "Arrow"):
+        reader = _reader(stream, None)
+        check_columns(reader.schema, reading, shown(file))
+        if hasattr(reader, "num_record_batches"):
+            reader = _reader(stream, sorted(map(reader.schema.get_field_index, columns)))
+    number = 0
+    while True:
+        with failing_on_arrow(file, "Arrow"):
+            batch = _next(reader, number)
+            if batch is None:
+                return
+            batch = batch.select(columns)
+            batch.validate(full=True)
+        yield batch
+        number += 1
+
+
+def _next(reader: Any, number: int) -> "pyarrow.RecordBatch | None":  # noqa: ANN401  # pyarrow is untyped
+    if hasattr(reader, "num_record_batches"):
+        return reader.get_batch(number) if number < reader.num_record_batches else None
+    return next(reader, None)
+
+
+def _reader(stream: Any, fields: list[int] | None) -> Any:  # noqa: ANN401  # pyarrow is untyped
+    """A reader of the file, or of the stream, with some of its columns or all."""
+    import pyarrow
+    from pyarrow import ipc
+
+    if not isinstance(stream, pyarrow.NativeFile):  # a pipe
+        return ipc.open_stream(stream)
+    stream.seek(0)
+    is_file = stream.read(len(MAGIC)) == MAGIC
+    stream.seek(0)
+    return ipc.open_file(stream, options=ipc.IpcReadOptions(included_fields=fields)) if is_file else ipc.open_stream(stream)
+
+
+@contextmanager
+def _open(file: InputFile) -> Iterator[Any]:
+    import pyarrow
+
+    if file == STDIN:
+        yield buffered_stdin()
+        return
+    with failing_on_arrow(file, "Arrow"):
+        stream = file.open("rb") if isinstance(file, Path) else file.open_anywhere()
+        if isinstance(file, Path) and not is_stream(file):
+            stream.close()  # it is there, and may be read
+            stream = pyarrow.memory_map(str(file))
+    with stream:
+        yield stream

@@ -1,0 +1,169 @@
+"""Tables of Arrow's types: what Parquet and Arrow files have in common. A column holds the sentences, token lists or texts."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import CorpusError
+from elmo_cli.readers.problems import Report
+from elmo_cli.readers.reading import Reading
+from elmo_cli.readers.sentences import SEPARATORS, make_id, make_sentence
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SHOWN_COLUMNS = 50
+TARGET_BYTES = 1 << 22  # of a batch of rows in memory
+MAX_ROWS = 1 << 13
+TEXTS = {f"{size}{kind}{view}" for size, view in (("", ""), ("large_", ""), ("", "_view")) for kind in ("string", "binary")}
+LISTS = ("list<", "large_list<", "fixed_size_list<", "list_view<", "large_list_view<")
+
+
+def needed_columns(reading: Reading) -> list[str]:
+    """The columns that are read, each once."""
+    return list(dict.fromkeys([reading.column, *([reading.id_column] if reading.id_column else []), *reading.keep]))
+
+
+def check_columns(schema: "pyarrow.Schema", reading: Reading, name: str) -> None:
+    """Make sure that the columns are there and hold what they have to.
+
+    Raises:
+        CorpusError: One is missing, there more than once, or of another type.
+    """
+    kinds = {"--column": _check_tokens, "--id-column": _check_id, "--keep": lambda *_: None}
+    wanted = [("--column", reading.column), ("--id-column", reading.id_column), *(("--keep", column) for column in reading.keep)]
+    for option, column in wanted:
+        if column is not None:
+            kinds[option](_find(column, schema, option, name).type, f"{name}: column {column!r}")
+
+
+def kept_schema(schema: "pyarrow.Schema", reading: Reading) -> "pyarrow.Schema":
+    """The kept columns and their types; those of a dictionary are its values'."""
+    import pyarrow
+
+    return pyarrow.schema([(column, _plain(schema.field(column).type)) for column in reading.keep])
+
+
+def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name: str, report: Report) -> Iterator[Sentence]:
+    """The sentences of some rows, of which `first` is the first one's number from 0. A bad row goes to `report`, and is left out."""
+    values, ids, kept = _decode(batch, reading, f"{name}: rows {first + 1} to {first + batch.num_rows}")
+    between = SEPARATORS[reading.separator]
+    for i, value in enumerate(values):
+        place = f"{name}: row {first + i + 1}: column "
+        try:
+            if isinstance(value, UnicodeDecodeError):
+                raise CorpusError(f"{place}{reading.column!r} is not UTF-8 ({value.reason}); pass --encoding-errors replace to keep it")
+            sentence = make_sentence(first + i, value, between, f"{place}{reading.column!r}")
+            id_ = make_id(ids[i], f"{place}{reading.id_column!r}") if ids else None
+        except CorpusError as problem:
+            report(problem)
+        else:
+            yield sentence._replace(id=id_, kept=kept[i] if kept else ()) if ids or kept else sentence
+
+
+def _decode(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> tuple[list[Any], list[Any], list[tuple[Any, ...]]]:
+    """Sentences, ids (if there are any), values to keep (if there are any)."""
+    import pyarrow
+
+    try:
+        values = _values(batch, reading.column, reading.encoding_errors)
+        ids = _values(batch, reading.id_column, reading.encoding_errors) if reading.id_column else []
+        return values, ids, list(zip(*(_kept_values(batch.column(column)) for column in reading.keep), strict=True))
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{place}: a column to keep holds text that is not UTF-8 ({error.reason})") from None
+    except pyarrow.ArrowException as error:
+        raise CorpusError(f"{place}: cannot be decoded ({str(error)[:200]}); check that the file is whole") from None
+
+
+def rows_a_batch(n_bytes: int, n_rows: int) -> int:
+    """How many rows to decode at a time, where `n_rows` take `n_bytes`."""
+    return max(1, min(MAX_ROWS, TARGET_BYTES * n_rows // max(1, n_bytes)))
+
+
+def _find(column: str, schema: "pyarrow.Schema", option: str, name: str) -> "pyarrow.Field":
+    found = schema.get_all_field_indices(column)
+    if len(found) != 1:
+        fact = f"has {len(found)} columns {column!r}" if found else f"has no column {column!r}"
+        names = ", ".join(schema.names[:SHOWN_COLUMNS]) + (", ..." if len(schema.names) > SHOWN_COLUMNS else "")
+        raise CorpusError(f"{name}: {fact}; its columns: {names or 'none'}; choose one by {option}")
+    return schema.field(found[0])
+
+
+def _plain(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
+    """What a type stores, without dictionary or extension."""
+    import pyarrow
+
+    if isinstance(type_, pyarrow.BaseExtensionType):
+        return _plain(type_.storage_type)
+    return _plain(type_.value_type) if pyarrow.types.is_dictionary(type_) else type_
+
+
+def _is_text(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
+    return str(_plain(type_)) in TEXTS
+
+
+def _check_tokens(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
+    plain = _plain(type_)
+    if not _is_text(plain) and not (_is_list(plain) and _is_text(plain.value_type)):
+        raise CorpusError(f"{place} is of type {str(type_)[:200]}; it has to hold lists of strings, or strings to be split")
+
+
+def _is_list(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
+    return str(type_).startswith(LISTS)
+
+
+def _check_id(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
+    from pyarrow import types
+
+    if not _is_text(type_) and not types.is_integer(_plain(type_)):
+        raise CorpusError(f"{place} is of type {str(type_)[:200]}; an id has to be a string or a whole number")
+
+
+def _values(batch: "pyarrow.RecordBatch", column: str, encoding_errors: str) -> list[Any]:
+    """The column as Python's values; text that is no UTF-8 is decoded as told, or an error in its row's place."""
+    array = _decoded(batch.column(column))
+    try:
+        values: list[Any] = array.to_pylist()
+    except UnicodeDecodeError:  # the rows that hold it are to be found
+        values = array.cast(_as_binary(array.type)).to_pylist()
+    return list(map(partial(_as_text, encoding_errors=encoding_errors), values)) if _holds_bytes(values) else values
+
+
+def _holds_bytes(values: list[Any]) -> bool:
+    return any(isinstance(value, bytes) or (isinstance(value, list) and any(isinstance(v, bytes) for v in value)) for value in values)
+
+
+def _as_text(value: Any, encoding_errors: str) -> Any:  # noqa: ANN401  # any value
+    try:
+        if isinstance(value, list):
+            return [token.decode("utf-8", encoding_errors) if isinstance(token, bytes) else token for token in value]
+        return value.decode("utf-8", encoding_errors) if isinstance(value, bytes) else value
+    except UnicodeDecodeError as error:
+        return error
+
+
+def _as_binary(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
+    import pyarrow
+
+    return pyarrow.large_list(pyarrow.large_binary()) if _is_list(type_) else pyarrow.large_binary()
+
+
+def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
+    import pyarrow
+
+    if isinstance(array.type, pyarrow.BaseExtensionType):
+        return _decoded(array.storage)
+    return _decoded(array.dictionary_decode()) if pyarrow.types.is_dictionary(array.type) else array
+
+
+def _kept_values(array: Any) -> list[Any]:  # noqa: ANN401  # pyarrow is untyped
+    """Python's values; where it has none (nanoseconds), Arrow's own."""
+    array = _decoded(array)
+    try:
+        values: list[Any] = array.to_pylist()
+    except UnicodeDecodeError:
+        raise
+    except ValueError:
+        values = list(array)
+    return values

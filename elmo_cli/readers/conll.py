@@ -1,0 +1,118 @@
+"""Column files: CoNLL-U and its elder kin, a token a line, a blank line between sentences."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import CorpusError
+from elmo_cli.inputs import InputFile, shown
+from elmo_cli.readers.lines import read_lines
+from elmo_cli.readers.problems import Report, stop
+from elmo_cli.readers.reading import PLAIN, Reading
+from elmo_cli.readers.sentences import MAX_TOKENS
+
+WORD, NO_WORD = re.compile(r"\d+"), re.compile(r"\d+-\d+|\d+\.\d+")  # of the ID column; a range of words or an empty node is no token
+SENT_ID = re.compile(r"#\s*sent_id\s*=?\s*(\S.*?)\s*")
+COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(\S.*)")  # CoNLL-U Plus
+IGNORED = ("-DOCSTART-", "#begin document", "#end document")  # CoNLL-2003; CoNLL-2012
+
+Line = tuple[int, str]
+
+
+class _Comments(NamedTuple):
+    """What the comments of a sentence say."""
+
+    id: str | None
+    announce: bool  # a sentence, even if no word follows
+
+
+def read_conllu(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+    """Read CoNLL-U: the FORM column; ranges of words (`1-2`) and empty nodes (`1.1`) are no tokens; `# sent_id` is the sentence's id.
+
+    Keys are sentence numbers from 0. What is wrong with a line goes to `report`, and the line is left out. A form may hold blanks.
+
+    Raises:
+        CorpusError: The file cannot be read, is no text, or has a sentence without end.
+    """
+    name, form, number = shown(file), 1, 0
+    for lines in _blocks(read_lines(file, reading.encoding_errors, report), name):
+        comments = [line for _, line in lines if line.startswith("#")]
+        for columns in filter(None, map(COLUMNS.fullmatch, comments)):
+            form = _form_column(columns[1].split(), name)
+        said = _comments(comments, ignore_ids=reading.ignore_ids)
+        words = [(at, line) for at, line in lines if not line.startswith("#")]
+        tokens = [token for at, line in words if (token := _form(line, form, f"{name}:{at}", report)) is not None]
+        if words or said.announce:
+            yield Sentence(str(number), tokens, " ".join(tokens), said.id)
+            number += 1
+
+
+def _comments(comments: list[str], *, ignore_ids: bool) -> _Comments:
+    ids = [found[1] for found in map(SENT_ID.fullmatch, comments) if found]
+    return _Comments(ids[0] if ids and not ignore_ids else None, announce=bool(ids))
+
+
+def _form_column(columns: list[str], name: str) -> int:
+    if "FORM" not in columns:
+        raise CorpusError(f"{name}: its global.columns have no FORM: {' '.join(columns)}")
+    return columns.index("FORM")
+
+
+def _form(line: str, column: int, place: str, report: Report) -> str | None:
+    """The token of a line, if it holds one."""
+    columns = line.split("\t")
+    if NO_WORD.fullmatch(columns[0]):
+        return None
+    if len(columns) <= max(column, 1):
+        report(CorpusError(f"{place}: has {len(columns)} of CoNLL-U's columns; tabs part them (for other files: --input-format conll)"))
+    elif not WORD.fullmatch(columns[0]):
+        report(CorpusError(f"{place}: {columns[0][:40]!r} is no word's number, which CoNLL-U's first column holds"))
+    elif not columns[column]:
+        report(CorpusError(f"{place}: the form is empty"))
+    else:
+        return columns[column]
+    return None
+
+
+def read_conll(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+    """Read any column file: column `reading.token_column`, parted by tabs where a line has some, else by white space.
+
+    Lines of `-DOCSTART-` and CoNLL-2012's `#begin document` and `#end document` are no tokens; nothing else is a comment, since `#` is
+    a token too. Keys are sentence numbers from 0. What is wrong with a line goes to `report`, and the line is left out.
+
+    Raises:
+        CorpusError: The file cannot be read, is no text, or has a sentence without end.
+    """
+    name = shown(file)
+    lines = ((at, line) for at, line in read_lines(file, reading.encoding_errors, report) if not line.startswith(IGNORED))
+    for number, block in enumerate(_blocks(lines, name)):
+        found = [_cell(line, reading.token_column, f"{name}:{at}", report) for at, line in block]
+        tokens = [token for token in found if token]
+        yield Sentence(str(number), tokens, " ".join(tokens))
+
+
+def _cell(line: str, column: int, place: str, report: Report) -> str:
+    cells = line.split("\t") if "\t" in line else line.split()
+    if len(cells) < column:
+        report(CorpusError(f"{place}: has {len(cells)} column{'s' * (len(cells) != 1)}, --token-column {column} is none of them"))
+    elif not cells[column - 1].strip():
+        report(CorpusError(f"{place}: column {column} is empty"))
+    else:
+        return cells[column - 1]
+    return ""
+
+
+def _blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:
+    """Runs of lines that are not blank."""
+    block: list[Line] = []
+    for at, line in lines:
+        if line and not line.isspace():
+            block.append((at, line))
+            if len(block) > MAX_TOKENS:
+                raise CorpusError(f"{name}:{block[0][0]}: {MAX_TOKENS:,} lines follow with no blank line, which has to end a sentence")
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block

@@ -1,0 +1,102 @@
+"""Tables as text: CSV and TSV, whose first line names the columns; a column holds the sentences, a text each."""
+
+import csv
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import CorpusError
+from elmo_cli.inputs import InputFile, shown
+from elmo_cli.readers.lines import read_lines
+from elmo_cli.readers.problems import Report, stop
+from elmo_cli.readers.reading import PLAIN, Reading
+from elmo_cli.readers.sentences import SEPARATORS, make_id, split_text
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SHOWN_COLUMNS = 50
+MAX_CELL = 1 << 24  # characters: a quote that is never closed makes one cell of the rest of the file
+DIALECTS = {",": {"strict": True}, "\t": {"quoting": csv.QUOTE_NONE}}  # a quote in TSV is a token like any other
+ADVICE = {",": "quote a cell that holds a comma", "\t": "a tab parts cells, and does nothing else"}
+
+
+class _Place(NamedTuple):
+    """Where in a row things stand."""
+
+    width: int
+    tokens: int
+    id: int | None
+    kept: tuple[int, ...]
+
+
+def read_delimited(file: InputFile, reading: Reading = PLAIN, report: Report = stop, *, delimiter: str) -> Iterator[Sentence]:
+    """Read a table with a header; a cell without tokens, and a blank line, is a sentence of none; keys are row numbers from 0.
+
+    CSV may quote cells, which then may hold line ends. TSV knows no quoting. What is wrong with a row goes to `report`, and the row is
+    left out.
+
+    Raises:
+        CorpusError: The file cannot be read, is no text, has no such column, or a quote that is not closed.
+    """
+    name, between = shown(file), SEPARATORS[reading.separator]
+    rows = _rows(file, reading, report, delimiter)
+    place = _place(next(rows, (0, []))[1], reading, name)
+    for number, (line, row) in enumerate(rows):
+        cells = row or [""] * place.width
+        if len(cells) != place.width:
+            report(CorpusError(f"{name}:{line}: the row has {len(row)} cells, the header {place.width}; {ADVICE[delimiter]}"))
+            continue
+        sentence = split_text(number, cells[place.tokens], between)._replace(kept=tuple(cells[i] for i in place.kept))
+        if place.id is None or not row:
+            yield sentence
+            continue
+        try:
+            yield sentence._replace(id=make_id(cells[place.id], f"{name}:{line}: column {reading.id_column!r}"))
+        except CorpusError as problem:
+            report(problem)
+
+
+def _rows(file: InputFile, reading: Reading, report: Report, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows, each with the number of its last line."""
+    csv.field_size_limit(MAX_CELL)
+    lines = (line + "\n" for _, line in read_lines(file, reading.encoding_errors, report))
+    table = csv.reader(lines, delimiter=delimiter, **DIALECTS[delimiter])  # type: ignore[arg-type]
+    try:
+        for row in table:
+            yield table.line_num, row
+    except csv.Error as error:
+        raise CorpusError(f"{shown(file)}:{table.line_num}: is no CSV ({error}); check the quotes from the last whole row on") from None
+
+
+def _place(header: list[str], reading: Reading, name: str) -> _Place:
+    if not header:
+        raise CorpusError(f"{name}: has no header; its first line has to name the columns")
+    return _Place(
+        len(header),
+        _find(reading.column, header, "--column", name),
+        None if reading.id_column is None else _find(reading.id_column, header, "--id-column", name),
+        tuple(_find(column, header, "--keep", name) for column in reading.keep),
+    )
+
+
+def _find(column: str, header: list[str], option: str, name: str) -> int:
+    if header.count(column) != 1:
+        fact = f"has {header.count(column) or 'no'} column{'s' * (column in header)} {column!r}"
+        columns = ", ".join(name[:50] for name in header[:SHOWN_COLUMNS]) + ", ..." * (len(header) > SHOWN_COLUMNS)
+        raise CorpusError(
+            f"{name}: {fact}; its columns: {columns}; choose one by {option} (or is it a token a line: --input-format conll?)"
+        )
+    return header.index(column)
+
+
+def kept_texts(file: InputFile, reading: Reading) -> "pyarrow.Schema":  # noqa: ARG001  # as of every format
+    """The kept columns: texts all."""
+    import pyarrow
+
+    return pyarrow.schema([(column, pyarrow.string()) for column in reading.keep])
+
+
+read_csv = partial(read_delimited, delimiter=",")
+read_tsv = partial(read_delimited, delimiter="\t")

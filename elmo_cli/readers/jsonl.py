@@ -1,0 +1,72 @@
+"""JSON Lines: one object a line, a field of which holds the tokens as a list, or a text; or one list of tokens a line."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import CorpusError
+from elmo_cli.inputs import InputFile, shown
+from elmo_cli.readers.lines import read_lines
+from elmo_cli.readers.problems import Report, stop
+from elmo_cli.readers.reading import PLAIN, Reading
+from elmo_cli.readers.sentences import SEPARATORS, make_id, make_sentence, split_text
+
+
+def read_jsonl(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+    """Read JSON Lines; a blank line is a sentence of no tokens, keys are line numbers from 0.
+
+    What is wrong with a line goes to `report`, and the line is left out.
+
+    Raises:
+        CorpusError: The file cannot be read, or is no text.
+    """
+    name, between = shown(file), SEPARATORS[reading.separator]
+    for number, line in read_lines(file, reading.encoding_errors, report):
+        place = f"{name}:{number}"
+        try:
+            yield _sentence(number, line, reading, between, place)
+        except CorpusError as problem:
+            report(problem)
+
+
+def _sentence(number: int, line: str, reading: Reading, between: str | None, place: str) -> Sentence:
+    if not line or line.isspace():
+        return split_text(number - 1, "", between)
+    record = _parse(line, place)
+    if isinstance(record, list) and reading.id_field is None:
+        sentence = make_sentence(number - 1, record, between, f"{place}: the list")
+    else:
+        value = _field(record, reading.field, "--field", place)
+        sentence = make_sentence(number - 1, value, between, f"{place}: field {reading.field!r}")
+    if "\\u" in line:
+        _check_surrogates(sentence.text, place)
+    if reading.id_field is None:
+        return sentence
+    value = _field(record, reading.id_field, "--id-field", place)
+    return sentence._replace(id=make_id(value, f"{place}: field {reading.id_field!r}"))
+
+
+def _parse(line: str, place: str) -> Any:  # noqa: ANN401  # JSON
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise CorpusError(f"{place}: is no JSON ({error.msg} at character {error.pos + 1}); a line has to be one JSON object") from None
+    except (ValueError, RecursionError) as error:  # a number of too many digits; brackets without end
+        raise CorpusError(f"{place}: is no JSON that can be read ({error}); a line has to be one JSON object") from None
+
+
+def _field(record: Any, name: str, option: str, place: str) -> Any:  # noqa: ANN401  # JSON
+    if not isinstance(record, dict):
+        raise CorpusError(f"{place}: is no JSON object; a line has to be one, or a list of tokens")
+    if name not in record:
+        names = ", ".join(list(record)[:20]) or "none"
+        raise CorpusError(f"{place}: has no field {name!r}; its fields: {names}; choose one by {option}")
+    return record[name]
+
+
+def _check_surrogates(text: str, place: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise CorpusError(f"{place}: holds half a surrogate pair (\\u{ord(text[error.start]):04x}), which is no character") from None

@@ -1,0 +1,80 @@
+"""The lines of a text: UTF-8, compressed or not, ended by LF, CRLF or CR and nothing else, a byte-order mark at the start dropped."""
+
+from collections.abc import Iterable, Iterator
+
+from elmo_cli.compression import read_blocks
+from elmo_cli.errors import CorpusError
+from elmo_cli.inputs import InputFile, shown
+from elmo_cli.readers.problems import Report
+
+MAX_LINE_BYTES = 1 << 28  # a line is held in memory whole
+UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+MAGIC = {
+    b"PAR1": "a Parquet file; pass --input-format parquet",
+    b"ARROW1": "an Arrow file; pass --input-format arrow",
+    b"\x1f\x8b": "packed by gzip; give its name the suffix .gz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; give its name the suffix .zst",
+    b"\xfd7zXZ": "packed by xz; give its name the suffix .xz",
+    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"\x89HDF": "an HDF5 file; name a file of tokenized text",
+}
+
+
+def read_lines(file: InputFile, encoding_errors: str, report: Report) -> Iterator[tuple[int, str]]:
+    """The lines without their ends, each with its number, from 1. What is not UTF-8 goes to `report`, and that line is left out.
+
+    Raises:
+        CorpusError: The file cannot be read, is no UTF-8 text at all, or holds a line above MAX_LINE_BYTES.
+    """
+    name = shown(file)
+    offset = 0
+    for number, line in enumerate(_split(_checked(read_blocks(file), name), name), start=1):
+        try:
+            text = (line[len(UTF8_MARK) :] if offset == 0 and line.startswith(UTF8_MARK) else line).decode("utf-8", encoding_errors)
+        except UnicodeDecodeError as error:
+            where = offset + len(line) - len(error.object) + error.start
+            report(
+                CorpusError(
+                    f"{name}:{number}: byte 0x{error.object[error.start]:02x} at byte offset {where} is not UTF-8; "
+                    "convert the file, or pass --encoding-errors replace to keep the line"
+                )
+            )
+        else:
+            yield number, text.rstrip("\r\n")
+        offset += len(line)
+
+
+def _checked(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    for number, block in enumerate(blocks):
+        if number == 0:
+            _check_is_text(block, name)
+        yield block
+
+
+def _check_is_text(block: bytes, name: str) -> None:
+    for magic, what in MAGIC.items():
+        if block.startswith(magic):
+            raise CorpusError(f"{name}: is {what}")
+    if _is_wide(block):
+        raise CorpusError(f"{name}: is UTF-16 or UTF-32, or no text at all; convert text first: iconv -f UTF-16 -t UTF-8")
+
+
+def _is_wide(block: bytes) -> bool:
+    """UTF-16 or UTF-32 by its mark, or by zeros in at least two bytes of five."""
+    return block.startswith(UTF16_MARKS) or (len(block) > 3 and block.count(0) * 5 >= len(block) * 2)
+
+
+def _split(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The lines with their ends. bytes.splitlines, unlike str.splitlines, knows just LF, CRLF and CR."""
+    pending: list[bytes] = []
+    for block in blocks:
+        pending.append(block)
+        if b"\n" not in block and b"\r" not in block:
+            if sum(map(len, pending)) > MAX_LINE_BYTES:
+                raise CorpusError(f"{name}: a line has more than {MAX_LINE_BYTES >> 20} MiB; is this a text file, one sentence a line?")
+            continue
+        *lines, last = b"".join(pending).splitlines(keepends=True)
+        pending = [last]  # it may go on in the next block, and a CR there may be half of a CRLF
+        yield from lines
+    if pending:
+        yield from b"".join(pending).splitlines(keepends=True)

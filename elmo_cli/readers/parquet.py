@@ -1,0 +1,104 @@
+"""Parquet: a row is a sentence. Read by pages of the columns that are needed, so that no row group has to fit into memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elmo_cli.compression import failing_as_corpus_error
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import CorpusError
+from elmo_cli.inputs import InputFile, is_stream, shown
+from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch, rows_a_batch
+from elmo_cli.readers.problems import Report, stop
+from elmo_cli.readers.reading import PLAIN, Reading
+
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+MAGIC = b"PAR1"
+MAX_FOOTER_BYTES = 1 << 28  # the description of the file is held in memory whole
+PAGE_BUFFER_BYTES = 1 << 20
+
+
+def read_parquet(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+    """Read Parquet; keys are row numbers from 0. What is wrong with a row goes to `report`, and the row is left out.
+
+    Raises:
+        CorpusError: The file cannot be read, is no Parquet, or lacks a column.
+    """
+    name, first = shown(file), 0
+    with _open(file) as table:
+        with failing_on_arrow(file, "Parquet"):
+            check_columns(table.schema_arrow, reading, name)
+        for batch in _batches(table, needed_columns(reading), file):
+            yield from read_batch(batch, first, reading, name, report)
+            first += batch.num_rows
+
+
+def kept_in_parquet(file: InputFile, reading: Reading) -> "pyarrow.Schema":
+    """The kept columns and their types.
+
+    Raises:
+        CorpusError: The file cannot be read, is no Parquet, or lacks a column.
+    """
+    with _open(file) as table, failing_on_arrow(file, "Parquet"):
+        check_columns(table.schema_arrow, reading, shown(file))
+        return kept_schema(table.schema_arrow, reading)
+
+
+def _batches(table: "ParquetFile", columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":
+    for group in range(table.num_row_groups):
+        with failing_on_arrow(file, "Parquet"):
+            described = table.metadata.row_group(group)  # its columns are not looked at: a damaged one's description ends the process
+            rows = rows_a_batch(described.total_byte_size, described.num_rows)
+            batches = table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+        while (batch := _next(batches, file)) is not None:
+            yield batch
+
+
+def _next(batches: "Iterator[pyarrow.RecordBatch]", file: InputFile) -> "pyarrow.RecordBatch | None":
+    with failing_on_arrow(file, "Parquet"):
+        return next(batches, None)
+
+
+@contextmanager
+def failing_on_arrow(file: InputFile, kind: str) -> Iterator[None]:
+    """Say what pyarrow finds wrong with a file."""
+    import pyarrow
+
+    with failing_as_corpus_error(file):
+        try:
+            yield
+        except pyarrow.ArrowException as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise CorpusError(f"{shown(file)}: is no whole {kind} file ({reason}); check that it was written to its end") from None
+
+
+@contextmanager
+def _open(file: InputFile) -> Iterator["ParquetFile"]:
+    from pyarrow.parquet import ParquetFile
+
+    if is_stream(file):
+        raise CorpusError(f"{shown(file)}: Parquet has its description at its end, and cannot be read from a stream; name a file")
+    with failing_on_arrow(file, "Parquet"):
+        stream = file.open("rb") if isinstance(file, Path) else file.open_anywhere()
+    with stream:
+        with failing_on_arrow(file, "Parquet"):
+            _check_footer(stream, file)
+            table = ParquetFile(stream, buffer_size=PAGE_BUFFER_BYTES, pre_buffer=False)
+        yield table
+
+
+def _check_footer(stream: Any, file: InputFile) -> None:  # noqa: ANN401  # a file of Python's or pyarrow's
+    size = stream.seek(0, 2)
+    stream.seek(max(0, size - 8))
+    end = stream.read(8)
+    stream.seek(0)
+    if size < 12 or stream.read(4) != MAGIC or end[4:] != MAGIC:
+        raise CorpusError(f"{shown(file)}: is no whole Parquet file; check that it was written to its end, and is not packed in another")
+    stream.seek(0)
+    length = int.from_bytes(end[:4], "little")
+    if length > min(size, MAX_FOOTER_BYTES):
+        raise CorpusError(f"{shown(file)}: its footer claims {length:,} bytes, more than a file of {size:,} bytes can have or this reads")

@@ -1,0 +1,83 @@
+"""HDF5 files, written and read: attributes, checks of a stranger's file, data sets that hold no more than they can."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.stores.description import LAYER, Description, metadata_of
+
+MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
+CHUNK_BYTES = 1 << 18
+GZIP_LEVEL = 4
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What the library says of a damaged file, in words for the user."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise FeaturesError(f"{path}: is damaged ({str(error) or type(error).__name__}); make it again") from None
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a file for reading.
+
+    Raises:
+        FeaturesError: It is no HDF5 file, or damaged.
+    """
+    with reading(path):
+        return h5py.File(path, "r", locking=False)
+
+
+def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f") -> h5py.Dataset:
+    """A data set of numbers (`kinds` of NumPy dtypes) or strings ("O"), that lies in this file and is no larger than what is stored.
+
+    Raises:
+        FeaturesError: It is none.
+    """
+    where = f"{path}: {name!r}"
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise FeaturesError(f"{where} is {'a link out of the file' if name in group else 'missing'}; this is no file of features")
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise FeaturesError(f"{where} is no data set; this is no file of features")
+    if dataset.is_virtual or dataset.external:
+        raise FeaturesError(f"{where} is kept outside the file; make one that holds its data")
+    if dataset.dtype.kind not in kinds or (dataset.dtype.kind == "O" and h5py.check_string_dtype(dataset.dtype) is None):
+        raise FeaturesError(f"{where} holds {dataset.dtype}, which is of another kind than features have")
+    stored = dataset.id.get_storage_size()
+    if stored > path.stat().st_size or dataset.nbytes > stored * (MAX_COMPRESSION if dataset.chunks else 1):
+        raise FeaturesError(f"{where} declares {dataset.nbytes:,} bytes of which {stored:,} are stored; the file is damaged")
+    return dataset
+
+
+def attributes(file: h5py.Group) -> dict[str, str]:
+    """The attributes that are strings."""
+    return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
+
+
+def write_attributes(file: h5py.Group, told: dict[str, str]) -> None:
+    """Strings as attributes."""
+    for name, value in told.items():
+        file.attrs[name] = value
+
+
+def describe(told: dict[str, str], shape: tuple[int, ...] | None, dtype: str) -> Description:
+    """The description of a file, by its attributes, or for a file without them by the shape of an array."""
+    if "axes" in told and "names" in told:
+        axes, names = told["axes"].split(), tuple(told["names"].split(","))
+        dim = shape[-1] if shape else int(told.get("dim", 0))
+        return Description(names, dim, dtype, "token" not in axes, metadata_of(told))
+    n_axes, n_layers, dim = len(shape or ()), (shape or (1,))[0], (shape or (0,))[-1]
+    names = tuple(f"{LAYER}{layer}" for layer in range(n_layers)) if n_axes == 3 else ("vectors",)
+    return Description(names, dim, dtype, n_axes == 1, metadata_of(told))
+
+
+def compression_of(compression: str) -> dict[str, Any]:
+    """Arguments of `create_dataset`."""
+    return {"compression": "gzip", "compression_opts": GZIP_LEVEL, "shuffle": True} if compression == "gzip" else {}

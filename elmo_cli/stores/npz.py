@@ -1,0 +1,216 @@
+"""NumPy's .npz, for small jobs: the arrays of the packed layout, and the words as JSON.
+
+`layers` and `offsets` are as in packed.py: np.load("out.npz")["layers"] of a pooled run is a matrix, a row a sentence. The members
+tokens.json, keys.json (with numbers), and metadata.json are given by np.load as bytes: json.loads(np.load("out.npz")["tokens.json"]).
+"""
+
+import json
+import struct
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import FeaturesError
+from elmo_cli.pooling import Array
+from elmo_cli.stores.description import Description, StoreOptions, name_of, sentence_of, token_count
+from elmo_cli.stores.files import Output
+from elmo_cli.stores.hdf5_files import describe
+from elmo_cli.stores.places import failing_as_output_error
+from elmo_cli.stores.reading import Window
+
+COPY_BYTES = 1 << 20
+LOCAL_HEADER = struct.Struct("<26x2H")  # of a zip's member: lengths of its name and its extra field
+MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
+EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes
+_NO_OPTIONS = StoreOptions()
+
+
+class NpzStore:
+    """Writes the file at the end, from a temporary file a layer: the number of tokens comes first in it."""
+
+    def __init__(self, output: Output, description: Description, options: StoreOptions = _NO_OPTIONS) -> None:
+        self.output = output
+        self.description = description
+        self.options = options
+        self.skipped_duplicates = 0
+        self._offsets, self._rows = [0], 0
+        self._open = ExitStack()
+
+    def committed(self) -> int:
+        """Sentences that need not be computed again: none, the file is begun anew."""
+        return 0
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Keep a window for the end.
+
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        with failing_as_output_error(self.output.path):
+            for sentence, array in zip(window, arrays, strict=True):
+                layers = (array if self.description.layered else array[None]).astype(self.description.dtype, copy=False)
+                for spill, layer in zip(self._spills, layers, strict=True):
+                    spill.write(np.ascontiguousarray(layer).data)
+                self._offsets.append(self._offsets[-1] + token_count(array.shape, sentence, pooled=self.description.pooled))
+                first = len(self._offsets) == 2
+                _add_json(self._tokens, sentence.tokens, first=first)
+                _add_json(self._keys, [name_of(sentence, self.options.keys), int(sentence.key)], first=first)
+
+    def __enter__(self) -> "NpzStore":
+        with ExitStack() as opening, failing_as_output_error(self.output.path):
+            self._partial = self.output.make_partial()
+            opening.callback(self._partial.close)
+            opening.callback(self._partial.discard)
+
+            def spill() -> IO[bytes]:
+                return opening.enter_context(tempfile.TemporaryFile(dir=self.output.folder))
+
+            self._spills = [spill() for _ in self.description.names]
+            self._tokens, self._keys = spill(), spill()
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._open, failing_as_output_error(self.output.path):
+            if kind is None:
+                self._finish()
+                self.output.put_in_place(self._partial)
+
+    def _finish(self) -> None:
+        method = zipfile.ZIP_DEFLATED if self.options.compression == "gzip" else zipfile.ZIP_STORED
+        d, offsets = self.description, np.array(self._offsets, dtype=np.int64)
+        shape = (len(d.names),) * d.layered + (len(offsets) - 1 if d.pooled else self._offsets[-1], d.dim)
+        told = json.dumps(d.text("npz", self.options.keys or "auto"), ensure_ascii=False).encode()
+        with zipfile.ZipFile(self._partial, "w", method) as archive:
+            with _member(archive, "layers.npy", method) as member:
+                _write_header(member, shape, np.dtype(d.dtype))
+                for spill in self._spills:
+                    _copy(spill, member)
+            with _member(archive, "offsets.npy", method) as member:
+                np.lib.format.write_array(member, offsets, version=(1, 0))
+            for name, words in (("tokens.json", self._tokens), ("keys.json", self._keys)):
+                words.write(b"]" if words.tell() else b"[]")
+                with _member(archive, name, method) as member:
+                    _copy(words, member)
+            with _member(archive, "metadata.json", method) as member:
+                member.write(told)
+
+
+def _member(archive: zipfile.ZipFile, name: str, method: int) -> IO[bytes]:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.compress_type = method
+    return archive.open(info, "w", force_zip64=True)
+
+
+def _write_header(member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(member, header)
+
+
+def _copy(spill: IO[bytes], member: IO[bytes]) -> None:
+    spill.seek(0)
+    while block := spill.read(COPY_BYTES):
+        member.write(block)
+
+
+def _add_json(file: IO[bytes], value: object, *, first: bool) -> None:
+    file.write(("[" if first else ",\n").encode() + json.dumps(value).encode())
+
+
+class NpzReader:
+    """Reads such a file; the layers are mapped into memory if they are not compressed."""
+
+    layout = "npz"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                _check_sizes(archive, path)
+                told = json.loads(archive.read("metadata.json"))
+                self._tokens: list[list[str]] = json.loads(archive.read("tokens.json"))
+                self._keys: list[tuple[str, int]] = json.loads(archive.read("keys.json"))
+                self._offsets = _load(archive, path, "offsets.npy")
+                self._layers: Array = _load(archive, path, "layers.npy")
+            self.description = describe(told, self._layers.shape, self._layers.dtype.name)
+            self._by = told.get("keys")
+            self._check()
+        except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, NotImplementedError, EOFError) as error:
+            raise FeaturesError(f"{path}: is no .npz of features, or damaged ({error})") from None
+
+    def _check(self) -> None:
+        rows = len(self) if self.description.pooled else int(self._offsets[-1])
+        shape = (len(self.description.names),) * self.description.layered + (rows, self.description.dim)
+        steps = np.diff(self._offsets)
+        if (
+            self._layers.shape != shape
+            or self._layers.dtype.kind != "f"
+            or not len(self._keys) == len(self._tokens) == len(self)
+            or self._offsets[0] != 0
+            or any(int(step) != len(tokens) for step, tokens in zip(steps, self._tokens, strict=True))
+        ):
+            raise ValueError("its members do not go together")
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def keys(self) -> list[str]:
+        """What the sentences are called."""
+        return [key for key, _ in self._keys]
+
+    def sentence(self, index: int) -> Sentence:
+        """A sentence."""
+        key, number = self._keys[index]
+        return sentence_of(str(number), key, self._tokens[index], self._by)
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """The array of a sentence."""
+        rows = index if self.description.pooled else slice(*map(int, self._offsets[index : index + 2]))
+        part = self._layers[..., rows, :]
+        return np.array(part if layers is None else part[list(layers)])
+
+    def token_counts(self) -> Iterable[int]:
+        """By the words."""
+        return map(len, self._tokens)
+
+    def windows(self) -> Iterator[Window]:
+        """A sentence at a time."""
+        for index in range(len(self)):
+            yield [self.sentence(index)], [self.read(index)]
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._layers = np.empty((0, 0), dtype=np.float32)
+
+
+def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
+    for info in archive.infolist():
+        if info.file_size > MAX_COMPRESSION * info.compress_size + COPY_BYTES or info.compress_size > path.stat().st_size:
+            raise FeaturesError(f"{path}: {info.filename} declares {info.file_size:,} bytes of which {info.compress_size:,} are stored")
+
+
+def _load(archive: zipfile.ZipFile, path: Path, name: str) -> npt.NDArray[Any]:
+    info = archive.getinfo(name)
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if version != (1, 0):
+            raise ValueError(f"{name} is of another version of NumPy's format")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+        begin = member.tell()
+        if dtype.hasobject or fortran or begin + dtype.itemsize * int(np.prod(shape, dtype=object)) != info.file_size:
+            raise ValueError(f"{name} holds something else than its header says")
+        if info.compress_type != zipfile.ZIP_STORED or 0 in shape:
+            return np.frombuffer(member.read(), dtype=dtype).reshape(shape)
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+    data = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
+    return np.memmap(path, dtype=dtype, mode="r", offset=data + begin, shape=shape)

@@ -1,0 +1,231 @@
+"""The packed HDF5 layout: all sentences in one array, for corpora of millions of them.
+
+`layers` is (layer, total tokens, dim), without the layer axis for one layer or the mean, with sentences in place of tokens if pooled;
+sentence i has the tokens `offsets[i]` to `offsets[i + 1]`, in `tokens` too. `keys` names the sentences, `numbers` are theirs in the input.
+"""
+
+from array import array as typed_array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import FeaturesError
+from elmo_cli.pooling import Array
+from elmo_cli.stores.description import Description, StoreOptions, name_of, sentence_of, token_count
+from elmo_cli.stores.files import Output
+from elmo_cli.stores.hdf5_files import (
+    CHUNK_BYTES,
+    attributes,
+    compression_of,
+    describe,
+    find_dataset,
+    open_file,
+    reading,
+    write_attributes,
+)
+from elmo_cli.stores.places import failing_as_output_error
+from elmo_cli.stores.reading import READ_BYTES, Window
+
+CHUNK_ITEMS = 4096  # of the data sets beside `layers`
+READ_TOKENS = 1 << 16
+CACHE_BYTES = 1 << 24
+TEXT = h5py.string_dtype("utf-8")
+NUL_TOKENS = "nul_tokens"  # indices of tokens whose NUL is written \0: a string of HDF5 ends at NUL. Only where there are any
+_NO_OPTIONS = StoreOptions()
+
+
+class PackedStore:
+    """Writes the layout, appending window after window."""
+
+    def __init__(self, output: Output, description: Description, options: StoreOptions = _NO_OPTIONS) -> None:
+        self.output = output
+        self.description = description
+        self.options = options
+        self.skipped_duplicates = 0
+        self._nul = typed_array("q")
+        self._open = ExitStack()
+
+    def committed(self) -> int:
+        """Sentences that need not be computed again: none, the file is begun anew."""
+        return 0
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Append a window.
+
+        Raises:
+            OutputError: The disk is full or gone, or a sentence has no id where they are named by it.
+        """
+        if not window:
+            return
+        pooled = self.description.pooled
+        counts = [token_count(array.shape, sentence, pooled=pooled) for sentence, array in zip(window, arrays, strict=True)]
+        tokens = [token for sentence in window for token in sentence.tokens]
+        keys = [name_of(sentence, self.options.keys) for sentence in window]
+        with failing_as_output_error(self.output.path), self._partial.raising_failures():
+            before = self._file["tokens"].shape[0]
+            self._nul.extend(before + i for i, token in enumerate(tokens) if "\0" in token)
+            _append(self._file["layers"], (np.stack if pooled else np.concatenate)(arrays, axis=-2), axis=-2)
+            _append(self._file["tokens"], _strings(tokens))
+            _append(self._file["keys"], _strings(keys))
+            _append(self._file["numbers"], np.array([int(sentence.key) for sentence in window], dtype=np.int64))
+            _append(self._file["offsets"], np.array(list(accumulate(counts, initial=before))[1:], dtype=np.int64))
+
+    def __enter__(self) -> "PackedStore":
+        with ExitStack() as opening, failing_as_output_error(self.output.path):
+            self._partial = self.output.make_partial()
+            opening.callback(self._partial.close)
+            self._file = h5py.File(self._partial, "w", libver=("earliest", "latest"), rdcc_nbytes=CACHE_BYTES)
+            opening.callback(self._file.close)
+            opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
+            self._begin()
+            self._open = opening.pop_all()
+        return self
+
+    def _begin(self) -> None:
+        write_attributes(self._file, self.description.text("packed", self.options.keys or "auto"))
+        empty = np.zeros(self.description.shape(0) if not self.description.pooled else _pooled_shape(self.description, 0))
+        chunk = max(1, min(CHUNK_ITEMS, CHUNK_BYTES // (self.description.dim * np.dtype(self.description.dtype).itemsize)))
+        self._file.create_dataset(
+            "layers",
+            data=empty.astype(self.description.dtype),
+            maxshape=(*empty.shape[:-2], None, empty.shape[-1]),
+            chunks=(*[1] * (empty.ndim - 2), chunk, empty.shape[-1]),
+            fletcher32=True,
+            **compression_of(self.options.compression),
+        )
+        for name, dtype, size in [("offsets", np.int64, 1), ("numbers", np.int64, 0), ("tokens", TEXT, 0), ("keys", TEXT, 0)]:
+            self._file.create_dataset(name, shape=(size,), maxshape=(None,), chunks=(CHUNK_ITEMS,), dtype=dtype)
+        self._file["offsets"][0] = 0
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._open, failing_as_output_error(self.output.path):
+            if kind is None:
+                with self._partial.raising_failures():
+                    if self._nul:
+                        self._file[NUL_TOKENS] = np.array(self._nul, dtype=np.int64)
+                    self._file.close()
+                self.output.put_in_place(self._partial)
+
+
+class PackedReader:
+    """Reads the layout. Offsets are held in memory, 8 bytes a sentence."""
+
+    layout = "packed"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_file(path)
+        with reading(path):
+            told = attributes(self._file)
+            self._layers = find_dataset(self._file, "layers", path)
+            self._tokens, self._keys = (find_dataset(self._file, name, path, "O") for name in ("tokens", "keys"))
+            self._offsets: npt.NDArray[np.int64] = find_dataset(self._file, "offsets", path, "iu")[()]
+            self._numbers = find_dataset(self._file, "numbers", path, "iu")
+            nul = find_dataset(self._file, NUL_TOKENS, path, "iu")[()] if NUL_TOKENS in self._file else ()
+            self._nul = frozenset(map(int, nul))
+            self._by = told.get("keys")
+            self.description = describe(told, self._layers.shape, self._layers.dtype.name)
+            self._check()
+
+    def _check(self) -> None:
+        pooled, n = self.description.pooled, len(self)
+        rows = n if pooled else self._tokens.shape[0]
+        whole = self._layers.shape == (_pooled_shape(self.description, rows) if pooled else self.description.shape(rows))
+        steps = np.diff(self._offsets)
+        if not (
+            whole
+            and self._keys.shape == self._numbers.shape == (n,)
+            and n >= 0
+            and self._offsets[0] == 0
+            and self._offsets[-1] == self._tokens.shape[0]
+            and (steps >= 0).all()
+        ):
+            raise FeaturesError(f"{self.path}: its data sets do not go together; the file is damaged")
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def keys(self) -> list[str]:
+        """What the sentences are called."""
+        with reading(self.path):
+            return _text(self._keys[()])
+
+    def sentence(self, index: int) -> Sentence:
+        """A sentence."""
+        return self._sentences(index, index + 1)[0]
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """The array of a sentence; of the layers asked for, no others are read."""
+        rows = index if self.description.pooled else slice(*map(int, self._offsets[index : index + 2]))
+        with reading(self.path):
+            array: Array = self._layers[..., rows, :] if layers is None else np.stack([self._layers[layer, rows] for layer in layers])
+        return array
+
+    def token_counts(self) -> Iterable[int]:
+        """By the offsets."""
+        counts: list[int] = np.diff(self._offsets).tolist()
+        return counts
+
+    def windows(self) -> Iterator[Window]:
+        """Some sentences at a time, read at once."""
+        d = self.description
+        tokens = max(1, READ_BYTES // max(READ_BYTES // READ_TOKENS, len(d.names) * d.dim * np.dtype(d.dtype).itemsize))
+        first = 0
+        while first < len(self):
+            limit = min(first + tokens, int(np.searchsorted(self._offsets, self._offsets[first] + tokens, side="right")) - 1)
+            last = min(len(self), max(first + 1, limit))
+            yield self._sentences(first, last), self._arrays(first, last)
+            first = last
+
+    def _arrays(self, first: int, last: int) -> list[Array]:
+        offsets = self._offsets[first : last + 1]
+        rows = slice(first, last) if self.description.pooled else slice(int(offsets[0]), int(offsets[-1]))
+        with reading(self.path):
+            block = self._layers[..., rows, :]
+        if self.description.pooled:
+            return [block[..., i, :] for i in range(last - first)]
+        return np.split(block, offsets[1:-1] - offsets[0], axis=-2)
+
+    def _sentences(self, first: int, last: int) -> list[Sentence]:
+        offsets = self._offsets[first : last + 1].tolist()
+        with reading(self.path):
+            tokens = _text(self._tokens[offsets[0] : offsets[-1]])
+            keys = _text(self._keys[first:last])
+            numbers = self._numbers[first:last].tolist()
+        for i in self._nul and self._nul.intersection(range(offsets[0], offsets[-1])):
+            tokens[i - offsets[0]] = tokens[i - offsets[0]].replace("\\0", "\0")
+        return [
+            sentence_of(str(numbers[i]), keys[i], tokens[offsets[i] - offsets[0] : offsets[i + 1] - offsets[0]], self._by)
+            for i in range(last - first)
+        ]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _pooled_shape(description: Description, sentences: int) -> tuple[int, ...]:
+    return (*description.shape(0)[:-1], sentences, description.dim)
+
+
+def _append(dataset: h5py.Dataset, values: npt.NDArray[np.generic], axis: int = 0) -> None:
+    axis %= dataset.ndim
+    before = dataset.shape[axis]
+    dataset.resize(before + values.shape[axis], axis=axis)
+    if values.shape[axis]:
+        dataset[(slice(None),) * axis + (slice(before, None),)] = values
+
+
+def _strings(texts: list[str]) -> npt.NDArray[np.generic]:
+    return np.array([text.replace("\0", "\\0") for text in texts], dtype=object)
+
+
+def _text(values: npt.NDArray[np.generic]) -> list[str]:
+    return [value.decode("utf-8", "replace") for value in values.tolist()]

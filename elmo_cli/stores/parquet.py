@@ -1,0 +1,166 @@
+"""Parquet: one file, or a folder of shards part-00000.parquet, ..., each a whole number of windows. Columns as in table.py."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.durable import sync
+from elmo_cli.errors import FeaturesError
+from elmo_cli.pooling import Array
+from elmo_cli.stores.description import Description, StoreOptions
+from elmo_cli.stores.files import Output, PartialFile
+from elmo_cli.stores.places import OutputFolder, failing_as_output_error
+from elmo_cli.stores.table import schema_of, to_table
+from elmo_cli.stores.table_reader import Chunk, TableReader, reading_arrow
+
+SHARD_TOKENS = 1 << 17  # 1.6 GB of three layers of 1,024 dimensions
+ROW_GROUP_BYTES = 1 << 26  # of vectors: what a reader holds at once
+_NO_OPTIONS = StoreOptions()
+
+
+class ParquetStore:
+    """Writes a file, or a folder of shards of at least `shard_tokens` tokens, the last one shorter."""
+
+    def __init__(self, output: Output | OutputFolder, description: Description, options: StoreOptions = _NO_OPTIONS) -> None:
+        self.output = output
+        self.description = description
+        self.options = options
+        self.skipped_duplicates = 0
+        self._schema = schema_of(description, options, "parquet")
+        self._shard_tokens = options.shard_tokens or SHARD_TOKENS
+        self._shards = self._tokens = 0
+        self._part: _Part | None = None
+        self._folder: Path | None = None
+
+    def committed(self) -> int:
+        """Sentences that need not be computed again: none, the output is begun anew."""
+        return 0
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Write a window to the shard in work.
+
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        with failing_as_output_error(self.output.path):
+            part = self._part or self._begin_part()
+            table = to_table(window, arrays, self._schema, self.description, self.options)
+            part.writer.write_table(table, row_group_size=_rows_per_group(table))
+            self._tokens += sum(len(sentence.tokens) for sentence in window)
+            if self._folder and self._tokens >= self._shard_tokens:
+                self._end_part(part)
+
+    def __enter__(self) -> "ParquetStore":
+        with failing_as_output_error(self.output.path):
+            if isinstance(self.output, OutputFolder):
+                self._folder = self.output.make_partial()
+            else:
+                self._begin_part()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with ExitStack() as closing, failing_as_output_error(self.output.path):
+            closing.callback(self._give_up)
+            if kind is None:
+                self._finish()
+
+    def _begin_part(self) -> "_Part":
+        if self._folder:
+            path = self._folder / f"part-{self._shards:05d}.parquet"
+            path.touch()
+            file = PartialFile(path)
+        else:
+            file = self.output.make_partial()  # type: ignore[assignment]  # of an Output: the other kind has a folder
+        self._part = _Part(file, _writer(file, self._schema, self.options.compression))
+        return self._part
+
+    def _end_part(self, part: "_Part") -> None:
+        part.writer.close()
+        part.file.close()
+        sync(part.file.path)
+        self._part, self._tokens, self._shards = None, 0, self._shards + 1
+
+    def _finish(self) -> None:
+        if isinstance(self.output, Output) and self._part:
+            self._part.writer.close()
+            self.output.put_in_place(self._part.file)
+        elif isinstance(self.output, OutputFolder) and self._folder:
+            if self._part or not self._shards:  # a corpus without sentences has one shard without rows: the columns are known
+                self._end_part(self._part or self._begin_part())
+            self.output.put_in_place(self._folder)
+            self._folder = None
+
+    def _give_up(self) -> None:
+        """Leave nothing beside what is in place."""
+        if self._part:
+            self._part.file.discard()
+            self._part.writer.close()
+            self._part.file.close()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Part(NamedTuple):
+    file: PartialFile
+    writer: pq.ParquetWriter
+
+
+def _writer(file: PartialFile, schema: pa.Schema, compression: str) -> pq.ParquetWriter:
+    vectors = {name for name in schema.names if _is_vector(schema.field(name).type)}
+    return pq.ParquetWriter(
+        file,
+        schema,
+        compression=compression,
+        write_page_checksum=True,
+        use_dictionary=[name for name in (*schema.names, "tokens.list.element") if name not in vectors],
+        write_statistics=[name for name in schema.names if name not in vectors],
+    )
+
+
+def _is_vector(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_list(kind)) or bool(pa.types.is_list(kind) and pa.types.is_fixed_size_list(kind.value_type))
+
+
+def _rows_per_group(table: pa.Table) -> int:
+    n_rows, n_bytes = int(table.num_rows), int(table.nbytes)
+    return max(1, math.ceil(n_rows / max(1, math.ceil(n_bytes / ROW_GROUP_BYTES))))
+
+
+def open_parquet(path: Path) -> TableReader:
+    """Read a file, or a folder's files in the order of their names; a row group is read when it is needed, and of it no other columns.
+
+    Raises:
+        FeaturesError: There are none, they do not go together, or one is damaged.
+    """
+    paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not paths:
+        raise FeaturesError(f"{path}: holds no *.parquet; name a file of features, or a folder of shards")
+    with ExitStack() as opening:
+        files = []
+        for part in paths:
+            with reading_arrow(part):
+                files.append(opening.enter_context(pq.ParquetFile(part, page_checksum_verification=True)))
+            if not files[-1].schema_arrow.equals(files[0].schema_arrow):
+                raise FeaturesError(f"{part}: has other columns than {paths[0].name}; a folder holds the shards of one run")
+        chunks = [_chunk(file, group) for file in files for group in range(file.num_row_groups)]
+        reader = TableReader(path, "parquet", files[0].schema_arrow, chunks, partial(_close, files))
+        opening.pop_all()  # the reader closes them
+        return reader
+
+
+def _close(files: list[pq.ParquetFile]) -> None:
+    for file in files:
+        file.close()
+
+
+def _chunk(file: pq.ParquetFile, group: int) -> Chunk:
+    return Chunk(file.metadata.row_group(group).num_rows, lambda names: file.read_row_group(group, columns=names))

@@ -1,0 +1,53 @@
+"""What every layout offers when it is read back."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.errors import FeaturesError
+from elmo_cli.pooling import Array
+from elmo_cli.stores.description import Description
+
+Window = tuple[list[Sentence], list[Array]]
+READ_BYTES = 1 << 26  # of arrays, read together when a file is streamed
+
+
+class Reader(Protocol):
+    """An open file of features. Arrays are as `description` says; sentences stand in the order of the input."""
+
+    layout: str
+    description: Description
+
+    def __len__(self) -> int: ...
+
+    def keys(self) -> list[str]:
+        """What each sentence is called."""
+
+    def sentence(self, index: int) -> Sentence:
+        """A sentence; tokens that the file does not tell are empty strings, and the text then is empty."""
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """A sentence's array, of some of its layers or all."""
+
+    def token_counts(self) -> Iterable[int]:
+        """How many tokens each sentence has, in order."""
+
+    def windows(self) -> Iterator[Window]:
+        """All sentences with their arrays, in order, some at a time."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def guess_tokens(text: str, count: int | None, path: Path) -> list[str]:
+    """The tokens of a line of which only the text and their number are known.
+
+    Raises:
+        FeaturesError: The text has not so many.
+    """
+    ways = (text.split(), text.split("\t"), text.split(" "))
+    for tokens in ways:
+        if count in (None, len(tokens)):
+            return tokens
+    raise FeaturesError(f"{path}: the sentence {text[:60]!r} has {len(ways[0])} tokens, and its array {count}; the file is damaged")

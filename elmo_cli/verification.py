@@ -1,0 +1,185 @@
+"""Whether a file of features is whole and right: read from end to end, and compared with its checksums, its corpus and its model."""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.embedder import Embedder
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features import Features, open_features
+from elmo_cli.model_files import ModelFiles
+from elmo_cli.pooling import Array, Selection
+from elmo_cli.scan import Source
+from elmo_cli.stores.checksums import find_wrong, read_checksums
+from elmo_cli.stores.hdf5_files import attributes, open_file, reading
+
+SHOWN = 10  # problems told one by one
+SAMPLE = 20  # sentences computed again
+TOLERANCES = {"float16": 1e-2}  # of values that are about 1, else EXACT; other batches and machines round otherwise
+EXACT = 1e-4
+METADATA = ("elmo_version", "model", "model_sha256", "options", "start_state")
+NATIVE = {"packed": "Fletcher-32 of each chunk", "parquet": "CRC-32 of each page", "npz": "CRC-32 of each member"}
+
+
+@dataclass
+class Verdict:
+    """What was found: lines that say what was checked, and the problems, the first ones in words."""
+
+    checked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    n_problems: int = 0
+    sentences: int = 0
+    tokens: int = 0
+
+    def add(self, problem: str) -> None:
+        """A problem."""
+        self.n_problems += 1
+        if len(self.problems) < SHOWN:
+            self.problems.append(problem)
+
+
+def verify(path: Path, corpus: Source | None = None, model: ModelFiles | None = None) -> Verdict:
+    """Read all of a file, and check structure, numbers, checksums and metadata; its tokens with a corpus, its vectors with a model.
+
+    Raises:
+        ElmoError: The file cannot be opened, or the corpus or the model not be read.
+    """
+    verdict = Verdict()
+    with open_features(path) as features:
+        try:
+            _check_arrays(features, verdict)
+            _check_metadata(features, verdict)
+            if corpus:
+                _check_tokens(features, corpus, verdict)
+            if model:
+                _check_vectors(features, model, verdict)
+        except FeaturesError as damage:
+            verdict.add(str(damage).removeprefix(f"{path}: "))
+    return verdict
+
+
+def _check_arrays(features: Features, verdict: Verdict) -> None:
+    if features.layout == "npz":
+        _check_members(features.path)
+    stored = _stored_checksums(features)
+    wrong = list(find_wrong(_arrays(features, verdict), stored or ()))
+    verdict.checked.append(f"structure  {features.layout}, {verdict.sentences:,} sentences, {verdict.tokens:,} tokens, all read")
+    if verdict.sentences != len(features):
+        verdict.add(f"holds {verdict.sentences:,} sentences, and says that it holds {len(features):,}")
+    verdict.checked.append("numbers    no NaN, nothing infinite" if not verdict.n_problems else "numbers    see below")
+    if stored is not None:
+        for first, end in wrong:
+            verdict.add(f"sentences {first} to {end - 1}, counted in the file's order: their values do not fit their checksum")
+    told = f"{len(stored):,} of CRC-32" if stored is not None else NATIVE.get(features.layout)
+    verdict.checked.append(f"checksums  {told or 'none in this file'}")
+
+
+def _arrays(features: Features, verdict: Verdict) -> Iterator[Array]:
+    for sentences, arrays in features.windows():
+        for sentence, array in zip(sentences, arrays, strict=True):
+            verdict.sentences += 1
+            verdict.tokens += len(sentence.tokens)
+            if not np.isfinite(array).all():
+                verdict.add(f"sentence {sentence.key}: holds NaN or infinite values")
+            yield array
+
+
+def _stored_checksums(features: Features) -> list[tuple[int, int]] | None:
+    if features.layout != "allennlp" or not h5py.is_hdf5(features.path):
+        return None
+    with open_file(features.path) as file, reading(features.path):
+        return read_checksums(file)
+
+
+def _check_members(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise FeaturesError(f"{path}: its member {damaged} does not fit its checksum")
+
+
+def _check_metadata(features: Features, verdict: Verdict) -> None:
+    told = features.metadata
+    if missing := [name for name in METADATA if name not in told]:
+        verdict.checked.append(f"metadata   lacks {', '.join(missing)}: made by another program, or a layout without any")
+    else:
+        verdict.checked.append(
+            f"metadata   made by elmo {told['elmo_version']} with {told['model']}, sha256 {told['model_sha256'][:16]}..."
+        )
+
+
+def _check_tokens(features: Features, corpus: Source, verdict: Verdict) -> None:
+    """Compare sentence by sentence. Blank lines may have been skipped, and of equal sentences all but the first."""
+    before, theirs = verdict.n_problems, corpus.read()
+    by_text = _is_named_by_text(features)
+    seen: set[int] = set()
+    for ours in (sentence for sentences, _ in features.windows() for sentence in sentences):
+        for line in theirs:
+            skipped = not line.tokens and ours.tokens != []
+            repeated = by_text and hash(line.text) in seen
+            seen.update([hash(line.text)] if by_text else [])
+            if not skipped and not repeated:
+                break
+        else:
+            verdict.add(f"{corpus.name}: ends before sentence {ours.key}")
+            return
+        if not _agree(ours, line, pooled=features.description.pooled):
+            verdict.add(f"sentence {ours.key}: has other tokens than {corpus.name}, sentence {int(line.key) + 1}")
+    if more := sum(1 for line in theirs if line.tokens and hash(line.text) not in seen):
+        verdict.add(f"{corpus.name}: has {more:,} more sentences than the file")
+    verdict.checked.append(f"tokens     {'those of' if verdict.n_problems == before else 'not those of'} {corpus.name}")
+
+
+def _is_named_by_text(features: Features) -> bool:
+    if features.layout != "allennlp":
+        return False
+    with open_file(features.path) as file, reading(features.path):
+        return attributes(file).get("keys") == "sentence"
+
+
+def _agree(ours: Sentence, theirs: Sentence, *, pooled: bool) -> bool:
+    if ours.tokens and any(ours.tokens):
+        return ours.tokens == theirs.tokens
+    return pooled or len(ours.tokens) == len(theirs.tokens)  # the file tells their number alone
+
+
+def _check_vectors(features: Features, model: ModelFiles, verdict: Verdict) -> None:
+    """Compute a sample again, spread over the file."""
+    told = features.metadata
+    problem = _why_not_computable(features)
+    if not problem and (used := told.get("model_sha256")) and used != model.sha256:
+        verdict.add(f"made with another model than {model.name}: {told.get('model')}, sha256 {used[:16]}...")
+        return
+    if problem:
+        verdict.checked.append(f"vectors    not computed again: {problem}")
+        return
+    embedder = Embedder(model.load())
+    select = Selection(told.get("layers", "all"), None, told.get("pool", "none"), "float32").function(embedder.bilm.config.n_output_layers)
+    tolerance = TOLERANCES.get(features.description.dtype, EXACT)
+    worst, sample = 0.0, sorted(set(np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(int).tolist()))
+    for index in sample:
+        again, ours = select(embedder.embed_batch([features.tokens(index)])[0]), features[index]
+        if again.shape != ours.shape:
+            verdict.add(f"sentence {features.sentence(index).key}: has the shape {ours.shape}, and computed again {again.shape}")
+            continue
+        difference = float(np.abs(again - ours.astype(np.float32)).max(initial=0))
+        worst = max(worst, difference)
+        if not difference <= tolerance:
+            verdict.add(f"sentence {features.sentence(index).key}: differs by {difference:.2g} from what {model.name} gives")
+    verdict.checked.append(f"vectors    {len(sample)} sentences computed again, largest difference {worst:.1g}")
+
+
+def _why_not_computable(features: Features) -> str | None:
+    told = features.metadata
+    if (start := told.get("start_state", "zero")) != "zero":
+        return f"its sentences start from a state that is {start.partition(',')[0]}"
+    if told.get("layers") == "mix":
+        return "its layers are mixed"
+    counts = list(features.token_counts())
+    if not features.description.pooled and any(counts) and not any(features.sentence(counts.index(max(counts))).tokens):
+        return "it does not tell its tokens"
+    return None

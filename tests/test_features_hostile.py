@@ -1,0 +1,257 @@
+"""Files of strangers: AllenNLP's own are read; damaged and hostile ones are one clear error each."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features import open_features
+from elmo_cli.stores import make_store
+from elmo_cli.stores.description import Description, StoreOptions
+from elmo_cli.stores.places import place_for
+from tests.conftest import shared
+from tests.test_stores import EVERY, NAMES, arrays_for, corpus, write
+
+
+def read_all(path: Path) -> list[np.ndarray]:
+    with open_features(path) as features:
+        for i in range(len(features)):
+            features.sentence(i)
+        features.keys()
+        sum(features.token_counts())
+        return list(features)
+
+
+def test_allennlps_own_files_are_read_in_the_order_of_their_lines(tmp_path: Path):
+    path = tmp_path / "old.hdf5"
+    with h5py.File(path, "w") as file:
+        for i in range(12):
+            file[str(i)] = np.full((3, 2, 4), i, dtype=np.float32)
+        file["sentence_to_index"] = np.array([json.dumps({f"a w{i}": str(i) for i in range(1, 12)})], dtype=h5py.string_dtype())
+    with open_features(path) as features:
+        assert features.keys() == [str(i) for i in range(12)]  # and not 0, 1, 10, 11, 2
+        assert [float(array[0, 0, 0]) for array in features] == list(range(12))
+        assert (features.metadata, features.layout) == ({}, "allennlp")
+        assert features.tokens(11) == ["a", "w11"]
+        with pytest.raises(FeaturesError, match="does not tell the tokens of sentence 0"):
+            features.tokens(0)
+
+
+def test_the_reference_files_of_allennlp_are_read():
+    for path in sorted(shared("reference").rglob("*.hdf5")):
+        with h5py.File(path) as file:
+            names = [name for name in file if name.isdecimal()]
+        if names:
+            with open_features(path) as features:
+                assert len(features) == len(names)
+                assert features[0].ndim in (2, 3)
+
+
+def test_data_sets_named_by_ids_are_read(tmp_path: Path):
+    with h5py.File(tmp_path / "seqvec.h5", "w") as file:
+        file["P12345"], file["A0A1"] = np.zeros((3, 5, 8), np.float32), np.ones((3, 2, 8), np.float32)
+    with open_features(tmp_path / "seqvec.h5") as features:
+        assert features.keys() == ["A0A1", "P12345"]
+        assert features.sentence(1).id == "P12345"
+
+
+def external_link(file: h5py.File) -> None:
+    file["0"] = h5py.ExternalLink("other.h5", "0")
+
+
+def soft_link(file: h5py.File) -> None:
+    file["0"] = h5py.SoftLink("/nowhere")
+
+
+def external_storage(file: h5py.File) -> None:
+    file.create_dataset("0", (3, 2, 4), dtype="f4", external=[("/etc/passwd", 0, 96)])
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((3, 2, 4), "f4")
+    layout[:] = h5py.VirtualSource("/etc/hostname", "0", (3, 2, 4))
+    file.create_virtual_dataset("0", layout)
+
+
+def terabytes(file: h5py.File) -> None:
+    file.create_dataset("0", (3, 10**9, 1024), dtype="f4", chunks=(1, 256, 1024))
+
+
+def a_bomb(file: h5py.File) -> None:
+    data = file.create_dataset("0", (3, 10**6, 1024), dtype="f4", chunks=(1, 256, 1024), compression="gzip")
+    data[0, :256] = 0
+
+
+def not_numbers(file: h5py.File) -> None:
+    file["0"] = np.array(["a"], dtype=h5py.string_dtype())
+
+
+def another_shape(file: h5py.File) -> None:
+    file["0"], file["1"] = np.zeros((3, 2, 4), np.float32), np.zeros((2, 2, 4), np.float32)
+
+
+def map_no_json(file: h5py.File) -> None:
+    file["0"] = np.zeros((3, 2, 4), np.float32)
+    file["sentence_to_index"] = np.array(["{"], dtype=h5py.string_dtype())
+
+
+def map_of_other_sentences(file: h5py.File) -> None:
+    file["0"] = np.zeros((3, 2, 4), np.float32)
+    file["sentence_to_index"] = np.array(['{"one two three": "0"}'], dtype=h5py.string_dtype())
+
+
+def a_group_and_a_data_set(file: h5py.File) -> None:
+    file["0"] = np.zeros((3, 2, 4), np.float32)
+    file.create_group("1")
+
+
+def layout_of_another(file: h5py.File) -> None:
+    file["0"] = np.zeros((3, 2, 4), np.float32)
+    file.attrs["layout"] = "packed"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(external_link, soft_link, external_storage, virtual, terabytes, a_bomb, not_numbers, another_shape),
+        *(map_no_json, map_of_other_sentences, a_group_and_a_data_set, layout_of_another),
+    ],
+)
+def test_a_hostile_hdf5_file_is_one_clear_error(tmp_path: Path, make):
+    path = tmp_path / "bad.h5"
+    with h5py.File(path, "w") as file:
+        make(file)
+    with pytest.raises(FeaturesError, match=r"bad\.h5") as caught:
+        read_all(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", ["offsets beyond", "offsets falling", "keys too few", "no tokens", "huge"])
+def test_a_packed_file_whose_parts_disagree_is_refused(tmp_path: Path, change: str):
+    description, sentences = Description(("top",), 4), corpus("a b", "c")
+    path = write(tmp_path / "bad.h5", "packed", sentences, arrays_for(sentences, description), description)
+    with h5py.File(path, "r+") as file:
+        if change == "offsets beyond":
+            file["offsets"][2] = 9
+        elif change == "offsets falling":
+            file["offsets"][1] = 5
+        elif change == "keys too few":
+            file["keys"].resize((1,))
+        elif change == "no tokens":
+            del file["tokens"]
+        else:
+            file["layers"].resize(10**12, axis=0)
+    with pytest.raises(FeaturesError, match=r"bad\.h5"):
+        read_all(path)
+
+
+def test_a_zip_that_declares_more_than_it_holds_is_refused(tmp_path: Path):
+    description, sentences = Description(("top",), 4), corpus("a b", "c")
+    path = write(tmp_path / "bad.npz", "npz", sentences, arrays_for(sentences, description), description)
+    members = {info.filename: zipfile.ZipFile(path).read(info) for info in zipfile.ZipFile(path).infolist()}
+
+    def rewrite(**changed: bytes) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in {**members, **changed}.items():
+                if content:
+                    archive.writestr(name, content)
+
+    for name, content in [
+        ("layers.npy", members["layers.npy"].replace(b"(3, 4)", b"(9, 4)")),
+        ("layers.npy", members["layers.npy"].replace(b"'<f4'", b"'|O' ")),
+        ("layers.npy", b""),
+        ("offsets.npy", b"no array"),
+        ("tokens.json", b"[["),
+        ("tokens.json", b"[1, 2]"),
+        ("keys.json", b"[]"),
+        ("metadata.json", b"[]"),
+    ]:
+        rewrite(**{name: content})
+        with pytest.raises(FeaturesError, match=r"bad\.npz"):
+            read_all(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\nno\n', "bad.jsonl:2: is no JSON"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"]}\n', "bad.jsonl:1: holds no layers"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [["x"]]}\n', "no matrices of numbers"),
+        (b'{"key": 0, "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n', "needs a key, a number and tokens"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n' * 2 + b"[]\n", "bad.jsonl:3: is no object"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "layer_0": [[1, 2]], "layer_1": [[1, 2], [3, 4]]}\n', "of different shapes"),
+        (b'{"a": ' + b"[" * 100_000, "is no JSON"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n{"key": "1", "number": 1, "tokens": ["a"], "top": [[1]]}', ":2: "),
+    ],
+)
+def test_bad_json_lines_are_named(tmp_path: Path, content: bytes, words: str):
+    (tmp_path / "bad.jsonl").write_bytes(content)
+    with pytest.raises(FeaturesError, match=words):
+        read_all(tmp_path / "bad.jsonl")
+
+
+def test_tables_that_hold_no_features_are_refused(tmp_path: Path):
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, np.float32)), 4)
+    good = {"key": ["a", "b"], "number": [0, 1], "tokens": [["x"], ["y"]], "layer_0": vectors}
+    for changed, words in [
+        ({"layer_0": None}, "column 'layer_0' is missing, there are key, number, tokens"),
+        ({"tokens": None}, "column 'tokens' is missing"),
+        ({"layer_0": pa.array([[1.0], [2.0]])}, "not vectors of float32 or float16"),
+        ({"layer_0": pa.array([[1.0] * 4, None], vectors.type)}, "has nulls"),
+        ({"key": pa.array(["a", None])}, "has no key, number or tokens"),
+    ]:
+        columns = {name: column for name, column in {**good, **changed}.items() if column is not None}
+        pq.write_table(pa.table(columns), tmp_path / "bad.parquet")
+        with pytest.raises(FeaturesError, match=words):
+            read_all(tmp_path / "bad.parquet")
+
+
+def test_what_is_no_file_of_features_is_said(tmp_path: Path):
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "a.txt").write_text("hello")
+    (tmp_path / "folder").mkdir()
+    for name, words in [
+        ("none.h5", "no such file"),
+        ("empty.h5", "is none of hdf5"),
+        ("a.txt", "is none of hdf5"),
+        ("folder", r"holds no \*\.parquet"),
+    ]:
+        with pytest.raises(FeaturesError, match=words):
+            open_features(tmp_path / name)
+
+
+def test_shards_of_two_runs_do_not_go_together(tmp_path: Path):
+    for i, dim in enumerate((4, 5)):
+        description, sentences = Description(("top",), dim), corpus("a b")
+        place = place_for(tmp_path / f"{i}.parquet", "parquet")
+        with make_store("parquet", place, description, StoreOptions()) as store:
+            store.write(sentences, arrays_for(sentences, description))
+    with pytest.raises(FeaturesError, match=r"1\.parquet: has other columns than 0\.parquet"):
+        open_features(tmp_path)
+
+
+@pytest.mark.parametrize("layout", EVERY)
+def test_damaged_bytes_are_never_a_crash(tmp_path: Path, layout: str):
+    """Every byte-wise damage is a FeaturesError or goes unnoticed in the values; nothing else is raised."""
+    description, sentences = Description(("layer_0", "layer_1"), 4, metadata={"model": "m"}), corpus("a b", "", "c", "d e f")
+    path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
+    whole, random = path.read_bytes(), np.random.default_rng(5)
+    noticed = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        if random.random() < 0.3:
+            damaged = damaged[: random.integers(len(whole))]
+        for place in random.integers(0, max(1, len(damaged)), size=random.integers(1, 9)):
+            damaged[place : place + 1] = bytes([random.integers(256)])
+        path.write_bytes(damaged)
+        try:
+            read_all(path)
+        except FeaturesError:
+            noticed += 1
+    assert noticed > 30

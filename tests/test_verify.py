@@ -1,0 +1,172 @@
+"""`elmo verify`: what is whole passes, and every kind of damage is told."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elmo_cli.cli import main
+from elmo_cli.stores.checksums import Checksums, find_wrong, read_checksums
+from tests.conftest import SAMPLE, make_model, sentences_of
+
+Elmo = Callable[..., Result]
+FORMATS = {
+    "allennlp": [],
+    "packed": ["--layout", "packed"],
+    "parquet": ["--output-format", "parquet"],
+    "arrow": ["--output-format", "arrow"],
+    "jsonl": ["--output-format", "jsonl"],
+    "npz": ["--output-format", "npz"],
+    "pooled": ["--pool", "mean", "--layers", "average"],
+    "float16": ["--dtype", "float16", "--layout", "packed"],
+}
+SUFFIXES = {"parquet": "", "arrow": ".arrow", "jsonl": ".jsonl", "npz": ".npz"}
+
+
+@pytest.fixture(scope="session")
+def outputs(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The sample corpus in every layout."""
+    folder = tmp_path_factory.mktemp("outputs")
+    paths = {name: folder / f"{name}{SUFFIXES.get(name, '.h5')}" for name in FORMATS}
+    for name, options in FORMATS.items():
+        arguments = ["embed", SAMPLE, paths[name], "--model", model, "--window-tokens", 600, *options]
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+    return paths
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_whole_file_passes(elmo: Elmo, model: Path, outputs: dict[str, Path], name: str):
+    result = elmo("verify", outputs[name], "--corpus", SAMPLE, "--model", model)
+    assert result.exit_code == 0, result.output
+    assert f"{len(sentences_of(SAMPLE))} sentences" in result.stdout
+    assert f"tokens     those of {SAMPLE}" in result.stdout
+    if name == "jsonl":
+        assert "lacks elmo_version" in result.stdout
+    else:
+        assert "20 sentences computed again, largest difference" in result.stdout
+
+
+def test_what_was_checked_is_told(elmo: Elmo, outputs: dict[str, Path]):
+    lines = elmo("verify", outputs["allennlp"]).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["structure", "numbers", "checksums", "metadata"]
+    assert "10 of CRC-32" in lines[2]
+
+
+def damage(path: Path, found: bytes, put: bytes) -> None:
+    content = path.read_bytes()
+    assert content.count(found) >= 1
+    path.write_bytes(content.replace(found, put, 1))
+
+
+@pytest.mark.parametrize("name", ["allennlp", "packed", "npz", "float16"])
+def test_a_changed_value_is_found_by_its_checksum(elmo: Elmo, outputs: dict[str, Path], tmp_path: Path, name: str):
+    copy = tmp_path / outputs[name].name
+    copy.write_bytes(outputs[name].read_bytes())
+    with h5py.File(outputs["float16" if name == "float16" else "packed"]) as file:
+        values = file["layers"][0, 100].tobytes()
+    damage(copy, values[:8], values[:7] + bytes([values[7] ^ 1]))
+    result = elmo("verify", copy)
+    assert result.exit_code == 1
+    assert "1 problem" in result.stderr
+
+
+def test_a_changed_byte_of_a_parquet_shard_is_found(elmo: Elmo, outputs: dict[str, Path], tmp_path: Path):
+    copy = tmp_path / "shards"
+    copy.mkdir()
+    for shard in outputs["parquet"].iterdir():
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / shard.name).write_bytes(content)
+    result = elmo("verify", copy)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+
+
+def test_other_tokens_are_told(elmo: Elmo, outputs: dict[str, Path], corpus: Callable[..., Path]):
+    lines = SAMPLE.read_text(encoding="utf-8").splitlines()
+    for name in ("packed", "allennlp"):
+        other = elmo("verify", outputs[name], "--corpus", corpus("\n".join([lines[0], "another", *lines[2:]])))
+        assert "sentence 1: has other tokens than" in other.stderr
+        shorter = elmo("verify", outputs[name], "--corpus", corpus("\n".join(lines[:-1])))
+        assert "ends before sentence 354" in shorter.stderr
+        longer = elmo("verify", outputs[name], "--corpus", corpus("\n".join([*lines, "more", "and more"])))
+        assert "has 2 more sentences than the file" in longer.stderr
+
+
+def test_another_model_is_told(elmo: Elmo, outputs: dict[str, Path], tmp_path: Path):
+    other = make_model(tmp_path / "other", seed=2)
+    result = elmo("verify", outputs["allennlp"], "--model", other)
+    assert "made with another model than other" in result.stderr
+    with h5py.File(outputs["allennlp"]) as file, h5py.File(tmp_path / "plain.h5", "w") as plain:
+        file.copy("0", plain)
+        file.copy("sentence_to_index", plain)
+        plain.attrs["layers"] = "all"
+        del plain["sentence_to_index"]
+        plain["sentence_to_index"] = ['{"' + SAMPLE.read_text(encoding="utf-8").splitlines()[0] + '": "0"}']
+    differs = elmo("verify", tmp_path / "plain.h5", "--model", other)
+    assert "differs by" in differs.stderr
+    assert "lacks elmo_version" in differs.stdout
+
+
+def test_blank_lines_that_were_skipped_and_equal_sentences_are_no_problem(elmo: Elmo, model: Path, corpus: Callable[..., Path]):
+    path = corpus("a b\n\nc\na b\nd\n")
+    out = path.with_suffix(".h5")
+    for options in (["--blank-lines", "skip"], ["--blank-lines", "keep"], ["--blank-lines", "skip", "--use-sentence-keys"]):
+        assert elmo("embed", path, out, "--model", model, "--overwrite", *options).exit_code == 0
+        result = elmo("verify", out, "--corpus", path, *options[:2])
+        assert result.exit_code == 0, result.output
+
+
+def test_a_value_that_is_no_number_is_told(elmo: Elmo, tmp_path: Path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["0"] = np.array([[[1, np.nan]]], dtype=np.float32)
+    result = elmo("verify", tmp_path / "a.h5")
+    assert result.exit_code == 1
+    assert "sentence 0: holds NaN or infinite values" in result.stderr
+
+
+def test_what_cannot_be_computed_again_is_said(elmo: Elmo, model: Path, corpus: Callable[..., Path]):
+    path = corpus("a b\n")
+    out = path.with_suffix(".h5")
+    for options, words in [(["--stateful"], "a state that is carried"), (["--mix", "0,0,0"], "its layers are mixed")]:
+        assert elmo("embed", path, out, "--model", model, "--overwrite", *options).exit_code == 0
+        result = elmo("verify", out, "--model", model)
+        assert result.exit_code == 0, result.output
+        assert words in result.stdout
+
+
+@given(st.lists(st.integers(1, 5), max_size=30), st.data())
+def test_checksums_find_a_change_and_nothing_else(windows: list[int], data: st.DataObject):
+    arrays = [np.full((2, 1), i, dtype=np.float32) for i in range(sum(windows))]
+    sums = Checksums()
+    remaining = iter(arrays)
+    for size in windows:
+        for _ in range(size):
+            sums.add(next(remaining))
+        sums.end_window()
+    with h5py.File("memory.h5", "w", driver="core", backing_store=False) as file:
+        sums.write(file)
+        stored = read_checksums(file)
+    assert stored is not None
+    assert list(find_wrong(arrays, stored)) == []
+    if arrays:
+        at = data.draw(st.integers(0, len(arrays) - 1))
+        arrays[at] = arrays[at] + 1
+        [(first, end)] = find_wrong(arrays, stored)
+        assert first <= at < end
+        assert list(find_wrong(arrays[:-1], stored))
+
+
+def test_checksums_of_a_long_file_stay_few():
+    sums = Checksums()
+    array = np.zeros((1, 1), dtype=np.float32)
+    for _ in range(20_000):
+        sums.add(array)
+        sums.end_window()
+    assert 3000 < len(sums._sums) < 5000
