@@ -15,7 +15,7 @@ from elmo_cli.batching import STATEFUL_BATCH
 from elmo_cli.cache import sha256
 from elmo_cli.corpus import Sentence
 from elmo_cli.devices import choose_device, choose_precision
-from elmo_cli.embedder import Embedder, StatefulEmbedder
+from elmo_cli.embedder import Embedder, StatefulEmbedder, batch_tokens_for, window_tokens_for
 from elmo_cli.errors import CorpusError, UsageError
 from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.store import JournaledStore
