@@ -151,7 +151,7 @@ class NpzReader:
             ValueError,
             TypeError,
             AttributeError,
-            NotImplementedError,
+            RuntimeError,
             EOFError,
             zlib.error,
         ) as error:
