@@ -6,6 +6,7 @@ address, and what stands there is a "global heap collection" (HDF5 File Format S
 So the string is streamed to the end of the closed file, between a collection's headers, and three numbers are set.
 """
 
+import mmap
 import os
 import shutil
 import struct
@@ -20,6 +21,8 @@ _COLLECTION_HEADER = struct.Struct("<4sB3xQ")  # signature, version, size of the
 _OBJECT_HEADER = struct.Struct("<HH4xQ")  # index, reference count, size
 _ELEMENT = struct.Struct("<IQI")  # length, address of the collection, index in it
 _MIN_COLLECTION = 4096
+_BEGINNING = b"GCOL\1\0\0\0"
+SEARCHED_BYTES = 1 << 25  # at each end of a file, where strings lie that are written first or last
 
 
 def append_string(path: Path, dataset: str, content: IO[bytes]) -> None:
@@ -72,3 +75,33 @@ def _write_collection(file: IO[bytes], content: IO[bytes], size: int) -> None:
 def _patch(file: IO[bytes], offset: int, value: bytes) -> None:
     file.seek(offset)
     file.write(value)
+
+
+def find_damage(path: Path) -> int | None:
+    """The place of a collection that the HDF5 library would read without end: one of its objects has a size that leads nowhere.
+
+    A longer file is searched at its ends alone.
+    """
+    size = path.stat().st_size
+    if size < _MIN_COLLECTION:
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for start, end in {(0, min(size, SEARCHED_BYTES)), (max(0, size - SEARCHED_BYTES), size)}:
+            place = content.find(_BEGINNING, start, end)
+            while place >= 0:
+                if not _has_sound_objects(content, place):
+                    return place
+                place = content.find(_BEGINNING, place + 1, end)
+    return None
+
+
+def _has_sound_objects(content: mmap.mmap, place: int) -> bool:
+    _, _, size = _COLLECTION_HEADER.unpack(content[place : place + _COLLECTION_HEADER.size].ljust(_COLLECTION_HEADER.size, b"\0"))
+    end, at = min(place + size, len(content)), place + _COLLECTION_HEADER.size
+    while at + _OBJECT_HEADER.size <= end:
+        index, _, length = _OBJECT_HEADER.unpack(content[at : at + _OBJECT_HEADER.size])
+        step = _OBJECT_HEADER.size + -(-length // 8) * 8 if index else length  # object 0 is what is free, its header included
+        if not _OBJECT_HEADER.size <= step <= place + size - at:
+            return False
+        at += step
+    return True

@@ -1,7 +1,10 @@
 """A run that stops half way: what is kept, how it goes on, and what it refuses."""
 
+import errno
+import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -429,3 +432,31 @@ def test_runs_killed_at_random_and_on_full_disks_lose_nothing():
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("0 different") == 2
+
+
+@pytest.mark.parametrize(("host", "process", "free"), [("here", 1 << 30, True), ("here", 1, False), ("elsewhere", 1 << 30, False)])
+def test_without_locks_of_the_file_system_the_words_of_the_lock_decide(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, process: int, free: bool
+):
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    work_of(tmp_path).mkdir()
+    name = socket.gethostname() if host == "here" else host
+    (work_of(tmp_path) / "lock").write_text(f"{name} {process}\n")
+    result = run()
+    assert result.exit_code == (0 if free else 1), result.output
+    assert free or f"is being written by another run (process {process} on {name}); if that is over, delete" in result.stderr
+
+
+def test_a_signal_that_is_ignored_stays_ignored(run: Run, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    check = embed_job.EmbedJob.check
+    monkeypatch.setattr(embed_job.EmbedJob, "check", lambda job: seen.append(signal.getsignal(signal.SIGHUP)) or check(job))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run().exit_code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert seen == [signal.SIG_IGN]

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elmo_cli.corpus import Sentence
-from elmo_cli.errors import OutputError
-from elmo_cli.hdf5_heap import append_string
+from elmo_cli.errors import FeaturesError, OutputError
+from elmo_cli.features import open_features
+from elmo_cli.hdf5_heap import append_string, find_damage
 from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.hdf5 import Hdf5Store, sentence_name, sentence_text
@@ -133,6 +134,7 @@ def test_a_string_of_any_length_is_put_into_the_file(tmp_path: Path, size: int, 
     with h5py.File(path, "w", libver=(superblock, "latest")) as file:
         file["before"] = np.arange(5)
     append_string(path, "text", io.BytesIO(content))
+    assert find_damage(path) is None
     with h5py.File(path, "r+") as file:
         assert file["text"][0] == content
         file["after"] = np.arange(1000)  # the library goes on behind the string
@@ -142,3 +144,20 @@ def test_a_string_of_any_length_is_put_into_the_file(tmp_path: Path, size: int, 
         assert file["before"][4] == 4
         assert file["after"][999] == 999
         assert list(file["more"].asstr()) == ["other", "strings"]
+
+
+@pytest.mark.parametrize("length", [0, 8, 1 << 40, (1 << 64) - 16, (1 << 64) - 1])
+def test_strings_that_the_library_would_read_for_ever_are_refused(tmp_path: Path, length: int):
+    path = tmp_path / "out.h5"
+    write(path, "a")
+    content = path.read_bytes()
+    collection = content.index(b"GCOL")
+    at, size = collection + 16, int.from_bytes(content[collection + 8 : collection + 16], "little")
+    while at + 16 <= collection + size:
+        index, used = int.from_bytes(content[at : at + 2], "little"), int.from_bytes(content[at + 8 : at + 16], "little")
+        if index == 0:
+            break
+        at += 16 + -(-used // 8) * 8
+    path.write_bytes(content[: at + 8] + length.to_bytes(8, "little") + content[at + 16 :])
+    with pytest.raises(FeaturesError, match="have no end"):
+        open_features(path)

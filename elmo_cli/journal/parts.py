@@ -9,6 +9,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def write_part(path: Path, window: Sequence[Sentence], arrays: Sequence[Array], 
     head = _HEAD.pack(MAGIC, len(window), len(facts), len(columns), sum(array.nbytes for array in arrays))
     checksum = 0
     with path.open("wb") as file:
-        for piece in (head, facts, columns, *map(_raw, arrays)):
+        for piece in chain((head, facts, columns), chain.from_iterable(map(_pieces, arrays))):
             checksum = zlib.crc32(piece, checksum)
             file.write(piece)
         file.write(_CHECKSUM.pack(checksum))
@@ -90,8 +91,12 @@ def _read_head(head: bytes, size: int) -> tuple[int, int, int, int] | None:
     return n_sentences, *lengths
 
 
-def _raw(array: Array) -> Any:  # noqa: ANN401  # a buffer of bytes
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+def _pieces(array: Array) -> Iterator[Any]:
+    """An array's values in order as buffers of bytes. One that is cut from a batch lies in several pieces, which are not copied."""
+    if array.flags.c_contiguous:
+        yield array.reshape(-1).view(np.uint8)
+    else:
+        yield from chain.from_iterable(map(_pieces, array))
 
 
 def _cut(values: Array, shapes: Sequence[Sequence[int]]) -> Iterator[Array]:

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 
 from elmo_cli.errors import FeaturesError
+from elmo_cli.hdf5_heap import find_damage
 from elmo_cli.stores.description import LAYER, Description, metadata_of
 
 MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
@@ -31,6 +32,8 @@ def open_file(path: Path) -> h5py.File:
         FeaturesError: It is no HDF5 file, or damaged.
     """
     with reading(path):
+        if (place := find_damage(path)) is not None:
+            raise FeaturesError(f"{path}: is damaged (its strings at byte {place} have no end); make it again")
         return h5py.File(path, "r", locking=False)
 
 
