@@ -234,7 +234,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
 
 
 @pytest.mark.parametrize("output", ["gzip", "packed", "shards", "npz", "arrow", "jsonl"])
-def test_a_full_disk_is_one_error_and_leaves_nothing(model: Path, tmp_path: Path, output: str):
+def test_a_full_disk_is_one_error_and_leaves_no_output(model: Path, tmp_path: Path, output: str):
     resource, room = pytest.importorskip("resource"), 300_000
     name, *options = OUTPUTS[output]
     command = [sys.executable, "-m", "elmo_cli", "embed", SAMPLE, tmp_path / name, *options, "--model", model]
@@ -248,7 +248,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(model: Path, tmp_path: Path
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert f"{name}: cannot be written (File too large)" in done.stderr.replace("[Errno 27] ", "")
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} <= {f".{name}.elmo-work"}  # windows that have been computed
 
 
 CHAIN = [

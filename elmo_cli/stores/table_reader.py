@@ -76,7 +76,7 @@ class TableReader:
     def token_counts(self) -> Iterable[int]:
         """By the rows, or the words."""
         if self._starts is not None:
-            return [int(count) for count in np.diff(self._starts)]
+            return map(int, np.diff(self._starts))
         return (
             count or 0 for chunk in range(len(self._chunks)) for count in pc.list_value_length(self._column(chunk, "tokens")).to_pylist()
         )
