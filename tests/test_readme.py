@@ -25,8 +25,8 @@ def blocks(language: str) -> list[str]:
 def test_every_option_that_the_readme_names_exists():
     commands = [import_module(f"elmo_cli.commands.{name}").command for name in cli.COMMANDS]
     commands += [below for command in commands for below in getattr(command, "commands", {}).values()]
-    known = {name for command in commands for parameter in command.params for name in parameter.opts}
-    known |= {"--help", "--version", "--nproc-per-node"}  # the last is torchrun's
+    known = {name for command in commands for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    known |= {"--help", "--version", "--nproc-per-node", "--kills", "--fill"}  # the last are torchrun's and the crash harness's
     named = {name for span in re.findall(r"`([^`\n]+)`", README) for name in re.findall(r"(?<!-)--[a-z][a-z0-9-]+", span)} | {
         word for block in blocks("sh") for word in re.findall(r" (--[a-z][a-z0-9-]+)", block)
     }
