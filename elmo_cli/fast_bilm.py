@@ -8,7 +8,6 @@ With bfloat16 or float16, products take and give that type and sum in float32; c
 """
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import cast
 
 import torch
@@ -19,6 +18,8 @@ from elmo_cli.cell import step
 from elmo_cli.lstm import LstmCellWithProjection, LstmState, pack
 from elmo_cli.packed_linear import PackedConvolution, PackedLinear
 from elmo_cli.two_threads import Pair, TwoThreads, one_after_another
+
+ROWS = 16  # a product's rows are a multiple of it: oneDNN makes, and keeps, a kernel for each number of rows
 
 
 class PackedLstm:
@@ -38,19 +39,25 @@ class PackedLstm:
         `inputs` are the rows themselves or, in the first layer, the vectors that `rows` (row,) int64 names.
         """
         gates = None if self.input is None else self.input(inputs.to(self.dtype)).float()
-        inputs, hidden = inputs.to(self.dtype), state.hidden.to(self.dtype)
-        outputs = hidden.new_empty(len(rows), hidden.shape[1])
-        end, cell = hidden.clone(), state.cell.clone()
+        n_sequences, size = state.hidden.shape
+        width = 0 if gates is not None else inputs.shape[1]
+        outputs = inputs.new_empty(len(rows), size, dtype=self.dtype)
+        joined = inputs.new_zeros(
+            n_sequences, width + size, dtype=self.dtype
+        )  # a step's inputs, unless they are in `gates`, beside its state
+        hidden, cell = joined[:, width:], state.cell.clone()
+        hidden.copy_(state.hidden)
+        raw = cell.new_zeros(cell.shape, dtype=self.dtype)
         start = 0
-        for active, following in zip(batch_sizes, chain(batch_sizes[1:], [0]), strict=False):
-            now = slice(start, start + active)
-            products = self.recurrent(hidden[:active] if gates is not None else torch.cat([inputs[now], hidden[:active]], dim=1))
-            raw = products.new_empty(active, cell.shape[1])
-            step(products, gates, rows[now], cell[:active], self.cell_clip, raw)
-            hidden = outputs[now].copy_(raw if self.projection is None else self.projection(raw))
-            end[following:active] = hidden[following:]
+        for active in batch_sizes:
+            now, rounded = slice(start, start + active), min(n_sequences, -(-active // ROWS) * ROWS)
+            if gates is None:
+                joined[:active, :width] = inputs[now]
+            step(self.recurrent(joined[:rounded])[:active], gates, rows[now], cell[:active], self.cell_clip, raw[:active])
+            outputs[now] = raw[:active] if self.projection is None else self.projection(raw[:rounded])[:active]
+            hidden[:active] = outputs[now]  # what has ended stays as it was
             start += active
-        return outputs, LstmState(end.float(), cell)
+        return outputs, LstmState(hidden.float(), cell)
 
 
 class FastBiLM(nn.Module):

@@ -4,6 +4,7 @@ The operators are those that inductor compiles linear layers to: oneDNN's, in Py
 plain product stands in for them.
 """
 
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PACKED_ROWS = 256  # of the inputs: a hint for the packing
+for cache_of_kernels in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):  # PyTorch's and oneDNN's own, read at the first product
+    os.environ.setdefault(cache_of_kernels, "32")  # of 1,024 each, they come to hold a gigabyte
 
 Multiply = Callable[[Tensor], Tensor]
 
