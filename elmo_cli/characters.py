@@ -5,6 +5,7 @@ masked positions. A token longer than the window loses the bytes that do not fit
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,24 @@ BOS, EOS = "<S>", "</S>"  # tokens that stand for the sentence boundaries, in ru
 DEFAULT_MAX_CHARACTERS = 50  # AllenNLP hard-codes it; other models say so in max_characters_per_token
 
 
+class TokenMapper(Protocol):
+    """What turns tokens into the ids that a token encoder reads."""
+
+    bos: str  # the tokens that stand for the sentence boundaries
+    eos: str
+    unit: str  # of what a token is cut to: "bytes" or "characters"
+
+    def tokens_to_ids(self, tokens: Sequence[str]) -> Tensor:
+        """Ids of a list of tokens, a row each, (token, ids) int64."""
+
+    def is_cut(self, token: str) -> bool:
+        """Whether the token holds more than the encoder reads of it."""
+
+
 class CharacterMapper:
     """Turns tokens into character ids for one window width, `max_characters` (word markers included)."""
+
+    bos, eos, unit = BOS, EOS, "bytes"
 
     def __init__(self, max_characters: int = DEFAULT_MAX_CHARACTERS) -> None:
         self.max_characters = max_characters

@@ -15,7 +15,16 @@ import click
 from elmo_cli import __version__
 from elmo_cli.errors import ElmoError, ReaderGone, printable
 
-COMMANDS = ("embed", "inspect", "verify", "convert", "train", "evaluate")  # each one is `command` in the module of that name in commands/
+COMMANDS = (
+    "embed",
+    "inspect",
+    "verify",
+    "convert",
+    "models",
+    "train",
+    "evaluate",
+    "bench",
+)  # `command` in the module of that name in commands/
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # if not ignored, as by nohup
 
 

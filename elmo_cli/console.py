@@ -4,13 +4,25 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
+from elmo_cli.cache import Cache, default_folder, default_offline
 from elmo_cli.errors import printable
 from elmo_cli.pipeline import Progress as Committed
 
@@ -39,6 +51,27 @@ class Words:
     def busy(self, what: str) -> AbstractContextManager[object]:
         """A sign of life while something is done that has no measure; nothing unless on a terminal."""
         return nullcontext() if self.quiet or not self._console.is_terminal else self._console.status(what)
+
+    @contextmanager
+    def cache(self, folder: Path | None, *, offline: bool) -> Iterator[Cache]:
+        """The cache of models, whose downloads are shown: a bar on a terminal, a line now and then elsewhere."""
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        drawn = self._console.is_terminal and not self.quiet
+        with Progress(*columns, console=self._console, transient=True, disable=not drawn) as bars:
+            tasks: dict[str, TaskID] = {}
+            said = time.perf_counter()
+
+            def show(name: str, done: int, total: int | None) -> None:
+                nonlocal said
+                if name not in tasks:
+                    tasks[name] = bars.add_task(printable(name), total=total)
+                    self.say(f"fetching {name}" + (f", {size(total)}" if total else ""))
+                bars.update(tasks[name], completed=done, total=total)
+                if not drawn and time.perf_counter() - said >= LOG_SECONDS:
+                    said = time.perf_counter()
+                    self.say(f"{name}: {size(done)}" + (f" of {size(total)}" if total else ""))
+
+            yield Cache(folder or default_folder(), offline or default_offline(), show, self.say)
 
     def follow(self, job: Iterable[Committed], total_tokens: int | None) -> Committed:
         """Run a job to its end, showing how far it is; returns its last word."""

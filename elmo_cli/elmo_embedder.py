@@ -7,7 +7,8 @@ from typing import IO
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
 from elmo_cli.corpus import Sentence
-from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
+from elmo_cli.devices import choose_device
+from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.errors import CorpusError
 from elmo_cli.models import find_model
 from elmo_cli.pipeline import embed_corpus, embed_window, groups, windows
@@ -24,10 +25,10 @@ class ElmoEmbedder:
     state from call to call and batch to batch as AllenNLP does, for its numbers to the digit.
 
     Args:
-        options_file: A published model's options.json.
-        weight_file: Its HDF5 file of weights.
+        options_file: A published model's options.json, or its URL.
+        weight_file: Its HDF5 file of weights, or its URL.
         cuda_device: The GPU's number, or -1 for the CPU.
-        model: In place of the two files: a folder that holds them.
+        model: In place of the two files: what `elmo embed --model` takes.
         stateful: Whether to carry state.
 
     Raises:
@@ -43,9 +44,7 @@ class ElmoEmbedder:
         model: str | Path | None = None,
         stateful: bool = False,
     ) -> None:
-        self._files = find_model(
-            None if model is None else str(model), *(None if file is None else Path(file) for file in (options_file, weight_file))
-        )
+        self._files = find_model(None if model is None else str(model), options_file, weight_file)
         device = "cpu" if cuda_device < 0 else choose_device(f"cuda:{cuda_device}")
         self.embedder = Embedder(self._files.load(), device)
         self._stateful = StatefulEmbedder(self.embedder) if stateful else None

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
+from elmo_cli.batching import STATEFUL_BATCH
+from elmo_cli.cache import sha256
 from elmo_cli.corpus import Sentence
-from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
+from elmo_cli.devices import choose_device, choose_precision
+from elmo_cli.embedder import Embedder, StatefulEmbedder, batch_tokens_for, window_tokens_for
 from elmo_cli.errors import CorpusError, UsageError
 from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.store import JournaledStore
 from elmo_cli.journal.work_folder import WorkFolder
 from elmo_cli.layouts import KEEPERS
-from elmo_cli.models import ModelFiles, sha256
+from elmo_cli.model_files import ModelFiles
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, Selection
 from elmo_cli.resuming import how_to_go_on, made_by, make_plan, no_replay, replay, saying_how_to_go_on
@@ -78,15 +80,22 @@ class EmbedJob:
     layout: str = "allennlp"
     store: StoreOptions = field(default_factory=StoreOptions)
     start: Start = field(default_factory=Start)
-    batch_tokens: int = BATCH_TOKENS
-    window_tokens: int = WINDOW_TOKENS
+    batch_tokens: int | None = None  # None: by the device
+    window_tokens: int | None = None
     device: str = "auto"
+    precision: str = "fp32"
     threads: int | None = None
     command: str = ""
     resume: bool = False
     fresh: bool = False
     journal: bool = True
     warnings: list[str] = field(default_factory=list)  # what the user ought to know when `run` has ended
+
+    @cached_property
+    def place(self) -> tuple[str, str]:
+        """The device and the precision, settled."""
+        device = choose_device(self.device)
+        return device, choose_precision(self.precision, device)
 
     @property
     def work(self) -> WorkFolder | None:
@@ -111,9 +120,8 @@ class EmbedJob:
         if self.work:
             self.work.check()
         prime = self.start.prime.local_paths if self.start.prime else []
-        self.output.check_is_none_of([*self.source.local_paths, self.model.options, self.model.weights, *prime])
-        described = self._describe()
-        choose_device(self.device)
+        self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])
+        described, _ = self._describe(), self.place
         self.start.check()
         scan = None if self.source.is_stream else self.source.scan()
         if self.work:
@@ -141,7 +149,7 @@ class EmbedJob:
         """What decides the output, and what it will tell of itself."""
         return make_plan(
             {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
-            {"--layout": self.layout, "--window-tokens": self.window_tokens, **vars(self.selection), **vars(self.store)},
+            {"--layout": self.layout, "--window-tokens": self._window_tokens, **vars(self.selection), **vars(self.store)},
             self._metadata,
             is_known=scan is not None,
         )
@@ -149,7 +157,11 @@ class EmbedJob:
     @cached_property
     def _metadata(self) -> dict[str, str]:
         made = {**self.model.metadata(self.start.describe()), **self.selection.metadata()}
-        return {**made, "command": self.command, "created": now()}
+        return {**made, "precision": self.place[1], "command": self.command, "created": now()}
+
+    @property
+    def _window_tokens(self) -> int:
+        return self.window_tokens or window_tokens_for(self.place[0])
 
     def _describe(self) -> Description:
         """What will be written; the weights are not touched."""
@@ -180,13 +192,15 @@ class EmbedJob:
         """
         if self.threads:
             torch.set_num_threads(self.threads)
-        embedder = Embedder(self.model.load(), choose_device(self.device), self._priming_sentences())
+        device, precision = self.place
+        embedder = Embedder(self.model.load(), device, self._priming_sentences(), precision)
+        batch_tokens = self.batch_tokens or batch_tokens_for(embedder.bilm.config, device)
         read = Scan()
         select = self.selection.function(embedder.bilm.config.n_output_layers)
         with self._open_store(self.plan(scan)) as (store, journal):
             sentences = self.source.read(read)
-            done = yield from replay(journal, sentences, embedder, self.batch_tokens) if journal else no_replay()
-            windows_, embed = self._steps(sentences, embedder)
+            done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()
+            windows_, embed = self._steps(sentences, embedder, batch_tokens)
             yield from embed_corpus(windows_, embed, select, journal or store, done)
         self._warn(embedder, read, store)
 
@@ -213,13 +227,17 @@ class EmbedJob:
     def _priming_sentences(self) -> Iterable[list[str]]:
         return (sentence.tokens for sentence in self.start.prime.read()) if self.start.prime else ()
 
-    def _steps(self, sentences: Iterator[Sentence], embedder: Embedder) -> tuple[Iterator[Window], Callable[[Window], list[Array]]]:
+    def _steps(
+        self, sentences: Iterator[Sentence], embedder: Embedder, batch_tokens: int
+    ) -> tuple[Iterator[Window], Callable[[Window], list[Array]]]:
         if self.start.stateful:
             carrying = StatefulEmbedder(embedder)
             return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)
-        return windows(sentences, self.window_tokens), partial(embed_window, embedder=embedder, max_tokens=self.batch_tokens)
+        return windows(sentences, self._window_tokens), partial(embed_window, embedder=embedder, max_tokens=batch_tokens)
 
     def _warn(self, embedder: Embedder, read: Scan, store: Store) -> None:
+        if embedder.precision != self.precision:
+            self.warnings.append(f"computed in {embedder.precision}: this processor has no {self.precision} products, and would be slower")
         if read.sentences == 0:
             self.warnings.append(f"{self.source.name}: holds no sentences; {self.output.path} is whole, and empty")
         if read.n_blank and self.source.blank_lines == "skip":
@@ -227,6 +245,8 @@ class EmbedJob:
         if embedder.cut_example is not None:
             window, example = embedder.bilm.config.max_characters - 2, embedder.cut_example
             shown = example if len(example) <= 60 else f"{example[:60]}..."
-            self.warnings.append(f"cut tokens to the model's {window} bytes: {embedder.cut_tokens:,}, such as {shown!r}")
+            self.warnings.append(
+                f"cut tokens to the model's {window} {embedder.bilm.mapper.unit}: {embedder.cut_tokens:,}, such as {shown!r}"
+            )
         if store.skipped_duplicates:
             self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--use-sentence-keys)")

@@ -7,28 +7,32 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elmo_cli.batching import bucket_by_length
-from elmo_cli.bilm import BiLM, BiLMState
-from elmo_cli.characters import BOS, EOS, CharacterMapper
-from elmo_cli.errors import DeviceError
+from elmo_cli.batching import BATCH_SENTENCES, BATCH_TOKENS, GPU_WINDOW_TOKENS, WINDOW_TOKENS, bucket_by_length
+from elmo_cli.bilm import BiLM, BiLMConfig, BiLMState
+from elmo_cli.devices import PRECISIONS
+from elmo_cli.fast_bilm import FastBiLM
 
 Array = npt.NDArray[np.float32]
 Tokens = Sequence[str]
+Network = BiLM | FastBiLM
 
 CNN_CHARACTERS = 8192  # characters that go through the CNN together: bounds its memory
 CACHED_TYPES = 1 << 16  # token vectors kept on the device: 128 MiB for a 512-dimensional model
+CHUNK_TOKENS = 8192  # of one sentence that go through the LSTMs together
+MIN_CHUNK_TOKENS = 16  # where memory does not suffice for as many
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
 class TypeCache:
     """Layer-0 vectors of the word types met so far, each computed once; emptied when `capacity` is reached."""
 
-    def __init__(self, bilm: BiLM, capacity: int = CACHED_TYPES) -> None:
+    def __init__(self, bilm: Network, capacity: int = CACHED_TYPES) -> None:
         self.bilm = bilm
-        self.mapper = CharacterMapper(bilm.config.max_characters)
+        self.mapper = bilm.mapper
         self.capacity = capacity
         self.rows: dict[str, int] = {}
         self.cut_rows: set[int] = set()  # of types longer than the character window
-        self.vectors = bilm.character_encoder.characters.weight.new_empty(0, bilm.config.projection_dim)
+        self.vectors = next(bilm.parameters()).new_empty(0, bilm.config.projection_dim)
 
     def lookup(self, tokens: Sequence[str]) -> list[int]:
         """Rows of `vectors` for these tokens. They hold until the next call."""
@@ -44,7 +48,7 @@ class TypeCache:
     def _add(self, types: list[str]) -> None:
         first = len(self.rows)
         self._reserve(first + len(types))
-        self.vectors[first : first + len(types)] = encode_types(self.bilm, self.mapper, types)
+        self.vectors[first : first + len(types)] = encode_types(self.bilm, types)
         for row, token in enumerate(types, start=first):
             self.rows[token] = row
             if self.mapper.is_cut(token):
@@ -57,24 +61,59 @@ class TypeCache:
             self.vectors = grown
 
 
-def encode_types(bilm: BiLM, mapper: CharacterMapper, types: Sequence[str]) -> Tensor:
+def encode_types(bilm: Network, types: Sequence[str]) -> Tensor:
     """Layer-0 vectors (type, projection_dim), computed in batches of types of like length."""
-    ids = mapper.tokens_to_ids(types)
-    device = bilm.character_encoder.characters.weight.device
-    vectors = torch.empty(len(types), bilm.config.projection_dim, dtype=bilm.character_encoder.characters.weight.dtype, device=device)
-    for batch in bucket_by_length([len(token.encode("utf-8", "ignore")) for token in types], CNN_CHARACTERS):
-        vectors[batch] = bilm.character_encoder(ids[batch].to(device))
+    ids = bilm.mapper.tokens_to_ids(types)
+    vectors = next(bilm.parameters()).new_empty(len(types), bilm.config.projection_dim)
+    batches = list(bucket_by_length([len(token.encode("utf-8", "ignore")) for token in types], CNN_CHARACTERS))
+
+    @torch.inference_mode()
+    def encode(half: int) -> None:
+        for batch in batches[half::2]:
+            vectors[batch] = bilm.character_encoder(ids[batch].to(vectors.device))
+
+    bilm.both(encode)
     return vectors
+
+
+def make_network(bilm: BiLM, device: str, precision: str = "fp32") -> Network:
+    """The network on a device: the fast one, which takes `bilm` over, for float32 weights on a CPU or a CUDA GPU; else `bilm` itself."""
+    bilm = bilm.to(device)
+    if device == "mps" or next(bilm.parameters()).dtype != torch.float32:
+        return bilm
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    return FastBiLM(bilm, PRECISIONS[precision])
+
+
+def batch_tokens_for(config: BiLMConfig, device: str) -> int:
+    """Tokens computed together: on a GPU as many as a half of its free memory holds."""
+    if not device.startswith("cuda"):
+        return BATCH_TOKENS
+    free, _ = torch.cuda.mem_get_info(device)
+    gates, layers = 4 * config.lstm_dim, config.n_output_layers * config.output_dim
+    of_token = 4 * (2 * gates + 2 * config.lstm_dim + 4 * layers)  # float32; at most, every token being a type of its own
+    return max(BATCH_TOKENS, min(GPU_WINDOW_TOKENS, free // (2 * of_token)))
+
+
+def window_tokens_for(device: str) -> int:
+    """Tokens sorted and written together: more on a GPU, for which a batch is a step of many rows."""
+    return GPU_WINDOW_TOKENS if device.startswith("cuda") else WINDOW_TOKENS
 
 
 class Embedder:
     """Computes all layers of sentences, each from the same start: its vectors depend on the sentence alone.
 
-    `prime`: sentences read once, in order; every sentence then starts from the state they leave, instead of zero.
+    Args:
+        bilm: The network; it is taken over, and may not run by itself afterwards.
+        device: Where to run it.
+        prime: Sentences read once, in order; every sentence then starts from the state they leave, instead of zero.
+        precision: Of the LSTMs' matrix products: "fp32", "tf32", "bf16" or "fp16".
     """
 
-    def __init__(self, bilm: BiLM, device: str = "cpu", prime: Iterable[Tokens] = ()) -> None:
-        self.bilm = bilm.to(device)
+    def __init__(self, bilm: BiLM, device: str = "cpu", prime: Iterable[Tokens] = (), precision: str = "fp32") -> None:
+        self.bilm = make_network(bilm, device, precision)
+        self.precision = precision
+        self.max_sentences = BATCH_SENTENCES if device == "cpu" else None  # of a batch
         self.types = TypeCache(self.bilm)
         self.cut_tokens = 0  # that did not fit the character window, and the first of them
         self.cut_example: str | None = None
@@ -82,10 +121,48 @@ class Embedder:
         self.cut_tokens, self.cut_example = 0, None
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
-        """Every layer of each sentence, (layer, token, dim) float32, without the boundary positions; no tokens give (layer, 0, dim)."""
-        rows = torch.zeros(len(batch), dtype=torch.long, device=self._after_boundary.hidden.device)
-        layers, _ = self.run(batch, self._after_boundary.select(rows))
+        """Every layer of each sentence, (layer, token, dim) float32, without the boundary positions; no tokens give (layer, 0, dim).
+
+        Memory is bounded: a sentence of more than CHUNK_TOKENS is read in pieces. Where it does not suffice, the batch is halved.
+        """
+        if len(batch) == 1 and len(batch[0]) > CHUNK_TOKENS:
+            return [self._embed_in_pieces(batch[0], CHUNK_TOKENS)]
+        try:
+            return self.run(batch, self._start(len(batch)))[0]
+        except OUT_OF_MEMORY:
+            if len(batch) == 1 and len(batch[0]) < 4 * MIN_CHUNK_TOKENS:
+                raise
+        if len(batch) == 1:
+            return [self._embed_in_pieces(batch[0], len(batch[0]) // 4)]
+        middle = len(batch) // 2
+        return self.embed_batch(batch[:middle]) + self.embed_batch(batch[middle:])
+
+    def _embed_in_pieces(self, tokens: Tokens, size: int) -> Array:
+        try:
+            return self._read_pieces(tokens, size)
+        except OUT_OF_MEMORY:
+            if size < 2 * MIN_CHUNK_TOKENS:
+                raise
+        return self._embed_in_pieces(tokens, size // 2)
+
+    def _read_pieces(self, tokens: Tokens, size: int) -> Array:
+        """As `run`, of one sentence: the forward direction from its first piece on, the backward one from its last, states carried.
+
+        Two pieces are read side by side, for the sake of one direction each.
+        """
+        config, dim = self.bilm.config, self.bilm.config.projection_dim
+        layers = np.empty((config.n_output_layers, len(tokens), config.output_dim), dtype=np.float32)
+        pieces = [slice(start, start + size) for start in range(0, len(tokens), size)]
+        state = self._start(2)
+        for first, last in zip(pieces, reversed(pieces), strict=True):
+            (forward, backward), after = self.run([tokens[first], tokens[last]], state)
+            layers[:, first, :dim] = forward[:, :, :dim]
+            layers[:, last, dim:] = backward[:, :, dim:]
+            state = after
         return layers
+
+    def _start(self, n_sentences: int) -> BiLMState:
+        return self._after_boundary.select(torch.zeros(n_sentences, dtype=torch.long, device=self._after_boundary.hidden.device))
 
     @torch.inference_mode()
     def run(self, batch: Sequence[Tokens], state: BiLMState) -> tuple[list[Array], BiLMState]:
@@ -94,10 +171,11 @@ class Embedder:
         flat = [token for tokens in batch for token in tokens]
         rows = self.types.lookup(flat)
         self._count_cut(flat, rows)
-        vectors = self.types.vectors[torch.tensor(rows, dtype=torch.long, device=self.types.vectors.device)]
-        layers, state = self.bilm(vectors, lengths, state)
+        distinct, places = np.unique(np.array(rows, dtype=np.int64), return_inverse=True)
+        types, of_tokens = (torch.from_numpy(part).to(self.types.vectors.device) for part in (distinct, places))
+        layers, state = self.bilm.read(self.types.vectors[types], of_tokens, lengths, state)
         ends = np.cumsum(lengths, dtype=np.int64)
-        arrays = layers.cpu().numpy()
+        arrays = _to_host(layers).numpy()
         return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
 
     @torch.inference_mode()
@@ -118,8 +196,13 @@ class Embedder:
         for tokens in prime:
             carried.embed_batch([tokens])
         both = torch.zeros(2, dtype=torch.long, device=carried.state.hidden.device)
-        _, state = self.run([[BOS], [EOS]], carried.state.select(both))
+        _, state = self.run([[self.bilm.mapper.bos], [self.bilm.mapper.eos]], carried.state.select(both))
         return BiLMState(*(torch.stack([part[0, :, :1], part[1, :, 1:]]) for part in state))
+
+
+def _to_host(layers: Tensor) -> Tensor:
+    """A copy in the host's memory; from a GPU into pages that do not move, which is twice as fast."""
+    return torch.empty(layers.shape, dtype=layers.dtype, pin_memory=True).copy_(layers) if layers.is_cuda else layers.cpu()
 
 
 class StatefulEmbedder:
@@ -146,22 +229,8 @@ class StatefulEmbedder:
             zero = self.embedder.bilm.zero_state(missing)
             self.state = BiLMState(*(torch.cat(parts, dim=2) for parts in zip(self.state, zero, strict=True)))
         rows = torch.arange(len(batch), device=self.state.hidden.device)
-        layers, after = self.embedder.run([[BOS, *tokens, EOS] for tokens in batch], self.state.select(rows))
+        bos, eos = self.embedder.bilm.mapper.bos, self.embedder.bilm.mapper.eos
+        layers, after = self.embedder.run([[bos, *tokens, eos] for tokens in batch], self.state.select(rows))
         for whole, part in zip(self.state, after, strict=True):
             whole[:, :, : len(batch)] = part
         return [array[:, 1:-1] for array in layers]
-
-
-def choose_device(name: str) -> str:
-    """The torch device for "auto", "cpu", "cuda", "cuda:N" or "mps"; "auto" is a CUDA GPU where there is one, else the CPU.
-
-    Raises:
-        DeviceError: The device is not there, or the name is none of these.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise DeviceError(f"--device {name}: not available here ({str(error).splitlines()[0]}); pass --device cpu") from None
-    return name

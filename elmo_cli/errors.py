@@ -19,6 +19,10 @@ class ModelError(ElmoError):
     """The options or the weights of a model cannot be used."""
 
 
+class DownloadError(ElmoError):
+    """A file cannot be fetched over the network."""
+
+
 class OutputError(ElmoError):
     """The features cannot be written where they were asked for."""
 

@@ -57,7 +57,6 @@ def inspect(path: Path) -> Inspection:
         FeaturesError: It cannot be read.
     """
     with open_features(path) as features:
-        counts = list(features.token_counts())
         sample = sorted(set(np.linspace(0, len(features) - 1, SAMPLE).astype(int).tolist())) if len(features) else []
         norms, cosines, not_finite = _statistics(features, sample)
         described = features.description
@@ -66,7 +65,7 @@ def inspect(path: Path) -> Inspection:
             layout=features.layout,
             bytes=sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path])),
             sentences=len(features),
-            tokens=sum(counts),
+            tokens=sum(features.token_counts()),
             layers=list(described.names),
             dim=described.dim,
             dtype=described.dtype,

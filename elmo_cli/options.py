@@ -19,6 +19,7 @@ from elmo_cli.readers.sentences import SEPARATORS
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, readable=False)  # what is wrong with a file is said by what reads it
 COUNT = click.IntRange(min=1, max=1 << 40)
+PRECISIONS = ("fp32", "bf16", "tf32", "fp16")
 
 
 def options(*added: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -48,9 +49,18 @@ def _device(ctx: click.Context, parameter: click.Parameter, value: str) -> str: 
 
 
 model_options = options(
-    click.option("--model", metavar="NAME|DIR", help="Folder of options.json and *.hdf5, or tiny, the built-in model.  [default: tiny]"),
-    click.option("--options", "--options-file", "options", type=FILE, help="JSON file of options."),
-    click.option("--weights", "--weight-file", "weights", type=FILE, help="HDF5 file of weights."),
+    click.option(
+        "--model",
+        metavar="NAME|DIR|ZIP|URL",
+        help="A name that elmo models lists, or a folder or archive of a model.  [default: ELMO_MODEL, or else tiny, the built-in one]",
+    ),
+    click.option("--options", "--options-file", "options", metavar="FILE|URL", help="JSON file of options."),
+    click.option("--weights", "--weight-file", "weights", metavar="FILE|URL", help="HDF5 file of weights."),
+)
+
+cache_options = options(
+    click.option("--cache-dir", metavar="DIR", type=FILE, help="Where models are kept.  [default: ELMO_CACHE, or the platform's place]"),
+    click.option("--offline", is_flag=True, help="Fetch nothing; the same as ELMO_OFFLINE=1."),
 )
 
 machine_options = options(

@@ -5,7 +5,7 @@ The window is the unit of everything: sorted inside, put back in order inside, c
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,9 +14,16 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.errors import ModelError
 from elmo_cli.pooling import Array, Select
-from elmo_cli.stores import Store
+from elmo_cli.prefetch import prefetch
 
 Window = list[Sentence]
+
+
+class Writer(Protocol):
+    """What takes features, window after window: a store, or something around one."""
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Commit the features of a window: all of it or none."""
 
 
 class Progress(NamedTuple):
@@ -55,10 +62,15 @@ def groups(sentences: Iterable[Sentence], size: int) -> Iterator[Window]:
         yield window
 
 
+def batches(window: Sequence[Sentence], embedder: Embedder, max_tokens: int) -> Iterator[list[int]]:
+    """Which sentences of a window are computed together, by their places in it."""
+    return bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens, embedder.max_sentences)
+
+
 def embed_window(window: Sequence[Sentence], embedder: Embedder, max_tokens: int) -> list[Array]:
     """Every layer of each sentence of a window, in its order, computed in batches of sentences of like length."""
     embedded: dict[int, Array] = {}
-    for batch in bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens):
+    for batch in batches(window, embedder, max_tokens):
         embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True))
     return [embedded[i] for i in range(len(window))]
 
@@ -69,15 +81,15 @@ def embed_carrying_state(window: Sequence[Sentence], embedder: StatefulEmbedder)
 
 
 def embed_corpus(
-    windows_: Iterable[Window], embed: Callable[[Window], list[Array]], select: Select, store: Store, done: Progress = NOTHING
+    windows_: Iterable[Window], embed: Callable[[Window], list[Array]], select: Select, store: Writer, done: Progress = NOTHING
 ) -> Generator[Progress, None, None]:
     """Embed window after window into the store, telling after each how much is committed, `done` included.
 
     Raises:
         ModelError: A vector holds values that are no numbers; nothing of its window is written.
     """
-    for window in windows_:
-        arrays = [select(layers) for layers in embed(window)]
+    embedded = ((window, [select(layers) for layers in embed(window)]) for window in prefetch(windows_))
+    for window, arrays in prefetch(embedded):  # reading, embedding and writing overlap
         check_numbers(window, arrays)
         store.write(window, arrays)
         done = done.plus(window)

@@ -9,6 +9,7 @@ from typing import Any
 
 from elmo_cli.errors import CorpusError
 
+GOOGLE_SECONDS = 15
 SCHEMES = ("s3", "gs", "gcs", "hdfs", "viewfs", "file")
 
 
@@ -105,12 +106,19 @@ def _file_system(uri: str) -> tuple[Any, str]:
     import pyarrow.fs
 
     try:
-        file_system, path = pyarrow.fs.FileSystem.from_uri(uri)
+        file_system, path = pyarrow.fs.FileSystem.from_uri(_patient(uri))
     except (OSError, pyarrow.ArrowException) as error:
         raise _unreachable(without_secret(uri), error) from None
     return file_system, path.rstrip("/")
 
 
+def _patient(uri: str) -> str:
+    """Google's client tries for a quarter of an hour, deaf to Ctrl-C, unless told otherwise."""
+    if not uri.lower().startswith(("gs://", "gcs://")) or "retry_limit_seconds" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={GOOGLE_SECONDS}"
+
+
 def _unreachable(shown: str, error: Exception) -> CorpusError:
-    reason = without_secret(str(error)).partition("\n")[0].partition(". Detail:")[0]
+    reason = without_secret(str(error)).partition("\n")[0].partition(". Detail:")[0][:300]
     return CorpusError(f"{shown}: cannot be reached ({reason}); check the address and your credentials")

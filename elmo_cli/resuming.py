@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from elmo_cli.batching import bucket_by_length
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder
 from elmo_cli.errors import ElmoError, FeaturesError, ResumeError
@@ -14,10 +13,10 @@ from elmo_cli.features import open_features
 from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.store import JournaledStore
 from elmo_cli.journal.work_folder import WorkFolder
-from elmo_cli.pipeline import NOTHING, Progress
+from elmo_cli.pipeline import NOTHING, Progress, batches
 
 FINGERPRINT = "job_sha256"  # in the metadata: by it a finished job is known again
-_MADE = {"model_sha256": "the model", "options": "its options", "start_state": "where sentences start"}
+_MADE = {"model_sha256": "the model", "options": "its options", "start_state": "where sentences start", "precision": "--precision"}
 
 
 def make_plan(source: Mapping[str, str], options: Mapping[str, Any], metadata: Mapping[str, str], *, is_known: bool) -> Plan:
@@ -46,7 +45,7 @@ def replay(
     """Take over what an earlier run has done, and be where it was then, to the last bit and count."""
     done = NOTHING
     for window in journal.replay(sentences):
-        for batch in bucket_by_length([len(sentence.tokens) for sentence in window], batch_tokens):
+        for batch in batches(window, embedder, batch_tokens):
             embedder.recall([window[i].tokens for i in batch])
         done = done.plus(window)
         yield done

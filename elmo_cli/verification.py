@@ -12,7 +12,7 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder
 from elmo_cli.errors import FeaturesError
 from elmo_cli.features import Features, open_features
-from elmo_cli.models import ModelFiles
+from elmo_cli.model_files import ModelFiles
 from elmo_cli.pooling import Array, Selection
 from elmo_cli.scan import Source
 from elmo_cli.stores.checksums import find_wrong, read_checksums
@@ -151,7 +151,7 @@ def _check_vectors(features: Features, model: ModelFiles, verdict: Verdict) -> N
     """Compute a sample again, spread over the file."""
     told = features.metadata
     problem = _why_not_computable(features)
-    if not problem and (used := told.get("model_sha256")) and used != model.metadata("zero")["model_sha256"]:
+    if not problem and (used := told.get("model_sha256")) and used != model.sha256:
         verdict.add(f"made with another model than {model.name}: {told.get('model')}, sha256 {used[:16]}...")
         return
     if problem:

@@ -1,5 +1,7 @@
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -8,7 +10,9 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from elmo_cli import download
 from elmo_cli.cli import main
+from tests.flaky_server import FlakyServer, serve
 from tests.reference import ReferenceElmo
 
 torch.set_num_threads(1)  # the tests' models are tiny: threads would wait for each other
@@ -73,6 +77,17 @@ def make_model(folder: Path, seed: int = 1, dtype: str = "float32", **changes: o
     return folder
 
 
+@contextmanager
+def n_threads(number: int) -> Iterator[None]:
+    """So many threads for torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model."""
@@ -105,6 +120,17 @@ def elmo() -> Callable[..., Result]:
         return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
 
     return run
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyServer]:
+    """A web server to fetch from, and no patience with it."""
+    monkeypatch.setattr(download, "TIMEOUT", (2.0, 0.3))
+    monkeypatch.setattr(download, "BACK_OFF", 0.0)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    with serve() as running:
+        yield running
 
 
 def shared(*parts: str) -> Path:

@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
 from elmo_cli.corpus import Sentence
-from elmo_cli.embedder import Embedder, StatefulEmbedder, choose_device
+from elmo_cli.devices import choose_device
+from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.errors import ElmoError
 from elmo_cli.models import find_model
 from elmo_cli.pipeline import embed_carrying_state, embed_window, groups, windows

@@ -1,5 +1,6 @@
 """The command line: what it writes, what it says, how it ends."""
 
+import hashlib
 import json
 import os
 import re
@@ -38,7 +39,8 @@ def test_the_main_job_writes_every_sentence_and_says_so(elmo: Elmo, model: Path,
     assert result.stdout == ""
     sentences = sentences_of(SAMPLE)
     n_tokens = sum(map(len, sentences))
-    pattern = rf"{len(sentences)} sentences, {n_tokens:,} tokens in [\d.]+ s \([\d,]+ tokens/s\): .*out\.h5, [\d.]+ kB, by tiny\n"
+    pattern = rf"{len(sentences)} sentences, {n_tokens:,} tokens in [\d.]+ s \([\d,]+ tokens/s\): .*out\.h5, [\d.]+ kB, by tiny, "
+    pattern += rf"sha256 {hashlib.sha256((model / 'weights.hdf5').read_bytes()).hexdigest()}\n"
     assert re.fullmatch(pattern, result.stderr)
     features = read_features(out)
     assert [features[str(i)].shape for i in range(len(sentences))] == [(3, len(tokens), 12) for tokens in sentences]

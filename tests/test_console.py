@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -32,6 +33,26 @@ def test_elsewhere_it_is_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPat
     assert file.getvalue().startswith(start)
     assert file.getvalue().count("\n") == len(JOB)
     assert "\x1b" not in file.getvalue()
+
+
+def fetching(words: Words) -> None:
+    with words.cache(Path("cache"), offline=False) as cache:
+        for done in (0, 5_000, 10_000):
+            cache.progress("weights.hdf5", done, 10_000)
+
+
+def test_a_download_is_drawn_on_a_terminal_and_a_line_now_and_then_elsewhere(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(console, "LOG_SECONDS", 0)
+    drawn, logged, quiet = io.StringIO(), io.StringIO(), io.StringIO()
+    fetching(words_on(drawn, terminal=True))
+    fetching(words_on(logged, terminal=False))
+    fetching(words_on(quiet, terminal=False, quiet=True))
+    assert "weights.hdf5" in drawn.getvalue()
+    assert "\x1b" in drawn.getvalue()
+    assert logged.getvalue().startswith("fetching weights.hdf5, 10.0 kB\n")
+    assert "weights.hdf5: 5.0 kB of 10.0 kB\n" in logged.getvalue()
+    assert "\x1b" not in logged.getvalue()
+    assert quiet.getvalue() == ""
 
 
 def test_quiet_leaves_warnings():

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from elmo_cli.checkpoints.allennlp import load_bilm
 from elmo_cli.corpus import Sentence
-from elmo_cli.embedder import Embedder, TypeCache, choose_device
+from elmo_cli.devices import choose_device
+from elmo_cli.embedder import Embedder, TypeCache
 from elmo_cli.errors import DeviceError
 from elmo_cli.pipeline import embed_window, windows
-from tests.conftest import make_model
+from tests.conftest import make_model, n_threads
 from tests.reference import ReferenceElmo
 
 TOKENS = st.sampled_from(["the", "cat", "sat", "naïve", "日本", "<S>", "x" * 55, ".", "a"])
@@ -44,14 +45,10 @@ def test_vectors_do_not_depend_on_the_thread_count(tmp_path: Path):
     make_model(tmp_path, projection_dim=64, dim=256, filters=[[1, 32], [2, 64], [3, 96]])  # large enough to be shared out
     embedder = Embedder(load_bilm(tmp_path / "options.json", tmp_path / "weights.hdf5"))
     sentences = [["the", "cat"] * n for n in range(1, 30)]
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
+    with n_threads(1):
         one = embedder.embed_batch(sentences)
-        torch.set_num_threads(2)
+    with n_threads(2):
         two = embedder.embed_batch(sentences)
-    finally:
-        torch.set_num_threads(before)
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 

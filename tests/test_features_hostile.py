@@ -238,16 +238,18 @@ def test_shards_of_two_runs_do_not_go_together(tmp_path: Path):
 
 @pytest.mark.parametrize("layout", EVERY)
 def test_damaged_bytes_are_never_a_crash(tmp_path: Path, layout: str):
-    """Every byte-wise damage is a FeaturesError or goes unnoticed in the values; nothing else is raised."""
+    """Damage is a FeaturesError or goes unnoticed in the values; nothing else is raised. (The HDF5 library itself may end the process
+    over changed bytes, so its files are only cut short here; tests/fuzz.py runs it in processes of its own.)
+    """
     description, sentences = Description(("layer_0", "layer_1"), 4, metadata={"model": "m"}), corpus("a b", "", "c", "d e f")
     path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
     whole, random = path.read_bytes(), np.random.default_rng(5)
     noticed = 0
     for _ in range(150):
         damaged = bytearray(whole)
-        if random.random() < 0.3:
+        if path.suffix == ".h5" or random.random() < 0.3:
             damaged = damaged[: random.integers(len(whole))]
-        for place in random.integers(0, max(1, len(damaged)), size=random.integers(1, 9)):
+        for place in () if path.suffix == ".h5" else random.integers(0, max(1, len(damaged)), size=random.integers(1, 9)):
             damaged[place : place + 1] = bytes([random.integers(256)])
         path.write_bytes(damaged)
         try:

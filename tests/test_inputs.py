@@ -62,6 +62,14 @@ def test_formats_may_differ_from_input_to_input_but_not_in_a_folder(folder: Path
         Source([folder]).scan()
 
 
+def test_a_format_without_columns_keeps_none(tmp_path: Path):
+    table = write_corpus("tsv", [["t"]], tmp_path / "a.tsv")
+    jsonl = write_corpus("jsonl", [["j"]], tmp_path / "b.jsonl")
+    assert Source([table], reading=Reading(keep=("label",))).scan().sentences == 1
+    with pytest.raises(CorpusError, match=r"b\.jsonl: --keep takes columns of parquet, arrow, csv, tsv"):
+        Source([table, jsonl], reading=Reading(keep=("label",))).scan()
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("none/*.txt", "no such file; nothing matches"), ("empty", "holds no files to read"), ("none", "no such file"), ("", "name is empty")],

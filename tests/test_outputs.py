@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -230,6 +231,24 @@ def test_mistakes_are_one_line_and_leave_nothing(
     Path("file").touch()
     assert_one_line_error(elmo("embed", SAMPLE, *arguments, "--model", model), words)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("output", ["gzip", "packed", "shards", "npz", "arrow", "jsonl"])
+def test_a_full_disk_is_one_error_and_leaves_no_output(model: Path, tmp_path: Path, output: str):
+    resource, room = pytest.importorskip("resource"), 300_000
+    name, *options = OUTPUTS[output]
+    command = [sys.executable, "-m", "elmo_cli", "embed", SAMPLE, tmp_path / name, *options, "--model", model]
+    if name == "out":
+        command += ["--shard-tokens", "1000000"]  # one large file
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert f"{name}: cannot be written (File too large)" in done.stderr.replace("[Errno 27] ", "")
+    assert {path.name for path in tmp_path.iterdir()} <= {f".{name}.elmo-work"}  # windows that have been computed
 
 
 CHAIN = [

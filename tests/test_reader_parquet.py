@@ -147,6 +147,12 @@ def test_parquet_whose_strings_are_no_utf8_names_the_row(tmp_path: Path):
         read("parquet", path)
 
 
+def test_kept_text_that_is_no_utf8_is_an_error(tmp_path: Path):
+    path = write_parquet(table([["a"], ["b"]], label=pa.array([b"x", b"\xff"]).view(pa.string())), tmp_path / "data.parquet")
+    with pytest.raises(CorpusError, match="rows 1 to 2: a column to keep holds text that is not UTF-8"):
+        read("parquet", path, keep=("label",))
+
+
 @both
 def test_a_truncated_file_is_an_error(tmp_path: Path, kind: str):
     path = write(kind, table([["word"] * 50] * 50), tmp_path)

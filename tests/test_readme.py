@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from elmo_cli import cli
+from elmo_cli.catalogue import load_catalogue
 from tests.conftest import SAMPLE
 
 ROOT = Path(__file__).parents[1]
@@ -23,10 +24,11 @@ def blocks(language: str) -> list[str]:
 
 def test_every_option_that_the_readme_names_exists():
     commands = [import_module(f"elmo_cli.commands.{name}").command for name in cli.COMMANDS]
-    known = {name for command in commands for parameter in command.params for name in parameter.opts}
-    known |= {"--help", "--version", "--nproc-per-node"}  # the last is torchrun's
+    commands += [below for command in commands for below in getattr(command, "commands", {}).values()]
+    known = {name for command in commands for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    known |= {"--help", "--version", "--nproc-per-node", "--kills", "--fill"}  # the last are torchrun's and the crash harness's
     named = {name for span in re.findall(r"`([^`\n]+)`", README) for name in re.findall(r"(?<!-)--[a-z][a-z0-9-]+", span)} | {
-        word for block in blocks("sh") for word in re.findall(r" (--[a-z-]+)", block)
+        word for block in blocks("sh") for word in re.findall(r" (--[a-z][a-z0-9-]+)", block)
     }
     assert named - known == set()
 
@@ -34,6 +36,14 @@ def test_every_option_that_the_readme_names_exists():
 def test_every_command_that_the_readme_names_exists():
     named = {shlex.split(line)[1] for block in blocks("sh") for line in block.splitlines() if line.startswith("elmo ")}
     assert named <= set(cli.COMMANDS)
+    below = {tuple(shlex.split(line)[1:3]) for block in blocks("sh") for line in block.splitlines() if line.startswith("elmo models ")}
+    commands = import_module("elmo_cli.commands.models").command.commands
+    assert {name for _, name in below if name != "#"} == set(commands)
+
+
+def test_the_readme_s_models_are_in_the_catalogue():
+    section = README[README.index("| name | language, domain") : README.index("```sh\nelmo models ")]
+    assert set(re.findall(r"`([\w.-]+)`", section)) <= set(load_catalogue())
 
 
 def test_the_worked_example_prints_what_the_readme_says(

@@ -100,6 +100,14 @@ def test_a_place_that_is_not_there_is_one_line(uri: str, words: str):
     assert "secret" not in str(caught.value)
 
 
+def test_googles_client_gives_up_in_time():
+    from elmo_cli.remote import _patient
+
+    assert _patient("gs://bucket/a.txt?x=1").endswith("a.txt?x=1&retry_limit_seconds=15")
+    assert _patient("gs://bucket/a.txt?retry_limit_seconds=60") == "gs://bucket/a.txt?retry_limit_seconds=60"
+    assert _patient("s3://bucket/a.txt") == "s3://bucket/a.txt"
+
+
 def test_secrets_of_a_uri_are_not_shown():
     assert without_secret("elmo embed s3://key:secret@bucket/a.txt out.h5") == "elmo embed s3://bucket/a.txt out.h5"
     assert without_secret("a@b s3://bucket/a@b") == "a@b s3://bucket/a@b"

@@ -11,10 +11,12 @@ from torch.nn import functional
 from elmo_cli.bilm import BiLMConfig, BiLMState
 from elmo_cli.characters import CharacterMapper
 from elmo_cli.lstm import LstmCellWithProjection, LstmState
-from elmo_cli.training.gradient import StepOptions, Window, fill_gradients, one_after_another, side_by_side
+from elmo_cli.training.gradient import StepOptions, Window, fill_gradients
 from elmo_cli.training.lstm import run_window_by_definition, train_layer
 from elmo_cli.training.network import Dropout, LanguageModel, new_bilm, new_softmax
 from elmo_cli.training.softmax import Candidates, all_words, log_expected_counts, log_uniform_words
+from elmo_cli.two_threads import TwoThreads, one_after_another
+from tests.conftest import n_threads
 
 STEPS, ROWS, WORDS = 5, 4, 9
 TYPES = ["<S>", "</S>", "<UNK>", "a", "bb", "é", "long" * 11, "over-long" * 9, "it's", "𝔘"]
@@ -116,8 +118,8 @@ def test_a_step_has_the_gradient_of_the_definition_on_one_thread_and_on_two(mode
     losses, _ = fill_gradients(model, window, model.bilm.zero_state(ROWS), rows_of, options, one_after_another)
     assert float(losses.mean()) == pytest.approx(float(loss.detach()), rel=1e-6)
     alone = [parameter.grad for parameter in model.parameters()]
-    with side_by_side(2) as both:
-        fill_gradients(model, window, model.bilm.zero_state(ROWS), rows_of, options, both)
+    with n_threads(2):
+        fill_gradients(model, window, model.bilm.zero_state(ROWS), rows_of, options, TwoThreads())
     for a, b, parameter in zip(expected, alone, model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
         assert torch.equal(b, parameter.grad)

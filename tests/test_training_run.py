@@ -84,7 +84,7 @@ def test_the_folder_is_a_model_for_embed_and_its_forward_pass_is_the_trained_one
     folder = tmp_path / "model"
     assert elmo("train", text, folder, "--options", options, "--steps", 3, *QUICK).exit_code == 0
     files = find_model(str(folder))
-    assert files.weights.name == "weights.hdf5"
+    assert files.files["weights"].name == "weights.hdf5"
     model, words = load_language_model(files)
     ids = {word: i for i, word in enumerate(words)}
     sentences = sentences_of(text)[:3]

@@ -5,8 +5,9 @@ the order i, j, f, o, no forget bias of 1, and a table of characters without the
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,13 @@ from elmo_cli.bilm import DIRECTIONS, BiLM, BiLMConfig
 from elmo_cli.checkpoints.allennlp_options import load_config, to_options
 from elmo_cli.errors import ModelError
 
+LOOKED_FOR = "options.json and one *.hdf5"
+WEIGHTS = ("weights",)  # what a model's hash is of
+# The first pattern that one file alone answers to; bio_embeddings keeps SeqVec's without a suffix.
+OPTIONS_NAMES = ("options.json", "*options*.json", "options_file", "*.json")
+WEIGHTS_NAMES = ("weights.hdf5", "model.hdf5", "*weights*.hdf5", "*.hdf5", "weights_file")
 MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
+ROWS_TURNED = 16  # together: their part of a column is a cache line
 FORGET_BIAS = 1.0  # TensorFlow's LSTMCell adds it when it runs; it is not in the file
 
 
@@ -46,6 +53,20 @@ CHARACTER_TABLE = Layout(lambda tensor: torch.cat([tensor.new_zeros(1, tensor.sh
 LSTM_BIAS = Layout(lambda tensor: _add_to_forget_gate(tensor, FORGET_BIAS), lambda parameter: _add_to_forget_gate(parameter, -FORGET_BIAS))
 
 
+def find(names: Collection[str]) -> dict[str, str] | None:
+    """The files of such a model among these names, or None."""
+    options, weights = _only(names, OPTIONS_NAMES), _only(names, WEIGHTS_NAMES)
+    return {"options": options, "weights": weights} if options and weights else None
+
+
+def _only(names: Collection[str], patterns: tuple[str, ...]) -> str | None:
+    for pattern in patterns:
+        found = [name for name in names if "/" not in name and fnmatchcase(name, pattern)]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
 def load_bilm(options: Path, weights: Path) -> BiLM:
     """Build the network that `options` describes and fill it from `weights`, strictly; float16 and float64 files become float32.
 
@@ -61,7 +82,7 @@ def load_bilm(options: Path, weights: Path) -> BiLM:
                 bilm = BiLM(config)
             entries = tensor_names(config, one_cell=_is_one_cell(tensors))
             _check(bilm, entries, tensors, options, weights)
-            parameters = {entry.parameter: entry.layout.to_parameter(_read(tensors[name])) for name, entry in entries.items()}
+            parameters = {entry.parameter: _read(tensors[name], entry.layout) for name, entry in entries.items()}
     except FileNotFoundError:
         raise ModelError(f"{weights}: no such weights file") from None
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's for a damaged file
@@ -123,9 +144,9 @@ def _is_one_cell(tensors: Mapping[str, h5py.Dataset]) -> bool:
 
 
 def _check(bilm: BiLM, entries: Mapping[str, Entry], tensors: Mapping[str, h5py.Dataset], options: Path, weights: Path) -> None:
-    parameters = dict(bilm.named_parameters())
+    parameters, nothing = dict(bilm.named_parameters()), torch.zeros(1)  # arithmetic on "meta" would import a second's worth of torch
     for name, (parameter, layout) in entries.items():
-        expected = tuple(layout.to_file(parameters[parameter]).shape)
+        expected = tuple(layout.to_file(nothing.expand(parameters[parameter].shape)).shape)
         if name not in tensors:
             raise ModelError(f"{weights}: lacks the tensor {name} of shape {expected} that {options} asks for")
         if tensors[name].shape != expected:
@@ -151,12 +172,28 @@ def _unreadable(tensor: h5py.Dataset) -> str | None:
     return None
 
 
-def _read(tensor: h5py.Dataset) -> Tensor:
-    values = np.empty(tensor.shape, dtype=np.float32)
-    tensor.read_direct(values)
-    if not np.isfinite(values).all():
+def _read(tensor: h5py.Dataset, layout: Layout) -> Tensor:
+    values = _read_transposed(tensor) if layout is TRANSPOSED and tensor.chunks is None else layout.to_parameter(_read_rows(tensor))
+    lowest, highest = torch.aminmax(values)  # of what is no number, both are none
+    if not torch.isfinite(lowest + highest):
         raise ModelError(f"{tensor.file.filename}: {tensor.name.lstrip('/')} holds values that are no numbers (NaN or infinite)")
+    return values
+
+
+def _read_rows(tensor: h5py.Dataset, rows: slice = slice(None)) -> Tensor:
+    values = np.empty((len(range(*rows.indices(len(tensor)))), *tensor.shape[1:]), dtype=np.float32)
+    tensor.read_direct(values, rows)
     return torch.from_numpy(values)
+
+
+def _read_transposed(tensor: h5py.Dataset) -> Tensor:
+    """A matrix turned while it is read: no second copy, and hardly slower."""
+    n_rows, n_columns = tensor.shape
+    values = torch.empty(n_columns, n_rows)
+    for start in range(0, n_rows, ROWS_TURNED):
+        rows = slice(start, start + ROWS_TURNED)
+        values[:, rows] = _read_rows(tensor, rows).T
+    return values
 
 
 def _add_to_forget_gate(bias: Tensor, amount: float) -> Tensor:

@@ -48,7 +48,7 @@ def parse_options(options: Mapping[str, Any], path: Path) -> BiLMConfig:
     """
     if "char_cnn" not in options:
         raise ModelError(f"{path}: lacks 'char_cnn'; a model without a character CNN (word inputs) cannot be used")
-    lstm, characters = _Section(options, "lstm", path), _Section(options, "char_cnn", path)
+    lstm, characters = Section(options, "lstm", path), Section(options, "char_cnn", path)
     if characters.optional_whole("n_characters", 262) not in (261, 262):  # 261 in training, 262 with the masking row
         raise ModelError(f"{path}: char_cnn.n_characters is {characters.values['n_characters']}; the format's table has 261 or 262 rows")
     activation = characters.required("activation")
@@ -63,7 +63,7 @@ def parse_options(options: Mapping[str, Any], path: Path) -> BiLMConfig:
         raise ModelError(f"{path}: a filter of char_cnn.filters is wider than max_characters_per_token, {max_characters}")
     return BiLMConfig(
         filters=filters,
-        character_dim=_Section(characters.values, "embedding", path, "char_cnn.").whole("dim"),
+        character_dim=Section(characters.values, "embedding", path, "char_cnn.").whole("dim"),
         n_highway=characters.optional_whole("n_highway", 0, at_least=0, at_most=MAX_DEPTH),
         activation=activation,
         max_characters=max_characters,
@@ -100,8 +100,8 @@ def to_options(config: BiLMConfig) -> dict[str, Any]:
     }
 
 
-class _Section:
-    """One object of an options file, whose values are checked as they are taken."""
+class Section:
+    """One object of an options file, whose values are checked as they are taken: a ModelError names the file and the key."""
 
     def __init__(self, options: Mapping[str, Any], name: str, path: Path, prefix: str = "") -> None:
         self.path = path
@@ -112,26 +112,31 @@ class _Section:
         self.values: dict[str, Any] = values
 
     def required(self, key: str) -> Any:  # noqa: ANN401  # a JSON value
+        """A value that must be there."""
         if key not in self.values:
             raise ModelError(f"{self.path}: lacks '{self.name}.{key}'")
         return self.values[key]
 
     def whole(self, key: str, at_least: int = 1, at_most: int = MAX_SIZE) -> int:
+        """A whole number within these limits."""
         value = self.required(key)
         if not _is_whole(value) or not at_least <= value <= at_most:
             raise ModelError(f"{self.path}: {self.name}.{key} is {value!r}; it takes a whole number from {at_least} to {at_most}")
         return int(value)
 
     def optional_whole(self, key: str, default: int, at_least: int = 1, at_most: int = MAX_SIZE) -> int:
+        """The same; `default` where it is absent or null."""
         return default if self.values.get(key) is None else self.whole(key, at_least, at_most)
 
     def flag(self, key: str) -> bool:
+        """True or false; absent is false."""
         value = self.values.get(key, False)
         if not isinstance(value, bool):
             raise ModelError(f"{self.path}: {self.name}.{key} is {value!r}; it takes true or false")
         return value
 
     def clip(self, key: str) -> float | None:
+        """A limit of absolute values, or None for no limit."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -140,6 +145,7 @@ class _Section:
         return float(value) or None  # AllenNLP does not clip at 0 either
 
     def filters(self) -> tuple[tuple[int, int], ...]:
+        """The convolutions: (width, number of filters) each."""
         value = self.required("filters")
         pairs = value if isinstance(value, list) else []
         if not pairs or not all(

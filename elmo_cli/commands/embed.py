@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
+from elmo_cli.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
 from elmo_cli.layouts import COMPRESSIONS, DTYPES, KEYS, POOLS, STDOUT, check_options, choose_layout
 from elmo_cli.options import (
     COUNT,
     FILE,
+    PRECISIONS,
     blank_lines_option,
+    cache_options,
     contradictions,
     machine_options,
     model_options,
@@ -28,6 +30,7 @@ from elmo_cli.readers.reading import Reading
 from elmo_cli.remote import without_secret
 
 if TYPE_CHECKING:
+    from elmo_cli.console import Words
     from elmo_cli.embed_job import EmbedJob
     from elmo_cli.scan import Source
 
@@ -36,7 +39,7 @@ Examples:
   elmo embed corpus.txt out.h5
   elmo embed shards/ out.h5 --column words --id-column id   (a folder of Parquet files)
   zstdcat corpus.zst | elmo embed - out.h5 --options options.json --weights weights.hdf5
-  elmo embed corpus.txt out.h5 --model elmo_small/ --layers top --device cuda
+  elmo embed corpus.txt out.h5 --model original --layers top --device cuda
   elmo embed corpus.txt features/ --output-format parquet --dtype float16
   elmo embed corpus.txt sentences.parquet --layers average --pool mean
   cat corpus.txt | elmo embed - - --output-format jsonl --layers top | head
@@ -87,12 +90,22 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
 @click.argument("output", metavar="OUTPUT", type=FILE)
 @model_options
+@cache_options
 @_selection_options
 @output_options
 @click.option("--keys", type=click.Choice(KEYS), help="What sentences are called.  [default: number; flat layouts: id, where there is one]")
-@click.option("--batch-tokens", type=COUNT, default=BATCH_TOKENS, show_default=True, help="Tokens computed together.")
-@click.option("--window-tokens", type=COUNT, default=WINDOW_TOKENS, show_default=True, help="Tokens sorted and written together.")
+@click.option("--batch-tokens", type=COUNT, help=f"Tokens computed together.  [default: {BATCH_TOKENS}; on a GPU, what its memory holds]")
+@click.option(
+    "--window-tokens", type=COUNT, help=f"Tokens sorted and written together.  [default: {WINDOW_TOKENS}; on a GPU {GPU_WINDOW_TOKENS}]"
+)
 @machine_options
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="Of matrix products. bf16 is faster where the processor has it; tf32 and fp16 are for GPUs.",
+)
 @reading_options
 @blank_lines_option
 @_start_options
@@ -106,8 +119,10 @@ def command(
     inputs: tuple[str, ...],
     output: Path,
     model: str | None,
-    options: Path | None,
-    weights: Path | None,
+    options: str | None,
+    weights: str | None,
+    cache_dir: Path | None,
+    offline: bool,
     layers: str | None,
     mix: str | None,
     mix_layer_norm: bool,
@@ -122,11 +137,12 @@ def command(
     all_layers: bool,
     top_layers: bool,
     average_layers: bool,
-    batch_tokens: int,
-    window_tokens: int,
+    batch_tokens: int | None,
+    window_tokens: int | None,
     device: str,
     cuda_device: int | None,
     threads: int | None,
+    precision: str,
     reading: Reading,
     blank_lines: str,
     stateful: bool,
@@ -168,6 +184,7 @@ def command(
         chosen = choose_layout(output, output_format, layout)
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool)
 
+    from elmo_cli.console import Words
     from elmo_cli.embed_job import EmbedJob, Start  # imports torch
     from elmo_cli.models import find_model
     from elmo_cli.pooling import Selection
@@ -176,7 +193,9 @@ def command(
     from elmo_cli.stores.description import StoreOptions
     from elmo_cli.stores.places import place_for
 
-    files = find_model(model, options, weights)
+    words = Words(quiet=quiet)
+    with words.cache(cache_dir, offline=offline) as cache:
+        files = find_model(model, options, weights, cache)
     weighted = read_mix(mix, files.config().n_output_layers, layer_norm=mix_layer_norm) if mix else None
     job = EmbedJob(
         source=_checked(Source(inputs, blank_lines, reading, max_sentence_tokens)),
@@ -196,12 +215,13 @@ def command(
         window_tokens=window_tokens,
         device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",
         threads=threads,
+        precision=precision,
         command=without_secret(shlex.join(["elmo", *sys.argv[1:]])),
         resume=bool(resume),
         fresh=fresh,
         journal=resume is not False,
     )
-    _run(job, quiet=quiet)
+    _run(job, words)
 
 
 def _check_resuming(resume: bool | None, *, fresh: bool, stateful: bool, output: Path) -> None:
@@ -220,10 +240,9 @@ def _checked(source: "Source") -> "Source":
     return source
 
 
-def _run(job: "EmbedJob", *, quiet: bool) -> None:
-    from elmo_cli.console import Words, count, size
+def _run(job: "EmbedJob", words: "Words") -> None:
+    from elmo_cli.console import count, size
 
-    words = Words(quiet=quiet)
     with words.busy("scanning"), contradictions():
         scan = job.check()
     if job.is_whole(scan):
@@ -240,6 +259,6 @@ def _run(job: "EmbedJob", *, quiet: bool) -> None:
     place = "standard output" if job.output.path == STDOUT else f"{job.output.path}, {size(job.output.size())}"
     return words.say(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
-        f"{place}, by {job.model.name}"
+        f"{place}, by {job.model.name}, sha256 {job.model.sha256}"
         + (" (the built-in model, for trying out; --model takes a published one)" if job.model.built_in else "")
     )

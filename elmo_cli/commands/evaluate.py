@@ -42,7 +42,7 @@ def command(model: str, corpora: tuple[Path, ...], state: str, as_json: bool, de
     import torch
 
     from elmo_cli.console import Words
-    from elmo_cli.embedder import choose_device
+    from elmo_cli.devices import choose_device
     from elmo_cli.models import find_model
     from elmo_cli.scan import Source
     from elmo_cli.training.evaluation import Score, score_text

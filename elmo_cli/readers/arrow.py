@@ -1,7 +1,9 @@
 """Arrow IPC: files (Feather is their other name) and streams; a row is a sentence."""
 
-from collections.abc import Iterator
+import mmap
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +29,13 @@ def read_arrow(file: InputFile, reading: Reading = PLAIN, report: Report = stop)
         CorpusError: The file cannot be read, is no Arrow IPC, or lacks a column.
     """
     name, first = shown(file), 0
-    with _open(file) as stream:
+    with _open(file) as (stream, release):
         for batch in _batches(stream, file, reading):
             rows = rows_a_batch(batch.nbytes, batch.num_rows)
             for start in range(0, batch.num_rows, rows):
                 yield from read_batch(batch.slice(start, rows), first + start, reading, name, report)
             first += batch.num_rows
+            release()
 
 
 def kept_in_arrow(file: InputFile, reading: Reading) -> "pyarrow.Schema":
@@ -43,7 +46,7 @@ def kept_in_arrow(file: InputFile, reading: Reading) -> "pyarrow.Schema":
     """
     if is_stream(file):
         raise CorpusError(f"{shown(file)}: --keep looks at the columns first, which a stream does not allow; name a file")
-    with _open(file) as stream, failing_on_arrow(file, "Arrow"):
+    with _open(file) as (stream, _), failing_on_arrow(file, "Arrow"):
         schema = _reader(stream, None).schema
         check_columns(schema, reading, shown(file))
         return kept_schema(schema, reading)
@@ -89,16 +92,29 @@ def _reader(stream: Any, fields: list[int] | None) -> Any:  # noqa: ANN401  # py
 
 
 @contextmanager
-def _open(file: InputFile) -> Iterator[Any]:
-    import pyarrow
-
+def _open(file: InputFile) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """The bytes of a file, and what lets go of those that were read: a file on this machine is used in place, not copied."""
     if file == STDIN:
-        yield buffered_stdin()
+        yield buffered_stdin(), _nothing
         return
     with failing_on_arrow(file, "Arrow"):
         stream = file.open("rb") if isinstance(file, Path) else file.open_anywhere()
-        if isinstance(file, Path) and not is_stream(file):
-            stream.close()  # it is there, and may be read
-            stream = pyarrow.memory_map(str(file))
     with stream:
-        yield stream
+        if isinstance(file, Path) and not is_stream(file):
+            with failing_on_arrow(file, "Arrow"):
+                mapped, release = _map(stream)
+            yield mapped, release
+        else:
+            yield stream, _nothing
+
+
+def _map(stream: Any) -> tuple["pyarrow.NativeFile", Callable[[], None]]:  # noqa: ANN401  # an open file
+    import pyarrow
+
+    memory = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    release = partial(memory.madvise, mmap.MADV_DONTNEED) if hasattr(mmap, "MADV_DONTNEED") else _nothing
+    return pyarrow.BufferReader(pyarrow.py_buffer(memory)), release
+
+
+def _nothing() -> None:
+    """What a copy lets go of."""

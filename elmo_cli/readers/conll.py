@@ -12,7 +12,7 @@ from elmo_cli.readers.problems import Report, stop
 from elmo_cli.readers.reading import PLAIN, Reading
 from elmo_cli.readers.sentences import MAX_TOKENS
 
-WORD, NO_WORD = re.compile(r"\d+"), re.compile(r"\d+-\d+|\d+\.\d+")  # of the ID column; a range of words or an empty node is no token
+NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # in the ID column: a range of words, or an empty node
 SENT_ID = re.compile(r"#\s*sent_id\s*=?\s*(\S.*?)\s*")
 COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(\S.*)")  # CoNLL-U Plus
 IGNORED = ("-DOCSTART-", "#begin document", "#end document")  # CoNLL-2003; CoNLL-2012
@@ -37,12 +37,12 @@ def read_conllu(file: InputFile, reading: Reading = PLAIN, report: Report = stop
     """
     name, form, number = shown(file), 1, 0
     for lines in _blocks(read_lines(file, reading.encoding_errors, report), name):
-        comments = [line for _, line in lines if line.startswith("#")]
+        comments = [line for _, line in lines if line[0] == "#"]
         for columns in filter(None, map(COLUMNS.fullmatch, comments)):
             form = _form_column(columns[1].split(), name)
         said = _comments(comments, ignore_ids=reading.ignore_ids)
-        words = [(at, line) for at, line in lines if not line.startswith("#")]
-        tokens = [token for at, line in words if (token := _form(line, form, f"{name}:{at}", report)) is not None]
+        words = [word for word in lines if word[1][0] != "#"]
+        tokens = list(_forms(words, form, name, report))
         if words or said.announce:
             yield Sentence(str(number), tokens, " ".join(tokens), said.id)
             number += 1
@@ -59,20 +59,21 @@ def _form_column(columns: list[str], name: str) -> int:
     return columns.index("FORM")
 
 
-def _form(line: str, column: int, place: str, report: Report) -> str | None:
-    """The token of a line, if it holds one."""
-    columns = line.split("\t")
-    if NO_WORD.fullmatch(columns[0]):
-        return None
-    if len(columns) <= max(column, 1):
-        report(CorpusError(f"{place}: has {len(columns)} of CoNLL-U's columns; tabs part them (for other files: --input-format conll)"))
-    elif not WORD.fullmatch(columns[0]):
-        report(CorpusError(f"{place}: {columns[0][:40]!r} is no word's number, which CoNLL-U's first column holds"))
-    elif not columns[column]:
-        report(CorpusError(f"{place}: the form is empty"))
-    else:
-        return columns[column]
-    return None
+def _forms(words: Iterable[Line], column: int, name: str, report: Report) -> Iterator[str]:
+    for at, line in words:
+        cells = line.split("\t", column + 1)
+        if len(cells) > column and cells[column] and cells[0].isdecimal():
+            yield cells[column]
+        elif not NO_WORD.fullmatch(cells[0]):
+            report(CorpusError(f"{name}:{at}: {_why_no_word(cells, column)}"))
+
+
+def _why_no_word(cells: list[str], column: int) -> str:
+    if len(cells) <= column:
+        return f"has {len(cells)} of CoNLL-U's columns; tabs part them (for other files: --input-format conll)"
+    if not cells[0].isdecimal():
+        return f"{cells[0][:40]!r} is no word's number, which CoNLL-U's first column holds"
+    return "the form is empty"
 
 
 def read_conll(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
@@ -87,20 +88,20 @@ def read_conll(file: InputFile, reading: Reading = PLAIN, report: Report = stop)
     name = shown(file)
     lines = ((at, line) for at, line in read_lines(file, reading.encoding_errors, report) if not line.startswith(IGNORED))
     for number, block in enumerate(_blocks(lines, name)):
-        found = [_cell(line, reading.token_column, f"{name}:{at}", report) for at, line in block]
-        tokens = [token for token in found if token]
+        tokens = list(_cells(block, reading.token_column, name, report))
         yield Sentence(str(number), tokens, " ".join(tokens))
 
 
-def _cell(line: str, column: int, place: str, report: Report) -> str:
-    cells = line.split("\t") if "\t" in line else line.split()
-    if len(cells) < column:
-        report(CorpusError(f"{place}: has {len(cells)} column{'s' * (len(cells) != 1)}, --token-column {column} is none of them"))
-    elif not cells[column - 1].strip():
-        report(CorpusError(f"{place}: column {column} is empty"))
-    else:
-        return cells[column - 1]
-    return ""
+def _cells(lines: Iterable[Line], column: int, name: str, report: Report) -> Iterator[str]:
+    for at, line in lines:
+        cells = line.split("\t", column) if "\t" in line else line.split(maxsplit=column)
+        if len(cells) < column:
+            fact = f"has {len(cells)} column{'s' * (len(cells) != 1)}, --token-column {column} is none of them"
+            report(CorpusError(f"{name}:{at}: {fact}"))
+        elif not cells[column - 1].strip():
+            report(CorpusError(f"{name}:{at}: column {column} is empty"))
+        else:
+            yield cells[column - 1]
 
 
 def _blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:

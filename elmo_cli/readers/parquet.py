@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 MAGIC = b"PAR1"
-MAX_FOOTER_BYTES = 1 << 28  # the description of the file is held in memory whole
+MAX_FOOTER_BYTES = 1 << 26  # the description of the file is held in memory whole, and takes ten times its size
 PAGE_BUFFER_BYTES = 1 << 20
 
 

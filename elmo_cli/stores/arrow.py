@@ -91,5 +91,4 @@ def _chunk(batch: pa.RecordBatch) -> Chunk:
 
 
 def _select(batch: pa.RecordBatch, names: list[str]) -> pa.Table:
-    batch.validate(full=True)
     return pa.Table.from_batches([batch]).select(names)

@@ -110,7 +110,7 @@ class Hdf5Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._open, failing_as_output_error(self.output.path):
+        with failing_as_output_error(self.output.path), self._open:
             if kind is None:
                 self._finish()
 

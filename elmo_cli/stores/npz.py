@@ -8,6 +8,7 @@ import json
 import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -79,7 +80,7 @@ class NpzStore:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._open, failing_as_output_error(self.output.path):
+        with failing_as_output_error(self.output.path), self._open:  # the temporary files flush when they close: a full disk may tell then
             if kind is None:
                 self._finish()
                 self.output.put_in_place(self._partial)
@@ -143,7 +144,17 @@ class NpzReader:
             self.description = describe(told, self._layers.shape, self._layers.dtype.name)
             self._by = told.get("keys")
             self._check()
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, NotImplementedError, EOFError) as error:
+        except (
+            OSError,
+            zipfile.BadZipFile,
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            EOFError,
+            zlib.error,
+        ) as error:
             raise FeaturesError(f"{path}: is no .npz of features, or damaged ({error})") from None
 
     def _check(self) -> None:

@@ -170,8 +170,7 @@ class PackedReader:
 
     def token_counts(self) -> Iterable[int]:
         """By the offsets."""
-        counts: list[int] = np.diff(self._offsets).tolist()
-        return counts
+        return map(int, np.diff(self._offsets))
 
     def windows(self) -> Iterator[Window]:
         """Some sentences at a time, read at once."""

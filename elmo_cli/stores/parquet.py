@@ -144,7 +144,7 @@ def open_parquet(path: Path) -> TableReader:
     paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not paths:
         raise FeaturesError(f"{path}: holds no *.parquet; name a file of features, or a folder of shards")
-    with ExitStack() as opening:
+    with ExitStack() as opening, reading_arrow(path):
         files = []
         for part in paths:
             with reading_arrow(part):

@@ -76,7 +76,7 @@ class TableReader:
     def token_counts(self) -> Iterable[int]:
         """By the rows, or the words."""
         if self._starts is not None:
-            return [int(count) for count in np.diff(self._starts)]
+            return map(int, np.diff(self._starts))
         return (
             count or 0 for chunk in range(len(self._chunks)) for count in pc.list_value_length(self._column(chunk, "tokens")).to_pylist()
         )
@@ -115,6 +115,7 @@ class TableReader:
         if missing:
             with reading_arrow(self.path):
                 read = self._chunks[chunk].read(missing)
+                read.validate(full=True)
             held.update({name: read[name] for name in missing})
         return pa.table({name: held[name] for name in names})
 
@@ -186,7 +187,7 @@ def reading_arrow(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise FeaturesError(f"{path}: no such file") from None
-    except (OSError, pa.ArrowException, MemoryError, OverflowError) as error:
+    except (OSError, pa.ArrowException, MemoryError, OverflowError, UnicodeDecodeError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise FeaturesError(f"{path}: is damaged ({said}); make it again") from None
 

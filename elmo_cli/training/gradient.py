@@ -1,33 +1,18 @@
-"""The gradient of one window of text on two threads: half of the words through the CNN each, then a direction each.
+"""The gradient of a window of text on two threads, half of its words through the CNN each, then a direction each."""
 
-Inside an operation threads meet every 50 microseconds; these two meet three times a window. On a quiet machine that is a little faster,
-and beside another process it loses nothing where OpenMP's barriers lose a factor of thirty. The two threads add nothing in an order of
-their own: the result is the same number on one thread and on two.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from elmo_cli.bilm import DIRECTIONS, BiLMState
+from elmo_cli.bilm import DIRECTIONS, BiLMState, CharacterEncoder
 from elmo_cli.lstm import LstmState
 from elmo_cli.training.characters import encode_words
 from elmo_cli.training.network import Dropout, LanguageModel, run_direction
 from elmo_cli.training.softmax import Candidates, cross_entropy
-
-Result = TypeVar("Result")
-
-
-class Pair(Protocol):
-    """Runs function(0) and function(1)."""
-
-    def __call__(self, function: Callable[[int], Result], /) -> list[Result]:
-        """Both results."""
+from elmo_cli.two_threads import Pair
 
 
 class Window(NamedTuple):
@@ -61,31 +46,6 @@ class StepOptions(NamedTuple):
 CharacterRows = Callable[[Tensor], tuple[Tensor, Tensor]]  # types -> character ids, lengths
 
 
-def one_after_another(function: Callable[[int], Result]) -> list[Result]:
-    """The pair on this thread."""
-    return [function(0), function(1)]
-
-
-@contextmanager
-def side_by_side(threads: int) -> Iterator[Pair]:
-    """The pair here and on a second thread, each with half of the `threads`; on this one alone where there is one."""
-    before, each = torch.get_num_threads(), max(1, threads // 2)
-    torch.set_num_threads(each)
-    try:
-        if threads == 1:
-            yield one_after_another
-            return
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(each,)) as pool:
-
-            def both(function: Callable[[int], Result]) -> list[Result]:
-                other = pool.submit(function, 1)
-                return [function(0), other.result()]
-
-            yield both
-    finally:
-        torch.set_num_threads(before)
-
-
 def distinct_words(types: Tensor, lengths: Callable[[Tensor], Tensor]) -> Words:
     """The distinct words among `types`, and the place of each of `types`."""
     distinct, inverse = torch.unique(types, return_inverse=True)
@@ -107,7 +67,7 @@ def fill_gradients(
     Returns the losses (direction,) in nats and the state after the window.
     """
     words = distinct_words(window.types, lambda types: rows(types)[1])
-    encoder, wanted = model.bilm.character_encoder, model.word_parameters()
+    encoder, wanted = cast("CharacterEncoder", model.bilm.character_encoder), model.word_parameters()
     vectors = both(lambda half: encode_words(encoder, *rows(words.halves[half]), options.dtype))
     table = torch.cat([half.detach() for half in vectors])
 

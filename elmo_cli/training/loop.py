@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from elmo_cli import __version__
 from elmo_cli.training import log
 from elmo_cli.training.card import Card, write_card
 from elmo_cli.training.checkpoint import WORK, export_model, replace_file, save_checkpoint
 from elmo_cli.training.encoded import writing
 from elmo_cli.training.evaluation import Score, score_text
-from elmo_cli.training.gradient import one_after_another, side_by_side
 from elmo_cli.training.settings import Run
 from elmo_cli.training.trainer import DivergenceError, Taken, Trainer
+from elmo_cli.two_threads import Pair, TwoThreads, one_after_another
 
 LOG_STEPS = 20
 STATES = {"zero": False, "carried": True}  # what a sentence starts from
@@ -62,24 +60,23 @@ class Loop:
         """
         trainer = self.trainer
         kept_step, kept_seconds = trainer.step, trainer.seconds
-        on_cpu = trainer.device.type == "cpu"
-        with side_by_side(torch.get_num_threads() if on_cpu else 1) as both:
-            while trainer.share_done < 1:
-                try:
-                    taken = trainer.take_step(both if on_cpu else one_after_another, stop=self.asked_to_stop())
-                except DivergenceError as error:
-                    remedy = f"go on from the last good checkpoint, that of step {kept_step:,}, with --resume and a lower --learning-rate"
-                    raise DivergenceError(f"{self.folder}: {error}; {remedy}") from None
-                self.losses.append(taken.loss)
-                due = trainer.seconds - kept_seconds >= 60 * self.checkpoint_minutes
-                over = trainer.share_done >= 1
-                if due or over or taken.stop:
-                    yield self._keep(taken, complete=over)
-                    kept_step, kept_seconds = trainer.step, trainer.seconds
-                elif trainer.step % LOG_STEPS == 0:
-                    yield self._log(taken)
-                if taken.stop and not over:
-                    raise KeyboardInterrupt
+        both: Pair = TwoThreads() if trainer.device.type == "cpu" else one_after_another
+        while trainer.share_done < 1:
+            try:
+                taken = trainer.take_step(both, stop=self.asked_to_stop())
+            except DivergenceError as error:
+                remedy = f"go on from the last good checkpoint, that of step {kept_step:,}, with --resume and a lower --learning-rate"
+                raise DivergenceError(f"{self.folder}: {error}; {remedy}") from None
+            self.losses.append(taken.loss)
+            due = trainer.seconds - kept_seconds >= 60 * self.checkpoint_minutes
+            over = trainer.share_done >= 1
+            if due or over or taken.stop:
+                yield self._keep(taken, complete=over)
+                kept_step, kept_seconds = trainer.step, trainer.seconds
+            elif trainer.step % LOG_STEPS == 0:
+                yield self._log(taken)
+            if taken.stop and not over:
+                raise KeyboardInterrupt
         if self.is_first:
             if not log.draw(self.folder):
                 self.notes.append("no curve.png: matplotlib is not installed; pip install 'elmo-cli[plot]' brings it")

@@ -1,16 +1,13 @@
 """What decides the result of a training run: kept in its checkpoints, so that a resumed run is the same run."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 LEARNING_RATES = {"adagrad": 0.2, "adamw": 2e-3}
 GRADIENT_CLIPS = {"adagrad": 10.0, "adamw": 1.0}  # bilm-tf's with its loss summed over the steps of a window, ours with the mean
 FLOOR = 0.05  # of the peak: where the cosine ends
-BF16_FLAGS = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 
 
 @dataclass(frozen=True)
@@ -86,13 +83,3 @@ class Run:
         """From plain values."""
         tuples = {name: tuple(values[name]) for name in ("corpora", "held_out")}
         return cls(**{**values, **tuples, "settings": Settings(**values["settings"])})
-
-
-def choose_precision(name: str, device: str) -> str:
-    """Settle "auto": bf16 where the machine multiplies it natively, else fp32."""
-    if name != "auto":
-        return name
-    if device.startswith("cuda"):
-        return "bf16"
-    cpu = Path("/proc/cpuinfo")
-    return "bf16" if device == "cpu" and cpu.exists() and BF16_FLAGS.search(cpu.read_text(encoding="utf-8", errors="replace")) else "fp32"

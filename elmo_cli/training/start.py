@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
-from elmo_cli.bilm import BiLM, BiLMConfig
+from elmo_cli.bilm import BiLM, BiLMConfig, CharacterEncoder
 from elmo_cli.checkpoints.allennlp_options import parse_options
 from elmo_cli.errors import ModelError
-from elmo_cli.models import ModelFiles, find_model
+from elmo_cli.model_files import ModelFiles
+from elmo_cli.models import find_model
 from elmo_cli.training.checkpoint import load_softmax
 from elmo_cli.training.network import LanguageModel, new_bilm, new_softmax
 from elmo_cli.training.settings import Run
@@ -48,7 +49,9 @@ def find_start(run: Run) -> Start:
             raise ModelError("no architecture named; pass --preset NAME or --options FILE")
         return Start(config)
     files = find_model(run.start)
-    bilm, folder = files.load(), files.options.parent
+    bilm, folder = files.load(), files.folder
+    if not isinstance(bilm.character_encoder, CharacterEncoder):
+        raise ModelError(f"{run.start}: a model of ELMoForManyLangs; training goes on from models in the published format only")
     if config is not None and config != bilm.config:
         raise ModelError(f"{run.start}: its architecture is not the one of --options or --preset; leave these out: --from brings its own")
     old_words = read_vocabulary(folder / "vocab.txt") if run.vocabulary == "old" else None
@@ -71,5 +74,5 @@ def load_language_model(files: ModelFiles) -> tuple[LanguageModel, list[str]]:
     Raises:
         ModelError: The model cannot be used, or it comes without its softmax.
     """
-    softmax, words = load_softmax(files.options.parent, files.config().projection_dim)
+    softmax, words = load_softmax(files.folder, files.config().projection_dim)
     return LanguageModel(files.load(), softmax).requires_grad_(False), words

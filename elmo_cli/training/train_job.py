@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from elmo_cli.characters import CharacterMapper
-from elmo_cli.embedder import choose_device
+from elmo_cli.devices import best_precision, choose_device
 from elmo_cli.errors import CorpusError, ModelError, OutputError
 from elmo_cli.readers.reading import Reading
 from elmo_cli.scan import Source
@@ -20,7 +20,7 @@ from elmo_cli.training import log
 from elmo_cli.training.checkpoint import CHECKPOINT, WORK, load_checkpoint, save_checkpoint
 from elmo_cli.training.encoded import EncodedText, VocabularyChoice, encode_corpus, open_text, writing
 from elmo_cli.training.loop import Loop, Trained
-from elmo_cli.training.settings import Run, choose_precision
+from elmo_cli.training.settings import Run
 from elmo_cli.training.start import Start, find_start
 from elmo_cli.training.streams import cut
 from elmo_cli.training.trainer import Trainer, tune_memory
@@ -127,7 +127,7 @@ class TrainJob:
 
 
 def _with_precision(run: Run, device: str) -> Run:
-    return replace(run, settings=replace(run.settings, precision=choose_precision(run.settings.precision, device)))
+    return replace(run, settings=replace(run.settings, precision=best_precision(run.settings.precision, device)))
 
 
 def write_run(run: Run, folder: Path) -> None:

@@ -16,12 +16,13 @@ from elmo_cli.bilm import BiLMState
 from elmo_cli.errors import ElmoError
 from elmo_cli.training.checkpoint import Checkpoint
 from elmo_cli.training.encoded import EncodedText
-from elmo_cli.training.gradient import Pair, StepOptions, fill_gradients
+from elmo_cli.training.gradient import StepOptions, fill_gradients
 from elmo_cli.training.network import Dropout, LanguageModel
 from elmo_cli.training.settings import Settings
 from elmo_cli.training.softmax import Candidates, all_words, log_expected_counts, log_uniform_words
 from elmo_cli.training.streams import Streams, read_window
 from elmo_cli.training.workers import Workers
+from elmo_cli.two_threads import Pair
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 SEEDS = 1_000_003  # steps whose random numbers a run's seed keeps apart from the next seed's

@@ -1,0 +1,1 @@
+"""How fast this machine embeds, and how fast it could."""

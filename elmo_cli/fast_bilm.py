@@ -1,0 +1,116 @@
+"""The biLM as fast as the machine runs it: the numbers of `BiLM`, by another way.
+
+What the first layer's gates get from a token is computed once for each word type. On a CPU, matrices are packed for the processor, each
+direction runs on a thread of its own with half of the threads, and the elementwise half of a step is one compiled pass where a compiler
+was at hand.
+
+With bfloat16 or float16, products take and give that type and sum in float32; cell states, layers and the character CNN stay in float32.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from elmo_cli.bilm import DIRECTIONS, BiLM, BiLMState
+from elmo_cli.cell import step
+from elmo_cli.lstm import LstmCellWithProjection, LstmState, pack
+from elmo_cli.packed_linear import PackedConvolution, PackedLinear
+from elmo_cli.two_threads import Pair, TwoThreads, one_after_another
+
+
+class PackedLstm:
+    """One layer and direction, its weights packed. The first layer's input part stands apart: its products are shared by word type."""
+
+    def __init__(self, lstm: LstmCellWithProjection, dtype: torch.dtype, *, first: bool) -> None:
+        weight, bias = lstm.weight.to(dtype), lstm.bias.to(dtype)
+        self.dtype = dtype
+        self.cell_clip = lstm.cell_clip
+        self.input = PackedLinear(weight[:, : lstm.input_size], bias) if first else None
+        self.recurrent = PackedLinear(weight[:, lstm.input_size :]) if first else PackedLinear(weight, bias)
+        self.projection = None if lstm.projection is None else PackedLinear(lstm.projection.to(dtype), clip=lstm.projection_clip)
+
+    def run(self, inputs: Tensor, rows: Tensor, batch_sizes: Sequence[int], state: LstmState) -> tuple[Tensor, LstmState]:
+        """Outputs (row, output), rows in packed order, and each sequence's final state.
+
+        `inputs` are the rows themselves or, in the first layer, the vectors that `rows` (row,) int64 names.
+        """
+        gates = None if self.input is None else self.input(inputs.to(self.dtype)).float()
+        inputs, hidden = inputs.to(self.dtype), state.hidden.to(self.dtype)
+        outputs = hidden.new_empty(len(rows), hidden.shape[1])
+        end, cell = hidden.clone(), state.cell.clone()
+        start = 0
+        for active, following in zip(batch_sizes, chain(batch_sizes[1:], [0]), strict=False):
+            now = slice(start, start + active)
+            products = self.recurrent(hidden[:active] if gates is not None else torch.cat([inputs[now], hidden[:active]], dim=1))
+            raw = products.new_empty(active, cell.shape[1])
+            step(products, gates, rows[now], cell[:active], self.cell_clip, raw)
+            hidden = outputs[now].copy_(raw if self.projection is None else self.projection(raw))
+            end[following:active] = hidden[following:]
+            start += active
+        return outputs, LstmState(end.float(), cell)
+
+
+class FastBiLM(nn.Module):
+    """Runs a float32 biLM, from where it lies. It takes that network over: its weights are packed one by one, and freed.
+
+    `dtype` is that of the LSTMs' matrix products.
+    """
+
+    def __init__(self, bilm: BiLM, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.config = bilm.config
+        self.mapper = bilm.mapper
+        self.character_encoder = bilm.character_encoder
+        self.both: Pair = TwoThreads() if next(bilm.parameters()).device.type == "cpu" else one_after_another
+        _pack_products(self.character_encoder)
+        self.lstms = [
+            [_take_over(bilm, direction, layer, dtype) for layer in range(bilm.config.n_layers)] for direction in range(DIRECTIONS)
+        ]
+
+    def zero_state(self, n_sequences: int) -> BiLMState:
+        """The state that nothing has been read into."""
+        return BiLMState.zero(self.config, n_sequences, next(self.parameters()))
+
+    def read(self, types: Tensor, places: Tensor, lengths: list[int], state: BiLMState) -> tuple[Tensor, BiLMState]:
+        """As `BiLM.read`, within the rounding of its arithmetic."""
+        packing = pack(lengths)
+        order = torch.from_numpy(packing.order).to(types.device)
+        layers = types.new_empty(self.config.n_output_layers, len(places), self.config.output_dim)
+        final = BiLMState(torch.empty_like(state.hidden), torch.empty_like(state.cell))
+
+        @torch.inference_mode()  # a thread has its own mode
+        def run(direction: int) -> None:
+            columns = slice(direction * self.config.projection_dim, (direction + 1) * self.config.projection_dim)
+            index = torch.from_numpy(packing.backward_rows if direction else packing.forward_rows).to(types.device)
+            rows, inputs = places[index], types
+            layers[0, :, columns] = types[places]
+            for layer, lstm in enumerate(self.lstms[direction]):
+                start = LstmState(state.hidden[direction, layer, order], state.cell[direction, layer, order])
+                outputs, end = lstm.run(inputs, rows, packing.batch_sizes, start)
+                final.hidden[direction, layer, order] = end.hidden
+                final.cell[direction, layer, order] = end.cell
+                inputs = (outputs + inputs if layer > 0 and self.config.use_skip_connections else outputs).float()
+                layers[layer + 1, :, columns].index_copy_(0, index, inputs)
+
+        self.both(run)
+        return layers, final
+
+
+def _pack_products(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            setattr(module, name, PackedLinear(child.weight, child.bias))
+        elif isinstance(child, nn.Conv1d):
+            setattr(module, name, PackedConvolution(child.weight, child.bias))
+        else:
+            _pack_products(child)
+
+
+def _take_over(bilm: BiLM, direction: int, layer: int, dtype: torch.dtype) -> PackedLstm:
+    lstms = cast("nn.ModuleList", bilm.directions[direction])
+    packed = PackedLstm(cast("LstmCellWithProjection", lstms[layer]), dtype, first=layer == 0)
+    lstms[layer] = nn.Identity()
+    return packed

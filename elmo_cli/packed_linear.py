@@ -1,0 +1,70 @@
+"""Matrices packed once for this processor's multiply, where a plain product packs its weights anew each time.
+
+The operators are those that inductor compiles linear layers to: oneDNN's, in PyTorch but private. Where they are missing, or refuse, a
+plain product stands in for them.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PACKED_ROWS = 256  # of the inputs: a hint for the packing
+
+Multiply = Callable[[Tensor], Tensor]
+
+
+class PackedLinear(nn.Module):
+    """x @ weight.T + bias, limited to [-clip, clip], for x (row, in) in the type of `weight` (out, in). For inference."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, clip: float | None = None) -> None:
+        super().__init__()
+        pack = _pack if weight.device.type == "cpu" and can_pack(weight.dtype) else _keep
+        self.multiply: Multiply = pack(weight.detach(), None if bias is None else bias.detach(), clip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (row, in) to (row, out)."""
+        product: Tensor = self.multiply(x)
+        return product
+
+
+class PackedConvolution(nn.Module):
+    """A one-dimensional convolution without padding as a product with packed weights (out, in, width)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.width = weight.shape[2]
+        self.linear = PackedLinear(weight.transpose(1, 2).flatten(1), bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (sequence, in, place) to (sequence, out, place - width + 1)."""
+        seen = x.transpose(1, 2).unfold(1, self.width, 1).transpose(2, 3)  # (sequence, place, width, in)
+        products: Tensor = self.linear(seen.flatten(2).flatten(0, 1))
+        return products.view(len(x), seen.shape[1], products.shape[1]).transpose(1, 2)
+
+
+@cache
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether packed products of this type are to be had here, and right."""
+    weight, x = torch.eye(32, dtype=dtype), torch.ones(2, 32, dtype=dtype)
+    try:
+        return bool(torch.equal(_pack(weight, x[0], 1.5)(x), torch.full_like(x, 1.5)))
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return False
+
+
+def _pack(weight: Tensor, bias: Tensor | None, clip: float | None) -> Multiply:
+    operators = torch.ops.mkldnn
+    packed = operators._reorder_linear_weight(weight, PACKED_ROWS)
+    after, limits = ("none", []) if clip is None else ("hardtanh", [-clip, clip])
+    return lambda x: operators._linear_pointwise(x, packed, bias, after, limits, "")
+
+
+def _keep(weight: Tensor, bias: Tensor | None, clip: float | None) -> Multiply:
+    def multiply(x: Tensor) -> Tensor:
+        product = functional.linear(x, weight, bias)
+        return product if clip is None else product.clamp_(-clip, clip)
+
+    return multiply
