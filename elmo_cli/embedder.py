@@ -82,7 +82,8 @@ def make_network(bilm: BiLM, device: str, precision: str = "fp32") -> Network:
     bilm = bilm.to(device)
     if device == "mps" or next(bilm.parameters()).dtype != torch.float32:
         return bilm
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    if precision == "tf32":  # for all of the process, as PyTorch has it; off unless asked for
+        torch.backends.cuda.matmul.allow_tf32 = True
     return FastBiLM(bilm, PRECISIONS[precision])
 
 
