@@ -149,7 +149,14 @@ class EmbedJob:
         """What decides the output, and what it will tell of itself."""
         return make_plan(
             {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
-            {"--layout": self.layout, "--window-tokens": self._window_tokens, **vars(self.selection), **vars(self.store)},
+            {
+                "--layout": self.layout,
+                "--window-tokens": self._window_tokens,
+                "--blank-lines": self.source.blank_lines,
+                "--keep": ", ".join(self.source.reading.keep),
+                **vars(self.selection),
+                **vars(self.store),
+            },
             self._metadata,
             is_known=scan is not None,
         )
