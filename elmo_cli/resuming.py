@@ -62,11 +62,6 @@ class UnfinishedWork:
         """Where it lies; standard output has no such place."""
         return WorkFolder(self.output, self.resume, self.fresh) if isinstance(self.output, Output | OutputFolder) else None
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether the job can be resumed."""
-        return self.keep and self.folder is not None
-
     def check(self) -> None:
         """Make sure that there is a place for the output, that no other run is at work on it, and that no work is lost by mistake.
 

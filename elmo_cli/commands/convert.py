@@ -46,7 +46,7 @@ def command(
     """Write the features of SOURCE, a file or a folder of shards of any layout, to OUTPUT, in the layout that its name and options ask for.
 
     The same values, unless --dtype asks for others, of the same sentences in the same order. OUTPUT appears when it is whole.
-    With --resume each window is kept beside OUTPUT too, which doubles the disk that is needed, until then.
+    With --resume each window is kept beside it until then, which doubles the disk that is needed.
     """
     check_resuming(resume, fresh=fresh, output=output)
     with contradictions():
