@@ -1,6 +1,7 @@
 """The engine: a biLM on a device, with a cache of token vectors. Token lists in, arrays out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,8 @@ def make_network(bilm: BiLM, device: str, precision: str = "fp32") -> Network:
     bilm = bilm.to(device)
     if device == "mps" or next(bilm.parameters()).dtype != torch.float32:
         return bilm
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    if precision == "tf32":  # for all of the process, as PyTorch has it; off unless asked for
+        torch.backends.cuda.matmul.allow_tf32 = True
     return FastBiLM(bilm, PRECISIONS[precision])
 
 
@@ -152,14 +154,24 @@ class Embedder:
         """
         config, dim = self.bilm.config, self.bilm.config.projection_dim
         layers = np.empty((config.n_output_layers, len(tokens), config.output_dim), dtype=np.float32)
-        pieces = [slice(start, start + size) for start in range(0, len(tokens), size)]
         state = self._start(2)
-        for first, last in zip(pieces, reversed(pieces), strict=True):
-            (forward, backward), after = self.run([tokens[first], tokens[last]], state)
-            layers[:, first, :dim] = forward[:, :, :dim]
-            layers[:, last, dim:] = backward[:, :, dim:]
-            state = after
+        with self._counting_once():
+            for first, last in _pairs_of_pieces(len(tokens), size):
+                (forward, backward), state = self.run([tokens[first], tokens[last]], state)
+                layers[:, first, :dim] = forward[:, :, :dim]
+                layers[:, last, dim:] = backward[:, :, dim:]
         return layers
+
+    @contextmanager
+    def _counting_once(self) -> Iterator[None]:
+        """Each piece is read twice; of reading that fails nothing counts."""
+        before = self.cut_tokens
+        try:
+            yield
+        except OUT_OF_MEMORY:
+            self.cut_tokens = before
+            raise
+        self.cut_tokens = before + (self.cut_tokens - before) // 2
 
     def _start(self, n_sentences: int) -> BiLMState:
         return self._after_boundary.select(torch.zeros(n_sentences, dtype=torch.long, device=self._after_boundary.hidden.device))
@@ -170,10 +182,10 @@ class Embedder:
         lengths = [len(tokens) for tokens in batch]
         flat = [token for tokens in batch for token in tokens]
         rows = self.types.lookup(flat)
-        self._count_cut(flat, rows)
         distinct, places = np.unique(np.array(rows, dtype=np.int64), return_inverse=True)
         types, of_tokens = (torch.from_numpy(part).to(self.types.vectors.device) for part in (distinct, places))
         layers, state = self.bilm.read(self.types.vectors[types], of_tokens, lengths, state)
+        self._count_cut(flat, rows)
         ends = np.cumsum(lengths, dtype=np.int64)
         arrays = _to_host(layers).numpy()
         return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
@@ -181,6 +193,14 @@ class Embedder:
     @torch.inference_mode()
     def recall(self, batch: Sequence[Tokens]) -> None:
         """Be as after `embed_batch`, without computing more than the word types: rounding depends on which ones are computed together."""
+        if len(batch) > 1 or len(batch[0]) <= CHUNK_TOKENS:
+            self._recall(batch)
+            return
+        with self._counting_once():
+            for first, last in _pairs_of_pieces(len(batch[0]), CHUNK_TOKENS):
+                self._recall([batch[0][first], batch[0][last]])
+
+    def _recall(self, batch: Sequence[Tokens]) -> None:
         flat = [token for tokens in batch for token in tokens]
         self._count_cut(flat, self.types.lookup(flat))
 
@@ -198,6 +218,12 @@ class Embedder:
         both = torch.zeros(2, dtype=torch.long, device=carried.state.hidden.device)
         _, state = self.run([[self.bilm.mapper.bos], [self.bilm.mapper.eos]], carried.state.select(both))
         return BiLMState(*(torch.stack([part[0, :, :1], part[1, :, 1:]]) for part in state))
+
+
+def _pairs_of_pieces(n_tokens: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """The pieces of a sentence from its beginning on, beside those from its end on."""
+    pieces = [slice(start, start + size) for start in range(0, n_tokens, size)]
+    return zip(pieces, reversed(pieces), strict=True)
 
 
 def _to_host(layers: Tensor) -> Tensor:

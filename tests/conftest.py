@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 from elmo_cli import download
 from elmo_cli.cli import main
 from tests.flaky_server import FlakyServer, serve
 from tests.reference import ReferenceElmo
 
+settings.register_profile("untimed", deadline=None)  # machines may be busy
+settings.load_profile("untimed")
 torch.set_num_threads(1)  # the tests' models are tiny: threads would wait for each other
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -142,6 +142,16 @@ def test_a_sentence_of_any_length_is_read_in_pieces_with_the_same_result(model: 
     np.testing.assert_allclose(Embedder(load(model)).embed_batch([sentence])[0], whole, atol=1e-5)
 
 
+def test_cut_tokens_of_a_sentence_in_pieces_are_counted_once(model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("elmo_cli.embedder.CHUNK_TOKENS", 64)
+    sentence = [*long_sentence(150), "long" * 20, *long_sentence(50)]
+    embedder, again = Embedder(load(model)), Embedder(load(model))
+    embedder.embed_batch([sentence])
+    again.recall([sentence])
+    assert (embedder.cut_tokens, again.cut_tokens) == (1, 1)
+    assert list(again.types.rows) == list(embedder.types.rows)  # in the same order, for the same rounding
+
+
 def test_the_pieces_bound_what_is_read_together(model: Path, monkeypatch: pytest.MonkeyPatch):
     embedder = Embedder(load(model))
     read, seen = embedder.bilm.read, []

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tokenize import TokenError
 from types import TracebackType
 from typing import IO, Any
 
@@ -145,6 +146,7 @@ class NpzReader:
             self._by = told.get("keys")
             self._check()
         except (
+            TokenError,  # NumPy's, for a header of other brackets
             OSError,
             zipfile.BadZipFile,
             KeyError,
