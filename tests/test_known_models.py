@@ -1,5 +1,6 @@
 """A model by name: fetched once, kept, checked against what is known of it, and taken from files that were put there by hand."""
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -104,6 +105,20 @@ def test_an_archive_may_be_put_there_by_hand_as_it_is_or_unpacked(tmp_path: Path
         zipped(folder, place / "142.zip")
     found = find_model("efml-de", cache=cache)
     assert (found.name, found.format, found.load().config.lstm_dim) == ("efml-de", "elmoformanylangs", 10)
+
+
+@pytest.mark.usefixtures("known")
+def test_a_cache_that_may_only_be_read_is_used_as_it_is(model: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch):
+    cache.place("mine").mkdir(parents=True)
+    for path in model.iterdir():
+        (cache.place("mine") / f"elmo_{path.name}").write_bytes(path.read_bytes())
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    for name in ("write_text", "replace", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    assert find_model("mine", cache=cache).config().lstm_dim == 10
 
 
 @pytest.mark.usefixtures("known")
