@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import shutil
+import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -185,6 +187,16 @@ def test_only_what_the_model_needs_is_unpacked_and_only_once(tmp_path: Path, mod
     assert find_model(str(path), cache=cache).files["weights"].read_bytes() == b"marked"
     zipped(path, {**content, "more": b""})
     assert find_model(str(path), cache=cache).files["weights"].read_bytes() != b"marked"
+
+
+def test_what_is_unpacked_can_be_read_by_whoever_shares_the_cache(tmp_path: Path, model: Path, cache: Cache):
+    before = os.umask(0o022)
+    try:
+        found = find_model(str(zipped(tmp_path / "a.zip", {f"elmo/{name}": data for name, data in contents(model).items()})), cache=cache)
+    finally:
+        os.umask(before)
+    for path in (found.files["weights"], *found.files["weights"].parents[:3]):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
 
 
 def test_nothing_outside_the_cache_is_written_and_no_link_followed(tmp_path: Path, model: Path, cache: Cache):

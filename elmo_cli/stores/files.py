@@ -4,12 +4,12 @@ import io
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elmo_cli.durable import check_room, sync, sync_folder
+from elmo_cli.durable import allow_others, check_room, sync, sync_folder
 from elmo_cli.errors import OutputError
 
 
@@ -82,10 +82,7 @@ class Output:
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
         os.close(descriptor)
-        umask = os.umask(0)
-        os.umask(umask)
-        with suppress(OSError):  # not every file system has permissions
-            Path(name).chmod(0o666 & ~umask)
+        allow_others(Path(name))
         return PartialFile(Path(name))
 
     def put_in_place(self, partial: "PartialFile") -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from elmo_cli.durable import check_room, sync_folder
+from elmo_cli.durable import allow_others, check_room, sync_folder
 from elmo_cli.errors import OutputError, ReaderGone
 from elmo_cli.layouts import STDOUT, is_folder
 from elmo_cli.stores.files import Output
@@ -105,10 +105,7 @@ class OutputFolder:
             partial = Path(tempfile.mkdtemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder))
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
-        umask = os.umask(0)
-        os.umask(umask)
-        with suppress(OSError):  # not every file system has permissions
-            partial.chmod(0o777 & ~umask)
+        allow_others(partial)
         return partial
 
     def put_in_place(self, partial: Path) -> None:
