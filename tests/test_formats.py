@@ -1,5 +1,6 @@
 """A model is recognised by what a folder or an archive holds, and only what it needs is taken out."""
 
+import hashlib
 import io
 import json
 import os
@@ -125,6 +126,14 @@ def test_trained_weights_go_before_those_that_training_began_with(tmp_path: Path
 def test_an_archive_without_trained_elmo_uses_what_training_began_with(tmp_path: Path, model: Path, cache: Cache, expected: np.ndarray):
     path = archive(make_serialization(tmp_path / "a", model, elmo=False), tmp_path / "model.tar.gz")
     np.testing.assert_allclose(embed(path, cache), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("fta", [True, False])
+def test_the_hash_is_of_the_file_that_is_loaded(tmp_path: Path, model: Path, cache: Cache, fta: bool, trained: bool):
+    folder = make_serialization(tmp_path / "a", model, fta=fta, elmo=trained)
+    loaded = model / "weights.hdf5" if fta and not trained else folder / "weights.th"
+    assert find_model(str(folder), cache=cache).sha256 == hashlib.sha256(loaded.read_bytes()).hexdigest()
 
 
 def test_a_published_name_of_options_says_the_architecture(tmp_path: Path, model: Path, cache: Cache):
