@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elmo_cli.durable import allow_others, check_room, sync, sync_folder
-from elmo_cli.errors import OutputError
+from elmo_cli.errors import DiskError, OutputError
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class Output:
         """A new, empty file, hidden, with the permissions that the output itself would get.
 
         Raises:
-            OutputError: It cannot be made.
+            DiskError: It cannot be made.
         """
         try:
             descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise DiskError(f"{self.path}: cannot be written ({error.strerror})") from None
         os.close(descriptor)
         allow_others(Path(name))
         return PartialFile(Path(name))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from elmo_cli.durable import allow_others, check_room, sync_folder
-from elmo_cli.errors import OutputError, ReaderGone
+from elmo_cli.errors import DiskError, OutputError, ReaderGone
 from elmo_cli.layouts import STDOUT, is_folder
 from elmo_cli.stores.files import Output
 
@@ -99,12 +99,12 @@ class OutputFolder:
         """A new, empty, hidden folder.
 
         Raises:
-            OutputError: It cannot be made.
+            DiskError: It cannot be made.
         """
         try:
             partial = Path(tempfile.mkdtemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder))
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise DiskError(f"{self.path}: cannot be written ({error.strerror})") from None
         allow_others(partial)
         return partial
 
@@ -200,4 +200,4 @@ def failing_as_output_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise DiskError(f"{path}: cannot be written ({error.strerror or error})") from None
