@@ -10,7 +10,7 @@ from pathlib import Path
 
 from elmo_cli import archives
 from elmo_cli.cache import Cache, check_hash, forget_hash
-from elmo_cli.catalogue import KnownModel, RemoteFile, load_catalogue
+from elmo_cli.catalogue import KnownModel, WebFile, load_catalogue
 from elmo_cli.download import fetch
 from elmo_cli.errors import DownloadError, ModelError
 from elmo_cli.model_files import ModelFiles, find_in_archive, find_in_folder
@@ -103,7 +103,7 @@ def _at_urls(*urls: str) -> KnownModel:
     bases = [re.sub(r"[^\w.-]", "_", url.partition("?")[0].rstrip("/").rpartition("/")[2]).lstrip(".") for url in urls]
     if len(urls) == 2:
         bases = [f"{part}_{base}" for part, base in zip(("options", "weights"), bases, strict=True)]
-    files = tuple(RemoteFile(base or "model", (url,)) for base, url in zip(bases, urls, strict=True))
+    files = tuple(WebFile(base or "model", (url,)) for base, url in zip(bases, urls, strict=True))
     place, unknown = f"url-{hashlib.sha256(' '.join(urls).encode()).hexdigest()[:16]}", "not stated"
     return KnownModel(place, unknown, unknown, unknown, unknown, unknown, "allennlp", files)
 
@@ -160,7 +160,7 @@ def _fetch_files(known: KnownModel, cache: Cache) -> None:
             _believe(known, cache)
 
 
-def _by_hand(files: Sequence[RemoteFile], place: Path) -> str:
+def _by_hand(files: Sequence[WebFile], place: Path) -> str:
     """What to do without this program's downloads."""
     return "by hand, put " + " and ".join(f"{file.urls[0]} at {place / file.name}" for file in files)
 

@@ -15,7 +15,7 @@ from click.testing import Result
 
 from elmo_cli import models
 from elmo_cli.cache import Cache
-from elmo_cli.catalogue import KnownModel, RemoteFile, load_catalogue
+from elmo_cli.catalogue import KnownModel, WebFile, load_catalogue
 from elmo_cli.errors import DownloadError, ModelError
 from elmo_cli.models import find_model
 from tests.conftest import make_model
@@ -32,8 +32,7 @@ def cache(tmp_path: Path) -> Cache:
 def known(server: FlakyServer, model: Path, monkeypatch: pytest.MonkeyPatch) -> KnownModel:
     """A model of the catalogue whose weights' hash is not published."""
     files = tuple(
-        RemoteFile(f"elmo_{name}", (server.url(f"/{name}", whole((model / name).read_bytes())),))
-        for name in ("options.json", "weights.hdf5")
+        WebFile(f"elmo_{name}", (server.url(f"/{name}", whole((model / name).read_bytes())),)) for name in ("options.json", "weights.hdf5")
     )
     entry = KnownModel("mine", "English", "", "", "", "", "allennlp", files)
     monkeypatch.setattr(models, "load_catalogue", lambda: {"mine": entry})
@@ -68,8 +67,8 @@ def test_a_published_hash_holds_for_files_put_there_by_hand(
     for algorithm in ("sha256", "sha1"):
         digest = hashlib.new(algorithm, (model / "weights.hdf5").read_bytes()).hexdigest()
         files = (
-            RemoteFile("o.json", ("https://x.invalid/o",)),
-            RemoteFile("w.hdf5", ("https://x.invalid/w",), None, f"{algorithm}:{digest}"),
+            WebFile("o.json", ("https://x.invalid/o",)),
+            WebFile("w.hdf5", ("https://x.invalid/w",), None, f"{algorithm}:{digest}"),
         )
         entry = KnownModel(f"by-{algorithm}", "", "", "", "", "", "allennlp", files)
         monkeypatch.setattr(models, "load_catalogue", lambda entry=entry: {entry.name: entry})
