@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 from elmo_cli.catalogue import WebFile
 from elmo_cli.errors import DownloadError
+from elmo_cli.remote import without_secret
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -72,7 +73,9 @@ def fetch(file: WebFile, folder: Path, progress: Progress) -> Path:
                     urls.remove(url)
         fruitless = 0 if most > before else fruitless + 1
         time.sleep(BACK_OFF * 2 ** max(fruitless - 1, 0) if urls and fruitless < ROUNDS else 0)
-    raise DownloadError(f"{file.name}: cannot be fetched: {'; '.join(f'{url} {reason}' for url, reason in reasons.items())}")
+    raise DownloadError(
+        f"{file.name}: cannot be fetched: {'; '.join(f'{without_secret(url)} {reason}' for url, reason in reasons.items())}"
+    )
 
 
 def _put_in_place(whole: Path, folder: Path) -> Path:
@@ -197,7 +200,7 @@ def _get(session: "Session", url: str, headers: dict[str, str]) -> "Response":
     allowed = {"https", urlsplit(url).scheme} & {"http", "https"}
     for _ in range(MAX_REDIRECTS):
         if urlsplit(url).scheme not in allowed:
-            raise _Failure(f"leads to {url}, which is not {' or '.join(sorted(allowed))}", again=False)
+            raise _Failure(f"leads to {without_secret(url)}, which is not {' or '.join(sorted(allowed))}", again=False)
         response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
         if not response.is_redirect:
             return response
@@ -217,5 +220,5 @@ def _reason(error: BaseException) -> str:
         error = inner
         causes = (getattr(error, "reason", None), *error.args)
         inner = next((cause for cause in causes if isinstance(cause, BaseException)), None)
-    words = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    words = re.sub(r"\?\S+", "?...", without_secret(str(getattr(error, "strerror", None) or error))) or type(error).__name__  # paths too
     return " ".join(re.sub(r"^HTTPS?Connection\(.*?\): ", "", words).split())[:120]

@@ -149,6 +149,16 @@ def test_what_cannot_be_fetched_is_one_line_and_no_file(server: FlakyServer, tmp
     assert not (tmp_path / "file.bin").exists()
 
 
+def test_secrets_of_a_url_are_not_shown(server: FlakyServer, tmp_path: Path):
+    urls = [server.url(f"/a{number}?token=SECRET", act).replace("://", "://me:SECRET@") for number, act in enumerate(HIDDEN)]
+    with pytest.raises(DownloadError, match=r"/a0\?\.\.\. answers 404") as caught:
+        get(tmp_path, *urls, "http://me:SECRET@127.0.0.1:9/a?token=SECRET", "http://me:SECRET@[/a?token=SECRET")
+    assert "SECRET" not in str(caught.value)
+
+
+HIDDEN = [status(404), redirect("file:///etc/passwd?token=SECRET"), redirect("http://me:SECRET@[/a?token=SECRET")]
+
+
 def test_another_size_than_the_published_one_is_not_even_read(server: FlakyServer, tmp_path: Path):
     with pytest.raises(DownloadError, match="has 700,000 bytes, not the 700,001 that were published"):
         get(tmp_path, server.url("/a", whole(CONTENT)), n_bytes=700_001)

@@ -17,8 +17,9 @@ from elmo_cli import models
 from elmo_cli.cache import Cache
 from elmo_cli.catalogue import KnownModel, WebFile, load_catalogue
 from elmo_cli.errors import DownloadError, ModelError
+from elmo_cli.features import open_features
 from elmo_cli.models import find_model
-from tests.conftest import make_model
+from tests.conftest import SAMPLE, make_model
 from tests.flaky_server import FlakyServer, cut, stall, whole
 from tests.reference_efml import make_efml
 
@@ -158,6 +159,21 @@ def test_a_model_is_taken_from_a_url(server: FlakyServer, model: Path, cache: Ca
     assert len(server.requests["/x/my_elmo.zip?download=1"]) == 1
     with pytest.raises(ModelError, match="no zip or tar archive"):
         find_model(server.url("/weights.hdf5", whole((model / "weights.hdf5").read_bytes())), cache=cache)
+
+
+def test_secrets_of_a_model_s_url_are_neither_shown_nor_written(
+    server: FlakyServer, model: Path, tmp_path: Path, elmo: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+):
+    url = server.url("/a.zip?token=SECRET", whole(zipped(model, tmp_path / "a.zip"))).replace("://", "://me:SECRET@")
+    arguments = ["embed", SAMPLE, tmp_path / "out.h5", "--model", url, "--cache-dir", tmp_path / "cache"]
+    monkeypatch.setattr(sys, "argv", ["elmo", *map(str, arguments)])
+    for options in (["--offline"], []):
+        result = elmo(*arguments, *options)
+        assert "SECRET" not in result.output
+    with open_features(tmp_path / "out.h5") as features:
+        assert features.metadata["model"] == "a"
+        assert "a.zip?..." in features.metadata["command"]
+        assert "SECRET" not in str(features.metadata)
 
 
 def test_two_urls_are_a_model_and_published_ones_a_known_model(server: FlakyServer, known: KnownModel, model: Path, cache: Cache):
