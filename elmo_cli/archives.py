@@ -11,6 +11,7 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from elmo_cli.durable import allow_others
 from elmo_cli.errors import ModelError
 
 MAX_MEMBERS = 20_000
@@ -60,6 +61,7 @@ def unpack(path: Path, names: Collection[str], folder: Path) -> None:
     try:
         with _reading(path):
             _write(path, set(names), partial)
+        allow_others(partial)  # a cache may be shared
         try:
             partial.rename(folder)
         except OSError:

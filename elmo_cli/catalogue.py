@@ -9,7 +9,7 @@ BYTES_A_PARAMETER = 4  # the published files hold float32
 
 
 @dataclass(frozen=True)
-class RemoteFile:
+class WebFile:
     """A file of a model: the same under each of its URLs."""
 
     name: str
@@ -29,7 +29,7 @@ class KnownModel:
     paper: str
     tokens: str  # what it takes for a token
     format: str  # of checkpoints/
-    files: tuple[RemoteFile, ...]  # none: it comes with the package
+    files: tuple[WebFile, ...]  # none: it comes with the package
     parameters: int | None = None
     at_least: bool = False  # its dictionaries, whose sizes are not published, have parameters besides
 
@@ -62,4 +62,4 @@ def load_catalogue() -> dict[str, KnownModel]:
 def _read(name: str, entry: dict[str, object]) -> KnownModel:
     files = entry.pop("files")
     assert isinstance(files, list)  # noqa: S101  # our own file
-    return KnownModel(name, files=tuple(RemoteFile(**{**file, "urls": tuple(file["urls"])}) for file in files), **entry)  # type: ignore[arg-type]
+    return KnownModel(name, files=tuple(WebFile(**{**file, "urls": tuple(file["urls"])}) for file in files), **entry)  # type: ignore[arg-type]

@@ -44,6 +44,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the command."""
+        _occupy_stderr()
         # Before torch starts OpenMP: threads that spin while they wait make a shared machine several times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         before = {number: signal.signal(number, _stop) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN}
@@ -64,6 +65,17 @@ class Commands(click.Group):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _occupy_stderr() -> None:
+    """Where standard error is closed, the first file that is opened would get its number, and what libraries complain of."""
+    try:
+        os.fstat(2)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        if nowhere != 2:
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature

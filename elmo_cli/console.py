@@ -114,21 +114,22 @@ class Words:
 
 
 class _Stderr:
-    """Standard error, whose reader may go away: words are lost then, and the work goes on."""
+    """Standard error, whose reader may go away or never have been there: words are lost then, and the work goes on."""
 
     @property
     def encoding(self) -> str:
         """Of the stream as it is now."""
-        return sys.stderr.encoding
+        return sys.stderr.encoding if sys.stderr else "utf-8"
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
-        return sys.stderr.isatty()
+        return sys.stderr is not None and sys.stderr.isatty()
 
     def write(self, words: str) -> int:
         """Write what can be written."""
         try:
-            sys.stderr.write(words)
+            if sys.stderr:
+                sys.stderr.write(words)
         except OSError:
             _forget_stderr()
         return len(words)
@@ -136,7 +137,8 @@ class _Stderr:
     def flush(self) -> None:
         """Send it off."""
         try:
-            sys.stderr.flush()
+            if sys.stderr:
+                sys.stderr.flush()
         except OSError:
             _forget_stderr()
 

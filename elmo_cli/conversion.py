@@ -1,6 +1,5 @@
 """A loaded model written in the published format, for AllenNLP, bilm-tf and all that read it."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,6 +8,7 @@ import torch
 
 from elmo_cli.bilm import BiLM, CharacterEncoder
 from elmo_cli.checkpoints.allennlp import save_bilm
+from elmo_cli.durable import allow_others
 from elmo_cli.errors import ModelError, OutputError
 from elmo_cli.model_files import ModelFiles
 
@@ -32,9 +32,7 @@ def convert_model(model: ModelFiles, folder: Path, dtype: str = "float32") -> No
         raise OutputError(f"{folder}: cannot be written ({error.strerror})") from None
     try:
         save_bilm(bilm, partial / "options.json", partial / "weights.hdf5", dtype)
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o777 & ~umask)
+        allow_others(partial)
         partial.rename(folder)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from elmo_cli.catalogue import RemoteFile
+from elmo_cli.catalogue import WebFile
 from elmo_cli.errors import DownloadError
+from elmo_cli.remote import without_secret
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -43,7 +44,7 @@ class _Failure(Exception):  # noqa: N818  # never leaves this module
         self.again = again
 
 
-def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
+def fetch(file: WebFile, folder: Path, progress: Progress) -> Path:
     """Fetch a file into `folder`, where it appears whole and with the hash that is published. One run at a time may do so.
 
     Raises:
@@ -72,7 +73,9 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
                     urls.remove(url)
         fruitless = 0 if most > before else fruitless + 1
         time.sleep(BACK_OFF * 2 ** max(fruitless - 1, 0) if urls and fruitless < ROUNDS else 0)
-    raise DownloadError(f"{file.name}: cannot be fetched: {'; '.join(f'{url} {reason}' for url, reason in reasons.items())}")
+    raise DownloadError(
+        f"{file.name}: cannot be fetched: {'; '.join(f'{without_secret(url)} {reason}' for url, reason in reasons.items())}"
+    )
 
 
 def _put_in_place(whole: Path, folder: Path) -> Path:
@@ -85,7 +88,7 @@ def _put_in_place(whole: Path, folder: Path) -> Path:
     return placed
 
 
-def _partial(incoming: Path, file: RemoteFile, url: str) -> Path:
+def _partial(incoming: Path, file: WebFile, url: str) -> Path:
     """What is there so far from one place: mirrors are not mixed."""
     return incoming / f"{file.name[:80]}.{sha256(url.encode()).hexdigest()[:8]}.partial"
 
@@ -94,7 +97,7 @@ def _partial(incoming: Path, file: RemoteFile, url: str) -> Path:
 class _Attempt:
     """One attempt at one URL: what pooch calls a downloader."""
 
-    file: RemoteFile
+    file: WebFile
     partial: Path
     progress: Progress
     reached: int = 0  # bytes
@@ -129,7 +132,10 @@ class _Attempt:
         there, tag = self._resumable()
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={there}-"} if there else {}), **({"If-Range": tag} if tag else {})}
         with closing(_get(session, url, headers)) as response:
-            if response.status_code == 416:  # what is there is no part of it
+            if response.status_code == 416:  # what is there is all of it, or no part of it
+                if there and there in (self.file.bytes, _whole_number(response.headers.get("Content-Range", "").removeprefix("bytes */"))):
+                    self.resumed, self.reached = True, there
+                    return
                 self.partial.unlink(missing_ok=True)
                 raise _Failure("has less than what is there", again=True)
             if response.status_code not in (200, 206):
@@ -164,7 +170,8 @@ class _Attempt:
             raise _Failure(f"has {total:,} bytes, not the {self.file.bytes:,} that were published", again=False)
         room = min(MAX_BYTES, shutil.disk_usage(self.partial.parent).free)
         if total is not None and total - there > room:
-            raise DownloadError(f"{self.partial.parent}: has no room for {self.file.name}: {total:,} bytes, {room:,} are free")
+            fact = f"has no room for {self.file.name}: {total - there:,} bytes are to come, {room:,} are free"
+            raise DownloadError(f"{self.partial.parent}: {fact}; make room, or name a folder on another disk by --cache-dir")
         return there, total
 
     def _append(self, response: "Response", there: int, total: int | None) -> None:
@@ -193,7 +200,7 @@ def _get(session: "Session", url: str, headers: dict[str, str]) -> "Response":
     allowed = {"https", urlsplit(url).scheme} & {"http", "https"}
     for _ in range(MAX_REDIRECTS):
         if urlsplit(url).scheme not in allowed:
-            raise _Failure(f"leads to {url}, which is not {' or '.join(sorted(allowed))}", again=False)
+            raise _Failure(f"leads to {without_secret(url)}, which is not {' or '.join(sorted(allowed))}", again=False)
         response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
         if not response.is_redirect:
             return response
@@ -213,5 +220,5 @@ def _reason(error: BaseException) -> str:
         error = inner
         causes = (getattr(error, "reason", None), *error.args)
         inner = next((cause for cause in causes if isinstance(cause, BaseException)), None)
-    words = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    words = re.sub(r"\?\S+", "?...", without_secret(str(getattr(error, "strerror", None) or error))) or type(error).__name__  # paths too
     return " ".join(re.sub(r"^HTTPS?Connection\(.*?\): ", "", words).split())[:120]

@@ -46,6 +46,14 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def allow_others(path: Path) -> None:
+    """Give a file or folder that was made for its owner alone (`tempfile`) the permissions that any new one gets."""
+    umask = os.umask(0)
+    os.umask(umask)
+    with suppress(OSError):  # not every file system has permissions
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
 def check_room(path: Path, n_bytes: float, remedy: str) -> None:
     """Make sure that the disk has room for a file of this size.
 

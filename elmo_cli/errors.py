@@ -27,6 +27,10 @@ class OutputError(ElmoError):
     """The features cannot be written where they were asked for."""
 
 
+class DiskError(OutputError):
+    """The disk is full, gone or closed to us: what it does not take now it may take another time."""
+
+
 class ResumeError(OutputError):
     """Unfinished work is there that cannot be gone on with, or thrown away, as asked."""
 

@@ -45,8 +45,8 @@ class ModelFiles:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the file of weights, or of the several that make up a model one after another, as `cat` would join them."""
-        return sha256(self.files[part] for part in CHECKPOINTS[self.format].weights if part in self.files)
+        """Hash of the file that the weights are loaded from, or of the several that make up a model, joined as by `cat`."""
+        return sha256(CHECKPOINTS[self.format].weights(self.files))
 
     def metadata(self, start_state: str) -> dict[str, str]:
         """What is told of features beside their values: the model that made them, and how."""

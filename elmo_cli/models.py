@@ -10,10 +10,11 @@ from pathlib import Path
 
 from elmo_cli import archives
 from elmo_cli.cache import Cache, check_hash, forget_hash
-from elmo_cli.catalogue import KnownModel, RemoteFile, load_catalogue
+from elmo_cli.catalogue import KnownModel, WebFile, load_catalogue
 from elmo_cli.download import fetch
 from elmo_cli.errors import DownloadError, ModelError
 from elmo_cli.model_files import ModelFiles, find_in_archive, find_in_folder
+from elmo_cli.remote import without_secret
 
 BUILT_IN = "tiny"  # the default: a small English model for trying out, in the package
 TINY = Path(__file__).with_name("tiny")
@@ -99,11 +100,11 @@ def _at_urls(*urls: str) -> KnownModel:
     """What lies at the URL of an archive, or at those of two files."""
     for url in urls:
         if not re.fullmatch(r"https?://[^/]+/.+", url):
-            raise ModelError(f"{url}: not the URL of a file; pass one that begins with https://")
+            raise ModelError(f"{without_secret(url)}: not the URL of a file; pass one that begins with https://")
     bases = [re.sub(r"[^\w.-]", "_", url.partition("?")[0].rstrip("/").rpartition("/")[2]).lstrip(".") for url in urls]
     if len(urls) == 2:
         bases = [f"{part}_{base}" for part, base in zip(("options", "weights"), bases, strict=True)]
-    files = tuple(RemoteFile(base or "model", (url,)) for base, url in zip(bases, urls, strict=True))
+    files = tuple(WebFile(base or "model", (url,)) for base, url in zip(bases, urls, strict=True))
     place, unknown = f"url-{hashlib.sha256(' '.join(urls).encode()).hexdigest()[:16]}", "not stated"
     return KnownModel(place, unknown, unknown, unknown, unknown, unknown, "allennlp", files)
 
@@ -160,9 +161,9 @@ def _fetch_files(known: KnownModel, cache: Cache) -> None:
             _believe(known, cache)
 
 
-def _by_hand(files: Sequence[RemoteFile], place: Path) -> str:
+def _by_hand(files: Sequence[WebFile], place: Path) -> str:
     """What to do without this program's downloads."""
-    return "by hand, put " + " and ".join(f"{file.urls[0]} at {place / file.name}" for file in files)
+    return "by hand, put " + " and ".join(f"{without_secret(file.urls[0])} at {place / file.name}" for file in files)
 
 
 def _believe(known: KnownModel, cache: Cache) -> None:

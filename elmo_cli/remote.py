@@ -49,8 +49,8 @@ def is_uri(name: str) -> bool:
 
 
 def without_secret(text: str) -> str:
-    """A text whose URIs show no user name or password."""
-    return re.sub(r"(://)[^/@\s]*@", r"\1", text)
+    """A text whose URIs show no user name or password, and no query, which may hold a key."""
+    return re.sub(r"(://)[^/\s]*@", r"\1", re.sub(r"(://[^\s?]*\?)\S+", r"\1...", text))
 
 
 def find_remote(uri: str, is_shard: Callable[[str], bool]) -> tuple[list[RemoteFile], bool]:

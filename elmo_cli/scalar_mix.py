@@ -1,12 +1,13 @@
 """A scalar mix from the command line or a file: numbers, JSON, or the weights of an AllenNLP model that was trained with one."""
 
 import json
-import math
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from elmo_cli.checkpoints.torch_tensors import read_tensors
 from elmo_cli.errors import ElmoError
 from elmo_cli.pooling import ScalarMix
 
@@ -52,29 +53,27 @@ def _read_file(path: Path) -> ScalarMix:
 
 
 def _read_torch(path: Path) -> ScalarMix:
-    import pickle  # only its error is named: weights_only loads no pickled code
-
-    import torch
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise ElmoError(f"--mix {path}: is no PyTorch file of weights ({next(iter(str(error).splitlines()), '')[:100]})") from None
-    scalars: dict[str, dict[int, Any]] = {}
-    for name in state if isinstance(state, dict) else ():
-        if found := re.fullmatch(r"(.*)scalar_parameters\.(\d+)", str(name)):
-            scalars.setdefault(found[1], {})[int(found[2])] = state[name]
+    tensors = read_tensors(path)
+    scalars: dict[str, dict[int, str]] = {}
+    for name in tensors.names():
+        if found := re.fullmatch(r"(.*)scalar_parameters\.(\d{1,3})", name):
+            scalars.setdefault(found[1], {})[int(found[2])] = name
     if len(scalars) != 1:
         raise ElmoError(f"--mix {path}: holds {len(scalars) or 'no'} scalar mixes; write the one that is meant as JSON")
-    ((prefix, weights),) = scalars.items()
-    gamma = state.get(f"{prefix}gamma", 1.0)
-    return _checked([float(weights[i]) for i in sorted(weights)], float(gamma), f"--mix {path}", layer_norm=False)
+    ((prefix, names),) = scalars.items()
+    weights = [float(tensors.take(names[layer], 1)) for layer in sorted(names)]
+    gamma = float(tensors.take(f"{prefix}gamma", 1)) if f"{prefix}gamma" in tensors.names() else 1.0
+    return _checked(weights, gamma, f"--mix {path}", layer_norm=False)
 
 
 def _checked(weights: list[Any], gamma: Any, where: str, *, layer_norm: Any) -> ScalarMix:  # noqa: ANN401  # a user's
-    numbers = [*weights, gamma]
-    if not weights or not all(isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
-        raise ElmoError(f"{where}: takes finite numbers only")
+    if not weights or not all(map(_is_finite, [*weights, gamma])):
+        raise ElmoError(f"{where}: takes finite numbers only; give each weight, and gamma, as one such as 0.5")
     if not isinstance(layer_norm, bool):
         raise ElmoError(f"{where}: layer_norm is true or false")
     return ScalarMix(tuple(map(float, weights)), float(gamma), layer_norm)
+
+
+def _is_finite(value: object) -> bool:
+    """A float, or a whole number that fits one."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

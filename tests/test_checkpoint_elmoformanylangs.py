@@ -86,9 +86,20 @@ def test_the_architecture_is_found_where_the_config_names_it_or_beside_it(tmp_pa
     for path in ("tiny_config.json", "./tiny_config.json", "/home/author/configs/tiny_config.json", "configs/tiny_config.json"):
         folder = make_efml(tmp_path / path.replace("/", "_"), config_path=path)
         assert find_model(str(folder)).config().lstm_dim == 10
+    below = make_efml(tmp_path / "below", config_path="configs/tiny_config.json")
+    (below / "configs").mkdir()
+    (below / "tiny_config.json").rename(below / "configs" / "tiny_config.json")
+    assert find_model(str(below)).config().lstm_dim == 10
+
+
+def test_no_architecture_outside_the_model_s_folder_is_read(tmp_path: Path):
     elsewhere = make_efml(tmp_path / "elsewhere", dim=20) / "tiny_config.json"
-    folder = make_efml(tmp_path / "here", config_path=str(elsewhere))
-    assert find_model(str(folder)).config().lstm_dim == 20
+    for number, path in enumerate([str(elsewhere), "../elsewhere/tiny_config.json", "a/../../elsewhere/tiny_config.json"]):
+        folder = make_efml(tmp_path / str(number), config_path=path)
+        assert find_model(str(folder)).config().lstm_dim == 10
+        (folder / "tiny_config.json").unlink()
+        with pytest.raises(ModelError, match=r"put tiny_config\.json beside config\.json"):
+            find_model(str(folder)).config()
 
 
 def test_the_published_architecture_is_built_in(tmp_path: Path):

@@ -305,6 +305,13 @@ def test_words_that_nobody_reads_do_not_end_the_work(model: Path, tmp_path: Path
     assert h5py.is_hdf5(tmp_path / "out.h5")
 
 
+def test_a_closed_standard_error_loses_words_only(model: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "elmo_cli", "embed", SAMPLE, tmp_path / "out.h5", "--model", model]
+    for code in (0, 1):  # the second time it exists already
+        assert subprocess.run(["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *map(str, command)], check=False).returncode == code
+        assert h5py.is_hdf5(tmp_path / "out.h5")
+
+
 def test_help_needs_no_torch_and_every_help_ends_with_an_example():
     program = "import sys; from elmo_cli.cli import main; sys.argv = ['elmo', {}]\ntry: main()\nfinally: sys.exit('torch' in sys.modules)"
     for arguments in ("'--help'", "'embed', '--help'"):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from elmo_cli import download
-from elmo_cli.catalogue import RemoteFile
+from elmo_cli.catalogue import WebFile
 from elmo_cli.download import fetch
 from elmo_cli.errors import DownloadError
 from tests.flaky_server import FlakyServer, cut, other_part, redirect, stall, status, whole
@@ -19,7 +19,7 @@ SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 def get(folder: Path, *urls: str, hash_: str | None = None, n_bytes: int | None = None) -> bytes:
-    return fetch(RemoteFile("file.bin", urls, n_bytes, hash_), folder, lambda *_: None).read_bytes()
+    return fetch(WebFile("file.bin", urls, n_bytes, hash_), folder, lambda *_: None).read_bytes()
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -105,6 +105,25 @@ def test_where_the_half_that_was_there_is_wrong_it_is_fetched_again(server: Flak
     assert len(server.requests["/a"]) == 3
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_what_came_whole_and_was_not_put_in_place_is_not_fetched_again(server: FlakyServer, tmp_path: Path, told: bool):
+    def nothing_left(request) -> None:
+        request.send_response(416)
+        request.send_header("Content-Range", f"bytes */{len(CONTENT)}" if told else "bytes */*")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    file = WebFile("file.bin", (server.url("/a", nothing_left, whole(CONTENT)),), None if told else len(CONTENT), SHA256)
+    partial = download._partial(tmp_path / ".incoming", file, file.urls[0])
+    for left, requests in [(CONTENT, 1), (bytes(len(CONTENT)), 3)]:  # right, and wrong
+        partial.parent.mkdir()
+        partial.write_bytes(left)
+        server.url("/a", nothing_left, whole(CONTENT))
+        assert fetch(file, tmp_path, lambda *_: None).read_bytes() == CONTENT
+        assert len(server.requests["/a"]) == requests
+        assert leftovers(tmp_path) == []
+
+
 BAD = {
     "404": ([status(404)], "answers 404 Not Found"),
     "500 for ever": ([status(500)], "answers 500"),
@@ -128,6 +147,16 @@ def test_what_cannot_be_fetched_is_one_line_and_no_file(server: FlakyServer, tmp
     assert server.base in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "file.bin").exists()
+
+
+def test_secrets_of_a_url_are_not_shown(server: FlakyServer, tmp_path: Path):
+    urls = [server.url(f"/a{number}?token=SECRET", act).replace("://", "://me:SECRET@") for number, act in enumerate(HIDDEN)]
+    with pytest.raises(DownloadError, match=r"/a0\?\.\.\. answers 404") as caught:
+        get(tmp_path, *urls, "http://me:SECRET@127.0.0.1:9/a?token=SECRET", "http://me:SECRET@[/a?token=SECRET")
+    assert "SECRET" not in str(caught.value)
+
+
+HIDDEN = [status(404), redirect("file:///etc/passwd?token=SECRET"), redirect("http://me:SECRET@[/a?token=SECRET")]
 
 
 def test_another_size_than_the_published_one_is_not_even_read(server: FlakyServer, tmp_path: Path):

@@ -1,8 +1,11 @@
 """A model is recognised by what a folder or an archive holds, and only what it needs is taken out."""
 
+import hashlib
 import io
 import json
+import os
 import shutil
+import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -125,6 +128,14 @@ def test_an_archive_without_trained_elmo_uses_what_training_began_with(tmp_path:
     np.testing.assert_allclose(embed(path, cache), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("fta", [True, False])
+def test_the_hash_is_of_the_file_that_is_loaded(tmp_path: Path, model: Path, cache: Cache, fta: bool, trained: bool):
+    folder = make_serialization(tmp_path / "a", model, fta=fta, elmo=trained)
+    loaded = model / "weights.hdf5" if fta and not trained else folder / "weights.th"
+    assert find_model(str(folder), cache=cache).sha256 == hashlib.sha256(loaded.read_bytes()).hexdigest()
+
+
 def test_a_published_name_of_options_says_the_architecture(tmp_path: Path, model: Path, cache: Cache):
     url = "https://allennlp.s3.amazonaws.com/models/elmo/2x2048_256_2048cnn_1xhighway/elmo_2x2048_256_2048cnn_1xhighway_options.json"
     config = find_model(str(make_serialization(tmp_path / "a", model, fta=False, options_file=url)), cache=cache).config()
@@ -185,6 +196,16 @@ def test_only_what_the_model_needs_is_unpacked_and_only_once(tmp_path: Path, mod
     assert find_model(str(path), cache=cache).files["weights"].read_bytes() == b"marked"
     zipped(path, {**content, "more": b""})
     assert find_model(str(path), cache=cache).files["weights"].read_bytes() != b"marked"
+
+
+def test_what_is_unpacked_can_be_read_by_whoever_shares_the_cache(tmp_path: Path, model: Path, cache: Cache):
+    before = os.umask(0o022)
+    try:
+        found = find_model(str(zipped(tmp_path / "a.zip", {f"elmo/{name}": data for name, data in contents(model).items()})), cache=cache)
+    finally:
+        os.umask(before)
+    for path in (found.files["weights"], *found.files["weights"].parents[:3]):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
 
 
 def test_nothing_outside_the_cache_is_written_and_no_link_followed(tmp_path: Path, model: Path, cache: Cache):

@@ -1,5 +1,6 @@
 """A model by name: fetched once, kept, checked against what is known of it, and taken from files that were put there by hand."""
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -14,10 +15,11 @@ from click.testing import Result
 
 from elmo_cli import models
 from elmo_cli.cache import Cache
-from elmo_cli.catalogue import KnownModel, RemoteFile, load_catalogue
+from elmo_cli.catalogue import KnownModel, WebFile, load_catalogue
 from elmo_cli.errors import DownloadError, ModelError
+from elmo_cli.features import open_features
 from elmo_cli.models import find_model
-from tests.conftest import make_model
+from tests.conftest import SAMPLE, make_model
 from tests.flaky_server import FlakyServer, cut, stall, whole
 from tests.reference_efml import make_efml
 
@@ -31,8 +33,7 @@ def cache(tmp_path: Path) -> Cache:
 def known(server: FlakyServer, model: Path, monkeypatch: pytest.MonkeyPatch) -> KnownModel:
     """A model of the catalogue whose weights' hash is not published."""
     files = tuple(
-        RemoteFile(f"elmo_{name}", (server.url(f"/{name}", whole((model / name).read_bytes())),))
-        for name in ("options.json", "weights.hdf5")
+        WebFile(f"elmo_{name}", (server.url(f"/{name}", whole((model / name).read_bytes())),)) for name in ("options.json", "weights.hdf5")
     )
     entry = KnownModel("mine", "English", "", "", "", "", "allennlp", files)
     monkeypatch.setattr(models, "load_catalogue", lambda: {"mine": entry})
@@ -67,8 +68,8 @@ def test_a_published_hash_holds_for_files_put_there_by_hand(
     for algorithm in ("sha256", "sha1"):
         digest = hashlib.new(algorithm, (model / "weights.hdf5").read_bytes()).hexdigest()
         files = (
-            RemoteFile("o.json", ("https://x.invalid/o",)),
-            RemoteFile("w.hdf5", ("https://x.invalid/w",), None, f"{algorithm}:{digest}"),
+            WebFile("o.json", ("https://x.invalid/o",)),
+            WebFile("w.hdf5", ("https://x.invalid/w",), None, f"{algorithm}:{digest}"),
         )
         entry = KnownModel(f"by-{algorithm}", "", "", "", "", "", "allennlp", files)
         monkeypatch.setattr(models, "load_catalogue", lambda entry=entry: {entry.name: entry})
@@ -104,6 +105,20 @@ def test_an_archive_may_be_put_there_by_hand_as_it_is_or_unpacked(tmp_path: Path
         zipped(folder, place / "142.zip")
     found = find_model("efml-de", cache=cache)
     assert (found.name, found.format, found.load().config.lstm_dim) == ("efml-de", "elmoformanylangs", 10)
+
+
+@pytest.mark.usefixtures("known")
+def test_a_cache_that_may_only_be_read_is_used_as_it_is(model: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch):
+    cache.place("mine").mkdir(parents=True)
+    for path in model.iterdir():
+        (cache.place("mine") / f"elmo_{path.name}").write_bytes(path.read_bytes())
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    for name in ("write_text", "replace", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    assert find_model("mine", cache=cache).config().lstm_dim == 10
 
 
 @pytest.mark.usefixtures("known")
@@ -144,6 +159,21 @@ def test_a_model_is_taken_from_a_url(server: FlakyServer, model: Path, cache: Ca
     assert len(server.requests["/x/my_elmo.zip?download=1"]) == 1
     with pytest.raises(ModelError, match="no zip or tar archive"):
         find_model(server.url("/weights.hdf5", whole((model / "weights.hdf5").read_bytes())), cache=cache)
+
+
+def test_secrets_of_a_model_s_url_are_neither_shown_nor_written(
+    server: FlakyServer, model: Path, tmp_path: Path, elmo: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+):
+    url = server.url("/a.zip?token=SECRET", whole(zipped(model, tmp_path / "a.zip"))).replace("://", "://me:SECRET@")
+    arguments = ["embed", SAMPLE, tmp_path / "out.h5", "--model", url, "--cache-dir", tmp_path / "cache"]
+    monkeypatch.setattr(sys, "argv", ["elmo", *map(str, arguments)])
+    for options in (["--offline"], []):
+        result = elmo(*arguments, *options)
+        assert "SECRET" not in result.output
+    with open_features(tmp_path / "out.h5") as features:
+        assert features.metadata["model"] == "a"
+        assert "a.zip?..." in features.metadata["command"]
+        assert "SECRET" not in str(features.metadata)
 
 
 def test_two_urls_are_a_model_and_published_ones_a_known_model(server: FlakyServer, known: KnownModel, model: Path, cache: Cache):

@@ -88,10 +88,12 @@ def test_a_mix_is_read_from_numbers_json_or_a_trained_model(tmp_path: Path):
         ("a.json", b"[1, 2]", "takes"),
         ("a.json", b'{"weights": [1, "x", 3]}', "finite numbers only"),
         ("a.json", b'{"weights": [1, NaN, 3]}', "finite numbers only"),
+        ("a.json", b'{"weights": [1, 1' + b"0" * 400 + b", 3]}", "finite numbers only; give each"),
+        ("a.json", b'{"weights": [1, 1e999, 3]}', "finite numbers only"),
         ("a.json", b'{"weights": [1, 2, 3], "gama": 1}', "takes"),
         ("a.json", b'{"weights": [1, 2, 3], "layer_norm": 1}', "true or false"),
         ("a.json", b" " * (2 << 20), "too large"),
-        ("a.th", b"not a file of torch", "is no PyTorch file"),
+        ("a.th", b"not a file of torch", "not a readable PyTorch file"),
     ],
 )
 def test_a_mix_that_is_none_is_one_clear_line(tmp_path: Path, name: str, content: bytes | None, words: str):
@@ -103,6 +105,14 @@ def test_a_mix_that_is_none_is_one_clear_line(tmp_path: Path, name: str, content
 
 
 def test_a_torch_file_without_one_mix_is_refused(tmp_path: Path):
-    torch.save({"weight": torch.zeros(2)}, tmp_path / "a.th")
-    with pytest.raises(ElmoError, match="holds no scalar mixes"):
-        read_mix(str(tmp_path / "a.th"), 3)
+    weights = {f"scalar_parameters.{layer}": torch.zeros(1) for layer in range(3)}
+    for state, words in [
+        ({"weight": torch.zeros(2)}, "holds no scalar mixes"),
+        ({**weights, "scalar_parameters.0": torch.zeros(2)}, r"scalar_parameters\.0 has shape \(2,\)"),
+        ({**weights, "gamma": torch.full((1,), float("nan"))}, "gamma holds values that are no numbers"),
+        ({**weights, "gamma": torch.ones(1, dtype=torch.int64)}, "not floating-point numbers"),
+        ({**weights, "gamma": 1.0}, "holds no named tensors"),
+    ]:
+        torch.save(state, tmp_path / "a.th")
+        with pytest.raises(ElmoError, match=words):
+            read_mix(str(tmp_path / "a.th"), 3)

@@ -110,6 +110,8 @@ def test_googles_client_gives_up_in_time():
 
 def test_secrets_of_a_uri_are_not_shown():
     assert without_secret("elmo embed s3://key:secret@bucket/a.txt out.h5") == "elmo embed s3://bucket/a.txt out.h5"
+    assert without_secret("--model=https://me:s@h@host/a.zip?x=1&token=secret b") == "--model=https://host/a.zip?... b"
+    assert without_secret(without_secret("https://host?a@b")) == "https://host?..."
     assert without_secret("a@b s3://bucket/a@b") == "a@b s3://bucket/a@b"
 
 

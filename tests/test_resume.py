@@ -22,6 +22,7 @@ from elmo_cli import embed_job
 from elmo_cli.cli import main
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder
+from elmo_cli.errors import OutputError
 from elmo_cli.journal.lock import locked
 from elmo_cli.journal.parts import count_sentences, read_part, write_part
 from elmo_cli.stores import hdf5
@@ -168,6 +169,16 @@ def test_a_failing_disk_is_one_line_that_says_how_to_go_on(run: Run, tmp_path: P
     assert result.stderr == (
         f"Error: {tmp_path}/out.h5: cannot be written (No space left on device); {kept} sentences are kept: pass --resume to go on\n"
     )
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_what_the_output_cannot_hold_is_not_to_be_resumed(run: Run, stopped: Run, tmp_path: Path, after: int):
+    for options in ([], ["--resume"]):
+        result = stopped(*options, after=after, by=OutputError("two sentences are one; pass --keys number"))
+        advice = "; a resumed run would end here again: pass --fresh too" if after else ""
+        assert result.stderr == f"Error: two sentences are one; pass --keys number{advice}\n"
+        assert len(parts_of(tmp_path)) == after
+    assert run("--fresh").exit_code == 0
 
 
 def test_counts_and_warnings_are_those_of_the_whole_run(run: Run, stopped: Run, corpus: Corpus):

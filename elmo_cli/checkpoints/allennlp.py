@@ -21,7 +21,6 @@ from elmo_cli.checkpoints.allennlp_options import load_config, to_options
 from elmo_cli.errors import ModelError
 
 LOOKED_FOR = "options.json and one *.hdf5"
-WEIGHTS = ("weights",)  # what a model's hash is of
 # The first pattern that one file alone answers to; bio_embeddings keeps SeqVec's without a suffix.
 OPTIONS_NAMES = ("options.json", "*options*.json", "options_file", "*.json")
 WEIGHTS_NAMES = ("weights.hdf5", "model.hdf5", "*weights*.hdf5", "*.hdf5", "weights_file")

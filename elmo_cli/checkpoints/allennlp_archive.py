@@ -21,7 +21,6 @@ from elmo_cli.checkpoints.torch_tensors import Tensors, lstm_parameters, read_te
 from elmo_cli.errors import ModelError
 
 LOOKED_FOR = "config.json and weights.th"
-WEIGHTS = ("weights.th",)  # what a model's hash is of
 ELMO = "_elmo_lstm."  # what the module is called inside whatever embeds it
 TABLE = "_token_embedder._char_embedding_weights"
 PASSED_OVER = re.compile(r"_word_embedding\.weight|_token_embedder\._(beginning|end)_of_sentence_characters")  # a cache; constants
@@ -69,16 +68,34 @@ def load_bilm(files: Mapping[str, Path]) -> BiLM:
     """
     config = load_config(files)
     everything = read_tensors(files["weights.th"])
-    prefixes = [name.removesuffix(TABLE) for name in everything.names() if name.endswith(ELMO + TABLE)]
-    if len(prefixes) > 1:
-        raise ModelError(f"{everything.path}: holds {len(prefixes)} ELMos ({', '.join(prefixes[:3])}); one is wanted")
-    if not prefixes:
-        return _load_archived_files(files)
-    tensors = everything.below(prefixes[0])
+    prefix = _trained(everything)
+    if prefix is None:
+        return allennlp.load_bilm(*_archived_files(files))
+    tensors = everything.below(prefix)
     with torch.device("meta"):
         bilm = BiLM(_with_projections(config, tensors))
     bilm.load_state_dict(_parameters(tensors, bilm.config), strict=True, assign=True)
     return bilm.eval().requires_grad_(False)
+
+
+def find_weights(files: Mapping[str, Path]) -> list[Path]:
+    """The file that `load_bilm` takes the parameters from.
+
+    Raises:
+        ModelError: A file cannot be read, or neither holds an ELMo.
+    """
+    holds_others = any(name.endswith(".weight_file") for name in files)  # else there is no choice, and nothing to look for
+    if holds_others and _trained(read_tensors(files["weights.th"])) is None:
+        return [_archived_files(files)[1]]
+    return [files["weights.th"]]
+
+
+def _trained(everything: Tensors) -> str | None:
+    """What the names of the trained ELMo's parameters begin with; None where there is none."""
+    prefixes = [name.removesuffix(TABLE) for name in everything.names() if name.endswith(ELMO + TABLE)]
+    if len(prefixes) > 1:
+        raise ModelError(f"{everything.path}: holds {len(prefixes)} ELMos ({', '.join(prefixes[:3])}); one is wanted")
+    return prefixes[0] if prefixes else None
 
 
 def _with_projections(config: BiLMConfig, tensors: Tensors) -> BiLMConfig:
@@ -102,12 +119,13 @@ def _parameters(tensors: Tensors, config: BiLMConfig) -> dict[str, torch.Tensor]
     return parameters
 
 
-def _load_archived_files(files: Mapping[str, Path]) -> BiLM:
+def _archived_files(files: Mapping[str, Path]) -> tuple[Path, Path]:
+    """The options and the weights that training began with."""
     where, _ = _embedder(files["config.json"])
     options, weights = (files.get(f"fta/{where}.{kind}_file") for kind in ("options", "weight"))
     if options is None or weights is None:
         raise ModelError(f"{files['weights.th']}: holds no tensors of an ELMo, and the archive no weight file")
-    return allennlp.load_bilm(options, weights)
+    return options, weights
 
 
 def _embedder(config: Path) -> tuple[str, str]:

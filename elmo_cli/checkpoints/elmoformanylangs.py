@@ -52,6 +52,8 @@ def find(names: Collection[str]) -> dict[str, str] | None:
 def read_architecture(files: Mapping[str, Path]) -> Mapping[str, Any]:
     """The architecture that config.json leads to: as named there, beside it, or the published one of that name.
 
+    A path out of the model's folder, which leads to a file of the machine that the model was made on, is not followed.
+
     Raises:
         ModelError: It is not there.
     """
@@ -60,17 +62,12 @@ def read_architecture(files: Mapping[str, Path]) -> Mapping[str, Any]:
     if not isinstance(named, str):
         raise ModelError(f"{config}: lacks 'config_path', the name of the model's architecture")
     base = posixpath.basename(named.replace("\\", "/"))
-    for found in (files.get(posixpath.normpath(named)), _elsewhere(config.parent / named), files.get(base)):
+    for found in (files.get(posixpath.normpath(named)), files.get(base)):
         if found is not None:
             return read_options(found)
     if base in PUBLISHED_NAMES:
         return PUBLISHED
     raise ModelError(f"{config}: names the architecture {named}, which is not there; put {base} beside config.json")
-
-
-def _elsewhere(path: Path) -> Path | None:
-    """A config_path may lead out of the folder, on the machine that the model was made on."""
-    return path if "\0" not in str(path) and path.is_file() and path.stat().st_size <= MAX_SIZE else None
 
 
 def load_config(files: Mapping[str, Path]) -> BiLMConfig:

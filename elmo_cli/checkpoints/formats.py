@@ -18,7 +18,7 @@ class Format(NamedTuple):
 
     looked_for: str
     find: Callable[[Collection[str]], dict[str, str] | None]  # part -> name, among the names of one folder and below
-    weights: tuple[str, ...]  # the parts that a model's sha256 is of, one after another
+    weights: Callable[[Files], list[Path]]  # what a model's sha256 is of, one after another
     options: Callable[[Files], Mapping[str, Any]]  # as the model's own project writes them
     config: Callable[[Files], BiLMConfig]
     load: Callable[[Files], BiLM]
@@ -28,7 +28,7 @@ CHECKPOINTS = {
     "elmoformanylangs": Format(
         elmoformanylangs.LOOKED_FOR,
         elmoformanylangs.find,
-        elmoformanylangs.WEIGHTS,
+        lambda files: [files[part] for part in elmoformanylangs.WEIGHTS if part in files],
         elmoformanylangs.read_architecture,
         elmoformanylangs.load_config,
         elmoformanylangs.load_bilm,
@@ -36,7 +36,7 @@ CHECKPOINTS = {
     "allennlp-archive": Format(
         allennlp_archive.LOOKED_FOR,
         allennlp_archive.find,
-        allennlp_archive.WEIGHTS,
+        allennlp_archive.find_weights,
         allennlp_archive.read_archived_options,
         allennlp_archive.load_config,
         allennlp_archive.load_bilm,
@@ -44,7 +44,7 @@ CHECKPOINTS = {
     "allennlp": Format(
         allennlp.LOOKED_FOR,
         allennlp.find,
-        allennlp.WEIGHTS,
+        lambda files: [files["weights"]],
         lambda files: allennlp_options.read_options(files["options"]),
         lambda files: allennlp_options.load_config(files["options"]),
         lambda files: allennlp.load_bilm(files["options"], files["weights"]),

@@ -218,7 +218,7 @@ def command(
         device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",
         threads=threads,
         precision=precision,
-        command=without_secret(shlex.join(["elmo", *sys.argv[1:]])),
+        command=shlex.join(map(without_secret, ["elmo", *sys.argv[1:]])),
         resume=bool(resume),
         fresh=fresh,
         journal=resume is not False,

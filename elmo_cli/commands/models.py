@@ -12,6 +12,7 @@ from elmo_cli.cache import Cache, check_hash, default_folder, default_offline, r
 from elmo_cli.catalogue import KnownModel, load_catalogue
 from elmo_cli.errors import ElmoError, ModelError
 from elmo_cli.options import FILE, cache_options, quiet_option
+from elmo_cli.remote import without_secret
 
 EPILOG = """\b
 Examples:
@@ -90,7 +91,9 @@ def remove(names: tuple[str, ...], cache_dir: Path | None) -> None:
         known = _known(name)
         place = cache.place(known.name)
         if not known.files or not place.is_dir():
-            raise ModelError(f"{name}: is {'built in' if not known.files else f'not in the cache ({place})'}; there is nothing to remove")
+            raise ModelError(
+                f"{without_secret(name)}: is {'built in' if not known.files else f'not in the cache ({place})'}; there is nothing to remove"
+            )
         unpacked = [cache.unpacked(place / file.name) for file in known.files if (place / file.name).is_file()]
         for folder in [place, *filter(Path.is_dir, unpacked)]:
             shutil.rmtree(folder)

@@ -41,12 +41,20 @@ def _open_locked(path: Path, output: Path) -> int:
             continue
         try:
             _take(descriptor, output, path)
-            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+            if _has_name(descriptor, path):
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # the file was removed by the run that held it: another one has its name now
+
+
+def _has_name(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one of that name; it may lose it at any moment until the lock is held."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _take(descriptor: int, output: Path, path: Path) -> None:

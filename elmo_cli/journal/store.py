@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
+from typing import NoReturn
 
 import pyarrow as pa
 
 from elmo_cli.corpus import Sentence
 from elmo_cli.durable import put_whole
-from elmo_cli.errors import ResumeError
+from elmo_cli.errors import DiskError, OutputError, ResumeError
 from elmo_cli.journal.parts import read_part, write_part
 from elmo_cli.journal.work_folder import WorkFolder
 from elmo_cli.pooling import Array
@@ -62,7 +63,8 @@ class JournaledStore:
         """Keep a window, then pass it on.
 
         Raises:
-            OutputError: The disk is full or gone.
+            DiskError: The disk is full or gone.
+            OutputError: The store refuses the window, as it would again: it is kept no longer.
         """
         with failing_as_output_error(self.work.output.path):
             put_whole(self.work.part(self._number), lambda path: write_part(path, window, arrays, self.kept))
@@ -71,7 +73,19 @@ class JournaledStore:
     def _pass_on(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         self._number += 1
         self._committed += len(window)
-        self.inner.write(window, arrays)
+        try:
+            self.inner.write(window, arrays)
+        except DiskError:
+            raise
+        except OutputError as error:
+            self._give_up(error)
+
+    def _give_up(self, refusal: OutputError) -> NoReturn:
+        with failing_as_output_error(self.work.output.path):
+            self.work.part(self._number - 1).unlink()
+        if not self.work.parts():
+            raise refusal
+        raise ResumeError(f"{refusal}; a resumed run would end here again: pass --fresh too")
 
     def _compare(self, before: Window, now: Window) -> None:
         if before != now and repr(before) != repr(now):  # a NaN among the columns that are carried over differs from itself

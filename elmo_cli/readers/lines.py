@@ -67,14 +67,16 @@ def _is_wide(block: bytes) -> bool:
 def _split(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
     """The lines with their ends. bytes.splitlines, unlike str.splitlines, knows just LF, CRLF and CR."""
     pending: list[bytes] = []
+    held = 0  # bytes
     for block in blocks:
         pending.append(block)
+        held += len(block)
         if b"\n" not in block and b"\r" not in block:
-            if sum(map(len, pending)) > MAX_LINE_BYTES:
+            if held > MAX_LINE_BYTES:
                 raise CorpusError(f"{name}: a line has more than {MAX_LINE_BYTES >> 20} MiB; is this a text file, one sentence a line?")
             continue
         *lines, last = b"".join(pending).splitlines(keepends=True)
-        pending = [last]  # it may go on in the next block, and a CR there may be half of a CRLF
+        pending, held = [last], len(last)  # it may go on in the next block, and a CR there may be half of a CRLF
         yield from lines
     if pending:
         yield from b"".join(pending).splitlines(keepends=True)

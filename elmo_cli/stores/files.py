@@ -4,13 +4,13 @@ import io
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elmo_cli.durable import check_room, sync, sync_folder
-from elmo_cli.errors import OutputError
+from elmo_cli.durable import allow_others, check_room, sync, sync_folder
+from elmo_cli.errors import DiskError, OutputError
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,14 @@ class Output:
         """A new, empty file, hidden, with the permissions that the output itself would get.
 
         Raises:
-            OutputError: It cannot be made.
+            DiskError: It cannot be made.
         """
         try:
             descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise DiskError(f"{self.path}: cannot be written ({error.strerror})") from None
         os.close(descriptor)
-        umask = os.umask(0)
-        os.umask(umask)
-        with suppress(OSError):  # not every file system has permissions
-            Path(name).chmod(0o666 & ~umask)
+        allow_others(Path(name))
         return PartialFile(Path(name))
 
     def put_in_place(self, partial: "PartialFile") -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from elmo_cli.durable import check_room, sync_folder
-from elmo_cli.errors import OutputError, ReaderGone
+from elmo_cli.durable import allow_others, check_room, sync_folder
+from elmo_cli.errors import DiskError, OutputError, ReaderGone
 from elmo_cli.layouts import STDOUT, is_folder
 from elmo_cli.stores.files import Output
 
@@ -99,16 +99,13 @@ class OutputFolder:
         """A new, empty, hidden folder.
 
         Raises:
-            OutputError: It cannot be made.
+            DiskError: It cannot be made.
         """
         try:
             partial = Path(tempfile.mkdtemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder))
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
-        umask = os.umask(0)
-        os.umask(umask)
-        with suppress(OSError):  # not every file system has permissions
-            partial.chmod(0o777 & ~umask)
+            raise DiskError(f"{self.path}: cannot be written ({error.strerror})") from None
+        allow_others(partial)
         return partial
 
     def put_in_place(self, partial: Path) -> None:
@@ -203,4 +200,4 @@ def failing_as_output_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise DiskError(f"{path}: cannot be written ({error.strerror or error})") from None
