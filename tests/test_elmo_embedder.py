@@ -58,7 +58,7 @@ def test_stateful_carries_the_state_from_call_to_call(model: Path, reference: Re
 
 def test_without_a_name_it_is_the_built_in_model():
     built_in = ElmoEmbedder()
-    assert built_in.embed_sentence(["A", "cat", "."]).shape == (3, 3, 256)
+    assert built_in.embed_sentence(["A", "cat", "."]).shape == (3, 3, 512)
     np.testing.assert_array_equal(ElmoEmbedder(model="tiny").embed_sentence(["A", "cat", "."]), built_in.embed_sentence(["A", "cat", "."]))
 
 

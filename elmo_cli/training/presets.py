@@ -27,7 +27,7 @@ def _options(filters: list[list[int]], n_highway: int, lstm_dim: int, projection
 
 
 PRESETS = {
-    "tiny": _options(FILTERS[:5], n_highway=1, lstm_dim=512, projection_dim=128),
+    "tiny": _options(FILTERS[:5], n_highway=1, lstm_dim=320, projection_dim=256),
     "small": _options(FILTERS, n_highway=1, lstm_dim=1024, projection_dim=128),
     "medium": _options(FILTERS, n_highway=1, lstm_dim=2048, projection_dim=256),
     "original": _options(FILTERS, n_highway=2, lstm_dim=4096, projection_dim=512),
