@@ -46,10 +46,6 @@ class NpzStore:
         self._offsets, self._rows = [0], 0
         self._open = ExitStack()
 
-    def committed(self) -> int:
-        """Sentences that need not be computed again: none, the file is begun anew."""
-        return 0
-
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Keep a window for the end.
 
