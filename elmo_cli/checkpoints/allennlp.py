@@ -83,7 +83,7 @@ def load_bilm(options: Path, weights: Path) -> BiLM:
             _check(bilm, entries, tensors, options, weights)
             parameters = {entry.parameter: _read(tensors[name], entry.layout) for name, entry in entries.items()}
     except FileNotFoundError:
-        raise ModelError(f"{weights}: no such weights file") from None
+        raise ModelError(f"{weights}: no such weights file; check its path") from None
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's for a damaged file
         raise ModelError(f"{weights}: not a readable HDF5 file of weights ({error}); check that it is whole") from None
     bilm.load_state_dict(parameters, strict=True, assign=True)
