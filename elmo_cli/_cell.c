@@ -32,16 +32,18 @@ INLINE uint32_t float_to_bits(float value) {
 
 INLINE float widen(bfloat16 value) { return bits_to_float((uint32_t)value << 16); }
 
-/* To nearest, ties to even; a NaN stays one (its payload's top bits do). */
+/* To nearest, ties to even; a NaN stays one. */
 INLINE bfloat16 narrow(float value) {
     uint32_t bits = float_to_bits(value);
-    return (bfloat16)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    bfloat16 nearest = (bfloat16)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    return value != value ? (bfloat16)0x7FC0 : nearest;
 }
 
-/* e^x by 2^n * e^r, |r| <= ln(2)/2, a Taylor polynomial of degree 7 for e^r: within 2 ulp. The argument is kept where neither end leaves float's range. */
-INLINE float exponential(float x) {
-    x = x < -87.0f ? -87.0f : x;
-    x = x > 88.0f ? 88.0f : x;
+/* e^x by 2^n * e^r, |r| <= ln(2)/2, a Taylor polynomial of degree 7 for e^r: within 2 ulp. The argument is kept where neither end leaves
+ * float's range; a NaN stays one. */
+INLINE float exponential(float given) {
+    float x = given > -87.0f ? given : -87.0f;
+    x = x < 88.0f ? x : 88.0f;
     const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
     float n = (x * 1.44269504f + shift) - shift;
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -53,7 +55,7 @@ INLINE float exponential(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    return p * bits_to_float((uint32_t)((int32_t)n + 127) << 23);
+    return given != given ? given : p * bits_to_float((uint32_t)((int32_t)n + 127) << 23);
 }
 
 INLINE float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
@@ -71,7 +73,7 @@ INLINE float hyperbolic_tangent(float x) {
                                         int64_t n_rows, int64_t dim, float clip, float *restrict cells, NUMBER *restrict outputs) {  \
         for (int64_t row = 0; row < n_rows; row++) {                                                                              \
             const NUMBER *restrict z = products + row * 4 * dim;                                                                  \
-            const float *restrict x = inputs + (rows ? rows[row] : row) * 4 * dim;                                                \
+            const float *restrict x = inputs ? inputs + (rows ? rows[row] : row) * 4 * dim : (const float *)0;                                                \
             float *restrict cell = cells + row * dim;                                                                             \
             NUMBER *restrict output = outputs + row * dim;                                                                        \
             for (int64_t k = 0; k < dim; k++) {                                                                                   \

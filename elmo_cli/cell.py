@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from subprocess import SubprocessError
 from typing import Any
 
 import torch
@@ -39,12 +40,27 @@ def step(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Ten
         clip: Limit of the cell state.
         output: (row, cell), of the type of `products`.
     """
-    parts = [part for part in (products, inputs, rows, cell, output) if part is not None]
-    on_gpu = products.is_cuda
     run: Step = step_in_torch
-    if all(part.is_contiguous() for part in parts) and products.dtype in (_GPU_TYPES if on_gpu else _CPU_TYPES):
-        run = (_triton_step() if on_gpu else _compiled_step()) or step_in_torch
+    if _is_as_told(products, inputs, rows, cell, output):
+        run = (_triton_step(products.device) if products.is_cuda else _compiled_step()) or step_in_torch
     run(products, inputs, rows, cell, clip, output)
+
+
+def _is_as_told(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, output: Tensor) -> bool:
+    """Whether these are what the compiled steps take on trust."""
+    n_rows, dim = cell.shape
+    types = _GPU_TYPES if products.is_cuda else tuple(_CPU_TYPES)
+    return (
+        products.dtype in types
+        and products.dtype == output.dtype
+        and cell.dtype == torch.float32
+        and products.shape == (n_rows, 4 * dim)
+        and output.shape == cell.shape
+        and (inputs is None or (inputs.dtype == torch.float32 and inputs.shape[1] == 4 * dim and inputs.is_contiguous()))
+        and (rows is None or (rows.dtype == torch.int64 and len(rows) == n_rows and rows.is_contiguous()))
+        and (inputs is None or rows is not None or len(inputs) >= n_rows)
+        and all(part.is_contiguous() for part in (products, cell, output))
+    )
 
 
 def _compiled_step() -> Step | None:
@@ -58,12 +74,18 @@ def _step_compiled(products: Tensor, inputs: Tensor | None, rows: Tensor | None,
 
 
 @cache
-def _triton_step() -> Step | None:
+def _triton_step(device: torch.device) -> Step | None:
+    """The kernel, if it is to be had on this device and right: Triton needs a C compiler when it runs, and not too old a GPU."""
+    products, cell = torch.ones(1, 4, device=device), torch.zeros(1, 1, device=device)
+    outputs = torch.empty_like(cell), torch.empty_like(cell)
     try:
         from elmo_cli.cell_triton import step as step_on_gpu
-    except ImportError:
+
+        step_on_gpu(products, None, None, cell.clone(), None, outputs[0])
+    except (ImportError, OSError, RuntimeError, SubprocessError):
         return None
-    return step_on_gpu
+    step_in_torch(products, None, None, cell, None, outputs[1])
+    return step_on_gpu if torch.allclose(*outputs, atol=1e-6) else None
 
 
 def step_in_torch(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:

@@ -1,7 +1,9 @@
 """The elementwise half of an LSTM step as one Triton kernel, for CUDA GPUs. Imported only where Triton is there."""
 
 import math
+from contextlib import nullcontext
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -13,18 +15,19 @@ def step(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Ten
     """As `elmo_cli.cell.step`, for contiguous tensors on one device."""
     n_rows, dim = cell.shape
     given, chosen = products if inputs is None else inputs, products if rows is None else rows  # what is not there is not read
-    _step[(n_rows, triton.cdiv(dim, BLOCK))](
-        products,
-        given,
-        chosen,
-        cell,
-        output,
-        dim,
-        math.inf if clip is None else clip,
-        HAS_INPUTS=inputs is not None,
-        HAS_ROWS=rows is not None,
-        BLOCK=BLOCK,
-    )
+    with torch.cuda.device(products.device) if products.is_cuda else nullcontext():  # Triton launches on the current one
+        _step[(n_rows, triton.cdiv(dim, BLOCK))](
+            products,
+            given,
+            chosen,
+            cell,
+            output,
+            dim,
+            math.inf if clip is None else clip,
+            HAS_INPUTS=inputs is not None,
+            HAS_ROWS=rows is not None,
+            BLOCK=BLOCK,
+        )
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -53,14 +53,17 @@ def buffered_stdin() -> BinaryIO:
     Raises:
         CorpusError: It is closed.
     """
+    return _stdin(buffering=-1)
+
+
+def _stdin(buffering: int = 0) -> BinaryIO:
+    """Unbuffered: what a pipe or a terminal has is taken as it comes. Not Python's own: it ends badly where a thread still waits there."""
     if sys.stdin is None:
         raise CorpusError("standard input: is closed; name a file")
-    return sys.stdin.buffer
-
-
-def _stdin() -> Any:  # noqa: ANN401  # a file or what stands for it
-    buffered = buffered_stdin()
-    return getattr(buffered, "raw", buffered)  # unbuffered: what a pipe or a terminal has is taken as it comes
+    try:
+        return open(sys.stdin.fileno(), "rb", buffering, closefd=False)  # a number; its reader holds it
+    except (OSError, ValueError):  # what stands for it has none
+        return sys.stdin.buffer
 
 
 def _open_zstd(stream: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped

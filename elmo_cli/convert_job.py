@@ -1,6 +1,11 @@
-"""One run of `elmo convert`: features of one layout written in another, streamed, nothing lost but what is told."""
+"""One run of `elmo convert`: features of one layout written in another, streamed, nothing lost but what is told.
 
-from collections.abc import Generator, Iterable, Iterator
+A source can be read again, and mostly as fast as what is kept of it: so windows are kept only for a run that is told to resume.
+"""
+
+import hashlib
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,10 +15,13 @@ from elmo_cli.batching import WINDOW_TOKENS
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import OutputError
 from elmo_cli.features import Features, open_features
+from elmo_cli.journal.plan import Plan
+from elmo_cli.journal.store import JournaledStore
 from elmo_cli.layouts import KEEPERS
-from elmo_cli.pipeline import Progress
+from elmo_cli.pipeline import NOTHING, Progress
 from elmo_cli.pooling import Array, cast
-from elmo_cli.stores import estimate_bytes, make_store
+from elmo_cli.resuming import FINGERPRINT, UnfinishedWork, make_plan
+from elmo_cli.stores import Store, check_name, estimate_bytes, make_store
 from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.places import Place
 from elmo_cli.stores.reading import Window
@@ -29,15 +37,22 @@ class ConvertJob:
     store: StoreOptions = field(default_factory=StoreOptions)
     dtype: str | None = None  # None: as it is
     command: str = ""
+    resume: bool = False
+    fresh: bool = False
     warnings: list[str] = field(default_factory=list)  # what is lost, when `run` has ended
 
-    def check(self) -> int:
-        """Find what would go wrong before anything is written; returns the number of tokens.
+    @property
+    def work(self) -> UnfinishedWork:
+        """What is kept of it."""
+        return UnfinishedWork(self.output, self.resume, self.fresh, keep=self.resume)
+
+    def check(self) -> int | None:
+        """Find what would go wrong before anything is written; returns the number of tokens, or None where this job has made the output.
 
         Raises:
             ElmoError: The source cannot be read, or the output not be written, or the disk is too small.
         """
-        self.output.check()
+        self.work.check()
         sources = list(self.source.glob("*")) if self.source.is_dir() else [self.source]
         self.output.check_is_none_of(sources)
         with open_features(self.source) as features:
@@ -45,10 +60,21 @@ class ConvertJob:
                 raise OutputError(f"{self.source}: holds nothing that tells the vectors' dimension; there is nothing to convert")
             if features.description.pooled and (self.store.rows == "token" or self.layout == "e2e-coref"):
                 raise OutputError(f"{self.source}: holds one vector a sentence, and the output is to hold tokens; choose another layout")
+            if self.work.compare(self.plan(features)):
+                return None
+            if len(features):
+                check_name(features.sentence(0), self.layout, self.store)
             tokens = sum(features.token_counts())
             text = 6 * tokens  # the mean English word
-            self.output.check_space(estimate_bytes(self.layout, self._describe(features), len(features), tokens, text))
+            estimated = estimate_bytes(self.layout, self._describe(features), len(features), tokens, text)
+            self.work.check_space(estimated, "write --dtype float16")
         return tokens
+
+    def plan(self, features: Features) -> Plan:
+        """What decides the output. A file's time of change is no part of its content: only a run that is to be known again tells it."""
+        options = {"--layout": self.layout, "--dtype": self.dtype, **vars(self.store)}
+        metadata = dict(self._describe(features).metadata)
+        return make_plan({"the source": _identity(features)}, options, metadata, is_known=self.resume)
 
     def run(self) -> Generator[Progress, None, None]:
         """Do the work, telling after each window how much is written.
@@ -57,30 +83,57 @@ class ConvertJob:
             ElmoError: The source is damaged, or the output cannot be written.
         """
         with open_features(self.source) as features:
-            described, without_words = self._describe(features), 0
-            with make_store(self.layout, self.output, described, self.store) as store:
-                progress = Progress(0, 0)
-                for sentences, arrays in _windows(features.windows()):
-                    without_words += sum(bool(s.tokens) and not any(s.tokens) for s in sentences)
-                    store.write(sentences, [cast(array, described.dtype) for array in arrays])
-                    progress = Progress(progress.sentences + len(sentences), progress.tokens + sum(len(s.tokens) for s in sentences))
-                    yield progress
-            self._warn(features, without_words, store.skipped_duplicates)
+            described, kept = self._describe(features), features.description.kept
+
+            def make(place: Place, metadata: Mapping[str, str]) -> Store:
+                return make_store(self.layout, place, replace(described, metadata=metadata), self.store)
+
+            done, with_words, without_words = NOTHING, 0, 0
+            with self.work.open_store(self.plan(features), make, kept) as (store, journal):
+                for window in _write(features, described.dtype, store, journal):
+                    with_words += sum(any(s.tokens) for s in window)
+                    without_words += sum(bool(s.tokens) and not any(s.tokens) for s in window)
+                    done = done.plus(window)
+                    yield done
+            self._warn(features, with_words, without_words, store.skipped_duplicates)
 
     def _describe(self, features: Features) -> Description:
         source = features.description
-        metadata = {**source.metadata, "converted": self.command} if self.command else source.metadata
+        metadata = {name: value for name, value in source.metadata.items() if name != FINGERPRINT}  # the output is another job's
+        metadata |= {"converted": self.command} if self.command else {}
         return replace(source, dtype=self.dtype or source.dtype, metadata=metadata, kept=source.kept if self.layout in KEEPERS else None)
 
-    def _warn(self, features: Features, without_words: int, skipped: int) -> None:
+    def _warn(self, features: Features, with_words: int, without_words: int, skipped: int) -> None:
         if features.description.kept and self.layout not in KEEPERS:
             self.warnings.append(f"left out the columns {', '.join(features.description.kept.names)}: {self.layout} has no place for them")
         if features.metadata and self.layout == "jsonl":
             self.warnings.append("left out the metadata (model, options, ...): JSON Lines has no place for it")
+        if with_words and self.layout == "e2e-coref":
+            self.warnings.append(f"left out the tokens of {with_words:,} sentences: e2e-coref has no place for them")
         if without_words and self.layout not in ("allennlp", "e2e-coref"):
             self.warnings.append(f"{features.path} does not tell the words of {without_words:,} sentences: their tokens are empty")
         if skipped:
             self.warnings.append(f"wrote the first of equal sentences only: left out {skipped:,} (--keys sentence)")
+
+
+def _identity(features: Features) -> str:
+    """What tells a source from another one, no vectors being read: its files' sizes and times of change, and what it says of itself."""
+    path, described = features.path, features.description
+    states = [file.stat() for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
+    told = [len(features), described.names, described.dim, described.dtype, described.pooled, str(described.kept), features.metadata]
+    facts = json.dumps([[(state.st_size, state.st_mtime_ns) for state in states], told], sort_keys=True)
+    return f"sha256 {hashlib.sha256(facts.encode()).hexdigest()}"
+
+
+def _write(features: Features, dtype: str, store: Store, journal: JournaledStore | None) -> Iterator[list[Sentence]]:
+    """Write window after window, those that are kept first; yields each when it is committed."""
+    first = 0
+    for window in journal.replay(map(features.sentence, range(len(features)))) if journal else ():
+        first += len(window)
+        yield window
+    for window, arrays in _windows(features.windows(first)):
+        (journal or store).write(window, [cast(array, dtype) for array in arrays])
+        yield window
 
 
 def _windows(pieces: Iterable[Window]) -> Iterator[Window]:

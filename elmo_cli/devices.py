@@ -49,6 +49,6 @@ def best_precision(name: str, device: str) -> str:
 def has_bf16(device: str) -> bool:
     """Whether the device multiplies bfloat16 natively."""
     if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
     cpu = Path("/proc/cpuinfo")
     return device == "cpu" and cpu.exists() and bool(BF16_FLAGS.search(cpu.read_text(encoding="utf-8", errors="replace")))

@@ -2,8 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
@@ -18,19 +17,15 @@ from elmo_cli.devices import choose_device, choose_precision
 from elmo_cli.embedder import Embedder, StatefulEmbedder, batch_tokens_for, window_tokens_for
 from elmo_cli.errors import CorpusError, UsageError
 from elmo_cli.journal.plan import Plan
-from elmo_cli.journal.store import JournaledStore
-from elmo_cli.journal.work_folder import WorkFolder
 from elmo_cli.layouts import KEEPERS
 from elmo_cli.model_files import ModelFiles
 from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, Selection
-from elmo_cli.resuming import how_to_go_on, made_by, make_plan, no_replay, replay, saying_how_to_go_on
+from elmo_cli.resuming import UnfinishedWork, make_plan, no_replay, replay
 from elmo_cli.scan import Scan, Source
-from elmo_cli.stores import Store, estimate_bytes, make_store
-from elmo_cli.stores.coref import document_of
-from elmo_cli.stores.description import Description, StoreOptions, name_of
-from elmo_cli.stores.files import Output
-from elmo_cli.stores.places import OutputFolder, Place
+from elmo_cli.stores import Store, check_name, estimate_bytes, make_store
+from elmo_cli.stores.description import Description, StoreOptions
+from elmo_cli.stores.places import Place
 
 if TYPE_CHECKING:
     import pyarrow
@@ -98,14 +93,9 @@ class EmbedJob:
         return device, choose_precision(self.precision, device)
 
     @property
-    def work(self) -> WorkFolder | None:
-        """Where unfinished work lies; standard output has no such place."""
-        return WorkFolder(self.output, self.resume, self.fresh) if isinstance(self.output, Output | OutputFolder) else None
-
-    @property
-    def is_journaled(self) -> bool:
-        """Whether it can be resumed. State that is carried from batch to batch is not kept."""
-        return self.journal and self.work is not None and not self.start.stateful
+    def work(self) -> UnfinishedWork:
+        """What is kept of it. State that is carried from batch to batch is not."""
+        return UnfinishedWork(self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful)
 
     def check(self) -> Scan | None:
         """Find what would go wrong, before the model is loaded; returns the scan of a corpus that is no stream.
@@ -113,43 +103,34 @@ class EmbedJob:
         Raises:
             ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
         """
-        if self.work and self.resume:
-            replace(self.work.output, overwrite=True).check()  # what is there may be this job's
-        else:
-            self.output.check()
-        if self.work:
-            self.work.check()
+        self.work.check()
         prime = self.start.prime.local_paths if self.start.prime else []
         self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])
         described, _ = self._describe(), self.place
         self.start.check()
         scan = None if self.source.is_stream else self.source.scan()
-        if self.work:
-            self.work.compare(self.plan(scan))
-            if self.is_whole(scan):
-                self.work.drop()
-                return scan
-        self.output.check()
-        if scan:
+        if not self.work.compare(self.plan(scan)) and scan:
             self._check_ids()
-            self._check_space(estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes))
+            estimated = estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes)
+            self.work.check_space(estimated, "write fewer --layers")
         return scan
 
     def is_whole(self, scan: Scan | None) -> bool:
         """Whether the output is there already, and this run, which was told to resume, is the very job that made it."""
-        return self.resume and scan is not None and made_by(self.output.path) == self.plan(scan).fingerprint
-
-    def _check_space(self, n_bytes: int) -> None:
-        if not self.is_journaled or not self.work:
-            return self.output.check_space(n_bytes)
-        kept = self.work.kept_bytes() if self.resume else 0
-        return self.output.check_space(2 * n_bytes - kept, "write fewer --layers, or pass --no-resume to halve it")
+        return self.work.is_done(self.plan(scan))
 
     def plan(self, scan: Scan | None) -> Plan:
         """What decides the output, and what it will tell of itself."""
         return make_plan(
             {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
-            {"--layout": self.layout, "--window-tokens": self._window_tokens, **vars(self.selection), **vars(self.store)},
+            {
+                "--layout": self.layout,
+                "--window-tokens": self._window_tokens,
+                "--blank-lines": self.source.blank_lines,
+                "--keep": ", ".join(self.source.reading.keep),
+                **vars(self.selection),
+                **vars(self.store),
+            },
             self._metadata,
             is_known=scan is not None,
         )
@@ -179,16 +160,14 @@ class EmbedJob:
 
     def _check_ids(self) -> None:
         first = next(iter(self.source.read()), None)
-        if first and self.layout == "e2e-coref":
-            document_of(first)
-        elif first:
-            name_of(first, self.store.keys)
+        if first:
+            check_name(first, self.layout, self.store)
 
     def run(self, scan: Scan | None = None) -> Generator[Progress, None, None]:
         """Do the work, telling after each window how much is committed; `scan` is what `check` returned.
 
         Raises:
-            ElmoError: The corpus, the model or the disk fail; the message says if work is kept to go on with.
+            ElmoError: The corpus, the model or the disk fail; `work` tells what is kept to go on with.
         """
         if self.threads:
             torch.set_num_threads(self.threads)
@@ -197,32 +176,15 @@ class EmbedJob:
         batch_tokens = self.batch_tokens or batch_tokens_for(embedder.bilm.config, device)
         read = Scan()
         select = self.selection.function(embedder.bilm.config.n_output_layers)
-        with self._open_store(self.plan(scan)) as (store, journal):
+        with self.work.open_store(self.plan(scan), self._make_store, self._kept_fields()) as (store, journal):
             sentences = self.source.read(read)
             done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()
             windows_, embed = self._steps(sentences, embedder, batch_tokens)
             yield from embed_corpus(windows_, embed, select, journal or store, done)
         self._warn(embedder, read, store)
 
-    def how_to_go_on(self) -> str:
-        """What is to be said when the run has stopped half way: nothing if nothing is kept."""
-        return how_to_go_on(self.work) if self.work and self.is_journaled else ""
-
-    @contextmanager
-    def _open_store(self, plan: Plan) -> Iterator[tuple[Store, JournaledStore | None]]:
-        """The store, and the journal around it if there is one; what is kept is dropped when the output is whole."""
-        described = self._describe()
-        if not self.work:
-            with make_store(self.layout, self.output, replace(described, metadata=plan.metadata), self.store) as store:
-                yield store, None
-            return
-        with saying_how_to_go_on(self.how_to_go_on), self.work.claim():
-            plan = self.work.begin(plan, keep=self.is_journaled)
-            inner = make_store(self.layout, self.work.room, replace(described, metadata=plan.metadata), self.store)
-            journal = JournaledStore(inner, self.work, described.kept) if self.is_journaled else None
-            with journal or inner:
-                yield inner, journal
-            self.work.discard()
+    def _make_store(self, place: Place, metadata: Mapping[str, str]) -> Store:
+        return make_store(self.layout, place, replace(self._describe(), metadata=metadata), self.store)
 
     def _priming_sentences(self) -> Iterable[list[str]]:
         return (sentence.tokens for sentence in self.start.prime.read()) if self.start.prime else ()

@@ -1,5 +1,6 @@
 """The engine: a biLM on a device, with a cache of token vectors. Token lists in, arrays out."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from elmo_cli.batching import BATCH_SENTENCES, BATCH_TOKENS, GPU_WINDOW_TOKENS, WINDOW_TOKENS, bucket_by_length
 from elmo_cli.bilm import BiLM, BiLMConfig, BiLMState
 from elmo_cli.devices import PRECISIONS
+from elmo_cli.errors import DeviceError
 from elmo_cli.fast_bilm import FastBiLM
 
 Array = npt.NDArray[np.float32]
@@ -22,6 +24,7 @@ CACHED_TYPES = 1 << 16  # token vectors kept on the device: 128 MiB for a 512-di
 CHUNK_TOKENS = 8192  # of one sentence that go through the LSTMs together
 MIN_CHUNK_TOKENS = 16  # where memory does not suffice for as many
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+NO_MEMORY_WORDS = re.compile(r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory")  # in a plain RuntimeError of torch's
 
 
 class TypeCache:
@@ -82,7 +85,8 @@ def make_network(bilm: BiLM, device: str, precision: str = "fp32") -> Network:
     bilm = bilm.to(device)
     if device == "mps" or next(bilm.parameters()).dtype != torch.float32:
         return bilm
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    if precision == "tf32":  # for all of the process, as PyTorch has it; off unless asked for
+        torch.backends.cuda.matmul.allow_tf32 = True
     return FastBiLM(bilm, PRECISIONS[precision])
 
 
@@ -130,9 +134,9 @@ class Embedder:
             return [self._embed_in_pieces(batch[0], CHUNK_TOKENS)]
         try:
             return self.run(batch, self._start(len(batch)))[0]
-        except OUT_OF_MEMORY:
+        except OUT_OF_MEMORY as error:
             if len(batch) == 1 and len(batch[0]) < 4 * MIN_CHUNK_TOKENS:
-                raise
+                raise _too_little_memory(error) from None
         if len(batch) == 1:
             return [self._embed_in_pieces(batch[0], len(batch[0]) // 4)]
         middle = len(batch) // 2
@@ -141,9 +145,9 @@ class Embedder:
     def _embed_in_pieces(self, tokens: Tokens, size: int) -> Array:
         try:
             return self._read_pieces(tokens, size)
-        except OUT_OF_MEMORY:
+        except OUT_OF_MEMORY as error:
             if size < 2 * MIN_CHUNK_TOKENS:
-                raise
+                raise _too_little_memory(error) from None
         return self._embed_in_pieces(tokens, size // 2)
 
     def _read_pieces(self, tokens: Tokens, size: int) -> Array:
@@ -183,10 +187,11 @@ class Embedder:
         rows = self.types.lookup(flat)
         distinct, places = np.unique(np.array(rows, dtype=np.int64), return_inverse=True)
         types, of_tokens = (torch.from_numpy(part).to(self.types.vectors.device) for part in (distinct, places))
-        layers, state = self.bilm.read(self.types.vectors[types], of_tokens, lengths, state)
+        with _telling_out_of_memory():
+            layers, state = self.bilm.read(self.types.vectors[types], of_tokens, lengths, state)
+            arrays = _to_host(layers).numpy()
         self._count_cut(flat, rows)
         ends = np.cumsum(lengths, dtype=np.int64)
-        arrays = _to_host(layers).numpy()
         return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
 
     @torch.inference_mode()
@@ -217,6 +222,21 @@ class Embedder:
         both = torch.zeros(2, dtype=torch.long, device=carried.state.hidden.device)
         _, state = self.run([[self.bilm.mapper.bos], [self.bilm.mapper.eos]], carried.state.select(both))
         return BiLMState(*(torch.stack([part[0, :, :1], part[1, :, 1:]]) for part in state))
+
+
+@contextmanager
+def _telling_out_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if NO_MEMORY_WORDS.search(str(error)) and not isinstance(error, OUT_OF_MEMORY):
+            raise MemoryError(str(error)) from None
+        raise
+
+
+def _too_little_memory(error: BaseException) -> DeviceError:
+    fact = (str(error).splitlines() or ["out of memory"])[0]
+    return DeviceError(f"memory does not suffice for the smallest batch ({fact}); free some, or use a smaller model")
 
 
 def _pairs_of_pieces(n_tokens: int, size: int) -> Iterator[tuple[slice, slice]]:

@@ -101,9 +101,9 @@ class Features:
         """How many tokens each sentence has, in order; no vectors are read."""
         return self._reader.token_counts()
 
-    def windows(self) -> Iterator[Window]:
-        """All sentences with their arrays, in order, some at a time: the quick way through a file."""
-        return self._reader.windows()
+    def windows(self, first: int = 0) -> Iterator[Window]:
+        """All sentences from one on with their arrays, in order, some at a time: the quick way through a file."""
+        return self._reader.windows(first)
 
     def torch_dataset(self, transform: "Callable[[Any], Any] | None" = None) -> "Dataset[Any]":
         """A map-style PyTorch data set of tensors, or of what `transform` makes of them. Each worker opens the file for itself."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from elmo_cli.errors import UsageError
-from elmo_cli.layouts import FORMATS, HDF5_LAYOUTS, ROWS
+from elmo_cli.layouts import FORMATS, HDF5_LAYOUTS, ROWS, STDOUT
 from elmo_cli.readers import READERS
 from elmo_cli.readers.reading import PLAIN, Reading
 from elmo_cli.readers.sentences import SEPARATORS
@@ -103,6 +103,30 @@ output_options = options(
     click.option("--rows", type=click.Choice(ROWS), default="sentence", show_default=True, help="What a row of Parquet or Arrow holds."),
     click.option("--shard-tokens", type=COUNT, help="Tokens a Parquet shard.  [default: 131072]"),
 )
+
+
+def resuming_options(default: str) -> Callable[[Command], Command]:
+    """What becomes of unfinished work; `default` says what does if neither is given."""
+    return options(
+        click.option(
+            "--resume/--no-resume",
+            default=None,
+            help=f"Go on with a run that was stopped / keep no work to go on with.  [default: {default}]",
+        ),
+        click.option("--fresh", is_flag=True, help="Begin anew, and drop what a stopped run has done."),
+    )
+
+
+def check_resuming(resume: bool | None, *, fresh: bool, output: Path) -> None:
+    """Make sure that the two go together, and with the output.
+
+    Raises:
+        click.UsageError: They do not.
+    """
+    if resume and fresh:
+        raise click.UsageError("--resume goes on with unfinished work and --fresh drops it; pass one of them.")
+    if resume and output == STDOUT:
+        raise click.UsageError("--resume is for an output that stays; standard output cannot be gone on with.")
 
 
 def _takers(field: str) -> str:

@@ -14,7 +14,7 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.errors import ModelError
 from elmo_cli.pooling import Array, Select
-from elmo_cli.prefetch import prefetch
+from elmo_cli.prefetch import PATIENCE, Prefetch
 
 Window = list[Sentence]
 
@@ -88,12 +88,19 @@ def embed_corpus(
     Raises:
         ModelError: A vector holds values that are no numbers; nothing of its window is written.
     """
-    embedded = ((window, [select(layers) for layers in embed(window)]) for window in prefetch(windows_))
-    for window, arrays in prefetch(embedded):  # reading, embedding and writing overlap
-        check_numbers(window, arrays)
-        store.write(window, arrays)
-        done = done.plus(window)
-        yield done
+    read = Prefetch(windows_)  # reading, embedding and writing overlap
+    embedded = Prefetch((window, [select(layers) for layers in embed(window)]) for window in read)
+    try:
+        for window, arrays in embedded:
+            check_numbers(window, arrays)
+            store.write(window, arrays)
+            done = done.plus(window)
+            yield done
+    finally:
+        for stage in (read, embedded):  # the one may be waiting for the other
+            stage.stop()
+        embedded.join()
+        read.join(PATIENCE)
 
 
 def check_numbers(window: Sequence[Sentence], arrays: Sequence[Array]) -> None:

@@ -1,43 +1,60 @@
 """Work that overlaps: an iterator that runs ahead of who reads it, on a thread of its own."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 _END = object()
+PATIENCE = 0.5  # seconds to wait for a thread that reads what may never come, a pipe that is idle
 
 
-def prefetch(items: Iterable[Item], depth: int = 1) -> Iterator[Item]:
-    """The items, in order, up to `depth` of them made before they are asked for and one in work; an error is raised in its place.
+class Prefetch(Generic[Item]):
+    """An iterator over `items`, in order, up to `depth` of them made before they are asked for and one in work.
 
-    When reading ends early (the generator is closed), making ends after the item in work.
+    An error is raised where its item would have come. `stop` ends it for its reader, wherever that waits; making ends after the item in
+    work, for which `join` waits.
     """
-    ready: SimpleQueue[object] = SimpleQueue()
-    room, stop = Semaphore(depth), Event()
-    failed: list[BaseException] = []
 
-    def make() -> None:
+    def __init__(self, items: Iterable[Item], depth: int = 1) -> None:
+        self._items = items
+        self._ready: SimpleQueue[object] = SimpleQueue()
+        self._room, self._stop = Semaphore(depth), Event()
+        self._failed: BaseException | None = None
+        self._maker = Thread(target=self._make, name="prefetch", daemon=True)
+        self._maker.start()
+
+    def _make(self) -> None:
         try:
-            for item in items:
-                room.acquire()
-                if stop.is_set():
+            for item in self._items:
+                self._room.acquire()
+                if self._stop.is_set():
                     break
-                ready.put(item)
+                self._ready.put(item)
         except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised again where the items are read
-            failed.append(error)
-        ready.put(_END)
+            self._failed = error
+        self._ready.put(_END)
 
-    maker = Thread(target=make, name="prefetch", daemon=True)
-    maker.start()
-    try:
-        while (item := ready.get()) is not _END:
-            yield cast("Item", item)
-            room.release()
-        if failed:
-            raise failed[0]
-    finally:
-        stop.set()
-        room.release()
-        maker.join()
+    def __iter__(self) -> "Prefetch[Item]":
+        return self
+
+    def __next__(self) -> Item:
+        item = self._ready.get()
+        if item is not _END and not self._stop.is_set():
+            self._room.release()
+            return cast("Item", item)
+        self._ready.put(_END)  # for whoever asks again
+        if self._failed is not None and not self._stop.is_set():
+            raise self._failed
+        raise StopIteration
+
+    def stop(self) -> None:
+        """Make no more, and end."""
+        self._stop.set()
+        self._room.release()
+        self._ready.put(_END)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the item in work."""
+        self._maker.join(timeout)

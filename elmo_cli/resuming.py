@@ -1,10 +1,11 @@
 """A run that may be stopped and gone on with: what makes two runs the same job, and how one takes up where the other ended."""
 
+import signal
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder
@@ -14,17 +15,25 @@ from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.store import JournaledStore
 from elmo_cli.journal.work_folder import WorkFolder
 from elmo_cli.pipeline import NOTHING, Progress, batches
+from elmo_cli.stores import Store
+from elmo_cli.stores.files import Output
+from elmo_cli.stores.places import OutputFolder, Place
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Make = Callable[[Place, Mapping[str, str]], Store]  # a store for a place, that tells such metadata
 
 FINGERPRINT = "job_sha256"  # in the metadata: by it a finished job is known again
 _MADE = {"model_sha256": "the model", "options": "its options", "start_state": "where sentences start", "precision": "--precision"}
 
 
 def make_plan(source: Mapping[str, str], options: Mapping[str, Any], metadata: Mapping[str, str], *, is_known: bool) -> Plan:
-    """The plan of a job: its input, the model by its metadata, and the options that decide what is written; others decide the speed.
+    """The plan of a job: its input, the model as the metadata tell it, and the options that decide what is written, not how fast.
 
     Where all of the input `is_known`, the metadata tell the job's fingerprint.
     """
-    made = {words: metadata[name] for name, words in _MADE.items()}
+    made = {words: metadata[name] for name, words in _MADE.items() if name in metadata}
     given = {name if name.startswith("--") else f"--{name.replace('_', '-')}": str(value) for name, value in options.items()}
     plan = Plan({**source, **made, **given}, metadata)
     return replace(plan, metadata={**metadata, FINGERPRINT: plan.fingerprint}) if is_known else plan
@@ -34,9 +43,89 @@ def made_by(path: Path) -> str | None:
     """The fingerprint of the job that made a file of features, if it tells."""
     try:
         with open_features(path) as features:
-            return None if "converted" in features.metadata else features.metadata.get(FINGERPRINT)
+            return features.metadata.get(FINGERPRINT)
     except FeaturesError:
         return None
+
+
+@dataclass(frozen=True)
+class UnfinishedWork:
+    """What a job leaves when it is stopped, if it is to `keep` its windows, and what becomes of work that it finds."""
+
+    output: Place
+    resume: bool = False
+    fresh: bool = False
+    keep: bool = True
+
+    @property
+    def folder(self) -> WorkFolder | None:
+        """Where it lies; standard output has no such place."""
+        return WorkFolder(self.output, self.resume, self.fresh) if isinstance(self.output, Output | OutputFolder) else None
+
+    def check(self) -> None:
+        """Make sure that there is a place for the output, that no other run is at work on it, and that no work is lost by mistake.
+
+        Raises:
+            OutputError: One of them is not so.
+        """
+        if self.folder and self.resume:
+            replace(self.folder.output, overwrite=True).check()  # what is there may be this job's
+        else:
+            self.output.check()
+        if self.folder:
+            self.folder.check()
+
+    def is_done(self, plan: Plan) -> bool:
+        """Whether the output is there already, and this run, which was told to resume, is the very job that made it."""
+        return self.resume and made_by(self.output.path) == plan.fingerprint
+
+    def compare(self, plan: Plan) -> bool:
+        """Make sure that work to be resumed is of this job, and the output replaces nothing; returns whether all is done already.
+
+        Raises:
+            OutputError: It is of another job, or something is there that must not be replaced.
+        """
+        if self.folder:
+            self.folder.compare(plan)
+            if self.is_done(plan):
+                self.folder.drop()
+                return True
+        self.output.check()
+        return False
+
+    def check_space(self, n_bytes: int, remedy: str) -> None:
+        """Make sure that the disk has room for an output of this size, and for what is kept beside it.
+
+        Raises:
+            OutputError: It has not.
+        """
+        if not self.folder or not self.keep:
+            return self.output.check_space(n_bytes, remedy)
+        kept = self.folder.kept_bytes() if self.resume else 0
+        return self.output.check_space(2 * n_bytes - kept, f"{remedy}, or pass --no-resume to halve it")
+
+    @contextmanager
+    def open_store(self, plan: Plan, make: Make, kept: "pyarrow.Schema | None") -> Iterator[tuple[Store, JournaledStore | None]]:
+        """The store, and the journal around it if there is one; what is kept is dropped when the output is whole.
+
+        `kept` is the schema of the columns that sentences carry over.
+        """
+        if not self.folder:
+            with make(self.output, plan.metadata) as store:
+                yield store, None
+            return
+        with self.folder.claim():
+            plan = self.folder.begin(plan, keep=self.keep)
+            inner = make(self.folder.room, plan.metadata)
+            journal = JournaledStore(inner, self.folder, kept) if self.keep else None
+            with journal or inner:
+                yield inner, journal
+            self.folder.discard()
+
+    def how_to_go_on(self) -> str:
+        """What is to be said when the run has stopped half way: nothing if nothing is kept."""
+        kept = self.folder.kept_sentences() if self.folder and self.keep else 0
+        return f"{kept:,} sentence{'s are' if kept > 1 else ' is'} kept: pass --resume to go on" if kept else ""
 
 
 def replay(
@@ -58,15 +147,9 @@ def no_replay() -> Generator[Progress, None, Progress]:
     return NOTHING
 
 
-def how_to_go_on(work: WorkFolder) -> str:
-    """What is kept, in words; nothing if nothing is."""
-    kept = work.kept_sentences()
-    return f"{kept:,} sentence{'s are' if kept > 1 else ' is'} kept: pass --resume to go on" if kept else ""
-
-
 @contextmanager
 def saying_how_to_go_on(words: Callable[[], str]) -> Iterator[None]:
-    """Add the words, if there are any, to the message of what goes wrong."""
+    """Add the words, if there are any, to the message of what goes wrong, or to what is said of a stop."""
     try:
         yield
     except ResumeError:
@@ -74,3 +157,5 @@ def saying_how_to_go_on(words: Callable[[], str]) -> Iterator[None]:
     except ElmoError as error:
         message, *details = error.args
         raise type(error)("; ".join(filter(None, [message, words()])), *details) from None
+    except KeyboardInterrupt as stopped:
+        raise KeyboardInterrupt(*(stopped.args or (signal.SIGINT,)), words()) from None

@@ -5,7 +5,7 @@ another process it loses nothing where OpenMP's barriers lose a factor of thirty
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Protocol, TypeVar
 
 import torch
@@ -42,6 +42,7 @@ class TwoThreads:
         try:
             return [function(0), other.result()]
         finally:
+            wait([other])  # where the first half failed: what it used is free only then
             torch.set_num_threads(threads)
 
 

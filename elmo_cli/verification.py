@@ -1,7 +1,7 @@
 """Whether a file of features is whole and right: read from end to end, and compared with its checksums, its corpus and its model."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from elmo_cli.corpus import Sentence
+from elmo_cli.devices import choose_precision
 from elmo_cli.embedder import Embedder
 from elmo_cli.errors import FeaturesError
 from elmo_cli.features import Features, open_features
@@ -22,6 +23,7 @@ SHOWN = 10  # problems told one by one
 SAMPLE = 20  # sentences computed again
 TOLERANCES = {"float16": 1e-2}  # of values that are about 1, else EXACT; other batches and machines round otherwise
 EXACT = 1e-4
+OF_PRECISION = {"bf16": 5e-2}  # other machines sum in another order
 METADATA = ("elmo_version", "model", "model_sha256", "options", "start_state")
 NATIVE = {"packed": "Fletcher-32 of each chunk", "parquet": "CRC-32 of each page", "npz": "CRC-32 of each member"}
 
@@ -157,9 +159,9 @@ def _check_vectors(features: Features, model: ModelFiles, verdict: Verdict) -> N
     if problem:
         verdict.checked.append(f"vectors    not computed again: {problem}")
         return
-    embedder = Embedder(model.load())
+    embedder = Embedder(model.load(), precision=_computable_precision(told))
     select = Selection(told.get("layers", "all"), None, told.get("pool", "none"), "float32").function(embedder.bilm.config.n_output_layers)
-    tolerance = TOLERANCES.get(features.description.dtype, EXACT)
+    tolerance = max(TOLERANCES.get(features.description.dtype, EXACT), OF_PRECISION.get(embedder.precision, 0.0))
     worst, sample = 0.0, sorted(set(np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(int).tolist()))
     for index in sample:
         again, ours = select(embedder.embed_batch([features.tokens(index)])[0]), features[index]
@@ -173,10 +175,17 @@ def _check_vectors(features: Features, model: ModelFiles, verdict: Verdict) -> N
     verdict.checked.append(f"vectors    {len(sample)} sentences computed again, largest difference {worst:.1g}")
 
 
+def _computable_precision(told: Mapping[str, str]) -> str:
+    precision = told.get("precision", "fp32")
+    return choose_precision(precision, "cpu") if precision in ("fp32", "bf16") else "fp32"
+
+
 def _why_not_computable(features: Features) -> str | None:
     told = features.metadata
     if (start := told.get("start_state", "zero")) != "zero":
         return f"its sentences start from a state that is {start.partition(',')[0]}"
+    if _computable_precision(told) != told.get("precision", "fp32"):
+        return f"it was computed in {told['precision']}, which this processor does not have"
     if told.get("layers") == "mix":
         return "its layers are mixed"
     counts = list(features.token_counts())

@@ -478,3 +478,44 @@ def test_a_signal_that_is_ignored_stays_ignored(run: Run, monkeypatch: pytest.Mo
     finally:
         signal.signal(signal.SIGHUP, before)
     assert seen == [signal.SIG_IGN]
+
+
+def test_an_idle_pipe_does_not_hold_a_stopped_run(model: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "elmo_cli", "embed", "-", tmp_path / "out.h5", "--model", model, "--window-tokens", "2"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(b"a b\nc d\ne f\ng h\n")  # and no more, but the pipe stays open
+        process.stdin.flush()
+        part = tmp_path / ".out.h5.elmo-work" / "00000000.part"
+        while not part.exists() and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+        assert b"pass --resume to go on" in process.stderr.read()
+
+
+def test_blank_lines_are_part_of_the_job(run: Run, tmp_path: Path):
+    corpus = tmp_path / "blank.txt"
+    corpus.write_text("a b\n\nc\n")
+    assert run("--blank-lines", "skip", corpus=corpus).exit_code == 0
+    again = run("--blank-lines", "keep", "--resume", corpus=corpus)
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+
+
+def test_what_was_written_before_an_error_in_computing_is_kept(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    embed, computed = Embedder.embed_batch, []
+
+    def failing(embedder: Embedder, batch: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        computed.append(batch)
+        if len(computed) > 4:
+            raise BugError
+        return embed(embedder, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Embedder, "embed_batch", failing)
+        assert isinstance(run().exception, BugError)
+    kept = sum(map(count_sentences, (tmp_path / ".out.h5.elmo-work").glob("*.part")))
+    assert kept > 0
+    assert run("--resume").exit_code == 0
+    assert run(out="whole.h5").exit_code == 0
+    assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()

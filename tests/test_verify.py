@@ -170,3 +170,11 @@ def test_checksums_of_a_long_file_stay_few():
         sums.add(array)
         sums.end_window()
     assert 3000 < len(sums._sums) < 5000
+
+
+def test_a_file_in_bfloat16_is_computed_again_in_bfloat16(elmo: Elmo, model: Path, tmp_path: Path):
+    out = tmp_path / "out.h5"
+    assert elmo("embed", SAMPLE, out, "--model", model, "--precision", "bf16", "-q").exit_code == 0
+    result = elmo("verify", out, "--model", model)
+    assert result.exit_code == 0, result.output
+    assert "computed again" in result.output

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from elmo_cli.layouts import COMPRESSIONS, DTYPES, KEYS, STDOUT, check_options, choose_layout
-from elmo_cli.options import FILE, contradictions, output_options, quiet_option
+from elmo_cli.options import FILE, check_resuming, contradictions, output_options, quiet_option, resuming_options
 
 EPILOG = """\b
 Examples:
   elmo convert out.h5 features/ --output-format parquet
   elmo convert old_allennlp.hdf5 packed.h5 --layout packed --dtype float16
+  elmo convert slow.jsonl out.h5 --resume
   elmo convert features/ - --output-format jsonl | head -n 1
 """
 
@@ -25,6 +26,7 @@ Examples:
 @click.option("--keys", type=click.Choice(KEYS), help="What sentences are called, as for elmo embed.")
 @click.option("--dtype", type=click.Choice(DTYPES), help="Type of the values.  [default: as they are]")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@resuming_options("--no-resume")
 @quiet_option
 def command(
     source: Path,
@@ -37,30 +39,37 @@ def command(
     keys: str | None,
     dtype: str | None,
     overwrite: bool,
+    resume: bool | None,
+    fresh: bool,
     quiet: bool,
 ) -> None:
     """Write the features of SOURCE, a file or a folder of shards of any layout, to OUTPUT, in the layout that its name and options ask for.
 
     The same values, unless --dtype asks for others, of the same sentences in the same order. OUTPUT appears when it is whole.
+    With --resume each window is kept beside it until then, which doubles the disk that is needed.
     """
+    check_resuming(resume, fresh=fresh, output=output)
     with contradictions():
         chosen = choose_layout(output, output_format, layout)
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool="none")
 
     from elmo_cli.console import Words, count, size
     from elmo_cli.convert_job import ConvertJob
+    from elmo_cli.resuming import saying_how_to_go_on
     from elmo_cli.stores.description import StoreOptions
     from elmo_cli.stores.places import place_for
 
     words = Words(quiet=quiet)
     place = place_for(output, chosen, overwrite=overwrite)
     options = StoreOptions(keys, compression or COMPRESSIONS[chosen][0], rows=rows, shard_tokens=shard_tokens)
-    job = ConvertJob(source, place, chosen, options, dtype, shlex.join(["elmo", *sys.argv[1:]]))
+    job = ConvertJob(source, place, chosen, options, dtype, shlex.join(["elmo", *sys.argv[1:]]), resume=bool(resume), fresh=fresh)
     with words.busy("looking"):
         tokens = job.check()
-    with closing(job.run()) as progress:
+    if tokens is None:
+        return words.say(f"{output}: is whole already, made by this very job; nothing to do")
+    with saying_how_to_go_on(job.work.how_to_go_on), closing(job.run()) as progress:
         done = words.follow(progress, tokens)
     for warning in job.warnings:
         words.warn(warning)
     where = "standard output" if output == STDOUT else f"{output}, {size(place.size())}"
-    words.say(f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')}: {where}")
+    return words.say(f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')}: {where}")

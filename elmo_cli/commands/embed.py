@@ -1,7 +1,6 @@
 """`elmo embed`: the vectors of every token of a corpus, written to a file."""
 
 import shlex
-import signal
 import sys
 import time
 from contextlib import closing
@@ -17,6 +16,7 @@ from elmo_cli.options import (
     PRECISIONS,
     blank_lines_option,
     cache_options,
+    check_resuming,
     contradictions,
     machine_options,
     model_options,
@@ -24,6 +24,7 @@ from elmo_cli.options import (
     output_options,
     quiet_option,
     reading_options,
+    resuming_options,
 )
 from elmo_cli.readers.reading import Reading
 from elmo_cli.remote import without_secret
@@ -111,8 +112,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @_allennlp_options
 @click.option("--max-sentence-tokens", type=COUNT, metavar="N", help="Refuse longer sentences.  [default: any length]")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
-@click.option("--resume/--no-resume", default=None, help="Go on with a run that was stopped / keep no work to go on with.")
-@click.option("--fresh", is_flag=True, help="Begin anew, and drop what a stopped run has done.")
+@resuming_options("begin, and keep what is done")
 @quiet_option
 def command(
     inputs: tuple[str, ...],
@@ -178,7 +178,9 @@ def command(
         raise click.UsageError("--stateful and --prime are two ways to start a sentence; pass one of them.")
     if cuda_device is not None and device != "auto":
         raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
-    _check_resuming(resume, fresh=fresh, stateful=stateful, output=output)
+    if resume and stateful:
+        raise click.UsageError("--stateful cannot be resumed: its vectors depend on all that was read before; leave out --resume.")
+    check_resuming(resume, fresh=fresh, output=output)
     with contradictions():
         chosen = choose_layout(output, output_format, layout)
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool)
@@ -223,15 +225,6 @@ def command(
     _run(job, words)
 
 
-def _check_resuming(resume: bool | None, *, fresh: bool, stateful: bool, output: Path) -> None:
-    if resume and fresh:
-        raise click.UsageError("--resume goes on with unfinished work and --fresh drops it; pass one of them.")
-    if resume and stateful:
-        raise click.UsageError("--stateful cannot be resumed: its vectors depend on all that was read before; leave out --resume.")
-    if resume and output == STDOUT:
-        raise click.UsageError("--resume is for an output that stays; standard output cannot be gone on with.")
-
-
 def _checked(source: "Source") -> "Source":
     for option, takers in source.misplaced_options():
         formats = ", ".join(sorted({name for _, name in source.files}))
@@ -241,17 +234,15 @@ def _checked(source: "Source") -> "Source":
 
 def _run(job: "EmbedJob", words: "Words") -> None:
     from elmo_cli.console import count, size
+    from elmo_cli.resuming import saying_how_to_go_on
 
     with words.busy("scanning"), contradictions():
         scan = job.check()
     if job.is_whole(scan):
         return words.say(f"{job.output.path}: is whole already, made by this very job; nothing to do")
     began = time.perf_counter()
-    try:
-        with closing(job.run(scan)) as progress:
-            done = words.follow(progress, scan.tokens if scan else None)
-    except KeyboardInterrupt as stopped:
-        raise KeyboardInterrupt(*(stopped.args or (signal.SIGINT,)), job.how_to_go_on()) from None
+    with saying_how_to_go_on(job.work.how_to_go_on), closing(job.run(scan)) as progress:
+        done = words.follow(progress, scan.tokens if scan else None)
     seconds = time.perf_counter() - began
     for warning in job.warnings:
         words.warn(warning)

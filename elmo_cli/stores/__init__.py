@@ -10,8 +10,8 @@ import numpy as np
 from elmo_cli.corpus import Sentence
 from elmo_cli.pooling import Array
 from elmo_cli.stores.arrow import ArrowStore, open_arrow
-from elmo_cli.stores.coref import CorefReader, CorefStore
-from elmo_cli.stores.description import Description, StoreOptions
+from elmo_cli.stores.coref import CorefReader, CorefStore, document_of
+from elmo_cli.stores.description import Description, StoreOptions, name_of
 from elmo_cli.stores.hdf5 import Hdf5Reader, Hdf5Store
 from elmo_cli.stores.jsonl import JsonLinesReader, JsonLinesStore
 from elmo_cli.stores.npz import NpzReader, NpzStore
@@ -61,6 +61,18 @@ STORES = {
 def make_store(layout: str, place: Place, description: Description, options: StoreOptions) -> Store:
     """The store of a layout, to be used in a `with` block."""
     return STORES[layout].store(place, description, options)
+
+
+def check_name(sentence: Sentence, layout: str, options: StoreOptions) -> None:
+    """Make sure that a layout has a name for a sentence.
+
+    Raises:
+        OutputError: It is called by its id, and has none.
+    """
+    if layout == "e2e-coref":
+        document_of(sentence)
+    else:
+        name_of(sentence, options.keys)
 
 
 def estimate_bytes(layout: str, description: Description, sentences: int, tokens: int, text_bytes: int) -> int:

@@ -2,7 +2,7 @@
 
 The group is the document's key with ":" for "/", and holds the data sets "0", "1", ... of its sentences, (token, dim, layer). A sentence's
 document is its id up to the last "/" (bc/cctv/00/cctv_0000_0/12), or the whole id. Each data set has its sentence's number in the input
-and its id as attributes, and its text.
+and its id as attributes; there is no place for tokens.
 """
 
 from collections import Counter
@@ -157,9 +157,9 @@ class CorefReader:
         """By the arrays' shapes."""
         return (self._dataset(index).shape[0] for index in range(len(self)))
 
-    def windows(self) -> Iterator[Window]:
+    def windows(self, first: int = 0) -> Iterator[Window]:
         """A sentence at a time."""
-        for index in range(len(self)):
+        for index in range(first, len(self)):
             yield [self.sentence(index)], [self.read(index)]
 
     def close(self) -> None:

@@ -175,9 +175,9 @@ class Hdf5Reader:
             return (len(self.sentence(index).tokens) for index in range(len(self)))
         return (self._dataset(name).shape[-2] for name in self._names)
 
-    def windows(self) -> Iterator[Window]:
+    def windows(self, first: int = 0) -> Iterator[Window]:
         """A sentence at a time."""
-        for index in range(len(self)):
+        for index in range(first, len(self)):
             yield [self.sentence(index)], [self.read(index)]
 
     def close(self) -> None:

@@ -139,9 +139,9 @@ class JsonLinesReader:
         """By the words."""
         return (len(self.sentence(index).tokens) for index in range(len(self)))
 
-    def windows(self) -> Iterator[Window]:
+    def windows(self, first: int = 0) -> Iterator[Window]:
         """A line at a time."""
-        for index in range(len(self)):
+        for index in range(first, len(self)):
             told = self._object(index)
             yield [self._sentence(index, told)], [self._array(index, told, self.description.names)]
 

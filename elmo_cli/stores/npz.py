@@ -190,9 +190,9 @@ class NpzReader:
         """By the words."""
         return map(len, self._tokens)
 
-    def windows(self) -> Iterator[Window]:
+    def windows(self, first: int = 0) -> Iterator[Window]:
         """A sentence at a time."""
-        for index in range(len(self)):
+        for index in range(first, len(self)):
             yield [self.sentence(index)], [self.read(index)]
 
     def close(self) -> None:

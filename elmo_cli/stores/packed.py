@@ -168,11 +168,10 @@ class PackedReader:
         """By the offsets."""
         return map(int, np.diff(self._offsets))
 
-    def windows(self) -> Iterator[Window]:
+    def windows(self, first: int = 0) -> Iterator[Window]:
         """Some sentences at a time, read at once."""
         d = self.description
         tokens = max(1, READ_BYTES // max(READ_BYTES // READ_TOKENS, len(d.names) * d.dim * np.dtype(d.dtype).itemsize))
-        first = 0
         while first < len(self):
             limit = min(first + tokens, int(np.searchsorted(self._offsets, self._offsets[first] + tokens, side="right")) - 1)
             last = min(len(self), max(first + 1, limit))

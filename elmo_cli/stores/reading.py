@@ -33,8 +33,8 @@ class Reader(Protocol):
     def token_counts(self) -> Iterable[int]:
         """How many tokens each sentence has, in order."""
 
-    def windows(self) -> Iterator[Window]:
-        """All sentences with their arrays, in order, some at a time."""
+    def windows(self, first: int = 0) -> Iterator[Window]:
+        """All sentences from one on with their arrays, in order, some at a time."""
 
     def close(self) -> None:
         """Close the file."""

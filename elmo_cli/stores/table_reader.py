@@ -81,12 +81,13 @@ class TableReader:
             count or 0 for chunk in range(len(self._chunks)) for count in pc.list_value_length(self._column(chunk, "tokens")).to_pylist()
         )
 
-    def windows(self) -> Iterator[Window]:
+    def windows(self, first: int = 0) -> Iterator[Window]:
         """The sentences of a chunk at a time."""
         columns = [*self._own(), *(field.name for field in self._kept), *self.description.names]
         rest: pa.Table | None = None
-        for chunk in range(len(self._chunks)):
-            table = self._table(chunk, columns)
+        row = first if self._starts is None else int(self._starts[first])
+        for chunk in range(bisect_right(self._row_starts, row) - 1, len(self._chunks)):
+            table = self._table(chunk, columns).slice(max(0, row - self._row_starts[chunk]))
             table = table if rest is None else pa.concat_tables([rest, table])
             rest = None
             if self.rows == "token" and chunk + 1 < len(self._chunks) and table.num_rows:  # the last sentence may go on in the next chunk
