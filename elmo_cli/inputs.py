@@ -53,9 +53,11 @@ def is_stream(file: InputFile) -> bool:
 
 
 def _find_local(name: str) -> tuple[tuple[InputFile, ...], bool]:
+    if name == str(STDIN):
+        return (STDIN,), False
     path = Path(name)
-    if path == STDIN:
-        return (path,), False
+    if path == STDIN:  # "./-", which is a file of that name
+        path = path.absolute()
     if path.is_dir():
         return tuple(_shards(path)), True
     if not has_magic(name) or path.exists():

@@ -49,6 +49,12 @@ def choose_layout(path: Path, output_format: str | None, layout: str | None) -> 
     return (layout or "allennlp") if chosen == "hdf5" else chosen
 
 
+def output_path(given: str) -> Path:
+    """The path that a user names: "-" is standard output, and "./-" a file of that name."""
+    path = Path(given)
+    return path.absolute() if path == STDOUT and given != str(STDOUT) else path
+
+
 def _remedy() -> str:
     return f"name a file, or pass --output-format {' or '.join(STREAMS)}."
 

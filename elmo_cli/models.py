@@ -74,7 +74,7 @@ def _find_named(name: str, cache: Cache) -> ModelFiles:
 
 def _existing(path: str | Path, what: str) -> Path:
     if not Path(path).is_file():
-        raise ModelError(f"{path}: no such {what} file")
+        raise ModelError(f"{path}: no such {what} file; check its path")
     return Path(path)
 
 

@@ -115,7 +115,9 @@ def parse_layers(choice: str) -> list[int]:
 def _layers_of_model(choice: str, n_layers: int) -> list[int]:
     layers = parse_layers(choice)
     if not all(-n_layers <= layer < n_layers for layer in layers):
-        raise ElmoError(f"layers {choice!r}: the model has layers 0 to {n_layers - 1}")
+        raise ElmoError(
+            f"layers {choice!r}: the model has layers 0 to {n_layers - 1}; choose among them, or from the end by -1 to -{n_layers}"
+        )
     chosen = [layer % n_layers for layer in layers]
     if len(set(chosen)) < len(chosen):
         raise ElmoError(f"layers {choice!r}: names a layer twice; name each once")

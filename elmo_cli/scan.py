@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
 from elmo_cli.identifiers import Identifiers
-from elmo_cli.inputs import InputFile, find_input, is_stream, shown
+from elmo_cli.inputs import STDIN, InputFile, find_input, is_stream, shown
 from elmo_cli.readers import READERS, find_formats, misplaced
 from elmo_cli.readers.problems import Report, stop
 from elmo_cli.readers.reading import PLAIN, Reading
@@ -98,9 +98,12 @@ class Source:
         """What is read, in order, each with its format.
 
         Raises:
-            CorpusError: An input stands for no files, or for files of no known format.
+            CorpusError: An input stands for no files, or for files of no known format, or standard input is named twice.
         """
-        return tuple(found for name in self.inputs for found in find_formats(find_input(str(name)), self.reading.format))
+        found = [file for name in self.inputs for file in find_formats(find_input(str(name)), self.reading.format)]
+        if sum(file == STDIN for file, _ in found) > 1:
+            raise CorpusError("-: standard input is named more than once, and can be read only once; name it once (a file called - is ./-)")
+        return tuple(found)
 
     @property
     def name(self) -> str:
@@ -111,7 +114,7 @@ class Source:
     @property
     def local_paths(self) -> list[Path]:
         """The files on this machine."""
-        return [file for file, _ in self.files if isinstance(file, Path)]
+        return [file for file, _ in self.files if isinstance(file, Path) and file != STDIN]
 
     @property
     def is_stream(self) -> bool:

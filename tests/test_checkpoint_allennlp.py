@@ -83,7 +83,7 @@ BAD_WEIGHTS = {
     "not a number": (lambda file: file["char_embed"].write_direct(np.full((261, 4), np.nan, "f4")), ["char_embed", "NaN"]),
     "never filled": (
         lambda file: (remove("char_embed")(file), file.create_dataset("char_embed", (261, 4), "f4", chunks=(261, 4))),
-        ["char_embed", "never filled"],
+        ["char_embed", "of which 0 are stored"],
     ),
     "taken from another file": (
         lambda file: (remove("char_embed")(file), file.create_dataset("char_embed", (261, 4), "f4", external=[("/dev/zero", 0, 4176)])),

@@ -82,6 +82,22 @@ def test_inputs_without_files_are_an_error(tmp_path: Path, monkeypatch: pytest.M
         Source([name]).scan()
 
 
+def test_a_file_called_as_standard_input_is_named_by_its_folder(elmo: Elmo, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-").write_text("a b\n")
+    assert [sentence.text for sentence in Source(["./-"]).read()] == ["a b"]
+    result = elmo("embed", "./-", "-", "./-", "--model", model, "--overwrite", stdin=b"c\n")
+    assert (result.exit_code, "is read by this run" in result.stderr) == (1, True)
+    result = elmo("embed", "-", "./-", "--model", model, "--overwrite", stdin=b"c\n")
+    assert result.exit_code == 0, result.output
+    assert list(read_features(tmp_path / "-")) == ["0"]
+
+
+def test_standard_input_is_named_once():
+    with pytest.raises(CorpusError, match="standard input is named more than once"):
+        Source(["-", "a.txt", "-"]).scan()
+
+
 def test_problems_and_blank_lines_name_their_file(folder: Path):
     (folder / "a.txt").write_bytes(b"a\n\xff\n")
     (folder / "b" / "x.txt").write_bytes(b"\nb\n")

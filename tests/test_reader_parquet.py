@@ -181,7 +181,7 @@ def test_a_changed_byte_is_an_error_or_another_text_but_no_bug(
 def test_a_footer_larger_than_the_file_is_refused(tmp_path: Path):
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1" + b"x" * 20 + (0x7FFFFFFF).to_bytes(4, "little") + b"PAR1")
-    with pytest.raises(CorpusError, match="its footer claims 2,147,483,647 bytes"):
+    with pytest.raises(CorpusError, match=r"its footer claims 2,147,483,647 bytes.*; check that it was written"):
         read("parquet", path)
 
 

@@ -233,6 +233,13 @@ def test_a_finished_job_is_not_done_twice(run: Run, embedded: list[list[str]]):
     assert run("--resume", "--top", "--overwrite").exit_code == 0
 
 
+def test_an_output_whose_job_cannot_be_known_is_there_already(run: Run):
+    for options in ({"out": "out.jsonl"}, {"corpus": Path("-"), "stdin": b"a b\n"}):
+        assert run("--layers", "top", "--resume", **options).exit_code == 0
+        again = run("--layers", "top", "--resume", **options)
+        assert (again.exit_code, "exists already; pass --overwrite" in again.stderr) == (1, True)
+
+
 def test_a_run_that_was_killed_between_its_last_two_steps_is_tidied_up(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path):
     stopped()
     work_of(tmp_path).rename(tmp_path / "aside")

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from elmo_cli.bilm import DIRECTIONS, BiLM, BiLMConfig
 from elmo_cli.checkpoints.allennlp_options import load_config, to_options
+from elmo_cli.declared import not_stored
 from elmo_cli.errors import ModelError
 
 LOOKED_FOR = "options.json and one *.hdf5"
 # The first pattern that one file alone answers to; bio_embeddings keeps SeqVec's without a suffix.
 OPTIONS_NAMES = ("options.json", "*options*.json", "options_file", "*.json")
 WEIGHTS_NAMES = ("weights.hdf5", "model.hdf5", "*weights*.hdf5", "*.hdf5", "weights_file")
-MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
 ROWS_TURNED = 16  # together: their part of a column is a cache line
 FORGET_BIAS = 1.0  # TensorFlow's LSTMCell adds it when it runs; it is not in the file
 
@@ -83,7 +83,7 @@ def load_bilm(options: Path, weights: Path) -> BiLM:
             _check(bilm, entries, tensors, options, weights)
             parameters = {entry.parameter: _read(tensors[name], entry.layout) for name, entry in entries.items()}
     except FileNotFoundError:
-        raise ModelError(f"{weights}: no such weights file") from None
+        raise ModelError(f"{weights}: no such weights file; check its path") from None
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's for a damaged file
         raise ModelError(f"{weights}: not a readable HDF5 file of weights ({error}); check that it is whole") from None
     bilm.load_state_dict(parameters, strict=True, assign=True)
@@ -150,7 +150,9 @@ def _check(bilm: BiLM, entries: Mapping[str, Entry], tensors: Mapping[str, h5py.
             raise ModelError(f"{weights}: lacks the tensor {name} of shape {expected} that {options} asks for")
         if tensors[name].shape != expected:
             raise ModelError(f"{weights}: {name} has shape {tensors[name].shape}, but {options} asks for {expected}")
-        problem = _unreadable(tensors[name])
+        if tensors[name].dtype.kind != "f":
+            raise ModelError(f"{weights}: {name} holds {tensors[name].dtype}, not floating-point numbers")
+        problem = not_stored(tensors[name], weights.stat().st_size)
         if problem:
             raise ModelError(f"{weights}: {name} {problem}")
     left_over = sorted(tensors.keys() - entries.keys())
@@ -158,17 +160,6 @@ def _check(bilm: BiLM, entries: Mapping[str, Entry], tensors: Mapping[str, h5py.
         name = left_over[0]
         more = f" (and {len(left_over) - 1} more)" if len(left_over) > 1 else ""
         raise ModelError(f"{weights}: has a tensor {name} of shape {tensors[name].shape}{more} that {options} does not describe")
-
-
-def _unreadable(tensor: h5py.Dataset) -> str | None:
-    """Why a tensor of the right shape is not to be read: HDF5 can have its values made up, or taken from other files."""
-    if tensor.dtype.kind != "f":
-        return f"holds {tensor.dtype}, not floating-point numbers"
-    if tensor.is_virtual or tensor.external:
-        return "takes its values from another file; copy them into this one"
-    if tensor.nbytes > MAX_COMPRESSION * tensor.id.get_storage_size():
-        return "was never filled with values"
-    return None
 
 
 def _read(tensor: h5py.Dataset, layout: Layout) -> Tensor:

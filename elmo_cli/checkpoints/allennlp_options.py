@@ -30,7 +30,7 @@ def read_options(path: Path) -> Mapping[str, Any]:
     try:
         options = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such options file") from None
+        raise ModelError(f"{path}: no such options file; check its path") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:

@@ -32,7 +32,7 @@ def read_tensors(path: Path) -> "Tensors":
             warnings.simplefilter("ignore")  # of unusual pickles
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such weights file") from None
+        raise ModelError(f"{path}: no such weights file; check its path") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnpicklingError:  # whose message tells how to run the code in it

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
-from elmo_cli.layouts import COMPRESSIONS, DTYPES, KEYS, POOLS, STDOUT, check_options, choose_layout
+from elmo_cli.layouts import COMPRESSIONS, DTYPES, KEYS, POOLS, STDOUT, check_options, choose_layout, output_path
 from elmo_cli.options import (
     COUNT,
-    FILE,
     PRECISIONS,
     blank_lines_option,
     cache_options,
@@ -57,7 +56,7 @@ _start_options = options(
         show_default=True,
         help="Sentences a batch with --stateful; without, no effect.",
     ),
-    click.option("--prime", metavar="FILE", type=FILE, help="Start every sentence from the state that FILE's sentences leave."),
+    click.option("--prime", metavar="FILE", help="Start every sentence from the state that FILE's sentences leave."),
 )
 
 _selection_options = options(
@@ -89,7 +88,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 
 @click.command(epilog=EPILOG, short_help="Write the vectors of every token of a corpus.")
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
-@click.argument("output", metavar="OUTPUT", type=FILE)
+@click.argument("output", metavar="OUTPUT", callback=lambda _context, _parameter, given: output_path(given))
 @model_options
 @cache_options
 @_selection_options
@@ -147,7 +146,7 @@ def command(
     blank_lines: str,
     stateful: bool,
     batch_size: int,
-    prime: Path | None,
+    prime: str | None,
     forget_sentences: bool,
     use_sentence_keys: bool,
     max_sentence_tokens: int | None,

@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from elmo_cli.errors import ModelError
 from elmo_cli.options import FILE, encoding_option, machine_options, options, quiet_option, separator_option
+from elmo_cli.remote import without_secret
 from elmo_cli.training.presets import PRESETS
 from elmo_cli.training.settings import GRADIENT_CLIPS, LEARNING_RATES, Run, Settings
 
@@ -150,7 +151,7 @@ def _describe(corpora: list[str], given: dict[str, Any], explicit: set[str]) -> 
         options=_read_options(architecture, preset or (None if values["start"] else "tiny")),
         held_out=tuple(map(str, values.pop("held_out"))),
         storage="float16" if values.pop("float16") else "float32",
-        command=shlex.join(["elmo", *sys.argv[1:]]),
+        command=shlex.join(map(without_secret, ["elmo", *sys.argv[1:]])),
         settings=settings,
         **values,
     )

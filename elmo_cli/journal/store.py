@@ -34,10 +34,6 @@ class JournaledStore:
         """Of the store inside."""
         return self.inner.skipped_duplicates
 
-    def committed(self) -> int:
-        """Sentences that need not be computed again: those replayed or written so far."""
-        return self._committed
-
     def replay(self, sentences: Iterable[Sentence]) -> Iterator[Window]:
         """Pass the windows of the earlier run on, taking their sentences off `sentences` (an iterator), which must be the same ones.
 

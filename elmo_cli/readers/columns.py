@@ -1,4 +1,4 @@
-"""Tables of Arrow's types: what Parquet and Arrow files have in common. A column holds the sentences, token lists or texts."""
+"""Columns by name, and tables of Arrow's types: what Parquet and Arrow files have in common. A column holds token lists or texts."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -13,11 +13,24 @@ from elmo_cli.readers.sentences import SEPARATORS, make_id, make_sentence
 if TYPE_CHECKING:
     import pyarrow
 
-SHOWN_COLUMNS = 50
+SHOWN_COLUMNS, SHOWN_LETTERS = 50, 50
 TARGET_BYTES = 1 << 22  # of a batch of rows in memory
 MAX_ROWS = 1 << 13
 TEXTS = {f"{size}{kind}{view}" for size, view in (("", ""), ("large_", ""), ("", "_view")) for kind in ("string", "binary")}
 LISTS = ("list<", "large_list<", "fixed_size_list<", "list_view<", "large_list_view<")
+
+
+def find_column(column: str, names: list[str], option: str, place: str, advice: str = "") -> int:
+    """Which of a table's columns has this name; `option` is what names it, `advice` what else may be wrong.
+
+    Raises:
+        CorpusError: None has, or several.
+    """
+    if names.count(column) != 1:
+        fact = f"has {names.count(column) or 'no'} column{'s' * (column in names)} {column!r}"
+        shown = ", ".join(name[:SHOWN_LETTERS] for name in names[:SHOWN_COLUMNS]) + ", ..." * (len(names) > SHOWN_COLUMNS)
+        raise CorpusError(f"{place}: {fact}; its columns: {shown or 'none'}; choose one by {option}{advice}")
+    return names.index(column)
 
 
 def needed_columns(reading: Reading) -> list[str]:
@@ -35,7 +48,8 @@ def check_columns(schema: "pyarrow.Schema", reading: Reading, name: str) -> None
     wanted = [("--column", reading.column), ("--id-column", reading.id_column), *(("--keep", column) for column in reading.keep)]
     for option, column in wanted:
         if column is not None:
-            kinds[option](_find(column, schema, option, name).type, f"{name}: column {column!r}")
+            found = schema.field(find_column(column, schema.names, option, name))
+            kinds[option](found.type, f"{name}: column {column!r}")
 
 
 def kept_schema(schema: "pyarrow.Schema", reading: Reading) -> "pyarrow.Schema":
@@ -79,15 +93,6 @@ def _decode(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> tuple
 def rows_a_batch(n_bytes: int, n_rows: int) -> int:
     """How many rows to decode at a time, where `n_rows` take `n_bytes`."""
     return max(1, min(MAX_ROWS, TARGET_BYTES * n_rows // max(1, n_bytes)))
-
-
-def _find(column: str, schema: "pyarrow.Schema", option: str, name: str) -> "pyarrow.Field":
-    found = schema.get_all_field_indices(column)
-    if len(found) != 1:
-        fact = f"has {len(found)} columns {column!r}" if found else f"has no column {column!r}"
-        names = ", ".join(schema.names[:SHOWN_COLUMNS]) + (", ..." if len(schema.names) > SHOWN_COLUMNS else "")
-        raise CorpusError(f"{name}: {fact}; its columns: {names or 'none'}; choose one by {option}")
-    return schema.field(found[0])
 
 
 def _plain(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped

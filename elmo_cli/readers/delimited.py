@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
 from elmo_cli.inputs import InputFile, shown
+from elmo_cli.readers.columns import find_column
 from elmo_cli.readers.lines import read_lines
 from elmo_cli.readers.problems import Report, stop
 from elmo_cli.readers.reading import PLAIN, Reading
@@ -16,7 +17,7 @@ from elmo_cli.readers.sentences import SEPARATORS, make_id, split_text
 if TYPE_CHECKING:
     import pyarrow
 
-SHOWN_COLUMNS = 50
+ADVICE_ON_COLUMNS = " (or is it a token a line: --input-format conll?)"
 MAX_CELL = 1 << 24  # characters: a quote that is never closed makes one cell of the rest of the file
 DIALECTS = {",": {"strict": True}, "\t": {"quoting": csv.QUOTE_NONE}}  # a quote in TSV is a token like any other
 ADVICE = {",": "quote a cell that holds a comma", "\t": "a tab parts cells, and does nothing else"}
@@ -73,22 +74,13 @@ def _rows(file: InputFile, reading: Reading, report: Report, delimiter: str) -> 
 def _place(header: list[str], reading: Reading, name: str) -> _Place:
     if not header:
         raise CorpusError(f"{name}: has no header; its first line has to name the columns")
+    find = partial(find_column, advice=ADVICE_ON_COLUMNS)
     return _Place(
         len(header),
-        _find(reading.column, header, "--column", name),
-        None if reading.id_column is None else _find(reading.id_column, header, "--id-column", name),
-        tuple(_find(column, header, "--keep", name) for column in reading.keep),
+        find(reading.column, header, "--column", name),
+        None if reading.id_column is None else find(reading.id_column, header, "--id-column", name),
+        tuple(find(column, header, "--keep", name) for column in reading.keep),
     )
-
-
-def _find(column: str, header: list[str], option: str, name: str) -> int:
-    if header.count(column) != 1:
-        fact = f"has {header.count(column) or 'no'} column{'s' * (column in header)} {column!r}"
-        columns = ", ".join(name[:50] for name in header[:SHOWN_COLUMNS]) + ", ..." * (len(header) > SHOWN_COLUMNS)
-        raise CorpusError(
-            f"{name}: {fact}; its columns: {columns}; choose one by {option} (or is it a token a line: --input-format conll?)"
-        )
-    return header.index(column)
 
 
 def kept_texts(file: InputFile, reading: Reading) -> "pyarrow.Schema":  # noqa: ARG001  # as of every format

@@ -101,4 +101,7 @@ def _check_footer(stream: Any, file: InputFile) -> None:  # noqa: ANN401  # a fi
     stream.seek(0)
     length = int.from_bytes(end[:4], "little")
     if length > min(size, MAX_FOOTER_BYTES):
-        raise CorpusError(f"{shown(file)}: its footer claims {length:,} bytes, more than a file of {size:,} bytes can have or this reads")
+        remedy = "check that it was written to its end" if length > size else "write it anew with fewer columns or larger row groups"
+        raise CorpusError(
+            f"{shown(file)}: its footer claims {length:,} bytes, more than a file of {size:,} bytes can have or this reads; {remedy}"
+        )

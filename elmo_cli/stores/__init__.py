@@ -28,9 +28,6 @@ class Store(Protocol):
     def skipped_duplicates(self) -> int:
         """Sentences that were left out, since others are called the same."""
 
-    def committed(self) -> int:
-        """Sentences that need not be computed again."""
-
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Commit the features of a window: all of it or none."""
 

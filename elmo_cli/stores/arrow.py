@@ -31,10 +31,6 @@ class ArrowStore:
         self._schema = schema_of(description, options, "arrow")
         self._open = ExitStack()
 
-    def committed(self) -> int:
-        """Sentences that need not be computed again: none."""
-        return 0
-
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Write a window.
 

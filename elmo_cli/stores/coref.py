@@ -37,10 +37,6 @@ class CorefStore:
         self._sizes: Counter[str] = Counter()
         self._open = ExitStack()
 
-    def committed(self) -> int:
-        """Sentences that need not be computed again: none, the file is begun anew."""
-        return 0
-
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Add a window's sentences to their documents.
 

@@ -52,10 +52,6 @@ class Hdf5Store:
         self._checksums = Checksums()
         self._open = ExitStack()
 
-    def committed(self) -> int:
-        """Sentences that need not be computed again: none, the file is begun anew."""
-        return 0
-
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Add the data sets of a window of sentences.
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import h5py
 
+from elmo_cli.declared import not_stored
 from elmo_cli.errors import FeaturesError
 from elmo_cli.hdf5_heap import find_damage
 from elmo_cli.stores.description import LAYER, Description, metadata_of
 
-MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
 CHUNK_BYTES = 1 << 18
 GZIP_LEVEL = 4
 
@@ -49,13 +49,11 @@ def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f") -> 
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
         raise FeaturesError(f"{where} is no data set; this is no file of features")
-    if dataset.is_virtual or dataset.external:
-        raise FeaturesError(f"{where} is kept outside the file; make one that holds its data")
     if dataset.dtype.kind not in kinds or (dataset.dtype.kind == "O" and h5py.check_string_dtype(dataset.dtype) is None):
         raise FeaturesError(f"{where} holds {dataset.dtype}, which is of another kind than features have")
-    stored = dataset.id.get_storage_size()
-    if stored > path.stat().st_size or dataset.nbytes > stored * (MAX_COMPRESSION if dataset.chunks else 1):
-        raise FeaturesError(f"{where} declares {dataset.nbytes:,} bytes of which {stored:,} are stored; the file is damaged")
+    problem = not_stored(dataset, path.stat().st_size)
+    if problem:
+        raise FeaturesError(f"{where} {problem}")
     return dataset
 
 

@@ -43,10 +43,6 @@ class JsonLinesStore:
         self._vector = f"[{','.join([DIGITS[description.dtype]] * description.dim)}]"
         self._open = ExitStack()
 
-    def committed(self) -> int:
-        """Sentences that need not be computed again: none."""
-        return 0
-
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Write a window's lines.
 

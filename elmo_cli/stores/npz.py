@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elmo_cli.corpus import Sentence
+from elmo_cli.declared import MAX_COMPRESSION
 from elmo_cli.errors import FeaturesError
 from elmo_cli.pooling import Array
 from elmo_cli.stores.description import Description, StoreOptions, name_of, sentence_of, token_count
@@ -30,7 +31,6 @@ from elmo_cli.stores.reading import Window
 
 COPY_BYTES = 1 << 20
 LOCAL_HEADER = struct.Struct("<26x2H")  # of a zip's member: lengths of its name and its extra field
-MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
 EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes
 _NO_OPTIONS = StoreOptions()
 
@@ -45,10 +45,6 @@ class NpzStore:
         self.skipped_duplicates = 0
         self._offsets, self._rows = [0], 0
         self._open = ExitStack()
-
-    def committed(self) -> int:
-        """Sentences that need not be computed again: none, the file is begun anew."""
-        return 0
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Keep a window for the end.

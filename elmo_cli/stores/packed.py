@@ -52,10 +52,6 @@ class PackedStore:
         self._nul = typed_array("q")
         self._open = ExitStack()
 
-    def committed(self) -> int:
-        """Sentences that need not be computed again: none, the file is begun anew."""
-        return 0
-
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Append a window.
 

@@ -41,10 +41,6 @@ class ParquetStore:
         self._part: _Part | None = None
         self._folder: Path | None = None
 
-    def committed(self) -> int:
-        """Sentences that need not be computed again: none, the output is begun anew."""
-        return 0
-
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Write a window to the shard in work.
 

@@ -1,0 +1,18 @@
+"""What a stranger's file declares, held against what it stores: no compression makes more of it."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import h5py
+
+MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
+
+
+def not_stored(dataset: "h5py.Dataset", file_size: int) -> str | None:
+    """Why the values of a data set are not in its HDF5 file, of so many bytes: HDF5 can have them made up, or taken from other files."""
+    if dataset.is_virtual or dataset.external:
+        return "takes its values from another file; copy them into this one"
+    stored = dataset.id.get_storage_size()
+    if stored > file_size or dataset.nbytes > stored * (MAX_COMPRESSION if dataset.chunks else 1):
+        return f"declares {dataset.nbytes:,} bytes of which {stored:,} are stored; check that the file is whole"
+    return None
