@@ -115,11 +115,13 @@ def test_without_a_compiler_the_numbers_are_the_same(model: Path, monkeypatch: p
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("clip", [None, 0.5])
-def test_a_packed_product_is_the_product(monkeypatch: pytest.MonkeyPatch, packed: bool, clip: float | None):
+@pytest.mark.parametrize("longest_sum", [1024, 3])
+def test_a_packed_product_is_the_product(monkeypatch: pytest.MonkeyPatch, packed: bool, clip: float | None, longest_sum: int):
     if packed and not can_pack(torch.float32):
         pytest.skip("this PyTorch has no packed products")
     if not packed:
         monkeypatch.setattr("elmo_cli.packed_linear.can_pack", lambda _: False)
+    monkeypatch.setattr("elmo_cli.packed_linear.LONGEST_SUM", longest_sum)
     weight, bias, x = torch.randn(13, 7), torch.randn(13), torch.randn(300, 7)
     expected = torch.nn.functional.linear(x, weight, bias)
     expected = expected if clip is None else expected.clamp(-clip, clip)
