@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from elmo_cli.batching import BATCH_TOKENS, WINDOW_TOKENS
 from elmo_cli.benchmark.work import Tokens, Work
 from elmo_cli.corpus import Sentence
-from elmo_cli.embedder import Embedder, TypeCache
+from elmo_cli.embedder import Embedder, TypeCache, batch_tokens_for, window_tokens_for
 from elmo_cli.padded_bilm import embed_padded
 from elmo_cli.pipeline import Window, embed_corpus, embed_window, windows
 from elmo_cli.pooling import Array
@@ -42,7 +41,7 @@ class BenchmarkPath(Protocol):
 
 
 class SimplePath:
-    """Padded batches in input order, every token through the character CNN; in float64, the exact numbers."""
+    """Padded batches in input order, every token through the character CNN, on the CPU; in float64, the exact numbers."""
 
     def __init__(self, work: Work, *, exact: bool = False) -> None:
         self.bilm = work.load().double() if exact else work.load()
@@ -70,6 +69,7 @@ class FastPath:
     def __init__(self, work: Work, precision: str) -> None:
         self.embedder = Embedder(work.load(), work.device, precision=precision)
         config = self.embedder.bilm.config
+        self.batch_tokens, self.window_tokens = batch_tokens_for(config, work.device), window_tokens_for(work.device)
         self.described = Description(tuple(f"layer_{layer}" for layer in range(config.n_output_layers)), config.output_dim)
         self.text = [Sentence(str(i), tokens, " ".join(tokens)) for i, tokens in enumerate(work.sentences)]
 
@@ -84,16 +84,16 @@ class FastPath:
             began = time.perf_counter()
             with Hdf5Store(Output(Path(folder) / "out.h5"), self.described, StoreOptions()) as store:
                 timed = _TimedStore(store)
-                for _ in embed_corpus(windows(self.text, WINDOW_TOKENS), self._embed, lambda layers: layers, timed):
+                for _ in embed_corpus(windows(self.text, self.window_tokens), self._embed, lambda layers: layers, timed):
                     pass
             end_to_end = time.perf_counter() - began
         began = time.perf_counter()
-        for window in windows(self.text, WINDOW_TOKENS):
+        for window in windows(self.text, self.window_tokens):
             self._embed(window)
         return Round(sum(len(sentence.tokens) for sentence in self.text), end_to_end, timed.seconds, time.perf_counter() - began)
 
     def _embed(self, window: Window) -> list[Array]:
-        return embed_window(window, self.embedder, BATCH_TOKENS)
+        return embed_window(window, self.embedder, self.batch_tokens)
 
 
 class _TimedStore:

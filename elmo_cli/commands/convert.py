@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from elmo_cli.layouts import COMPRESSIONS, DTYPES, KEYS, STDOUT, check_options, choose_layout
+from elmo_cli.layouts import COMPRESSIONS, DTYPES, KEYS, STDOUT, check_options, choose_layout, output_path
 from elmo_cli.options import FILE, check_resuming, contradictions, output_options, quiet_option, resuming_options
+from elmo_cli.remote import without_secret
 
 EPILOG = """\b
 Examples:
@@ -21,7 +22,7 @@ Examples:
 
 @click.command(epilog=EPILOG, short_help="Write features in another layout.")
 @click.argument("source", metavar="SOURCE", type=FILE)
-@click.argument("output", metavar="OUTPUT", type=FILE)
+@click.argument("output", metavar="OUTPUT", callback=lambda _context, _parameter, given: output_path(given))
 @output_options
 @click.option("--keys", type=click.Choice(KEYS), help="What sentences are called, as for elmo embed.")
 @click.option("--dtype", type=click.Choice(DTYPES), help="Type of the values.  [default: as they are]")
@@ -62,7 +63,9 @@ def command(
     words = Words(quiet=quiet)
     place = place_for(output, chosen, overwrite=overwrite)
     options = StoreOptions(keys, compression or COMPRESSIONS[chosen][0], rows=rows, shard_tokens=shard_tokens)
-    job = ConvertJob(source, place, chosen, options, dtype, shlex.join(["elmo", *sys.argv[1:]]), resume=bool(resume), fresh=fresh)
+    job = ConvertJob(
+        source, place, chosen, options, dtype, shlex.join(map(without_secret, ["elmo", *sys.argv[1:]])), resume=bool(resume), fresh=fresh
+    )
     with words.busy("looking"):
         tokens = job.check()
     if tokens is None:
