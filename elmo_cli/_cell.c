@@ -68,26 +68,26 @@ INLINE float hyperbolic_tangent(float x) {
     return square < 0.36f ? small : large;
 }
 
-#define DEFINE_STEP(NAME, NUMBER, LOAD, STORE, INPUT)                                                                                    \
-    FOR_EACH_PROCESSOR static void NAME(const NUMBER *restrict products, const float *restrict inputs, const int64_t *restrict rows, \
-                                        int64_t n_rows, int64_t dim, float clip, float *restrict cells, NUMBER *restrict outputs) {  \
-        for (int64_t row = 0; row < n_rows; row++) {                                                                              \
-            const NUMBER *restrict z = products + row * 4 * dim;                                                                  \
-            const float *restrict x = inputs ? inputs + (rows ? rows[row] : row) * 4 * dim : (const float *)0;                                                \
-            float *restrict cell = cells + row * dim;                                                                             \
-            NUMBER *restrict output = outputs + row * dim;                                                                        \
-            for (int64_t k = 0; k < dim; k++) {                                                                                   \
-                float i = sigmoid(LOAD(z[k]) + INPUT(x[k]));                                                                             \
-                float j = hyperbolic_tangent(LOAD(z[dim + k]) + INPUT(x[dim + k]));                                                      \
-                float f = sigmoid(LOAD(z[2 * dim + k]) + INPUT(x[2 * dim + k]));                                                         \
-                float o = sigmoid(LOAD(z[3 * dim + k]) + INPUT(x[3 * dim + k]));                                                         \
-                float c = f * cell[k] + i * j;                                                                                    \
-                c = c > clip ? clip : c;                                                                                          \
-                c = c < -clip ? -clip : c;                                                                                        \
-                cell[k] = c;                                                                                                      \
-                output[k] = STORE(o * hyperbolic_tangent(c));                                                                     \
-            }                                                                                                                     \
-        }                                                                                                                         \
+#define DEFINE_STEP(NAME, NUMBER, LOAD, STORE, INPUT)                                                                                       \
+    FOR_EACH_PROCESSOR static void NAME(const NUMBER *restrict products, const float *restrict inputs, const int64_t *restrict rows,        \
+                                        int64_t n_rows, int64_t dim, float clip, float *restrict cells, NUMBER *restrict outputs) {         \
+        for (int64_t row = 0; row < n_rows; row++) {                                                                                        \
+            const NUMBER *restrict z = products + row * 4 * dim;                                                                            \
+            const float *restrict x = inputs ? inputs + (rows ? rows[row] : row) * 4 * dim : (const float *)0;                              \
+            float *restrict cell = cells + row * dim;                                                                                       \
+            NUMBER *restrict output = outputs + row * dim;                                                                                  \
+            for (int64_t k = 0; k < dim; k++) {                                                                                             \
+                float i = sigmoid(LOAD(z[k]) + INPUT(x[k]));                                                                                \
+                float j = hyperbolic_tangent(LOAD(z[dim + k]) + INPUT(x[dim + k]));                                                         \
+                float f = sigmoid(LOAD(z[2 * dim + k]) + INPUT(x[2 * dim + k]));                                                            \
+                float o = sigmoid(LOAD(z[3 * dim + k]) + INPUT(x[3 * dim + k]));                                                            \
+                float c = f * cell[k] + i * j;                                                                                              \
+                c = c > clip ? clip : c;                                                                                                    \
+                c = c < -clip ? -clip : c;                                                                                                  \
+                cell[k] = c;                                                                                                                \
+                output[k] = STORE(o * hyperbolic_tangent(c));                                                                               \
+            }                                                                                                                               \
+        }                                                                                                                                   \
     }
 
 #define SAME(value) (value)

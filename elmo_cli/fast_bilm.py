@@ -42,9 +42,8 @@ class PackedLstm:
         n_sequences, size = state.hidden.shape
         width = 0 if gates is not None else inputs.shape[1]
         outputs = inputs.new_empty(len(rows), size, dtype=self.dtype)
-        joined = inputs.new_zeros(
-            n_sequences, width + size, dtype=self.dtype
-        )  # a step's inputs, unless they are in `gates`, beside its state
+        # A step's inputs, unless they are in `gates`, beside the state before it: one product serves both
+        joined = inputs.new_zeros(n_sequences, width + size, dtype=self.dtype)
         hidden, cell = joined[:, width:], state.cell.clone()
         hidden.copy_(state.hidden)
         raw = cell.new_zeros(cell.shape, dtype=self.dtype)
