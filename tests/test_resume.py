@@ -25,6 +25,7 @@ from elmo_cli.embedder import Embedder
 from elmo_cli.errors import OutputError
 from elmo_cli.journal.lock import locked
 from elmo_cli.journal.parts import count_sentences, read_part, write_part
+from elmo_cli.journal.work_folder import WorkFolder
 from elmo_cli.stores import hdf5
 from elmo_cli.stores.hdf5 import Hdf5Store
 from tests.conftest import SAMPLE, max_difference, read_features, sentences_of
@@ -519,3 +520,21 @@ def test_what_was_written_before_an_error_in_computing_is_kept(run: Run, tmp_pat
     assert run("--resume").exit_code == 0
     assert run(out="whole.h5").exit_code == 0
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_run_killed_between_its_output_and_its_work_folder_is_gone_on_with(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
+):
+    """JSON Lines do not tell which job has made them: the job is done again from its parts, and compared."""
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "discard", lambda folder: (_ for _ in ()).throw(BugError) if folder.parts() else None)
+        assert isinstance(run(out="out.jsonl").exception, BugError)
+    made = (tmp_path / "out.jsonl").read_bytes()
+    if changed:
+        (tmp_path / "out.jsonl").write_bytes(made + b"\n")
+    again = run("--resume", out="out.jsonl")
+    assert again.exit_code == (1 if changed else 0), again.stderr
+    assert (tmp_path / "out.jsonl").read_bytes() == made + b"\n" * changed
+    assert ("has appeared during the run" in again.stderr) == changed
+    assert (tmp_path / ".out.jsonl.elmo-work").exists() == changed

@@ -1,5 +1,6 @@
 """Output files that appear whole or not at all: written beside their final place under another name, then renamed."""
 
+import filecmp
 import io
 import os
 import tempfile
@@ -100,7 +101,12 @@ class Output:
         sync_folder(self.folder)
 
     def _put_in_free_place(self, whole: Path) -> None:
-        """Rename without replacing: a link is refused where a file has appeared. Where there are no links, a look must do."""
+        """Rename without replacing: a link is refused where a file has appeared. Where there are no links, a look must do.
+
+        A file of the same bytes may be there: a run was killed when it had put its output in place, and has been gone on with.
+        """
+        if self.target.is_file() and filecmp.cmp(whole, self.target, shallow=False):
+            return
         taken = f"{self.path}: has appeared during the run; pass --overwrite to replace it"
         try:
             os.link(whole, self.target)
