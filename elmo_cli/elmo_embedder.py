@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from threading import Event
 from typing import IO
 
 from elmo_cli.batching import BATCH_TOKENS, STATEFUL_BATCH, WINDOW_TOKENS
@@ -11,7 +12,7 @@ from elmo_cli.devices import choose_device
 from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.errors import CorpusError
 from elmo_cli.models import find_model
-from elmo_cli.pipeline import embed_corpus, embed_window, groups, windows
+from elmo_cli.pipeline import embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.pooling import Array, Selection
 from elmo_cli.stores import make_store
 from elmo_cli.stores.description import Description, StoreOptions
@@ -93,10 +94,10 @@ class ElmoEmbedder:
     def _windows(self, sentences: Iterable[Sentence], batch_size: int) -> Iterator[list[Sentence]]:
         return groups(sentences, batch_size) if self._stateful else windows(sentences, WINDOW_TOKENS)
 
-    def _embed(self, window: Sequence[Sentence]) -> list[Array]:
+    def _embed(self, window: Sequence[Sentence], *, stop: Event | None = None) -> list[Array]:
         if self._stateful:
-            return self._stateful.embed_batch([sentence.tokens for sentence in window])
-        return embed_window(window, self.embedder, BATCH_TOKENS)
+            return embed_carrying_state(window, self._stateful)
+        return embed_window(window, self.embedder, BATCH_TOKENS, stop)
 
 
 def _sentences(lines: Iterable[str]) -> Iterator[Sentence]:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
@@ -19,8 +19,8 @@ from elmo_cli.errors import CorpusError, UsageError
 from elmo_cli.journal.plan import Plan
 from elmo_cli.layouts import KEEPERS
 from elmo_cli.model_files import ModelFiles
-from elmo_cli.pipeline import Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
-from elmo_cli.pooling import Array, Selection
+from elmo_cli.pipeline import Embed, Progress, Window, embed_carrying_state, embed_corpus, embed_window, groups, windows
+from elmo_cli.pooling import Selection
 from elmo_cli.resuming import UnfinishedWork, make_plan, no_replay, replay
 from elmo_cli.scan import Scan, Source
 from elmo_cli.stores import Store, check_name, estimate_bytes, make_store
@@ -117,7 +117,7 @@ class EmbedJob:
 
     def is_whole(self, scan: Scan | None) -> bool:
         """Whether the output is there already, and this run, which was told to resume, is the very job that made it."""
-        return self.work.is_done(self.plan(scan))
+        return self.work.settle(self.plan(scan))
 
     def plan(self, scan: Scan | None) -> Plan:
         """What decides the output, and what it will tell of itself."""
@@ -189,9 +189,7 @@ class EmbedJob:
     def _priming_sentences(self) -> Iterable[list[str]]:
         return (sentence.tokens for sentence in self.start.prime.read()) if self.start.prime else ()
 
-    def _steps(
-        self, sentences: Iterator[Sentence], embedder: Embedder, batch_tokens: int
-    ) -> tuple[Iterator[Window], Callable[[Window], list[Array]]]:
+    def _steps(self, sentences: Iterator[Sentence], embedder: Embedder, batch_tokens: int) -> tuple[Iterator[Window], Embed]:
         if self.start.stateful:
             carrying = StatefulEmbedder(embedder)
             return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)

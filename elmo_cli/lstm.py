@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from elmo_cli.cell import step_in_torch
+
 BLOCK_ROWS = 1024  # rows whose input projections are computed together: a large product, and bounded memory
 
 
@@ -89,17 +91,12 @@ def run_packed(lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequen
 
 
 def _step_in_place(lstm: LstmCellWithProjection, gates: Tensor, hidden: Tensor, cell: Tensor) -> None:
-    i, j, f, o = gates.chunk(4, dim=-1)
-    cell.mul_(f.sigmoid_()).addcmul_(i.sigmoid_(), j.tanh_())
-    if lstm.cell_clip is not None:
-        cell.clamp_(-lstm.cell_clip, lstm.cell_clip)
-    output = torch.tanh(cell, out=i).mul_(o.sigmoid_())  # i is spent: its place serves again
-    if lstm.projection is None:
-        hidden.copy_(output)
-        return
-    torch.mm(output, lstm.projection.T, out=hidden)
-    if lstm.projection_clip is not None:
-        hidden.clamp_(-lstm.projection_clip, lstm.projection_clip)
+    output = hidden if lstm.projection is None else torch.empty_like(cell)
+    step_in_torch(gates, None, None, cell, lstm.cell_clip, output)
+    if lstm.projection is not None:
+        torch.mm(output, lstm.projection.T, out=hidden)
+        if lstm.projection_clip is not None:
+            hidden.clamp_(-lstm.projection_clip, lstm.projection_clip)
 
 
 def _blocks(batch_sizes: Sequence[int], max_rows: int) -> list[list[int]]:

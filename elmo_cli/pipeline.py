@@ -3,8 +3,9 @@
 The window is the unit of everything: sorted inside, put back in order inside, committed as one.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import islice
+from threading import Event
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -24,6 +25,17 @@ class Writer(Protocol):
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Commit the features of a window: all of it or none."""
+
+
+class Embed(Protocol):
+    """What makes the layers of a window's sentences."""
+
+    def __call__(self, window: Window, *, stop: Event) -> list[Array]:
+        """Their layers, in order; nothing is made of them once `stop` is set."""
+
+
+class StoppedError(Exception):
+    """The window in work is wanted no more; nobody sees this."""
 
 
 class Progress(NamedTuple):
@@ -67,29 +79,42 @@ def batches(window: Sequence[Sentence], embedder: Embedder, max_tokens: int) -> 
     return bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens, embedder.max_sentences)
 
 
-def embed_window(window: Sequence[Sentence], embedder: Embedder, max_tokens: int) -> list[Array]:
-    """Every layer of each sentence of a window, in its order, computed in batches of sentences of like length."""
+def embed_window(window: Sequence[Sentence], embedder: Embedder, max_tokens: int, stop: Event | None = None) -> list[Array]:
+    """Every layer of each sentence of a window, in its order, computed in batches of sentences of like length.
+
+    Raises:
+        StoppedError: `stop` was set; a window may take seconds, a batch does not.
+    """
     embedded: dict[int, Array] = {}
     for batch in batches(window, embedder, max_tokens):
+        if stop and stop.is_set():
+            raise StoppedError
         embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True))
     return [embedded[i] for i in range(len(window))]
 
 
-def embed_carrying_state(window: Sequence[Sentence], embedder: StatefulEmbedder) -> list[Array]:
+def embed_carrying_state(
+    window: Sequence[Sentence],
+    embedder: StatefulEmbedder,
+    stop: Event | None = None,  # noqa: ARG001  # looked at between batches, and this is one
+) -> list[Array]:
     """Every layer of each sentence of a window run as one batch, after all windows before it."""
     return embedder.embed_batch([sentence.tokens for sentence in window])
 
 
 def embed_corpus(
-    windows_: Iterable[Window], embed: Callable[[Window], list[Array]], select: Select, store: Writer, done: Progress = NOTHING
+    windows_: Iterable[Window], embed: Embed, select: Select, store: Writer, done: Progress = NOTHING
 ) -> Generator[Progress, None, None]:
     """Embed window after window into the store, telling after each how much is committed, `done` included.
+
+    While one is written the next is computed: these two are what a run that is killed has not committed.
 
     Raises:
         ModelError: A vector holds values that are no numbers; nothing of its window is written.
     """
+    stop = Event()
     read = Prefetch(windows_)  # reading, embedding and writing overlap
-    embedded = Prefetch((window, [select(layers) for layers in embed(window)]) for window in read)
+    embedded = Prefetch((window, [select(layers) for layers in embed(window, stop=stop)]) for window in read)
     try:
         for window, arrays in embedded:
             check_numbers(window, arrays)
@@ -97,6 +122,7 @@ def embed_corpus(
             done = done.plus(window)
             yield done
     finally:
+        stop.set()
         for stage in (read, embedded):  # the one may be waiting for the other
             stage.stop()
         embedded.join()

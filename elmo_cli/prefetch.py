@@ -11,7 +11,7 @@ PATIENCE = 0.5  # seconds to wait for a thread that reads what may never come, a
 
 
 class Prefetch(Generic[Item]):
-    """An iterator over `items`, in order, up to `depth` of them made before they are asked for and one in work.
+    """An iterator over `items`, in order, up to `depth` of them made before they are asked for, the one in work among them.
 
     An error is raised where its item would have come. `stop` ends it for its reader, wherever that waits; making ends after the item in
     work, for which `join` waits.
@@ -27,11 +27,13 @@ class Prefetch(Generic[Item]):
 
     def _make(self) -> None:
         try:
-            for item in self._items:
+            items = iter(self._items)
+            self._room.acquire()
+            while not self._stop.is_set():
+                self._ready.put(next(items))
                 self._room.acquire()
-                if self._stop.is_set():
-                    break
-                self._ready.put(item)
+        except StopIteration:
+            pass
         except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised again where the items are read
             self._failed = error
         self._ready.put(_END)

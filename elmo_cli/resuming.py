@@ -75,9 +75,21 @@ class UnfinishedWork:
         if self.folder:
             self.folder.check()
 
-    def is_done(self, plan: Plan) -> bool:
-        """Whether the output is there already, and this run, which was told to resume, is the very job that made it."""
-        return self.resume and made_by(self.output.path) == plan.fingerprint
+    def settle(self, plan: Plan) -> bool:
+        """Whether the output is there already, and this run, which was told to resume, is the very job that made it.
+
+        What such a job has left beside it is removed.
+        """
+        done = self._is_done(plan)
+        if done and self.folder:
+            self.folder.drop()
+        return done
+
+    def _is_done(self, plan: Plan) -> bool:
+        if not (self.folder and self.resume and self.folder.output.target.exists()):
+            return False
+        told = made_by(self.output.path) or (plan.fingerprint if self.folder.has_finished(plan) else None)
+        return FINGERPRINT in plan.metadata and told == plan.fingerprint
 
     def compare(self, plan: Plan) -> bool:
         """Make sure that work to be resumed is of this job, and the output replaces nothing; returns whether all is done already.
@@ -87,8 +99,7 @@ class UnfinishedWork:
         """
         if self.folder:
             self.folder.compare(plan)
-            if self.is_done(plan):
-                self.folder.drop()
+            if self._is_done(plan):
                 return True
             if self.resume and self.folder.parts():
                 return False  # what is there may be what this job has made: it is compared in the end
@@ -122,7 +133,7 @@ class UnfinishedWork:
             journal = JournaledStore(inner, self.folder, kept) if self.keep else None
             with journal or inner:
                 yield inner, journal
-            self.folder.discard()
+            self.folder.finish()
 
     def how_to_go_on(self) -> str:
         """What is to be said when the run has stopped half way: nothing if nothing is kept."""

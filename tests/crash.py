@@ -1,12 +1,14 @@
 """Runs killed at random moments and on disks that fill up, resumed until they are whole, and compared. By hand:
 
     python -m tests.crash --kills 200 -- --window-tokens 200
+    python -m tests.crash --kills 200 --out out.jsonl -- --window-tokens 200
     python -m tests.crash --fill 24
 
 Children are forked from a process that has imported everything, so that a run takes no longer than its work.
 """
 
 import argparse
+import json
 import os
 import random
 import resource
@@ -28,8 +30,9 @@ from elmo_cli import embed_job  # noqa: F401
 from elmo_cli.cli import main
 from elmo_cli.commands import embed  # noqa: F401
 from elmo_cli.journal.work_folder import WorkFolder
+from elmo_cli.resuming import made_by
 from elmo_cli.stores.files import Output
-from tests.conftest import SAMPLE, make_model
+from tests.conftest import SAMPLE, make_model, sentences_of
 
 
 def start(arguments: list[object], limit: Callable[[], None] = lambda: None) -> int:
@@ -73,7 +76,7 @@ def contents(path: Path) -> object:
 def kill_at_random(options: list[str], model: Path, kills: int, out: str, seed: int) -> None:
     """Kill and resume until a run gets through; again with a new output until there were enough kills."""
     chance = random.Random(seed)  # noqa: S311  # no secret
-    command: list[object] = ["embed", SAMPLE, "--model", model, "--quiet", *options]
+    command: list[object] = ["embed", write_corpus(), "--id-field", "id", "--model", model, "--quiet", *options]
     began = time.perf_counter()
     finish([*command, f"reference-{out}"])
     seconds = time.perf_counter() - began
@@ -87,6 +90,9 @@ def kill_at_random(options: list[str], model: Path, kills: int, out: str, seed: 
             done += 1
             if Path(out).exists():
                 assert contents(Path(out)) == contents(Path(f"reference-{out}"))
+                if is_over(Path(out)):
+                    runs, kept = runs + 1, 0
+                    compare(out)
             else:
                 now = WorkFolder(Output(Path(out))).kept_sentences()
                 assert now >= kept, f"lost sentences: {kept} were kept, now {now}"
@@ -100,6 +106,23 @@ def kill_at_random(options: list[str], model: Path, kills: int, out: str, seed: 
     print(f"{out}: {done} kills over {runs + 1} runs, 0 lost, 0 doubled, 0 different")  # noqa: T201
 
 
+def write_corpus() -> Path:
+    """The sample as JSON Lines whose sentences have ids, as e2e-coref wants them."""
+    path = Path("corpus.jsonl")
+    records = ({"tokens": tokens, "id": f"book/chapter-{i // 50}/{i % 50}"} for i, tokens in enumerate(sentences_of(SAMPLE)))
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def is_over(out: Path) -> bool:
+    """Whether all was done but to exit, and nothing tells so: the output cannot, and the folder that can is gone."""
+    folder = WorkFolder(Output(out)).path
+    if made_by(out) or any(path.suffix == ".json" for path in folder.glob("*")):
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
 def compare(out: str) -> None:
     assert contents(Path(out)) == contents(Path(f"reference-{out}")), "the output differs"
     assert not WorkFolder(Output(Path(out))).path.exists()
@@ -108,7 +131,7 @@ def compare(out: str) -> None:
 
 def fill(options: list[str], model: Path, points: int, out: str) -> None:
     """A file system that takes so many bytes and no more, then one that takes all: tmpfs where mounts are allowed, else a limit."""
-    command: list[object] = ["embed", SAMPLE, "--model", model, "--quiet", *options]
+    command: list[object] = ["embed", write_corpus(), "--id-field", "id", "--model", model, "--quiet", *options]
     finish([*command, f"reference-{out}", "--overwrite"])
     whole = sum(path.stat().st_size for path in [Path(f"reference-{out}"), *Path(f"reference-{out}").glob("*")])
     stopped = 0

@@ -1,9 +1,17 @@
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elmo_cli.batching import bucket_by_length
 from elmo_cli.corpus import Sentence
-from elmo_cli.pipeline import groups, windows
+from elmo_cli.embedder import Embedder
+from elmo_cli.models import find_model
+from elmo_cli.pipeline import StoppedError, embed_corpus, embed_window, groups, windows
 
 LENGTHS = st.lists(st.integers(0, 30), max_size=40)
 
@@ -38,3 +46,42 @@ def test_groups_are_of_one_size_but_for_the_last(lengths: list[int], size: int):
     cut = list(groups(of_lengths(lengths), size))
     assert [s for group in cut for s in group] == of_lengths(lengths)
     assert all(len(group) == size for group in cut[:-1])
+
+
+class Nowhere:
+    """A store that keeps nothing."""
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[np.ndarray]) -> None:
+        """Do nothing."""
+
+
+def test_a_window_in_work_is_told_when_the_run_ends():
+    begun, told = Event(), list[bool]()
+
+    def embed(window: list[Sentence], *, stop: Event) -> list[np.ndarray]:
+        if window[0].key == "1":
+            begun.set()
+            told.append(stop.wait(60))
+            raise StoppedError
+        return [np.zeros((1, 1, 1))] * len(window)
+
+    run = embed_corpus(([sentence] for sentence in of_lengths([1, 1])), embed, lambda layers: layers, Nowhere())
+    assert next(run).sentences == 1
+    assert begun.wait(60)
+    run.close()
+    assert told == [True]
+
+
+def test_a_window_is_given_up_between_batches(model: Path, monkeypatch: pytest.MonkeyPatch):
+    embedder = Embedder(find_model(str(model)).load())
+    stop, embed, computed = Event(), Embedder.embed_batch, []
+
+    def stopping(embedder: Embedder, batch: Sequence[list[str]]) -> list[np.ndarray]:
+        computed.append(batch)
+        stop.set()
+        return embed(embedder, batch)
+
+    monkeypatch.setattr(Embedder, "embed_batch", stopping)
+    with pytest.raises(StoppedError):
+        embed_window(of_lengths([3, 3, 3]), embedder, 3, stop)
+    assert len(computed) == 1

@@ -25,6 +25,7 @@ from elmo_cli.embedder import Embedder
 from elmo_cli.errors import OutputError
 from elmo_cli.journal.lock import locked
 from elmo_cli.journal.parts import count_sentences, read_part, write_part
+from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.work_folder import WorkFolder
 from elmo_cli.stores import hdf5
 from elmo_cli.stores.hdf5 import Hdf5Store
@@ -522,13 +523,22 @@ def test_what_was_written_before_an_error_in_computing_is_kept(run: Run, tmp_pat
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
+def raising(error: type[BaseException]) -> Callable[..., None]:
+    """A function that does nothing but that."""
+
+    def function(*_: object, **__: object) -> None:
+        raise error
+
+    return function
+
+
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_run_killed_between_its_output_and_its_work_folder_is_gone_on_with(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
 ):
     """JSON Lines do not tell which job has made them: the job is done again from its parts, and compared."""
     with monkeypatch.context() as patch:
-        patch.setattr(WorkFolder, "discard", lambda folder: (_ for _ in ()).throw(BugError) if folder.parts() else None)
+        patch.setattr(WorkFolder, "finish", raising(BugError))
         assert isinstance(run(out="out.jsonl").exception, BugError)
     made = (tmp_path / "out.jsonl").read_bytes()
     if changed:
@@ -538,3 +548,32 @@ def test_a_run_killed_between_its_output_and_its_work_folder_is_gone_on_with(
     assert (tmp_path / "out.jsonl").read_bytes() == made + b"\n" * changed
     assert ("has appeared during the run" in again.stderr) == changed
     assert (tmp_path / ".out.jsonl.elmo-work").exists() == changed
+
+
+@pytest.mark.parametrize("step", ["sync_folder", "shutil.rmtree"])
+def test_a_run_killed_while_its_work_folder_is_removed_is_known_to_be_whole(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded: list[list[str]], step: str
+):
+    """JSON Lines do not tell which job has made them; the folder does, to the end."""
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "begin", failing_later(WorkFolder.begin, patch, f"elmo_cli.journal.work_folder.{step}"))
+        assert isinstance(run(out="out.jsonl").exception, BugError)
+    made = (tmp_path / "out.jsonl").read_bytes()
+    embedded.clear()
+    other = run("--resume", "--top", out="out.jsonl")
+    assert (other.exit_code, "exists already" in other.stderr) == (1, True)
+    again = run("--resume", out="out.jsonl")
+    assert "out.jsonl: is whole already, made by this very job" in again.stderr
+    assert embedded == []
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.jsonl": made}
+
+
+def failing_later(begin: Callable[..., Plan], patch: pytest.MonkeyPatch, name: str) -> Callable[..., Plan]:
+    """`WorkFolder.begin`, after which the function of that name fails: it is called next when the run ends."""
+
+    def function(folder: WorkFolder, plan: Plan, **options: bool) -> Plan:
+        begun = begin(folder, plan, **options)
+        patch.setattr(name, raising(BugError))
+        return begun
+
+    return function

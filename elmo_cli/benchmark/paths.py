@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple, Protocol
 
 from elmo_cli.benchmark.work import Tokens, Work
@@ -92,8 +93,8 @@ class FastPath:
             self._embed(window)
         return Round(sum(len(sentence.tokens) for sentence in self.text), end_to_end, timed.seconds, time.perf_counter() - began)
 
-    def _embed(self, window: Window) -> list[Array]:
-        return embed_window(window, self.embedder, self.batch_tokens)
+    def _embed(self, window: Window, *, stop: Event | None = None) -> list[Array]:
+        return embed_window(window, self.embedder, self.batch_tokens, stop)
 
 
 class _TimedStore:

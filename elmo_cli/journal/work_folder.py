@@ -21,6 +21,7 @@ from elmo_cli.stores.files import Output
 from elmo_cli.stores.places import OutputFolder, failing_as_output_error
 
 PLAN = "plan.json"
+FINISHED = "finished.json"  # the plan, when the output is whole
 LONGEST_NAME = 200  # bytes; a file's name may have 255
 
 
@@ -73,7 +74,7 @@ class WorkFolder:
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Hold the folder against other runs; at the end it stays if there are parts in it, and is removed if not.
+        """Hold the folder against other runs; at the end it stays if it holds parts, or tells of an output, and is removed if not.
 
         Raises:
             OutputError: Another run holds it, it holds work that nothing was said about, or it cannot be made.
@@ -95,8 +96,17 @@ class WorkFolder:
             )
 
     def _remove_unless_of_use(self) -> None:
-        if not self.parts():
+        if not (self.parts() or self._finished.is_file()):
             self.remove()
+
+    @property
+    def _finished(self) -> Path:
+        return self.path / FINISHED
+
+    def has_finished(self, plan: Plan) -> bool:
+        """Whether the job of this plan has put its output in place, and was killed before it had removed the folder."""
+        kept = Plan.from_json(self._finished.read_bytes()) if self._finished.is_file() else None
+        return kept is not None and not plan.differences(kept)
 
     def begin(self, plan: Plan, *, keep: bool = True) -> Plan:
         """Take up the work of this folder, which must be claimed, or begin it; returns the plan that holds.
@@ -138,10 +148,21 @@ class WorkFolder:
     def discard(self) -> None:
         """Remove the plan, then the parts: what is stopped half way has no plan, and is no work."""
         with self._failing_as_output_error():
-            (self.path / PLAN).unlink(missing_ok=True)
+            for name in (PLAN, FINISHED):
+                (self.path / name).unlink(missing_ok=True)
             sync_folder(self.path)
             for path in self.path.glob("*.part"):
                 path.unlink()
+
+    def finish(self) -> None:
+        """The output is whole: say so, then remove the parts. What is stopped half way is known by `has_finished`."""
+        with self._failing_as_output_error():
+            if (self.path / PLAN).is_file():
+                (self.path / PLAN).replace(self._finished)
+                sync_folder(self.path)
+            for path in self.path.glob("*.part"):
+                path.unlink()
+        self.remove()
 
     def drop(self) -> None:
         """Remove work that is of no more use, and the folder with it."""
