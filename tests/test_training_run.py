@@ -18,6 +18,7 @@ from click.testing import Result
 from elmo_cli.checkpoints.allennlp import load_bilm
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder
+from elmo_cli.journal.lock import locked
 from elmo_cli.models import find_model
 from elmo_cli.scan import Source
 from elmo_cli.training import log
@@ -182,6 +183,15 @@ def test_help_needs_no_torch_and_ends_with_an_example(command: str):
     )
     assert done.returncode == 0, done.stderr
     assert f"elmo {command}" in done.stdout.split("Examples:")[1]
+
+
+def test_a_second_run_on_one_model_is_refused(elmo: Elmo, text: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stop_at(monkeypatch, 2)
+    folder = tmp_path / "model"
+    assert elmo("train", text, folder, "--options", options, "--steps", 9, *QUICK).exit_code == 130
+    with locked(folder / ".training", folder):
+        assert_one_line_error(elmo("train", "--resume", folder, "--steps", 4), "model: is being written by another run")
+    assert json.loads((folder / ".training" / "run.json").read_text())["settings"]["steps"] == 9
 
 
 def test_what_does_not_fit_the_checkpoint_is_refused(

@@ -116,11 +116,10 @@ def command(
     explicit = {name for name in given if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     run = _describe([str(path) for path in corpora], given, explicit)
 
-    from elmo_cli.training.train_job import TrainJob, read_run, write_run  # imports torch
+    from elmo_cli.training.train_job import TrainJob, read_run  # imports torch
 
     if resume:
         run = _resumed(read_run(folder), run, explicit | ({"corpora"} if corpora else set()), folder)
-        write_run(run, folder)
     with _stop_on_signal() as asked_to_stop:
         job = TrainJob(run, folder, resume, device, threads, checkpoint_minutes, asked_to_stop)
         _follow(job, quiet=quiet or os.environ.get("RANK", "0") != "0")  # of several processes one speaks

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from elmo_cli.characters import CharacterMapper
 from elmo_cli.devices import best_precision, choose_device
 from elmo_cli.errors import CorpusError, ModelError, OutputError
+from elmo_cli.journal.lock import locked
 from elmo_cli.readers.reading import Reading
 from elmo_cli.scan import Source
 from elmo_cli.training import log
@@ -64,10 +65,14 @@ class TrainJob:
                 raise CorpusError(f"{path}: no such file")
         tune_memory()
         torch.set_num_threads(self.threads or torch.get_num_threads())
-        with start_workers(device) as (workers, device):
+        with start_workers(device) as (workers, device), ExitStack() as held:
             if not self.resume and workers.rank == 0:
                 with _new_folder(self.folder):
                     self._encode(start)
+            if workers.rank == 0:
+                held.enter_context(locked(self.folder / WORK, self.folder))
+                if self.resume:
+                    write_run(self.run, self.folder)  # it may be longer now
             workers.wait()
             work = self.folder / WORK
             trainer, words = self._make_trainer(start, open_text(work), read_vocabulary(work / "vocab.txt"), workers, device)
