@@ -91,12 +91,16 @@ def load_bilm(options: Path, weights: Path) -> BiLM:
 
 
 def save_bilm(bilm: BiLM, options: Path, weights: Path, dtype: str = "float32") -> None:
-    """Write the network in this format, its tensors as `dtype` ("float32" or "float16")."""
+    """Write the network in this format, its tensors as `dtype` ("float32" or "float16").
+
+    The LSTMs' biases are float32 always: AllenNLP adds 1 to the forget gate's in the file's own precision, which would move its vectors by 1e-4.
+    """
     options.write_text(json.dumps(to_options(bilm.config), indent=2) + "\n", encoding="utf-8")
     parameters = bilm.state_dict()
     with h5py.File(weights, "w") as file:
         for name, (parameter, layout) in tensor_names(bilm.config).items():
-            file[name] = layout.to_file(parameters[parameter].float().cpu()).numpy().astype(dtype)
+            values = layout.to_file(parameters[parameter].float().cpu()).numpy()
+            file[name] = values if layout is LSTM_BIAS else values.astype(dtype)
 
 
 def tensor_names(config: BiLMConfig, *, one_cell: bool = False) -> dict[str, Entry]:
