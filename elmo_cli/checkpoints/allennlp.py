@@ -93,7 +93,7 @@ def load_bilm(options: Path, weights: Path) -> BiLM:
 def save_bilm(bilm: BiLM, options: Path, weights: Path, dtype: str = "float32") -> None:
     """Write the network in this format, its tensors as `dtype` ("float32" or "float16").
 
-    The LSTMs' biases are float32 always: AllenNLP adds 1 to the forget gate's in the file's own precision, which would move its vectors by 1e-4.
+    The LSTMs' biases are float32 always: AllenNLP adds 1 to the forget gate's in the file's own precision, which moved its vectors by 1e-4.
     """
     options.write_text(json.dumps(to_options(bilm.config), indent=2) + "\n", encoding="utf-8")
     parameters = bilm.state_dict()

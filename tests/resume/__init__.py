@@ -1,0 +1,1 @@
+"""A run that stops half way: what is kept, how it goes on, and what it refuses."""
