@@ -136,7 +136,7 @@ def test_a_resumed_run_ends_as_one_never_interrupted(
     number: signal.Signals,
     code: int,
 ):
-    shared = ("--options", options, "--steps", 24, "--reset", 0.5, "--optimizer", optimizer, *QUICK)
+    shared = ("--options", options, "--steps", 24, "--reset", 0.5, "--softmax-first", 0.2, "--optimizer", optimizer, *QUICK)
     assert elmo("train", text, tmp_path / "whole", *shared).exit_code == 0
     stop_at(monkeypatch, 7, number)
     stopped = elmo("train", text, tmp_path / "parts", *shared)
@@ -223,6 +223,18 @@ def test_training_goes_on_from_a_model_with_its_words_or_new_ones(
     assert ("new" in (new / "vocab.txt").read_text().split()) == (vocabulary == "new")
     before, after = (json.loads(elmo("evaluate", folder, text, "--json").stdout)["average"] for folder in (old, new))
     assert after < 1.5 * before < 15
+
+
+@pytest.mark.parametrize(("share", "changed"), [(0.9, False), (0, True), (None, True)])
+def test_the_softmax_may_learn_alone_before_the_rest(
+    elmo: Elmo, model: Path, text: Path, tmp_path: Path, share: float | None, changed: bool
+):
+    given = [] if share is None else ["--softmax-first", share]
+    result = elmo("train", text, tmp_path / "more", "--from", model, "--steps", 5, *given, *QUICK)
+    before, after = (find_model(str(folder)).load().state_dict() for folder in (model, tmp_path / "more"))
+    assert any(not torch.equal(before[name], after[name]) for name in before) == changed
+    assert ("comes without its softmax, which learns alone in the first 20% of the run" in result.stderr) == (share is None)
+    assert ("the softmax alone in the first" in (tmp_path / "more" / "README.md").read_text()) == (share != 0)
 
 
 def test_a_model_without_its_softmax_is_trained_on_but_not_evaluated(elmo: Elmo, model: Path, text: Path, tmp_path: Path):

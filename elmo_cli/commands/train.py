@@ -69,6 +69,11 @@ _training_options = options(
     click.option("--gradient-clip", type=POSITIVE, help="Largest norm of a gradient.  [default: 1 for adamw, 10 for adagrad]"),
     click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=DEFAULT.dropout, show_default=True),
     click.option("--softmax", type=click.Choice(["sampled", "full"]), default="sampled", show_default=True),
+    click.option(
+        "--softmax-first",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="With --from: share of the run in which the softmax alone learns.  [default: 0.2 if MODEL comes without one, else 0]",
+    ),
     click.option("--samples", type=WHOLE, default=DEFAULT.samples, show_default=True, help="Draws of the sampled softmax."),
     click.option("--streams", type=WHOLE, default=DEFAULT.streams, show_default=True, help="Places of the corpus read side by side."),
     click.option("--unroll", type=WHOLE, default=DEFAULT.unroll, show_default=True, help="Steps a gradient flows back."),

@@ -70,7 +70,8 @@ def _state(reset_share: float) -> str:
 
 def _optimiser(settings: Settings, n_words: int) -> str:
     softmax = f"softmax over {settings.samples:,} log-uniform draws" if settings.is_sampled(n_words) else "full softmax"
+    first = f"; the softmax alone in the first {100 * settings.softmax_first:g} %" if settings.softmax_first else ""
     return (
         f"{settings.optimizer}, learning rate {settings.learning_rate:g}, gradient clipped at {settings.gradient_clip:g}, "
-        f"dropout {settings.dropout:g}, {settings.streams} streams of {settings.unroll} steps, {softmax}"
+        f"dropout {settings.dropout:g}, {settings.streams} streams of {settings.unroll} steps, {softmax}{first}"
     )

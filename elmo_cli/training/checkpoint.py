@@ -20,6 +20,7 @@ from elmo_cli.training.vocabulary import read_vocabulary, write_vocabulary
 
 WORK = ".training"  # inside the model folder: encoded corpus and checkpoint, gone when the run is over
 CHECKPOINT = "checkpoint.pt"
+SOFTMAX = "softmax.hdf5"
 RESERVE = 1.1  # of the space that a file is reckoned to take
 
 
@@ -89,7 +90,7 @@ def export_model(folder: Path, model: LanguageModel, words: list[str], facts: di
     n_bytes = {"float16": 2, "float32": 4}[dtype] * sum(parameter.numel() for parameter in model.parameters())
     check_room(folder / "weights.hdf5", RESERVE * n_bytes, "make room, then --resume")
     replace_file(folder / "vocab.txt", lambda path: write_vocabulary(words, path))
-    replace_file(folder / "softmax.hdf5", lambda path: _save_softmax(model.softmax, path, dtype))
+    replace_file(folder / SOFTMAX, lambda path: _save_softmax(model.softmax, path, dtype))
     options = json.dumps({**to_options(model.bilm.config), **facts}, indent=2) + "\n"
     replace_file(folder / "weights.hdf5", lambda path: save_bilm(model.bilm, folder / WORK / "options.json", path, dtype))
     replace_file(folder / "options.json", lambda path: _write(path, options))
@@ -101,7 +102,7 @@ def load_softmax(folder: Path, dim: int) -> tuple[Softmax, list[str]]:
     Raises:
         ModelError: The folder lacks them, or they do not fit each other or the model.
     """
-    path, words = folder / "softmax.hdf5", folder / "vocab.txt"
+    path, words = folder / SOFTMAX, folder / "vocab.txt"
     if not path.is_file() or not words.is_file():
         raise ModelError(
             f"{folder}: lacks {path.name if words.is_file() else words.name}; perplexity needs the softmax, "

@@ -91,6 +91,34 @@ def fill_gradients(
     return torch.stack([loss_0, loss_1]), BiLMState(*(torch.stack(pair) for pair in zip(state_0, state_1, strict=True)))
 
 
+def fill_softmax_gradients(
+    model: LanguageModel, window: Window, state: BiLMState, rows: CharacterRows, options: StepOptions, both: Pair
+) -> tuple[Tensor, BiLMState]:
+    """As `fill_gradients`, of the softmax alone: the biLM is read, and its parameters' gradients stay as they are."""
+    words = distinct_words(window.types, lambda types: rows(types)[1])
+    encoder = cast("CharacterEncoder", model.bilm.character_encoder)
+
+    @torch.no_grad()
+    def encode(half: int) -> Tensor:
+        return encode_words(encoder, *rows(words.halves[half]), options.dtype)
+
+    @torch.no_grad()
+    def read(d: int) -> tuple[Tensor, LstmState]:
+        reset = None if window.reset is None else window.reset[d]
+        inputs = functional.embedding(words.places[d], table)
+        return run_direction(model.bilm, d, inputs, state, reset, options.dtype, options.dropout)
+
+    def direction(d: int) -> tuple[Tensor, LstmState, tuple[Tensor, ...]]:
+        hidden, end = read(d)
+        loss = cross_entropy(hidden.flatten(0, 1), window.targets[d].flatten(), model.softmax, options.candidates, options.dtype)
+        return loss.detach(), end, torch.autograd.grad(loss * (options.loss_scale / DIRECTIONS), model.softmax_parameters())
+
+    table = torch.cat(both(encode))
+    (loss_0, state_0, grads_0), (loss_1, state_1, grads_1) = both(direction)
+    _assign(model.softmax_parameters(), [a + b for a, b in zip(grads_0, grads_1, strict=True)])
+    return torch.stack([loss_0, loss_1]), BiLMState(*(torch.stack(pair) for pair in zip(state_0, state_1, strict=True)))
+
+
 def _assign(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient

@@ -28,6 +28,7 @@ class Settings:
     tokens: int | None = None
     epochs: float | None = None
     minutes: float | None = None
+    softmax_first: float | None = None  # share of the run in which the softmax alone learns; None: settled by the start
     precision: str = "fp32"
     seed: int = 1
 

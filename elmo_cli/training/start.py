@@ -10,7 +10,7 @@ from elmo_cli.checkpoints.allennlp_options import parse_options
 from elmo_cli.errors import ModelError
 from elmo_cli.model_files import ModelFiles
 from elmo_cli.models import find_model
-from elmo_cli.training.checkpoint import load_softmax
+from elmo_cli.training.checkpoint import SOFTMAX, load_softmax
 from elmo_cli.training.network import LanguageModel, new_bilm, new_softmax
 from elmo_cli.training.settings import Run
 from elmo_cli.training.softmax import Softmax
@@ -26,13 +26,18 @@ class Start:
     folder: Path | None = None  # of that network
     old_words: list[str] | None = None  # the vocabulary that is to be kept
 
+    @property
+    def lacks_softmax(self) -> bool:
+        """Whether the network was published without its softmax, as ELMo's own models were."""
+        return self.folder is not None and not (self.folder / SOFTMAX).is_file()
+
     def make_model(self, words: list[str], seed: int) -> LanguageModel:
         """The model at the start of its training, for a softmax over these words."""
         generator = torch.Generator().manual_seed(seed)
         if self.bilm is None or self.folder is None:
             return LanguageModel(new_bilm(self.config, generator), new_softmax(len(words), self.config.projection_dim, generator))
         softmax = new_softmax(len(words), self.config.projection_dim, generator)
-        if (self.folder / "softmax.hdf5").is_file():
+        if not self.lacks_softmax:
             _copy_rows(*load_softmax(self.folder, self.config.projection_dim), softmax, words)
         return LanguageModel(self.bilm.requires_grad_(True).train(), softmax)
 

@@ -29,6 +29,7 @@ from elmo_cli.training.vocabulary import read_vocabulary, write_vocabulary
 from elmo_cli.training.workers import Workers, start_workers
 
 SAMPLE_TOKENS = 30_000  # of the held-out text, scored at every checkpoint; shared out among its files
+SOFTMAX_FIRST = 0.2  # of a run that goes on from a model without one: gradients through random rows would spoil the biLM
 RUN = "run.json"
 
 
@@ -58,7 +59,7 @@ class TrainJob:
             ElmoError: The corpus, the model, the folder or the device cannot be used, the disk is full, or the loss is no number.
         """
         device, start = choose_device(self.device), find_start(self.run)
-        self.run = _with_precision(self.run, device)
+        self.run = self._settled(start, device)
         held_out = list(chain.from_iterable(self._sample(Path(path)) for path in self.run.held_out))
         for path in self.run.corpora:
             if not self.resume and path != "-" and not Path(path).exists():
@@ -78,6 +79,16 @@ class TrainJob:
             trainer, words = self._make_trainer(start, open_text(work), read_vocabulary(work / "vocab.txt"), workers, device)
             loop = Loop(trainer, self.run, self.folder, words, held_out, self.checkpoint_minutes, self.asked_to_stop, self.notes)
             yield from loop.train()
+
+    def _settled(self, start: Start, device: str) -> Run:
+        settings = self.run.settings
+        first = settings.softmax_first
+        if first is None:
+            first = SOFTMAX_FIRST if start.lacks_softmax else 0.0
+            if first:
+                self.notes.append(f"{self.run.start}: comes without its softmax, which learns alone in the first {first:.0%} of the run")
+        settled = replace(settings, precision=best_precision(settings.precision, device), softmax_first=first)
+        return replace(self.run, settings=settled)
 
     def _encode(self, start: Start) -> None:
         work = self.folder / WORK
@@ -129,10 +140,6 @@ class TrainJob:
                 return
         if n_tokens == 0:
             raise CorpusError(f"{path}: holds no tokens to evaluate on")
-
-
-def _with_precision(run: Run, device: str) -> Run:
-    return replace(run, settings=replace(run.settings, precision=best_precision(run.settings.precision, device)))
 
 
 def write_run(run: Run, folder: Path) -> None:

@@ -16,7 +16,7 @@ from elmo_cli.bilm import BiLMState
 from elmo_cli.errors import ElmoError
 from elmo_cli.training.checkpoint import Checkpoint
 from elmo_cli.training.encoded import EncodedText
-from elmo_cli.training.gradient import StepOptions, fill_gradients
+from elmo_cli.training.gradient import StepOptions, fill_gradients, fill_softmax_gradients
 from elmo_cli.training.network import Dropout, LanguageModel
 from elmo_cli.training.settings import Settings
 from elmo_cli.training.softmax import Candidates, all_words, log_expected_counts, log_uniform_words
@@ -78,6 +78,16 @@ class Trainer:
         """How much of the run is over."""
         return self.settings.share_done(self.step, self.total_steps, self.seconds)
 
+    @property
+    def softmax_is_first(self) -> bool:
+        """Whether the softmax alone learns still."""
+        return self.share_done < (self.settings.softmax_first or 0)
+
+    def _steps_of_bilm(self) -> int:
+        """Steps that the biLM has learnt in: it has a warm-up of its own where the softmax was first."""
+        known = self.optimizer.state.get(next(self.model.bilm.parameters()))
+        return int(known["step"]) if known else 0
+
     def take_step(self, both: Pair, *, stop: bool = False) -> Taken:
         """Train on the next window.
 
@@ -85,7 +95,7 @@ class Trainer:
             DivergenceError: The loss or its gradient is no number; the weights are those before the step.
         """
         start = time.perf_counter()
-        rate = self.settings.rate(self.step, self.share_done)
+        rate = self.settings.rate(self.step if self.softmax_is_first else self._steps_of_bilm(), self.share_done)
         losses, state = self._fill_gradients(both)
         parameters = list(self.model.parameters())
         clock = losses.new_tensor([time.perf_counter() - start, float(stop)])  # the processes must agree on both
@@ -112,7 +122,8 @@ class Trainer:
             DTYPES[settings.precision],
             self.streams.unroll if settings.optimizer == "adagrad" else 1.0,  # bilm-tf sums the losses of a window's steps
         )
-        return fill_gradients(self.model, window, self.state, self.text.rows, options, both)
+        fill = fill_softmax_gradients if self.softmax_is_first else fill_gradients
+        return fill(self.model, window, self.state, self.text.rows, options, both)
 
     def _candidates(self, seed: int) -> Candidates:
         if self._every_word is not None:
