@@ -6,6 +6,7 @@ keeps its traceback.
 
 import os
 import signal
+from errno import EDQUOT, ENOSPC
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
@@ -25,6 +26,7 @@ COMMANDS = (
     "evaluate",
     "bench",
 )  # `command` in the module of that name in commands/
+FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # if not ignored, as by nohup
 
 
@@ -55,6 +57,8 @@ class Commands(click.Group):
         except ReaderGone:  # of standard output: `| head` has seen enough
             ctx.exit(0)
         except OSError as error:
+            if error.filename is None and error.errno in FULL:
+                _fail(ctx, f"cannot write on ({error.strerror}); make room, or write elsewhere")
             if error.filename is None:  # a file that was named is the user's; anything else is a bug
                 raise
             _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {error.strerror}"))

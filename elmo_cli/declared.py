@@ -1,11 +1,13 @@
 """What a stranger's file declares, held against what it stores: no compression makes more of it."""
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import h5py
 
 MAX_COMPRESSION = 1100  # deflate reaches 1032 : 1
+MAX_CHUNK = 1 << 26  # bytes of a chunk beyond what its data set holds: a chunk is read whole
 
 
 def not_stored(dataset: "h5py.Dataset", file_size: int) -> str | None:
@@ -15,4 +17,7 @@ def not_stored(dataset: "h5py.Dataset", file_size: int) -> str | None:
     stored = dataset.id.get_storage_size()
     if stored > file_size or dataset.nbytes > stored * (MAX_COMPRESSION if dataset.chunks else 1):
         return f"declares {dataset.nbytes:,} bytes of which {stored:,} are stored; check that the file is whole"
+    chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
+    if chunk > max(dataset.nbytes, MAX_CHUNK):
+        return f"is cut into chunks of {chunk:,} bytes, more than the {dataset.nbytes:,} that it holds; copy it without chunks"
     return None

@@ -15,7 +15,7 @@ from elmo_cli.cache import sha256
 from elmo_cli.corpus import Sentence
 from elmo_cli.devices import choose_device, choose_precision
 from elmo_cli.embedder import Embedder, StatefulEmbedder, batch_tokens_for, window_tokens_for
-from elmo_cli.errors import CorpusError, UsageError
+from elmo_cli.errors import CorpusError, ResumeError, UsageError
 from elmo_cli.journal.plan import Plan
 from elmo_cli.layouts import KEEPERS
 from elmo_cli.model_files import ModelFiles
@@ -181,6 +181,8 @@ class EmbedJob:
             done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()
             windows_, embed = self._steps(sentences, embedder, batch_tokens)
             yield from embed_corpus(windows_, embed, select, journal or store, done)
+            if scan and read.digest.digest() != scan.digest.digest():  # the metadata tell of what was scanned
+                raise ResumeError(f"{self.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
         self._warn(embedder, read, store)
 
     def _make_store(self, place: Place, metadata: Mapping[str, str]) -> Store:

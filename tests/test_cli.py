@@ -324,3 +324,10 @@ def test_help_needs_no_torch_and_every_help_ends_with_an_example():
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "elmo_cli", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"elmo {elmo_cli.__version__}\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
+def test_a_full_disk_behind_standard_output_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "elmo_cli", "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write on (No space left on device); make room, or write elsewhere\n")

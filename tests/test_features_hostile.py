@@ -88,6 +88,11 @@ def a_bomb(file: h5py.File) -> None:
     data[0, :256] = 0
 
 
+def a_giant_chunk(file: h5py.File) -> None:
+    data = file.create_dataset("0", (3, 2, 4), "f4", maxshape=(None, 2, 4), chunks=(3 << 20, 2, 4), compression="gzip", compression_opts=1)
+    data[0] = 0
+
+
 def not_numbers(file: h5py.File) -> None:
     file["0"] = np.array(["a"], dtype=h5py.string_dtype())
 
@@ -119,7 +124,7 @@ def layout_of_another(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        *(external_link, soft_link, external_storage, virtual, terabytes, a_bomb, not_numbers, another_shape),
+        *(external_link, soft_link, external_storage, virtual, terabytes, a_bomb, a_giant_chunk, not_numbers, another_shape),
         *(map_no_json, map_of_other_sentences, a_group_and_a_data_set, layout_of_another),
     ],
 )

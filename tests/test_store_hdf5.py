@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from elmo_cli.corpus import Sentence
@@ -68,11 +68,21 @@ def test_sentences_may_be_forgotten_or_be_the_names(tmp_path: Path):
         assert [sentence_text(name) for name in named] == ["a / b", ".", "a"]
 
 
+@pytest.mark.parametrize("keys", ["sentence", "id"])
+def test_a_sentence_may_be_called_as_the_map_is(tmp_path: Path, keys: str):
+    with Hdf5Store(Output(tmp_path / "out.h5"), THREE, StoreOptions(keys)) as store:
+        store.write([sentence._replace(id=sentence.text) for sentence in sentences("sentence_to_index", "a b")], arrays(1, 2))
+    with open_features(tmp_path / "out.h5") as features:
+        assert features.keys() == ["sentence_to_index", "a b"]
+        assert features.sentence(0).tokens == ["sentence_to_index"]
+
+
 @given(st.text())
+@example("sentence_to_index")
 def test_a_sentence_as_a_name_can_be_read_back(text: str):
     name = sentence_name(text)
     assert sentence_text(name) == text
-    assert name not in ("", ".")
+    assert name not in ("", ".", "sentence_to_index")
     assert not {"/", "\0"} & set(name)
 
 

@@ -13,7 +13,7 @@ from itertools import count, takewhile
 from pathlib import Path
 
 from elmo_cli.durable import put_whole, sync_folder
-from elmo_cli.errors import ResumeError
+from elmo_cli.errors import OutputError, ResumeError
 from elmo_cli.journal.lock import locked
 from elmo_cli.journal.parts import count_sentences
 from elmo_cli.journal.plan import Plan
@@ -79,6 +79,8 @@ class WorkFolder:
         Raises:
             OutputError: Another run holds it, it holds work that nothing was said about, or it cannot be made.
         """
+        if self.path.is_symlink():  # what lies where it leads is not ours to remove
+            raise OutputError(f"{self.output.path}: its work folder {self.path} is a link; remove it")
         with ExitStack() as claimed:
             with self._failing_as_output_error():
                 claimed.enter_context(locked(self.path, self.output.path))

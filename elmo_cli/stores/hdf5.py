@@ -32,6 +32,8 @@ from elmo_cli.stores.reading import Window, guess_tokens
 SENTENCE_MAP = "sentence_to_index"
 MAX_ATTRIBUTE = 60_000  # bytes; the format ends at 64 KiB
 _ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would nest groups, NUL would end the name
+_NAMES = {"": "\\e", ".": "\\.", SENTENCE_MAP: "\\i"}  # names that HDF5 has no place for, or this layout another use
+_CALLED = {name: text for text, name in _NAMES.items()}
 _NO_OPTIONS = StoreOptions()
 
 
@@ -201,17 +203,17 @@ class Hdf5Reader:
 
 
 def sentence_name(text: str) -> str:
-    r"""A sentence as the name of a data set: "\", "/" and NUL become "\\", "\s" and "\0"; the names "" and "." become "\e" and "\.".
+    r"""A sentence as the name of a data set: "\", "/" and NUL become "\\", "\s" and "\0"; "", "." and the map's name "\e", "\." and "\i".
 
     Nearly every sentence is its own name; `sentence_text` undoes the rest.
     """
-    return {"": "\\e", ".": "\\."}.get(text) or text.translate(_ESCAPES)
+    return _NAMES.get(text) or text.translate(_ESCAPES)
 
 
 def sentence_text(name: str) -> str:
     """The sentence that `sentence_name` made this name of."""
-    if name in ("\\e", "\\."):
-        return name[1:].replace("e", "")
+    if name in _CALLED:
+        return _CALLED[name]
     parts = name.split("\\\\")
     return "\\".join(part.replace("\\s", "/").replace("\\0", "\0") for part in parts)
 

@@ -105,3 +105,12 @@ def test_runs_killed_at_random_and_on_full_disks_lose_nothing():
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("0 different") == 2
+
+
+def test_a_work_folder_that_is_a_link_is_left_alone(run: Run, tmp_path: Path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "00000000.part").touch()
+    work_of(tmp_path).symlink_to("precious")
+    result = run("--fresh")
+    assert (result.exit_code, "out.h5.elmo-work is a link; remove it" in result.stderr) == (1, True)
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["00000000.part"]

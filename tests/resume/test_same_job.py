@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from elmo_cli.embed_job import EmbedJob
+from elmo_cli.scan import Scan
 from tests.conftest import SAMPLE, max_difference, read_features, sentences_of
 from tests.resume.work import Corpus, Run
+from tests.test_cli import assert_one_line_error
 
 CHANGES = {
     "layers": (["--layers", "top"], ["--layers (all, now top)"]),
@@ -86,3 +89,17 @@ def test_a_stateful_run_says_that_it_cannot_be_resumed(run: Run, tmp_path: Path)
     assert run("--resume", "--fresh").exit_code == 2
     assert run("--stateful").exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
+
+
+def test_an_input_that_changes_during_the_run_ends_it(run: Run, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = corpus("a b\nc d\n")
+    check = EmbedJob.check
+
+    def check_then_change(job: EmbedJob) -> Scan | None:
+        scan = check(job)
+        path.write_text("a b\nc e\n")
+        return scan
+
+    monkeypatch.setattr(EmbedJob, "check", check_then_change)
+    assert_one_line_error(run(corpus=path), "was changed during the run; nothing is written: run it again, with --fresh")
+    assert not (tmp_path / "out.h5").exists()
