@@ -14,10 +14,12 @@ from elmo_cli.batching import bucket_by_length
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.errors import ModelError
+from elmo_cli.memory import return_freed
 from elmo_cli.pooling import Array, Select
 from elmo_cli.prefetch import PATIENCE, Prefetch
 
 Window = list[Sentence]
+TRIM_WINDOWS = 16  # after so many, memory that lies between used pieces is given back
 
 
 class Writer(Protocol):
@@ -116,9 +118,11 @@ def embed_corpus(
     read = Prefetch(windows_)  # reading, embedding and writing overlap
     embedded = Prefetch((window, [select(layers) for layers in embed(window, stop=stop)]) for window in read)
     try:
-        for window, arrays in embedded:
+        for number, (window, arrays) in enumerate(embedded, start=1):
             check_numbers(window, arrays)
             store.write(window, arrays)
+            if number % TRIM_WINDOWS == 0:
+                return_freed()
             done = done.plus(window)
             yield done
     finally:

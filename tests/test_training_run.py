@@ -18,6 +18,7 @@ from click.testing import Result
 from elmo_cli.checkpoints.allennlp import load_bilm
 from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder
+from elmo_cli.errors import OutputError
 from elmo_cli.journal.lock import locked
 from elmo_cli.models import find_model
 from elmo_cli.scan import Source
@@ -328,3 +329,41 @@ def test_two_processes_train_the_model_of_one(text: Path, options: Path, elmo: E
     for name in one:
         np.testing.assert_allclose(one[name], two[name], atol=2e-5)
     assert len(re.findall(r"steps, ", "".join(words))) == 1
+
+
+@pytest.mark.parametrize("failing", ["export_model", "write_card"])
+def test_a_run_stopped_between_its_last_checkpoint_and_its_model_still_makes_it(
+    elmo: Elmo, text: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+):
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full")
+
+    shared = ("--options", options, "--steps", 5, "--held-out", text, *QUICK)
+    assert elmo("train", text, tmp_path / "whole", *shared).exit_code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(f"elmo_cli.training.loop.{failing}", full)
+        assert elmo("train", text, tmp_path / "parts", *shared).exit_code == 1
+    assert elmo("train", "--resume", tmp_path / "parts").exit_code == 0
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(np.array_equal(whole[name], parts[name]) for name in whole)
+    assert "training is not over" not in (tmp_path / "parts" / "README.md").read_text()
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+
+
+def test_weights_that_give_no_loss_are_never_kept(elmo: Elmo, text: Path, options: Path, tmp_path: Path):
+    command = ("train", text, tmp_path / "model", "--options", options, "--steps", 3, *QUICK, "--checkpoint-minutes", 0)
+    assert_one_line_error(elmo(*command, "--learning-rate", 1e30), "the loss at step 2 is nan", "that of step 0, with --resume")
+    assert elmo("train", "--resume", tmp_path / "model", "--learning-rate", 0.01).exit_code == 0
+    assert all(np.isfinite(array).all() for array in weights(tmp_path / "model").values())
+
+
+def test_a_word_that_holds_line_ends_is_in_no_vocabulary(elmo: Elmo, options: Path, corpus: Callable[..., Path], tmp_path: Path):
+    lines = corpus('{"tokens": ["a", "b\\rc", "d\\n", "a"]}\n{"tokens": ["d", "b\\rc"]}\n' * 4, name="lines.jsonl")
+    assert elmo("train", lines, tmp_path / "model", "--options", options, "--steps", 2, *QUICK).exit_code == 0
+    assert (tmp_path / "model" / "vocab.txt").read_text().split() == ["<S>", "</S>", "<UNK>", "a", "d"]
+
+
+@pytest.mark.parametrize("option", ["--learning-rate", "--epochs", "--minutes", "--dropout", "--reset", "--gradient-clip"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_that_are_none_are_no_settings(elmo: Elmo, text: Path, tmp_path: Path, option: str, value: str):
+    assert elmo("train", text, tmp_path / "model", option, value).exit_code == 2

@@ -1,6 +1,7 @@
 """`elmo train`: a biLM from text, in the published format."""
 
 import json
+import math
 import os
 import shlex
 import signal
@@ -26,7 +27,21 @@ if TYPE_CHECKING:
 
 CHANGEABLE = {"learning_rate", "gradient_clip", "steps", "tokens", "epochs", "minutes"}  # when a run is resumed
 DEFAULT, DEFAULT_EPOCHS = Settings(), 10.0
-POSITIVE, WHOLE = click.FloatRange(min=0, min_open=True), click.IntRange(min=1)
+
+
+class FiniteRange(click.FloatRange):
+    """click's range lets infinity and what is no number through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  # click's signature
+        """The number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return number
+
+
+POSITIVE, WHOLE = FiniteRange(min=0, min_open=True), click.IntRange(min=1)
+LARGEST_SEED = 2**31 - 1
 EPILOG = """\b
 Examples:
   elmo train corpus.txt my_model/ --held-out dev.txt
@@ -67,22 +82,20 @@ _training_options = options(
     click.option("--learning-rate", type=POSITIVE, help="[default: 0.002 for adamw, 0.2 for adagrad]"),
     click.option("--warm-up", type=click.IntRange(min=0), default=DEFAULT.warm_up, show_default=True, help="Steps (adamw)."),
     click.option("--gradient-clip", type=POSITIVE, help="Largest norm of a gradient.  [default: 1 for adamw, 10 for adagrad]"),
-    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=DEFAULT.dropout, show_default=True),
+    click.option("--dropout", type=FiniteRange(0, 1, max_open=True), default=DEFAULT.dropout, show_default=True),
     click.option("--softmax", type=click.Choice(["sampled", "full"]), default="sampled", show_default=True),
     click.option(
         "--softmax-first",
-        type=click.FloatRange(0, 1, max_open=True),
+        type=FiniteRange(0, 1, max_open=True),
         help="With --from: share of the run in which the softmax alone learns.  [default: 0.2 if MODEL comes without one, else 0]",
     ),
     click.option("--samples", type=WHOLE, default=DEFAULT.samples, show_default=True, help="Draws of the sampled softmax."),
     click.option("--streams", type=WHOLE, default=DEFAULT.streams, show_default=True, help="Places of the corpus read side by side."),
     click.option("--unroll", type=WHOLE, default=DEFAULT.unroll, show_default=True, help="Steps a gradient flows back."),
     click.option("--sentences", is_flag=True, help="Every sentence starts from the zero state; the same as --reset 1."),
-    click.option(
-        "--reset", type=click.FloatRange(0, 1), help="Share of the sentences that start from the zero state.  [default: 0, as published]"
-    ),
+    click.option("--reset", type=FiniteRange(0, 1), help="Share of the sentences that start from the zero state.  [default: 0, as published]"),
     click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True),
-    click.option("--seed", type=click.IntRange(min=0), default=DEFAULT.seed, show_default=True),
+    click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=DEFAULT.seed, show_default=True),
 )
 
 
@@ -94,7 +107,7 @@ _training_options = options(
 @click.option("--float16", is_flag=True, help="Store the weights as float16: half the size.")
 @click.option("--licence", metavar="TEXT", help="What the model card says about the licence.")
 @click.option("--resume", is_flag=True, help="Go on from MODEL_DIR's checkpoint; nothing else need be said again.")
-@click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Time between checkpoints.")
+@click.option("--checkpoint-minutes", type=FiniteRange(min=0), default=10.0, show_default=True, help="Time between checkpoints.")
 @machine_options
 @quiet_option
 @click.pass_context

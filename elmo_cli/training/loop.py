@@ -2,7 +2,8 @@
 
 import math
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -61,16 +62,17 @@ class Loop:
         trainer = self.trainer
         kept_step, kept_seconds = trainer.step, trainer.seconds
         both: Pair = TwoThreads() if trainer.device.type == "cpu" else one_after_another
+        if trainer.share_done >= 1:  # it was stopped when it had its last checkpoint, but no model of it yet
+            yield self._keep(trainer.look_ahead(both), complete=True)
         while trainer.share_done < 1:
-            try:
+            with self._naming_what_is_good(kept_step):
                 taken = trainer.take_step(both, stop=self.asked_to_stop())
-            except DivergenceError as error:
-                remedy = f"go on from the last good checkpoint, that of step {kept_step:,}, with --resume and a lower --learning-rate"
-                raise DivergenceError(f"{self.folder}: {error}; {remedy}") from None
             self.losses.append(taken.loss)
             due = trainer.seconds - kept_seconds >= 60 * self.checkpoint_minutes
             over = trainer.share_done >= 1
             if due or over or taken.stop:
+                with self._naming_what_is_good(kept_step):
+                    trainer.look_ahead(both)
                 yield self._keep(taken, complete=over)
                 kept_step, kept_seconds = trainer.step, trainer.seconds
             elif trainer.step % LOG_STEPS == 0:
@@ -83,8 +85,17 @@ class Loop:
             shutil.rmtree(self.folder / WORK)
         trainer.workers.wait()
 
+    @contextmanager
+    def _naming_what_is_good(self, kept_step: int) -> Iterator[None]:
+        try:
+            yield
+        except DivergenceError as error:
+            remedy = f"go on from the last good checkpoint, that of step {kept_step:,}, with --resume and a lower --learning-rate"
+            raise DivergenceError(f"{self.folder}: {error}; {remedy}") from None
+
     def _log(self, taken: Taken, scores: dict[str, Score] | None = None) -> Trained:
-        trainer, loss = self.trainer, sum(self.losses) / len(self.losses)
+        losses = self.losses or [taken.loss]
+        trainer, loss = self.trainer, sum(losses) / len(losses)
         self.losses.clear()
         zero = scores["zero"].average if scores else None
         done = Trained(trainer.step, trainer.entries, trainer.share_done, trainer.seconds, loss, zero)

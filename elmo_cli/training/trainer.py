@@ -1,11 +1,8 @@
 """The training loop: one step after another over the streams of a text, with its optimiser, state and clock."""
 
-import ctypes
 import math
 import os
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +11,7 @@ from torch import Tensor
 
 from elmo_cli.bilm import BiLMState
 from elmo_cli.errors import ElmoError
+from elmo_cli.memory import keep_freed
 from elmo_cli.training.checkpoint import Checkpoint
 from elmo_cli.training.encoded import EncodedText
 from elmo_cli.training.gradient import StepOptions, fill_gradients, fill_softmax_gradients
@@ -112,6 +110,19 @@ class Trainer:
         self.seconds += float(clock[0]) if self.workers.world > 1 else time.perf_counter() - start
         return Taken(loss, rate, norm, bool(clock[1] > 0))
 
+    def look_ahead(self, both: Pair) -> Taken:
+        """The next step's loss, nothing being changed: whether the weights are good.
+
+        Raises:
+            DivergenceError: It is no number.
+        """
+        losses, _ = self._fill_gradients(both)
+        self.workers.average([losses])
+        loss = float(losses.mean())
+        if not math.isfinite(loss):
+            raise DivergenceError(f"the loss at step {self.step + 1:,} is {loss:g}")
+        return Taken(loss, 0.0, 0.0, stop=False)
+
     def _fill_gradients(self, both: Pair) -> tuple[Tensor, BiLMState]:
         """The next window's losses, gradients and final state; all that is random in it follows from the seed and the step."""
         settings, seed = self.settings, self.settings.seed * SEEDS + self.step
@@ -155,13 +166,7 @@ def _make_optimizer(settings: Settings, model: LanguageModel) -> torch.optim.Opt
 def tune_memory() -> None:
     """Before anything runs: fewer plans kept, and freed memory kept.
 
-    PyTorch keeps a thousand plans of oneDNN's products with their buffers, 2 GB of them, since every window brings new shapes. And
-    glibc would map and clear the windows' buffers anew each step, a third of the time.
+    PyTorch keeps a thousand plans of oneDNN's products with their buffers, 2 GB of them, since every window brings new shapes.
     """
     os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
-    if sys.platform != "linux":
-        return
-    mallopt: Callable[[int, int], int] | None = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(-4, 0)  # M_MMAP_MAX
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+    keep_freed()

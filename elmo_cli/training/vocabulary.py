@@ -17,7 +17,7 @@ def choose_words(words: Sequence[str], counts: Sequence[int], size: int | None, 
     Raises:
         CorpusError: There are no two words to tell apart.
     """
-    kept = [i for i in sorted(range(len(words)), key=lambda i: -counts[i]) if counts[i] >= min_count and words[i] not in SPECIAL]
+    kept = [i for i in sorted(range(len(words)), key=lambda i: -counts[i]) if counts[i] >= min_count and _is_listed(words[i])]
     chosen = [words[i] for i in kept[: None if size is None else max(0, size - len(SPECIAL))]]
     if len(chosen) < 2:
         found = ", ".join(repr(word) for word in chosen) or "none"
@@ -26,6 +26,11 @@ def choose_words(words: Sequence[str], counts: Sequence[int], size: int | None, 
             "lower --min-count, raise --vocabulary-size, or check that tokens are parted by blanks"
         )
     return [*SPECIAL, *chosen]
+
+
+def _is_listed(word: str) -> bool:
+    """Whether a word may be among the ordinary ones: a line of vocab.txt has no place for one that holds line ends."""
+    return word not in SPECIAL and "\n" not in word and "\r" not in word
 
 
 def read_vocabulary(path: Path) -> list[str]:
