@@ -161,7 +161,8 @@ def _check_vectors(features: Features, model: ModelFiles, verdict: Verdict) -> N
         return
     embedder = Embedder(model.load(), precision=_computable_precision(told))
     select = Selection(told.get("layers", "all"), None, told.get("pool", "none"), "float32").function(embedder.bilm.config.n_output_layers)
-    tolerance = max(TOLERANCES.get(features.description.dtype, EXACT), OF_PRECISION.get(embedder.precision, 0.0))
+    dtype = "float16" if "converted" in told else features.description.dtype  # which may have been narrower before
+    tolerance = max(TOLERANCES.get(dtype, EXACT), OF_PRECISION.get(embedder.precision, 0.0))
     worst, sample = 0.0, sorted(set(np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(int).tolist()))
     for index in sample:
         again, ours = select(embedder.embed_batch([features.tokens(index)])[0]), features[index]
@@ -182,6 +183,8 @@ def _computable_precision(told: Mapping[str, str]) -> str:
 
 def _why_not_computable(features: Features) -> str | None:
     told = features.metadata
+    if "layers" not in told:  # nor then their precision, their pooling, and where sentences start
+        return "it does not tell how they were made"
     if (start := told.get("start_state", "zero")) != "zero":
         return f"its sentences start from a state that is {start.partition(',')[0]}"
     if _computable_precision(told) != told.get("precision", "fp32"):

@@ -48,6 +48,7 @@ def test_a_whole_file_passes(elmo: Elmo, model: Path, outputs: dict[str, Path], 
     assert f"tokens     those of {SAMPLE}" in result.stdout
     if name == "jsonl":
         assert "lacks elmo_version" in result.stdout
+        assert "not computed again: it does not tell how they were made" in result.stdout
     else:
         assert "20 sentences computed again, largest difference" in result.stdout
 
@@ -139,6 +140,31 @@ def test_what_cannot_be_computed_again_is_said(elmo: Elmo, model: Path, corpus: 
         result = elmo("verify", out, "--model", model)
         assert result.exit_code == 0, result.output
         assert words in result.stdout
+
+
+@pytest.mark.parametrize(
+    "options", [["--layers", "top"], ["--layers", "0,2"], ["--pool", "mean"], ["--mix", "0,0,0"], ["--dtype", "float16"], ["--stateful"]]
+)
+def test_json_lines_tell_nothing_that_vectors_could_be_computed_by(
+    elmo: Elmo, model: Path, corpus: Callable[..., Path], options: list[str]
+):
+    path = corpus("a b\nc d e\n")
+    out, converted = path.with_suffix(".jsonl"), path.with_suffix(".npz")
+    assert elmo("embed", path, out, "--model", model, *options).exit_code == 0
+    assert elmo("convert", out, converted).exit_code == 0
+    for file in (out, converted):
+        result = elmo("verify", file, "--corpus", path, "--model", model)
+        assert result.exit_code == 0, result.output
+        assert "vectors    not computed again: it does not tell how they were made" in result.stdout
+
+
+def test_what_was_float16_before_it_was_converted_is_no_problem(elmo: Elmo, model: Path, tmp_path: Path):
+    narrow, wide = tmp_path / "narrow.h5", tmp_path / "wide.h5"
+    assert elmo("embed", SAMPLE, narrow, "--model", model, "--dtype", "float16").exit_code == 0
+    assert elmo("convert", narrow, wide, "--dtype", "float32").exit_code == 0
+    result = elmo("verify", wide, "--model", model)
+    assert result.exit_code == 0, result.output
+    assert "20 sentences computed again" in result.stdout
 
 
 @given(st.lists(st.integers(1, 5), max_size=30), st.data())
