@@ -89,6 +89,77 @@ def test_a_changed_byte_of_a_parquet_shard_is_found(elmo: Elmo, outputs: dict[st
     assert result.stderr.startswith("Error: ")
 
 
+def test_a_missing_part_is_told(elmo: Elmo, model: Path, tmp_path: Path):
+    shards = tmp_path / "shards"
+    options = ["--output-format", "parquet", "--shard-tokens", 1500, "--window-tokens", 600]
+    assert elmo("embed", SAMPLE, shards, "--model", model, *options).exit_code == 0
+    assert elmo("verify", shards).exit_code == 0
+    (shards / "part-00001.parquet").unlink()
+    result = elmo("verify", shards)
+    assert result.exit_code == 1
+    assert "part-00001.parquet is missing" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["offsets", "numbers"])
+def test_a_changed_number_of_a_packed_file_is_found(elmo: Elmo, outputs: dict[str, Path], tmp_path: Path, name: str):
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(outputs["packed"].read_bytes())
+    with h5py.File(copy) as file:
+        values = file[name][1:5].tobytes()
+    damage(copy, values, values[:8] + bytes([values[8] ^ 1]) + values[9:])
+    result = elmo("verify", copy)
+    assert result.exit_code == 1
+    assert "is damaged" in result.stderr
+
+
+def test_a_data_set_that_was_renamed_is_told(elmo: Elmo, model: Path, corpus: Callable[..., Path]):
+    path = corpus("a\nb\nc\nd\n")
+    out = path.with_suffix(".h5")
+    assert elmo("embed", path, out, "--model", model).exit_code == 0
+    with h5py.File(out, "r+") as file:
+        file.move("3", "7")
+    result = elmo("verify", out, "--corpus", path)
+    assert result.exit_code == 1
+    assert f"sentence 7: has another number than {path}, sentence 4" in result.stderr
+
+
+NAMED = {
+    "allennlp": [],
+    "by id": ["--keys", "id"],
+    "by sentence": ["--keys", "sentence"],
+    "packed": ["--layout", "packed"],
+    "packed by number": ["--layout", "packed", "--keys", "number"],
+    "packed by sentence": ["--layout", "packed", "--keys", "sentence"],
+    "e2e-coref": ["--layout", "e2e-coref"],
+    "parquet": ["--output-format", "parquet"],
+    "rows": ["--output-format", "parquet", "--rows", "token"],
+    "arrow": ["--output-format", "arrow"],
+    "npz": ["--output-format", "npz"],
+    "jsonl": ["--output-format", "jsonl"],
+    "forgotten": ["--forget-sentences"],
+}
+TELL_NO_ID = ("packed by number", "packed by sentence", "jsonl")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_numbers_and_ids_are_compared_where_they_are_told(elmo: Elmo, model: Path, tmp_path: Path, name: str):
+    corpus, other, out = tmp_path / "a.tsv", tmp_path / "b.tsv", tmp_path / "out"
+    corpus.write_text("id\ttext\nd/1\ta b\n\nd/2\tc\nd/3\ta b\nd\0/4\te\n")
+    other.write_text(corpus.read_text().replace("d/2", "d/9"))
+    reading = ("--input-format", "tsv", "--column", "text", "--id-column", "id", "--blank-lines", "skip")
+    made = elmo("embed", corpus, out, "--model", model, *reading, *NAMED[name])
+    assert made.exit_code == 0, made.output
+    for options in (reading, [option for option in reading if option not in ("--id-column", "id")]):
+        result = elmo("verify", out, "--corpus", corpus, *options)
+        assert result.exit_code == 0, result.output
+    if name != "by sentence":  # it leaves out the equal sentence, and what is converted does not tell so
+        assert elmo("convert", out, tmp_path / "converted.npz").exit_code == 0
+        assert elmo("verify", tmp_path / "converted.npz", "--corpus", corpus, *reading).exit_code == 0
+    result = elmo("verify", out, "--corpus", other, *reading)
+    assert result.exit_code == (name not in TELL_NO_ID), result.output
+    assert ("has another id than" in result.stderr) == (name not in TELL_NO_ID)
+
+
 def test_other_tokens_are_told(elmo: Elmo, outputs: dict[str, Path], corpus: Callable[..., Path]):
     lines = SAMPLE.read_text(encoding="utf-8").splitlines()
     for name in ("packed", "allennlp"):
