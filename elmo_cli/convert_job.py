@@ -13,12 +13,12 @@ import numpy as np
 
 from elmo_cli.batching import WINDOW_TOKENS
 from elmo_cli.corpus import Sentence
-from elmo_cli.errors import OutputError
+from elmo_cli.errors import FeaturesError, OutputError
 from elmo_cli.features import Features, open_features
 from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.store import JournaledStore
 from elmo_cli.layouts import KEEPERS
-from elmo_cli.pipeline import NOTHING, Progress
+from elmo_cli.pipeline import NOTHING, Progress, find_no_numbers
 from elmo_cli.pooling import Array, cast
 from elmo_cli.resuming import FINGERPRINT, UnfinishedWork, make_plan
 from elmo_cli.stores import Store, check_name, estimate_bytes, make_store
@@ -133,6 +133,10 @@ def _write(features: Features, dtype: str, store: Store, journal: JournaledStore
         first += len(window)
         yield window
     for window, arrays in _windows(features.windows(first)):
+        if (sentence := find_no_numbers(window, arrays)) is not None:
+            raise FeaturesError(
+                f"{features.path}: sentence {int(sentence.key) + 1}: its vectors hold NaN or infinite values; make it again"
+            )
         (journal or store).write(window, [cast(array, dtype) for array in arrays])
         yield window
 

@@ -139,10 +139,17 @@ def check_numbers(window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
     Raises:
         ModelError: Some are NaN or infinite.
     """
+    if (sentence := find_no_numbers(window, arrays)) is not None:
+        raise ModelError(
+            f"sentence {int(sentence.key) + 1}: its vectors hold NaN or infinite values; "
+            "check the model's weights, and what the vectors are stored and computed in"
+        )
+
+
+def find_no_numbers(window: Sequence[Sentence], arrays: Sequence[Array]) -> Sentence | None:
+    """The first sentence whose vectors hold NaN or infinite values, if there is one."""
     with np.errstate(over="ignore", invalid="ignore"):
         for sentence, array in zip(window, arrays, strict=True):
             if not np.isfinite(array.sum()) and not np.isfinite(array).all():  # the sum alone is several times faster, and may overflow
-                raise ModelError(
-                    f"sentence {int(sentence.key) + 1}: its vectors hold NaN or infinite values; "
-                    "check the model's weights, and what the vectors are stored and computed in"
-                )
+                return sentence
+    return None

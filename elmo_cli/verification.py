@@ -1,5 +1,6 @@
 """Whether a file of features is whole and right: read from end to end, and compared with its checksums, its corpus and its model."""
 
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,8 @@ def verify(path: Path, corpus: Source | None = None, model: ModelFiles | None = 
 def _check_arrays(features: Features, verdict: Verdict) -> None:
     if features.layout == "npz":
         _check_members(features.path)
+    if features.path.is_dir():
+        _check_parts(features.path, verdict)
     stored = _stored_checksums(features)
     wrong = list(find_wrong(_arrays(features, verdict), stored or ()))
     verdict.checked.append(f"structure  {features.layout}, {verdict.sentences:,} sentences, {verdict.tokens:,} tokens, all read")
@@ -104,6 +107,14 @@ def _check_members(path: Path) -> None:
             raise FeaturesError(f"{path}: its member {damaged} does not fit its checksum")
 
 
+def _check_parts(folder: Path, verdict: Verdict) -> None:
+    """A part that is missing before another one; nothing tells of those after the last."""
+    there = {path.name for path in folder.glob("part-*.parquet")}
+    last = max((int(name[5:10]) for name in there if re.fullmatch(r"part-[0-9]{5}\.parquet", name)), default=0)
+    for missing in sorted({f"part-{number:05d}.parquet" for number in range(last)} - there):
+        verdict.add(f"{missing} is missing")
+
+
 def _check_metadata(features: Features, verdict: Verdict) -> None:
     told = features.metadata
     if missing := [name for name in METADATA if name not in told]:
@@ -117,7 +128,9 @@ def _check_metadata(features: Features, verdict: Verdict) -> None:
 def _check_tokens(features: Features, corpus: Source, verdict: Verdict) -> None:
     """Compare sentence by sentence. Blank lines may have been skipped, and of equal sentences all but the first."""
     before, theirs = verdict.n_problems, corpus.read()
-    by_text = _is_named_by_text(features)
+    told, named_by = features.metadata, _named_by(features)
+    by_text, numbered = named_by == "sentence", named_by in (None, "number")
+    is_ours = "elmo_version" in told and "converted" not in told  # else its numbers and ids may be made up when it is read
     seen: set[int] = set()
     for ours in (sentence for sentences, _ in features.windows() for sentence in sentences):
         for line in theirs:
@@ -131,16 +144,27 @@ def _check_tokens(features: Features, corpus: Source, verdict: Verdict) -> None:
             return
         if not _agree(ours, line, pooled=features.description.pooled):
             verdict.add(f"sentence {ours.key}: has other tokens than {corpus.name}, sentence {int(line.key) + 1}")
+        elif is_ours and (name := _other_name(ours, line, numbered=numbered)):
+            verdict.add(f"sentence {ours.key}: has another {name} than {corpus.name}, sentence {int(line.key) + 1}")
     if more := sum(1 for line in theirs if line.tokens and hash(line.text) not in seen):
         verdict.add(f"{corpus.name}: has {more:,} more sentences than the file")
     verdict.checked.append(f"tokens     {'those of' if verdict.n_problems == before else 'not those of'} {corpus.name}")
 
 
-def _is_named_by_text(features: Features) -> bool:
+def _named_by(features: Features) -> str | None:
+    """What the data sets of AllenNLP's layout are named by; other layouts tell numbers and ids beside it."""
     if features.layout != "allennlp":
-        return False
+        return None
     with open_file(features.path) as file, reading(features.path):
-        return attributes(file).get("keys") == "sentence"
+        return attributes(file).get("keys")
+
+
+def _other_name(ours: Sentence, theirs: Sentence, *, numbered: bool) -> str | None:
+    """Which of its names is another, where both tell it. A NUL in an id is kept escaped by some layouts."""
+    if numbered and ours.key != theirs.key:
+        return "number"
+    ids = [sentence.id.replace("\0", "\\0") for sentence in (ours, theirs) if sentence.id is not None]
+    return "id" if len(set(ids)) > 1 else None
 
 
 def _agree(ours: Sentence, theirs: Sentence, *, pooled: bool) -> bool:
@@ -161,7 +185,8 @@ def _check_vectors(features: Features, model: ModelFiles, verdict: Verdict) -> N
         return
     embedder = Embedder(model.load(), precision=_computable_precision(told))
     select = Selection(told.get("layers", "all"), None, told.get("pool", "none"), "float32").function(embedder.bilm.config.n_output_layers)
-    tolerance = max(TOLERANCES.get(features.description.dtype, EXACT), OF_PRECISION.get(embedder.precision, 0.0))
+    dtype = "float16" if "converted" in told else features.description.dtype  # which may have been narrower before
+    tolerance = max(TOLERANCES.get(dtype, EXACT), OF_PRECISION.get(embedder.precision, 0.0))
     worst, sample = 0.0, sorted(set(np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(int).tolist()))
     for index in sample:
         again, ours = select(embedder.embed_batch([features.tokens(index)])[0]), features[index]
@@ -182,6 +207,8 @@ def _computable_precision(told: Mapping[str, str]) -> str:
 
 def _why_not_computable(features: Features) -> str | None:
     told = features.metadata
+    if "layers" not in told:  # nor then their precision, their pooling, and where sentences start
+        return "it does not tell how they were made"
     if (start := told.get("start_state", "zero")) != "zero":
         return f"its sentences start from a state that is {start.partition(',')[0]}"
     if _computable_precision(told) != told.get("precision", "fp32"):

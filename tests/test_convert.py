@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -229,3 +230,27 @@ def test_a_sentence_without_the_id_that_the_layout_needs_stops_it_before_anythin
     result = elmo("convert", tmp_path / "plain.h5", tmp_path / "out.h5", "--layout", "e2e-coref", "--resume")
     assert result.exit_code == 1
     assert [path.name for path in tmp_path.iterdir()] == ["plain.h5"]
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_vector_that_is_no_number_stops_it(elmo: Elmo, sources: Path, tmp_path: Path, value: float):
+    source = tmp_path / "source.h5"
+    source.write_bytes((sources / "a.h5").read_bytes())
+    with h5py.File(source, "r+") as file:
+        file["7"][1, 0, 2] = value
+    result = elmo("convert", source, tmp_path / "out.h5")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {source}: sentence 8: its vectors hold NaN or infinite values; make it again\n",
+    )
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_value_that_float16_cannot_hold_stops_it(elmo: Elmo, sources: Path, tmp_path: Path):
+    source = tmp_path / "source.h5"
+    source.write_bytes((sources / "a.h5").read_bytes())
+    with h5py.File(source, "r+") as file:
+        file["7"][1, 0, 2] = 1e5
+    result = elmo("convert", source, tmp_path / "out.h5", "--dtype", "float16")
+    assert result.exit_code == 1
+    assert "a value of 100,000 is more than it can hold" in result.stderr

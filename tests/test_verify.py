@@ -48,6 +48,7 @@ def test_a_whole_file_passes(elmo: Elmo, model: Path, outputs: dict[str, Path], 
     assert f"tokens     those of {SAMPLE}" in result.stdout
     if name == "jsonl":
         assert "lacks elmo_version" in result.stdout
+        assert "not computed again: it does not tell how they were made" in result.stdout
     else:
         assert "20 sentences computed again, largest difference" in result.stdout
 
@@ -86,6 +87,77 @@ def test_a_changed_byte_of_a_parquet_shard_is_found(elmo: Elmo, outputs: dict[st
     result = elmo("verify", copy)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
+
+
+def test_a_missing_part_is_told(elmo: Elmo, model: Path, tmp_path: Path):
+    shards = tmp_path / "shards"
+    options = ["--output-format", "parquet", "--shard-tokens", 1500, "--window-tokens", 600]
+    assert elmo("embed", SAMPLE, shards, "--model", model, *options).exit_code == 0
+    assert elmo("verify", shards).exit_code == 0
+    (shards / "part-00001.parquet").unlink()
+    result = elmo("verify", shards)
+    assert result.exit_code == 1
+    assert "part-00001.parquet is missing" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["offsets", "numbers"])
+def test_a_changed_number_of_a_packed_file_is_found(elmo: Elmo, outputs: dict[str, Path], tmp_path: Path, name: str):
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(outputs["packed"].read_bytes())
+    with h5py.File(copy) as file:
+        values = file[name][1:5].tobytes()
+    damage(copy, values, values[:8] + bytes([values[8] ^ 1]) + values[9:])
+    result = elmo("verify", copy)
+    assert result.exit_code == 1
+    assert "is damaged" in result.stderr
+
+
+def test_a_data_set_that_was_renamed_is_told(elmo: Elmo, model: Path, corpus: Callable[..., Path]):
+    path = corpus("a\nb\nc\nd\n")
+    out = path.with_suffix(".h5")
+    assert elmo("embed", path, out, "--model", model).exit_code == 0
+    with h5py.File(out, "r+") as file:
+        file.move("3", "7")
+    result = elmo("verify", out, "--corpus", path)
+    assert result.exit_code == 1
+    assert f"sentence 7: has another number than {path}, sentence 4" in result.stderr
+
+
+NAMED = {
+    "allennlp": [],
+    "by id": ["--keys", "id"],
+    "by sentence": ["--keys", "sentence"],
+    "packed": ["--layout", "packed"],
+    "packed by number": ["--layout", "packed", "--keys", "number"],
+    "packed by sentence": ["--layout", "packed", "--keys", "sentence"],
+    "e2e-coref": ["--layout", "e2e-coref"],
+    "parquet": ["--output-format", "parquet"],
+    "rows": ["--output-format", "parquet", "--rows", "token"],
+    "arrow": ["--output-format", "arrow"],
+    "npz": ["--output-format", "npz"],
+    "jsonl": ["--output-format", "jsonl"],
+    "forgotten": ["--forget-sentences"],
+}
+TELL_NO_ID = ("packed by number", "packed by sentence", "jsonl")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_numbers_and_ids_are_compared_where_they_are_told(elmo: Elmo, model: Path, tmp_path: Path, name: str):
+    corpus, other, out = tmp_path / "a.tsv", tmp_path / "b.tsv", tmp_path / "out"
+    corpus.write_text("id\ttext\nd/1\ta b\n\nd/2\tc\nd/3\ta b\nd\0/4\te\n")
+    other.write_text(corpus.read_text().replace("d/2", "d/9"))
+    reading = ("--input-format", "tsv", "--column", "text", "--id-column", "id", "--blank-lines", "skip")
+    made = elmo("embed", corpus, out, "--model", model, *reading, *NAMED[name])
+    assert made.exit_code == 0, made.output
+    for options in (reading, [option for option in reading if option not in ("--id-column", "id")]):
+        result = elmo("verify", out, "--corpus", corpus, *options)
+        assert result.exit_code == 0, result.output
+    if name != "by sentence":  # it leaves out the equal sentence, and what is converted does not tell so
+        assert elmo("convert", out, tmp_path / "converted.npz").exit_code == 0
+        assert elmo("verify", tmp_path / "converted.npz", "--corpus", corpus, *reading).exit_code == 0
+    result = elmo("verify", out, "--corpus", other, *reading)
+    assert result.exit_code == (name not in TELL_NO_ID), result.output
+    assert ("has another id than" in result.stderr) == (name not in TELL_NO_ID)
 
 
 def test_other_tokens_are_told(elmo: Elmo, outputs: dict[str, Path], corpus: Callable[..., Path]):
@@ -139,6 +211,31 @@ def test_what_cannot_be_computed_again_is_said(elmo: Elmo, model: Path, corpus: 
         result = elmo("verify", out, "--model", model)
         assert result.exit_code == 0, result.output
         assert words in result.stdout
+
+
+@pytest.mark.parametrize(
+    "options", [["--layers", "top"], ["--layers", "0,2"], ["--pool", "mean"], ["--mix", "0,0,0"], ["--dtype", "float16"], ["--stateful"]]
+)
+def test_json_lines_tell_nothing_that_vectors_could_be_computed_by(
+    elmo: Elmo, model: Path, corpus: Callable[..., Path], options: list[str]
+):
+    path = corpus("a b\nc d e\n")
+    out, converted = path.with_suffix(".jsonl"), path.with_suffix(".npz")
+    assert elmo("embed", path, out, "--model", model, *options).exit_code == 0
+    assert elmo("convert", out, converted).exit_code == 0
+    for file in (out, converted):
+        result = elmo("verify", file, "--corpus", path, "--model", model)
+        assert result.exit_code == 0, result.output
+        assert "vectors    not computed again: it does not tell how they were made" in result.stdout
+
+
+def test_what_was_float16_before_it_was_converted_is_no_problem(elmo: Elmo, model: Path, tmp_path: Path):
+    narrow, wide = tmp_path / "narrow.h5", tmp_path / "wide.h5"
+    assert elmo("embed", SAMPLE, narrow, "--model", model, "--dtype", "float16").exit_code == 0
+    assert elmo("convert", narrow, wide, "--dtype", "float32").exit_code == 0
+    result = elmo("verify", wide, "--model", model)
+    assert result.exit_code == 0, result.output
+    assert "20 sentences computed again" in result.stdout
 
 
 @given(st.lists(st.integers(1, 5), max_size=30), st.data())

@@ -97,7 +97,8 @@ class PackedStore:
             **compression_of(self.options.compression),
         )
         for name, dtype, size in [("offsets", np.int64, 1), ("numbers", np.int64, 0), ("tokens", TEXT, 0), ("keys", TEXT, 0)]:
-            self._file.create_dataset(name, shape=(size,), maxshape=(None,), chunks=(CHUNK_ITEMS,), dtype=dtype)
+            summed = dtype is not TEXT  # of a string the chunk holds the address alone
+            self._file.create_dataset(name, shape=(size,), maxshape=(None,), chunks=(CHUNK_ITEMS,), dtype=dtype, fletcher32=summed)
         self._file["offsets"][0] = 0
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -105,7 +106,7 @@ class PackedStore:
             if kind is None:
                 with self._partial.raising_failures():
                     if self._nul:
-                        self._file[NUL_TOKENS] = np.array(self._nul, dtype=np.int64)
+                        self._file.create_dataset(NUL_TOKENS, data=np.array(self._nul, dtype=np.int64), fletcher32=True)
                     self._file.close()
                 self.output.put_in_place(self._partial)
 
