@@ -93,7 +93,9 @@ _training_options = options(
     click.option("--streams", type=WHOLE, default=DEFAULT.streams, show_default=True, help="Places of the corpus read side by side."),
     click.option("--unroll", type=WHOLE, default=DEFAULT.unroll, show_default=True, help="Steps a gradient flows back."),
     click.option("--sentences", is_flag=True, help="Every sentence starts from the zero state; the same as --reset 1."),
-    click.option("--reset", type=FiniteRange(0, 1), help="Share of the sentences that start from the zero state.  [default: 0, as published]"),
+    click.option(
+        "--reset", type=FiniteRange(0, 1), help="Share of the sentences that start from the zero state.  [default: 0, as published]"
+    ),
     click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True),
     click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=DEFAULT.seed, show_default=True),
 )
