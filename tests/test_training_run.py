@@ -367,3 +367,21 @@ def test_a_word_that_holds_line_ends_is_in_no_vocabulary(elmo: Elmo, options: Pa
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_numbers_that_are_none_are_no_settings(elmo: Elmo, text: Path, tmp_path: Path, option: str, value: str):
     assert elmo("train", text, tmp_path / "model", option, value).exit_code == 2
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(
+    elmo: Elmo, text: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OutputError("the disk is full")
+
+    folder = tmp_path / "model"
+    command = ("train", text, folder, "--options", options, "--steps", 2, *QUICK)
+    with monkeypatch.context() as patch:
+        patch.setattr("elmo_cli.training.train_job.save_checkpoint", full)
+        assert elmo(*command).exit_code == 1
+    assert [path.name for path in folder.iterdir()] == [".training"]
+    with locked(folder / ".training", folder):
+        assert_one_line_error(elmo(*command), "model: is being written by another run")
+        assert (folder / ".training" / "run.json").exists()
+    assert elmo(*command).exit_code == 0

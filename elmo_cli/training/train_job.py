@@ -18,7 +18,7 @@ from elmo_cli.journal.lock import locked
 from elmo_cli.readers.reading import Reading
 from elmo_cli.scan import Source
 from elmo_cli.training import log
-from elmo_cli.training.checkpoint import CHECKPOINT, WORK, load_checkpoint, save_checkpoint
+from elmo_cli.training.checkpoint import CHECKPOINT, WORK, load_checkpoint, replace_file, save_checkpoint
 from elmo_cli.training.encoded import EncodedText, VocabularyChoice, encode_corpus, open_text, writing
 from elmo_cli.training.loop import Loop, Trained
 from elmo_cli.training.settings import Run
@@ -67,13 +67,8 @@ class TrainJob:
         tune_memory()
         torch.set_num_threads(self.threads or torch.get_num_threads())
         with start_workers(device) as (workers, device), ExitStack() as held:
-            if not self.resume and workers.rank == 0:
-                with _new_folder(self.folder):
-                    self._encode(start)
             if workers.rank == 0:
-                held.enter_context(locked(self.folder / WORK, self.folder))
-                if self.resume:
-                    write_run(self.run, self.folder)  # it may be longer now
+                self._begin(start, held)
             workers.wait()
             work = self.folder / WORK
             trainer, words = self._make_trainer(start, open_text(work), read_vocabulary(work / "vocab.txt"), workers, device)
@@ -90,9 +85,18 @@ class TrainJob:
         settled = replace(settings, precision=best_precision(settings.precision, device), softmax_first=first)
         return replace(self.run, settings=settled)
 
+    def _begin(self, start: Start, held: ExitStack) -> None:
+        """Take hold of the folder, and encode the corpus where that has not been done."""
+        existed = self.resume or _make_folder(self.folder)
+        held.enter_context(locked(self.folder / WORK, self.folder))
+        if self.resume:
+            return write_run(self.run, self.folder)  # it may be longer now
+        with _removed_on_failure(self.folder / WORK if existed else self.folder):
+            self._encode(start)
+        return None
+
     def _encode(self, start: Start) -> None:
         work = self.folder / WORK
-        work.mkdir()
         choice = VocabularyChoice(self.run.vocabulary_size, self.run.min_count, start.old_words)
         widest = max(width for width, _ in start.config.filters)
         _, words = encode_corpus(self._sentences(), work, choice, CharacterMapper(start.config.max_characters), widest)
@@ -144,8 +148,11 @@ class TrainJob:
 
 def write_run(run: Run, folder: Path) -> None:
     """Keep the description of a run beside its checkpoint."""
-    with writing(folder):
-        (folder / WORK / RUN).write_text(json.dumps(run.to_json()) + "\n", encoding="utf-8")
+
+    def write(path: Path) -> None:
+        path.write_text(json.dumps(run.to_json()) + "\n", encoding="utf-8")
+
+    replace_file(folder / WORK / RUN, write)
 
 
 def read_run(folder: Path) -> Run:
@@ -162,11 +169,11 @@ def read_run(folder: Path) -> Run:
         raise ModelError(f"{path}: not the description of a run ({error})") from None
 
 
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[None]:
-    """Make the model folder; it is gone again if what follows fails."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        resume = "go on with --resume" if (folder / WORK).is_dir() else "choose another folder"
+def _make_folder(folder: Path) -> bool:
+    """Make the model folder, if need be; returns whether it was there. What was killed before its first checkpoint is begun anew."""
+    begun = folder.is_dir() and [path.name for path in folder.iterdir()] == [WORK] and not (folder / WORK / CHECKPOINT).exists()
+    if folder.exists() and not begun and (not folder.is_dir() or any(folder.iterdir())):
+        resume = "go on with --resume" if (folder / WORK / CHECKPOINT).is_file() else "choose another folder"
         raise OutputError(f"{folder}: exists already; {resume}")
     if not folder.parent.is_dir():
         raise OutputError(f"{folder.parent}: no such folder; make it first")
@@ -174,8 +181,13 @@ def _new_folder(folder: Path) -> Iterator[None]:
         raise OutputError(f"{folder.parent}: may not be written to; check its permissions")
     existed = folder.is_dir()
     folder.mkdir(exist_ok=True)
+    return existed
+
+
+@contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        shutil.rmtree(folder / WORK if existed else folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
