@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -245,6 +246,30 @@ def test_a_model_without_its_softmax_is_trained_on_but_not_evaluated(elmo: Elmo,
     for name in ("softmax.hdf5", "vocab.txt"):
         (other / name).write_bytes((tmp_path / "more" / name).read_bytes())
     assert_one_line_error(elmo("evaluate", other, text), "softmax.hdf5", "(18, 6)", "(18, 5)")
+
+
+DAMAGED_SOFTMAX: dict[str, tuple[Callable[[h5py.File], object], str]] = {
+    "group": (lambda file: file.create_group("softmax/W"), "lacks the tensor softmax/W"),
+    "strings": (lambda file: file.create_dataset("softmax/W", data=np.full((18, 6), "a", h5py.string_dtype())), "holds object"),
+    "scalar": (lambda file: file.create_dataset("softmax/W", data=1.0), "has shape ()"),
+    "huge": (lambda file: file.create_dataset("softmax/W", (10**9, 10**4), "f4", chunks=(1, 10**4)), "has shape (1000000000, 10000)"),
+    "not stored": (lambda file: file.create_dataset("softmax/W", (18, 6), "f4"), "of which 0 are stored"),
+    "elsewhere": (lambda file: file.create_dataset("softmax/W", (18, 6), "f4", external=[("/etc/passwd", 0, 432)]), "another file"),
+    "link": (lambda file: file.update({"softmax/W": h5py.ExternalLink("softmax.old.hdf5", "softmax/W")}), "lacks the tensor softmax/W"),
+    "NaN": (lambda file: file.update({"softmax/W": np.full((18, 6), np.nan, np.float32)}), "no numbers"),
+}
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGED_SOFTMAX.values(), ids=DAMAGED_SOFTMAX.keys())
+def test_a_damaged_softmax_is_one_error(elmo: Elmo, model: Path, text: Path, tmp_path: Path, damage: Callable, words: str):
+    folder = tmp_path / "damaged"
+    shutil.copytree(model, folder)
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in ["<S>", "</S>", "<UNK>", *"abcdefghijklmno"]))
+    with h5py.File(folder / "softmax.hdf5", "w") as file:
+        file["softmax/b"] = np.zeros(18, np.float32)
+        damage(file)
+    for command in (["evaluate", folder, text], ["train", text, tmp_path / "more", "--from", folder, *QUICK]):
+        assert_one_line_error(elmo(*command), "softmax.hdf5: ", "softmax/W", words)
 
 
 def test_evaluate_writes_a_table_of_all_corpora(elmo: Elmo, text: Path, options: Path, tmp_path: Path):

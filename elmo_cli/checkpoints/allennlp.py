@@ -75,13 +75,13 @@ def load_bilm(options: Path, weights: Path) -> BiLM:
     config = load_config(options)
     try:
         with h5py.File(weights, "r") as file:
-            tensors = _tensors(file)
+            tensors = own_tensors(file)
             config = _settle_projections(config, tensors)
             with torch.device("meta"):  # shapes only: nothing is allocated, let alone initialised
                 bilm = BiLM(config)
             entries = tensor_names(config, one_cell=_is_one_cell(tensors))
             _check(bilm, entries, tensors, options, weights)
-            parameters = {entry.parameter: _read(tensors[name], entry.layout) for name, entry in entries.items()}
+            parameters = {entry.parameter: read_tensor(tensors[name], entry.layout) for name, entry in entries.items()}
     except FileNotFoundError:
         raise ModelError(f"{weights}: no such weights file; check its path") from None
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's for a damaged file
@@ -126,7 +126,7 @@ def tensor_names(config: BiLMConfig, *, one_cell: bool = False) -> dict[str, Ent
     return entries
 
 
-def _tensors(file: h5py.File) -> dict[str, h5py.Dataset]:
+def own_tensors(file: h5py.File) -> dict[str, h5py.Dataset]:
     """The file's own data sets by name; links that lead elsewhere are not followed."""
     found: dict[str, h5py.Dataset] = {}
     file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
@@ -150,15 +150,7 @@ def _check(bilm: BiLM, entries: Mapping[str, Entry], tensors: Mapping[str, h5py.
     parameters, nothing = dict(bilm.named_parameters()), torch.zeros(1)  # arithmetic on "meta" would import a second's worth of torch
     for name, (parameter, layout) in entries.items():
         expected = tuple(layout.to_file(nothing.expand(parameters[parameter].shape)).shape)
-        if name not in tensors:
-            raise ModelError(f"{weights}: lacks the tensor {name} of shape {expected} that {options} asks for")
-        if tensors[name].shape != expected:
-            raise ModelError(f"{weights}: {name} has shape {tensors[name].shape}, but {options} asks for {expected}")
-        if tensors[name].dtype.kind != "f":
-            raise ModelError(f"{weights}: {name} holds {tensors[name].dtype}, not floating-point numbers")
-        problem = not_stored(tensors[name], weights.stat().st_size)
-        if problem:
-            raise ModelError(f"{weights}: {name} {problem}")
+        check_tensor(tensors, name, expected, weights, str(options))
     left_over = sorted(tensors.keys() - entries.keys())
     if left_over:
         name = left_over[0]
@@ -166,7 +158,30 @@ def _check(bilm: BiLM, entries: Mapping[str, Entry], tensors: Mapping[str, h5py.
         raise ModelError(f"{weights}: has a tensor {name} of shape {tensors[name].shape}{more} that {options} does not describe")
 
 
-def _read(tensor: h5py.Dataset, layout: Layout) -> Tensor:
+def check_tensor(tensors: Mapping[str, h5py.Dataset], name: str, expected: tuple[int, ...], weights: Path, asked_by: str) -> None:
+    """Make sure that a file stores a tensor of this shape, before any of it is read.
+
+    Raises:
+        ModelError: It does not.
+    """
+    if name not in tensors:
+        raise ModelError(f"{weights}: lacks the tensor {name} of shape {expected} that {asked_by} asks for")
+    tensor = tensors[name]
+    if tensor.shape != expected:
+        raise ModelError(f"{weights}: {name} has shape {tensor.shape}, but {asked_by} asks for {expected}")
+    if tensor.dtype.kind != "f":
+        raise ModelError(f"{weights}: {name} holds {tensor.dtype}, not floating-point numbers")
+    problem = not_stored(tensor, weights.stat().st_size)
+    if problem:
+        raise ModelError(f"{weights}: {name} {problem}")
+
+
+def read_tensor(tensor: h5py.Dataset, layout: Layout = SAME) -> Tensor:
+    """The numbers of a checked data set, float32.
+
+    Raises:
+        ModelError: Some are NaN or infinite.
+    """
     values = _read_transposed(tensor) if layout is TRANSPOSED and tensor.chunks is None else layout.to_parameter(_read_rows(tensor))
     lowest, highest = torch.aminmax(values)  # of what is no number, both are none
     if not torch.isfinite(lowest + highest):

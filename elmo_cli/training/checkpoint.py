@@ -10,7 +10,7 @@ import h5py
 import torch
 from torch import Tensor
 
-from elmo_cli.checkpoints.allennlp import save_bilm
+from elmo_cli.checkpoints.allennlp import check_tensor, own_tensors, read_tensor, save_bilm
 from elmo_cli.checkpoints.allennlp_options import to_options
 from elmo_cli.durable import check_room, put_whole
 from elmo_cli.errors import ModelError, OutputError
@@ -100,7 +100,7 @@ def load_softmax(folder: Path, dim: int) -> tuple[Softmax, list[str]]:
     """The softmax of a model folder and its vocabulary.
 
     Raises:
-        ModelError: The folder lacks them, or they do not fit each other or the model.
+        ModelError: The folder lacks them, they are damaged, or they do not fit each other or the model.
     """
     path, words = folder / SOFTMAX, folder / "vocab.txt"
     if not path.is_file() or not words.is_file():
@@ -109,15 +109,15 @@ def load_softmax(folder: Path, dim: int) -> tuple[Softmax, list[str]]:
             "which elmo train writes and published models come without"
         )
     vocabulary = read_vocabulary(words)
+    shapes = {"softmax/W": (len(vocabulary), dim), "softmax/b": (len(vocabulary),)}
     try:
         with h5py.File(path, "r") as file:
-            weight, bias = (torch.from_numpy(file[f"softmax/{name}"][:]).float() for name in ("W", "b"))
-    except (OSError, KeyError) as error:
-        raise ModelError(f"{path}: not a readable softmax ({error})") from None
-    if weight.shape != (len(vocabulary), dim) or bias.shape != (len(vocabulary),):
-        raise ModelError(
-            f"{path}: softmax/W has shape {tuple(weight.shape)}, but {words.name} and the model ask for ({len(vocabulary)}, {dim})"
-        )
+            tensors = own_tensors(file)
+            for name, shape in shapes.items():
+                check_tensor(tensors, name, shape, path, f"the model with {words.name}")
+            weight, bias = (read_tensor(tensors[name]) for name in shapes)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's for a damaged file
+        raise ModelError(f"{path}: not a readable softmax ({error}); check that the file is whole") from None
     softmax = Softmax(*weight.shape)
     softmax.load_state_dict({"weight": weight, "bias": bias}, strict=True, assign=True)
     return softmax, vocabulary
