@@ -242,6 +242,8 @@ def test_the_softmax_may_learn_alone_before_the_rest(
 def test_a_model_without_its_softmax_is_trained_on_but_not_evaluated(elmo: Elmo, model: Path, text: Path, tmp_path: Path):
     assert elmo("train", text, tmp_path / "more", "--from", model, "--steps", 1, *QUICK).exit_code == 0
     assert_one_line_error(elmo("evaluate", model, text), "lacks vocab.txt", "published models come without")
+    again = elmo("train", text, tmp_path / "again", "--from", model, "--vocabulary", "old", "--steps", 1, *QUICK)
+    assert_one_line_error(again, "comes without its words (vocab.txt); pass --vocabulary new")
     other = make_model(tmp_path / "other", projection_dim=5)
     for name in ("softmax.hdf5", "vocab.txt"):
         (other / name).write_bytes((tmp_path / "more" / name).read_bytes())
@@ -410,3 +412,28 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(
         assert_one_line_error(elmo(*command), "model: is being written by another run")
         assert (folder / ".training" / "run.json").exists()
     assert elmo(*command).exit_code == 0
+
+
+def cut(content: bytes) -> bytes:
+    return content[:-4]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *((name, change) for name in ("forward.i32", "backward.i32", "characters.i16", "text.json") for change in (cut, lambda _: b"")),
+        ("forward.i32", lambda content: b"\xff" * 4 + content[4:]),
+        ("text.json", lambda _: b"[]"),
+        ("text.json", lambda content: content.replace(b'"types": ', b'"types": 7')),
+        ("vocab.txt", cut),
+    ],
+)
+def test_a_damaged_corpus_of_a_run_is_one_clear_error(
+    elmo: Elmo, text: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[bytes], bytes]
+):
+    stop_at(monkeypatch, 2)
+    folder = tmp_path / "model"
+    assert elmo("train", text, folder, "--options", options, "--steps", 4, *QUICK).exit_code == 130
+    path = folder / ".training" / name
+    path.write_bytes(change(path.read_bytes()))
+    assert_one_line_error(elmo("train", "--resume", folder), ".training", "start the run anew")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from elmo_cli.characters import BOS, EOS, PADDING, CharacterMapper
-from elmo_cli.errors import CorpusError, OutputError
+from elmo_cli.errors import CorpusError, ModelError, OutputError
 from elmo_cli.training.vocabulary import BOS_ID, EOS_ID, SPECIAL, choose_words
 
 FLUSH_ENTRIES = 1 << 20
@@ -65,10 +65,31 @@ class EncodedText:
         ids = torch.from_numpy(self.characters[types.cpu().numpy()].astype(np.int32)).to(types.device)
         return ids, (ids != PADDING).sum(1)
 
+    def check(self) -> None:
+        """Make sure that it is what its facts tell.
+
+        Raises:
+            ValueError: A file is cut, or holds what is none of its words.
+        """
+        for name, words in zip(DIRECTIONS, self.words, strict=True):
+            if len(words) != self.facts.entries + 1:
+                raise ValueError(f"{name}.i32 holds {len(words):,} words, not {self.facts.entries + 1:,}")
+            if words.min() < 0 or words.max() >= self.facts.types:
+                raise ValueError(f"{name}.i32 holds words that the corpus has not")
+
 
 def open_text(folder: Path) -> EncodedText:
-    """Open what `encode_corpus` wrote."""
-    return EncodedText(folder, TextFacts(**json.loads((folder / "text.json").read_text(encoding="utf-8"))))
+    """Open what `encode_corpus` wrote.
+
+    Raises:
+        ModelError: It is damaged.
+    """
+    try:
+        text = EncodedText(folder, TextFacts(**json.loads((folder / "text.json").read_bytes())))
+        text.check()
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder}: its encoded corpus is damaged ({error}); start the run anew, in another folder") from None
+    return text
 
 
 def encode_corpus(

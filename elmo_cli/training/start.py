@@ -59,6 +59,8 @@ def find_start(run: Run) -> Start:
         raise ModelError(f"{run.start}: a model of ELMoForManyLangs; training goes on from models in the published format only")
     if config is not None and config != bilm.config:
         raise ModelError(f"{run.start}: its architecture is not the one of --options or --preset; leave these out: --from brings its own")
+    if run.vocabulary == "old" and not (folder / "vocab.txt").is_file():
+        raise ModelError(f"{run.start}: comes without its words (vocab.txt); pass --vocabulary new")
     old_words = read_vocabulary(folder / "vocab.txt") if run.vocabulary == "old" else None
     return Start(bilm.config, bilm, folder, old_words)
 

@@ -71,7 +71,10 @@ class TrainJob:
                 self._begin(start, held)
             workers.wait()
             work = self.folder / WORK
-            trainer, words = self._make_trainer(start, open_text(work), read_vocabulary(work / "vocab.txt"), workers, device)
+            text, words = open_text(work), read_vocabulary(work / "vocab.txt")
+            if len(words) != text.facts.vocabulary:
+                raise ModelError(f"{work / 'vocab.txt'}: lacks words of the encoded corpus; start the run anew, in another folder")
+            trainer = self._make_trainer(start, text, words, workers, device)
             loop = Loop(trainer, self.run, self.folder, words, held_out, self.checkpoint_minutes, self.asked_to_stop, self.notes)
             yield from loop.train()
 
@@ -104,7 +107,7 @@ class TrainJob:
             write_vocabulary(words, work / "vocab.txt")
         write_run(self.run, self.folder)
 
-    def _make_trainer(self, start: Start, text: EncodedText, words: list[str], workers: Workers, device: str) -> tuple[Trainer, list[str]]:
+    def _make_trainer(self, start: Start, text: EncodedText, words: list[str], workers: Workers, device: str) -> Trainer:
         settings = self.run.settings
         streams = cut(text.facts.entries, settings.streams, settings.unroll, workers.world)
         if streams.windows == 0:
@@ -117,11 +120,11 @@ class TrainJob:
             trainer.restore(load_checkpoint(self.folder))
             if workers.rank == 0:
                 log.rewind(self.folder, trainer.step)
-            return trainer, words
+            return trainer
         checkpoint = trainer.checkpoint()  # of no steps: a disk that is too small shows now
         if workers.rank == 0:
             save_checkpoint(self.folder, checkpoint)
-        return trainer, words
+        return trainer
 
     def _source(self, path: Path) -> Source:
         return Source([path], "skip", Reading(separator=self.run.separator, encoding_errors=self.run.encoding_errors))
