@@ -57,11 +57,11 @@ class Commands(click.Group):
         except ReaderGone:  # of standard output: `| head` has seen enough
             ctx.exit(0)
         except OSError as error:
-            if error.filename is None and error.errno in FULL:
+            if error.filename is not None:  # a file that was named is the user's
+                _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {error.strerror}"))
+            if error.errno in FULL:
                 _fail(ctx, f"cannot write on ({error.strerror}); make room, or write elsewhere")
-            if error.filename is None:  # a file that was named is the user's; anything else is a bug
-                raise
-            _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {error.strerror}"))
+            raise  # a bug
         except KeyboardInterrupt as interruption:
             number, *words = interruption.args or (signal.SIGINT,)
             click.echo("; ".join([f"Stopped by {signal.Signals(number).name}", *filter(None, words)]) + ".", err=True)

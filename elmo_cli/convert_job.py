@@ -60,8 +60,9 @@ class ConvertJob:
                 raise OutputError(f"{self.source}: holds nothing that tells the vectors' dimension; there is nothing to convert")
             if features.description.pooled and (self.store.rows == "token" or self.layout == "e2e-coref"):
                 raise OutputError(f"{self.source}: holds one vector a sentence, and the output is to hold tokens; choose another layout")
-            if self.work.compare(self.plan(features)):
-                self.work.settle(self.plan(features))
+            plan = self.plan(features)
+            if self.work.compare(plan):
+                self.work.settle(plan)
                 return None
             if len(features):
                 check_name(features.sentence(0), self.layout, self.store)

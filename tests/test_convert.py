@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -15,11 +15,11 @@ from click.testing import CliRunner, Result
 
 from elmo_cli import convert_job
 from elmo_cli.cli import main
-from elmo_cli.corpus import Sentence
 from elmo_cli.features import open_features
 from elmo_cli.journal.lock import locked
 from elmo_cli.stores.packed import PackedStore
 from tests.conftest import SAMPLE, sentences_of
+from tests.resume.work import stop_writing, work_of
 
 Elmo = Callable[..., Result]
 Run = Callable[..., Result]
@@ -68,26 +68,10 @@ def run(elmo: Elmo, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def convert(*options: object, source: str | Path = "a.h5", after: int | None = None, by: BaseException | None = None) -> Result:
         with monkeypatch.context() as patch:
             if after is not None:
-                stop_writing(patch, after, by or KeyboardInterrupt(signal.SIGTERM))
+                stop_writing(patch, PackedStore, after, by or KeyboardInterrupt(signal.SIGTERM))
             return elmo("convert", sources / source, tmp_path / "out.h5", "--layout", "packed", *options)
 
     return convert
-
-
-def stop_writing(patch: pytest.MonkeyPatch, after: int, by: BaseException) -> None:
-    written, write = [], PackedStore.write
-
-    def failing(store: PackedStore, window: Sequence[Sentence], arrays: Sequence[np.ndarray]) -> None:
-        written.append(window)
-        if len(written) > after:
-            raise by
-        write(store, window, arrays)
-
-    patch.setattr(PackedStore, "write", failing)
-
-
-def work_of(folder: Path) -> Path:
-    return folder / ".out.h5.elmo-work"
 
 
 @pytest.mark.parametrize("source", NAMES)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from elmo_cli.bilm import BiLMConfig, BiLMState
 from elmo_cli.characters import CharacterMapper
 from elmo_cli.lstm import LstmCellWithProjection, LstmState
-from elmo_cli.training.gradient import StepOptions, Window, fill_gradients, fill_softmax_gradients
+from elmo_cli.training.gradient import StepOptions, Window, fill_gradients
 from elmo_cli.training.lstm import run_window_by_definition, train_layer
 from elmo_cli.training.network import Dropout, LanguageModel, new_bilm, new_softmax
 from elmo_cli.training.softmax import Candidates, all_words, log_expected_counts, log_uniform_words
@@ -127,11 +127,11 @@ def test_a_step_has_the_gradient_of_the_definition_on_one_thread_and_on_two(mode
 
 def test_the_softmax_alone_has_the_gradient_that_it_has_beside_the_rest(model: LanguageModel):
     window, options = make_window(), StepOptions(all_words(WORDS), Dropout(0.3, 5), torch.float64)
-    step = (model, window, model.bilm.zero_state(ROWS), rows_of, options, one_after_another)
-    losses, state = fill_softmax_gradients(*step)
+    step = (model, window, model.bilm.zero_state(ROWS), rows_of)
+    losses, state = fill_gradients(*step, options._replace(softmax_alone=True), one_after_another)
     alone = [losses, *state, *(parameter.grad for parameter in model.softmax_parameters())]
     assert all(parameter.grad is None for parameter in model.bilm.parameters())
-    losses, state = fill_gradients(*step)
+    losses, state = fill_gradients(*step, options, one_after_another)
     together = [losses, *state, *(parameter.grad for parameter in model.softmax_parameters())]
     assert all(map(torch.equal, alone, together))
 

@@ -28,6 +28,7 @@ from elmo_cli.training.evaluation import score_text
 from elmo_cli.training.start import load_language_model
 from elmo_cli.training.trainer import Trainer
 from tests.conftest import SAMPLE, make_model, make_options, sentences_of
+from tests.resume.work import raising
 from tests.test_cli import assert_one_line_error
 
 Elmo = Callable[..., Result]
@@ -362,13 +363,10 @@ def test_two_processes_train_the_model_of_one(text: Path, options: Path, elmo: E
 def test_a_run_stopped_between_its_last_checkpoint_and_its_model_still_makes_it(
     elmo: Elmo, text: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ):
-    def full(*_: object, **__: object) -> None:
-        raise OutputError("the disk is full")
-
     shared = ("--options", options, "--steps", 5, "--held-out", text, *QUICK)
     assert elmo("train", text, tmp_path / "whole", *shared).exit_code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(f"elmo_cli.training.loop.{failing}", full)
+        patch.setattr(f"elmo_cli.training.loop.{failing}", raising(OutputError("the disk is full")))
         assert elmo("train", text, tmp_path / "parts", *shared).exit_code == 1
     assert elmo("train", "--resume", tmp_path / "parts").exit_code == 0
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
@@ -399,13 +397,10 @@ def test_numbers_that_are_none_are_no_settings(elmo: Elmo, text: Path, tmp_path:
 def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(
     elmo: Elmo, text: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def full(*_: object) -> None:
-        raise OutputError("the disk is full")
-
     folder = tmp_path / "model"
     command = ("train", text, folder, "--options", options, "--steps", 2, *QUICK)
     with monkeypatch.context() as patch:
-        patch.setattr("elmo_cli.training.train_job.save_checkpoint", full)
+        patch.setattr("elmo_cli.training.train_job.save_checkpoint", raising(OutputError("the disk is full")))
         assert elmo(*command).exit_code == 1
     assert [path.name for path in folder.iterdir()] == [".training"]
     with locked(folder / ".training", folder):

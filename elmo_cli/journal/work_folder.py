@@ -152,19 +152,21 @@ class WorkFolder:
         with self._failing_as_output_error():
             for name in (PLAN, FINISHED):
                 (self.path / name).unlink(missing_ok=True)
-            sync_folder(self.path)
-            for path in self.path.glob("*.part"):
-                path.unlink()
+            self._remove_parts()
 
     def finish(self) -> None:
         """The output is whole: say so, then remove the parts. What is stopped half way is known by `has_finished`."""
         with self._failing_as_output_error():
             if (self.path / PLAN).is_file():
                 (self.path / PLAN).replace(self._finished)
-                sync_folder(self.path)
-            for path in self.path.glob("*.part"):
-                path.unlink()
+            self._remove_parts()
         self.remove()
+
+    def _remove_parts(self) -> None:
+        """What has become of the plan reaches the disk first."""
+        sync_folder(self.path)
+        for path in self.path.glob("*.part"):
+            path.unlink()
 
     def drop(self) -> None:
         """Remove work that is of no more use, and the folder with it."""

@@ -41,6 +41,7 @@ class StepOptions(NamedTuple):
     dropout: Dropout
     dtype: torch.dtype
     loss_scale: float = 1.0
+    softmax_alone: bool = False  # it learns; the biLM is read, and its parameters' gradients stay as they are
 
 
 CharacterRows = Callable[[Tensor], tuple[Tensor, Tensor]]  # types -> character ids, lengths
@@ -62,60 +63,39 @@ def distinct_words(types: Tensor, lengths: Callable[[Tensor], Tensor]) -> Words:
 def fill_gradients(
     model: LanguageModel, window: Window, state: BiLMState, rows: CharacterRows, options: StepOptions, both: Pair
 ) -> tuple[Tensor, BiLMState]:
-    """Set every parameter's gradient to that of the mean of both directions' losses.
+    """Set every parameter's gradient to that of the mean of both directions' losses; if `options` say so, the softmax's alone.
 
     Returns the losses (direction,) in nats and the state after the window.
     """
-    words = distinct_words(window.types, lambda types: rows(types)[1])
-    encoder, wanted = cast("CharacterEncoder", model.bilm.character_encoder), model.word_parameters()
-    vectors = both(lambda half: encode_words(encoder, *rows(words.halves[half]), options.dtype))
-    table = torch.cat([half.detach() for half in vectors])
+    words, bilm_learns = distinct_words(window.types, lambda types: rows(types)[1]), not options.softmax_alone
+    encoder, softmax = cast("CharacterEncoder", model.bilm.character_encoder), model.softmax_parameters()
+
+    def encode(half: int) -> Tensor:
+        with torch.set_grad_enabled(bilm_learns):  # of this thread
+            return encode_words(encoder, *rows(words.halves[half]), options.dtype)
 
     def direction(d: int) -> tuple[Tensor, LstmState, tuple[Tensor, ...]]:
-        leaf = table.detach().requires_grad_()
+        leaf = table.detach().requires_grad_(bilm_learns)
         reset = None if window.reset is None else window.reset[d]
-        inputs = functional.embedding(words.places[d], leaf)
-        hidden, end = run_direction(model.bilm, d, inputs, state, reset, options.dtype, options.dropout)
+        with torch.set_grad_enabled(bilm_learns):
+            inputs = functional.embedding(words.places[d], leaf)
+            hidden, end = run_direction(model.bilm, d, inputs, state, reset, options.dtype, options.dropout)
         loss = cross_entropy(hidden.flatten(0, 1), window.targets[d].flatten(), model.softmax, options.candidates, options.dtype)
-        parameters = [leaf, *model.softmax_parameters(), *model.direction_parameters(d)]
+        parameters = [*softmax, *([leaf, *model.direction_parameters(d)] if bilm_learns else [])]
         return loss.detach(), end, torch.autograd.grad(loss * (options.loss_scale / DIRECTIONS), parameters)
 
+    vectors = both(encode)
+    table = torch.cat([half.detach() for half in vectors])
     (loss_0, state_0, grads_0), (loss_1, state_1, grads_1) = both(direction)
-    upstream = torch.split(grads_0[0] + grads_1[0], [len(half) for half in vectors])
-    by_half = both(lambda half: torch.autograd.grad(vectors[half], wanted, upstream[half]))
-    shared = 1 + len(model.softmax_parameters())
-    _assign(wanted, [a + b for a, b in zip(*by_half, strict=True)])
-    _assign(model.softmax_parameters(), [a + b for a, b in zip(grads_0[1:shared], grads_1[1:shared], strict=True)])
-    for d, gradients in enumerate((grads_0, grads_1)):
-        _assign(model.direction_parameters(d), gradients[shared:])
-    return torch.stack([loss_0, loss_1]), BiLMState(*(torch.stack(pair) for pair in zip(state_0, state_1, strict=True)))
-
-
-def fill_softmax_gradients(
-    model: LanguageModel, window: Window, state: BiLMState, rows: CharacterRows, options: StepOptions, both: Pair
-) -> tuple[Tensor, BiLMState]:
-    """As `fill_gradients`, of the softmax alone: the biLM is read, and its parameters' gradients stay as they are."""
-    words = distinct_words(window.types, lambda types: rows(types)[1])
-    encoder = cast("CharacterEncoder", model.bilm.character_encoder)
-
-    @torch.no_grad()
-    def encode(half: int) -> Tensor:
-        return encode_words(encoder, *rows(words.halves[half]), options.dtype)
-
-    @torch.no_grad()
-    def read(d: int) -> tuple[Tensor, LstmState]:
-        reset = None if window.reset is None else window.reset[d]
-        inputs = functional.embedding(words.places[d], table)
-        return run_direction(model.bilm, d, inputs, state, reset, options.dtype, options.dropout)
-
-    def direction(d: int) -> tuple[Tensor, LstmState, tuple[Tensor, ...]]:
-        hidden, end = read(d)
-        loss = cross_entropy(hidden.flatten(0, 1), window.targets[d].flatten(), model.softmax, options.candidates, options.dtype)
-        return loss.detach(), end, torch.autograd.grad(loss * (options.loss_scale / DIRECTIONS), model.softmax_parameters())
-
-    table = torch.cat(both(encode))
-    (loss_0, state_0, grads_0), (loss_1, state_1, grads_1) = both(direction)
-    _assign(model.softmax_parameters(), [a + b for a, b in zip(grads_0, grads_1, strict=True)])
+    shared = len(softmax)
+    _assign(softmax, [a + b for a, b in zip(grads_0[:shared], grads_1[:shared], strict=True)])
+    if bilm_learns:
+        wanted = model.word_parameters()
+        upstream = torch.split(grads_0[shared] + grads_1[shared], [len(half) for half in vectors])
+        by_half = both(lambda half: torch.autograd.grad(vectors[half], wanted, upstream[half]))
+        _assign(wanted, [a + b for a, b in zip(*by_half, strict=True)])
+        for d, gradients in enumerate((grads_0, grads_1)):
+            _assign(model.direction_parameters(d), gradients[shared + 1 :])
     return torch.stack([loss_0, loss_1]), BiLMState(*(torch.stack(pair) for pair in zip(state_0, state_1, strict=True)))
 
 

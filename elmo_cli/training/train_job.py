@@ -93,10 +93,10 @@ class TrainJob:
         existed = self.resume or _make_folder(self.folder)
         held.enter_context(locked(self.folder / WORK, self.folder))
         if self.resume:
-            return write_run(self.run, self.folder)  # it may be longer now
-        with _removed_on_failure(self.folder / WORK if existed else self.folder):
-            self._encode(start)
-        return None
+            write_run(self.run, self.folder)  # it may be longer now
+        else:
+            with _removed_on_failure(self.folder / WORK if existed else self.folder):
+                self._encode(start)
 
     def _encode(self, start: Start) -> None:
         work = self.folder / WORK
@@ -174,15 +174,14 @@ def read_run(folder: Path) -> Run:
 
 def _make_folder(folder: Path) -> bool:
     """Make the model folder, if need be; returns whether it was there. What was killed before its first checkpoint is begun anew."""
-    begun = folder.is_dir() and [path.name for path in folder.iterdir()] == [WORK] and not (folder / WORK / CHECKPOINT).exists()
-    if folder.exists() and not begun and (not folder.is_dir() or any(folder.iterdir())):
-        resume = "go on with --resume" if (folder / WORK / CHECKPOINT).is_file() else "choose another folder"
-        raise OutputError(f"{folder}: exists already; {resume}")
+    can_resume, existed = (folder / WORK / CHECKPOINT).exists(), folder.is_dir()
+    begun = existed and not can_resume and [path.name for path in folder.iterdir()] == [WORK]
+    if folder.exists() and not begun and (not existed or any(folder.iterdir())):
+        raise OutputError(f"{folder}: exists already; {'go on with --resume' if can_resume else 'choose another folder'}")
     if not folder.parent.is_dir():
         raise OutputError(f"{folder.parent}: no such folder; make it first")
     if not os.access(folder.parent, os.W_OK):
         raise OutputError(f"{folder.parent}: may not be written to; check its permissions")
-    existed = folder.is_dir()
     folder.mkdir(exist_ok=True)
     return existed
 

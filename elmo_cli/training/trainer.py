@@ -14,7 +14,7 @@ from elmo_cli.errors import ElmoError
 from elmo_cli.memory import keep_freed
 from elmo_cli.training.checkpoint import Checkpoint
 from elmo_cli.training.encoded import EncodedText
-from elmo_cli.training.gradient import StepOptions, fill_gradients, fill_softmax_gradients
+from elmo_cli.training.gradient import StepOptions, fill_gradients
 from elmo_cli.training.network import Dropout, LanguageModel
 from elmo_cli.training.settings import Settings
 from elmo_cli.training.softmax import Candidates, all_words, log_expected_counts, log_uniform_words
@@ -132,9 +132,9 @@ class Trainer:
             Dropout(settings.dropout, seed * self.workers.world + self.workers.rank),
             DTYPES[settings.precision],
             self.streams.unroll if settings.optimizer == "adagrad" else 1.0,  # bilm-tf sums the losses of a window's steps
+            self.softmax_is_first,
         )
-        fill = fill_softmax_gradients if self.softmax_is_first else fill_gradients
-        return fill(self.model, window, self.state, self.text.rows, options, both)
+        return fill_gradients(self.model, window, self.state, self.text.rows, options, both)
 
     def _candidates(self, seed: int) -> Candidates:
         if self._every_word is not None:

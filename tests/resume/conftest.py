@@ -7,11 +7,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from elmo_cli.cli import main
-from elmo_cli.corpus import Sentence
 from elmo_cli.embedder import Embedder
 from elmo_cli.stores.hdf5 import Hdf5Store
 from tests.conftest import SAMPLE
-from tests.resume.work import WINDOW, Elmo, Run
+from tests.resume.work import WINDOW, Elmo, Run, stop_writing
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -38,22 +37,10 @@ def stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def embed(*options: object, after: int = 3, by: BaseException | None = None, **more: object) -> Result:
         with monkeypatch.context() as patch:
-            stop_writing(patch, after, by or KeyboardInterrupt(signal.SIGTERM))
+            stop_writing(patch, Hdf5Store, after, by or KeyboardInterrupt(signal.SIGTERM))
             return run(*options, **more)
 
     return embed
-
-
-def stop_writing(patch: pytest.MonkeyPatch, after: int, by: BaseException) -> None:
-    written, write = [], Hdf5Store.write
-
-    def failing(store: Hdf5Store, window: Sequence[Sentence], arrays: Sequence[np.ndarray]) -> None:
-        written.append(window)
-        if len(written) > after:
-            raise by
-        write(store, window, arrays)
-
-    patch.setattr(Hdf5Store, "write", failing)
 
 
 @pytest.fixture

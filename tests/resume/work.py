@@ -1,9 +1,14 @@
 """What a stopped run leaves, and words that these tests share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+import pytest
 from click.testing import Result
+
+from elmo_cli.corpus import Sentence
+from elmo_cli.stores import Store
 
 Elmo = Callable[..., Result]
 Corpus = Callable[..., Path]
@@ -25,10 +30,23 @@ def parts_of(folder: Path) -> list[Path]:
     return sorted(work_of(folder).glob("*.part"))
 
 
-def raising(error: type[BaseException]) -> Callable[..., None]:
+def raising(error: BaseException | type[BaseException]) -> Callable[..., None]:
     """A function that does nothing but that."""
 
     def function(*_: object, **__: object) -> None:
         raise error
 
     return function
+
+
+def stop_writing(patch: pytest.MonkeyPatch, kind: type[Store], after: int, by: BaseException) -> None:
+    """Let stores of a kind write so many windows, and fail at the next."""
+    written, write = [], kind.write
+
+    def failing(store: Store, window: Sequence[Sentence], arrays: Sequence[np.ndarray]) -> None:
+        written.append(window)
+        if len(written) > after:
+            raise by
+        write(store, window, arrays)
+
+    patch.setattr(kind, "write", failing)
