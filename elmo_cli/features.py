@@ -14,9 +14,10 @@ from elmo_cli.errors import FeaturesError
 from elmo_cli.layouts import SUFFIXES
 from elmo_cli.pooling import Array
 from elmo_cli.stores import STORES
+from elmo_cli.stores.checksums import find_wrong
 from elmo_cli.stores.description import Description
 from elmo_cli.stores.hdf5_files import attributes, open_file, reading
-from elmo_cli.stores.reading import Reader, Window
+from elmo_cli.stores.reading import Checks, Reader, Window
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -105,6 +106,10 @@ class Features:
         """All sentences from one on with their arrays, in order, some at a time: the quick way through a file."""
         return self._reader.windows(first)
 
+    def checks(self) -> Checks:
+        """The checksums of the file."""
+        return self._reader.checks()
+
     def torch_dataset(self, transform: "Callable[[Any], Any] | None" = None) -> "Dataset[Any]":
         """A map-style PyTorch data set of tensors, or of what `transform` makes of them. Each worker opens the file for itself."""
         from elmo_cli.torch_dataset import FeatureDataset  # imports torch
@@ -145,6 +150,21 @@ def open_features(path: str | Path) -> Features:
     """
     path = Path(path)
     return Features(path, STORES[find_layout(path)].open(path))
+
+
+def check_content(path: Path) -> None:
+    """Read all of a file of features, and hold it against its checksums, if it has any.
+
+    Raises:
+        FeaturesError: It is damaged.
+    """
+    with open_features(path) as features:
+        checks = features.checks()
+        sentences = enumerate(pair for window in features.windows() for pair in zip(*window, strict=True))
+        wrong = list(find_wrong(((checks.told(index, sentence), array) for index, (sentence, array) in sentences), checks.expected or ()))
+        if wrong and checks.expected is not None:
+            first, end = wrong[0]
+            raise FeaturesError(f"{path}: is damaged (sentences {first} to {end - 1} do not fit their checksum); make it again")
 
 
 def find_layout(path: Path) -> str:

@@ -1,24 +1,26 @@
 """Whether a file of features is whole and right: read from end to end, and compared with its checksums, its corpus and its model."""
 
-import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from elmo_cli.corpus import Sentence
-from elmo_cli.devices import choose_precision
-from elmo_cli.embedder import Embedder
 from elmo_cli.errors import FeaturesError
 from elmo_cli.features import Features, open_features
-from elmo_cli.model_files import ModelFiles
-from elmo_cli.pooling import Array, Selection
+from elmo_cli.pooling import Selection
 from elmo_cli.scan import Source
-from elmo_cli.stores.checksums import find_wrong, read_checksums
+from elmo_cli.stores.checksums import Summed, find_wrong
+from elmo_cli.stores.hdf5 import EQUAL_SENTENCES
 from elmo_cli.stores.hdf5_files import attributes, open_file, reading
+from elmo_cli.stores.parquet import find_missing
+from elmo_cli.stores.reading import NO_CHECKS, Checks
+
+if TYPE_CHECKING:  # it imports torch
+    from elmo_cli.model_files import ModelFiles
 
 SHOWN = 10  # problems told one by one
 SAMPLE = 20  # sentences computed again
@@ -26,7 +28,6 @@ TOLERANCES = {"float16": 1e-2}  # of values that are about 1, else EXACT; other 
 EXACT = 1e-4
 OF_PRECISION = {"bf16": 5e-2}  # other machines sum in another order
 METADATA = ("elmo_version", "model", "model_sha256", "options", "start_state")
-NATIVE = {"packed": "Fletcher-32 of each chunk", "parquet": "CRC-32 of each page", "npz": "CRC-32 of each member"}
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Verdict:
             self.problems.append(problem)
 
 
-def verify(path: Path, corpus: Source | None = None, model: ModelFiles | None = None) -> Verdict:
+def verify(path: Path, corpus: Source | None = None, model: "ModelFiles | None" = None) -> Verdict:
     """Read all of a file, and check structure, numbers, checksums and metadata; its tokens with a corpus, its vectors with a model.
 
     Raises:
@@ -57,10 +58,11 @@ def verify(path: Path, corpus: Source | None = None, model: ModelFiles | None = 
         try:
             _check_arrays(features, verdict)
             _check_metadata(features, verdict)
+            sample = _tokens_of_sample(features) if model else {}
             if corpus:
-                _check_tokens(features, corpus, verdict)
+                _check_tokens(features, corpus, verdict, sample)
             if model:
-                _check_vectors(features, model, verdict)
+                _check_vectors(features, model, verdict, sample)
         except FeaturesError as damage:
             verdict.add(str(damage).removeprefix(f"{path}: "))
     return verdict
@@ -69,50 +71,35 @@ def verify(path: Path, corpus: Source | None = None, model: ModelFiles | None = 
 def _check_arrays(features: Features, verdict: Verdict) -> None:
     if features.layout == "npz":
         _check_members(features.path)
-    if features.path.is_dir():
-        _check_parts(features.path, verdict)
-    stored = _stored_checksums(features)
-    wrong = list(find_wrong(_arrays(features, verdict), stored or ()))
+    checks = features.checks()
+    wrong = list(find_wrong(_read(features, checks, verdict), checks.expected or ()))
     verdict.checked.append(f"structure  {features.layout}, {verdict.sentences:,} sentences, {verdict.tokens:,} tokens, all read")
     if verdict.sentences != len(features):
         verdict.add(f"holds {verdict.sentences:,} sentences, and says that it holds {len(features):,}")
     verdict.checked.append("numbers    no NaN, nothing infinite" if not verdict.n_problems else "numbers    see below")
-    if stored is not None:
-        for first, end in wrong:
-            verdict.add(f"sentences {first} to {end - 1}, counted in the file's order: their values do not fit their checksum")
-    told = f"{len(stored):,} of CRC-32" if stored is not None else NATIVE.get(features.layout)
-    verdict.checked.append(f"checksums  {told or 'none in this file'}")
+    for missing in find_missing(features.path) if features.layout == "parquet" else ():
+        verdict.add(missing)
+    for first, end in wrong if checks.expected is not None else ():
+        verdict.add(f"sentences {first} to {end - 1}, counted in the file's order: their content does not fit its checksum")
+    if checks is NO_CHECKS and "elmo_version" in features.metadata:
+        verdict.add("its checksums are missing")
+    verdict.checked.append(f"checksums  {checks.words}")
 
 
-def _arrays(features: Features, verdict: Verdict) -> Iterator[Array]:
+def _read(features: Features, checks: Checks, verdict: Verdict) -> Iterator[Summed]:
     for sentences, arrays in features.windows():
         for sentence, array in zip(sentences, arrays, strict=True):
-            verdict.sentences += 1
-            verdict.tokens += len(sentence.tokens)
             if not np.isfinite(array).all():
                 verdict.add(f"sentence {sentence.key}: holds NaN or infinite values")
-            yield array
-
-
-def _stored_checksums(features: Features) -> list[tuple[int, int]] | None:
-    if features.layout != "allennlp" or not h5py.is_hdf5(features.path):
-        return None
-    with open_file(features.path) as file, reading(features.path):
-        return read_checksums(file)
+            yield checks.told(verdict.sentences, sentence), array
+            verdict.sentences += 1
+            verdict.tokens += len(sentence.tokens)
 
 
 def _check_members(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
             raise FeaturesError(f"{path}: its member {damaged} does not fit its checksum")
-
-
-def _check_parts(folder: Path, verdict: Verdict) -> None:
-    """A part that is missing before another one; nothing tells of those after the last."""
-    there = {path.name for path in folder.glob("part-*.parquet")}
-    last = max((int(name[5:10]) for name in there if re.fullmatch(r"part-[0-9]{5}\.parquet", name)), default=0)
-    for missing in sorted({f"part-{number:05d}.parquet" for number in range(last)} - there):
-        verdict.add(f"{missing} is missing")
 
 
 def _check_metadata(features: Features, verdict: Verdict) -> None:
@@ -123,16 +110,27 @@ def _check_metadata(features: Features, verdict: Verdict) -> None:
         verdict.checked.append(
             f"metadata   made by elmo {told['elmo_version']} with {told['model']}, sha256 {told['model_sha256'][:16]}..."
         )
+    if features.description.intact is False or (features.description.intact is None and "elmo_version" in told):
+        verdict.add("what it tells of its making has another checksum, or none")
 
 
-def _check_tokens(features: Features, corpus: Source, verdict: Verdict) -> None:
-    """Compare sentence by sentence. Blank lines may have been skipped, and of equal sentences all but the first."""
+def _tokens_of_sample(features: Features) -> dict[int, list[str]]:
+    """Some sentences, spread over the file, by their index; of those whose tokens it does not tell, empty strings."""
+    chosen = np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(int)
+    return {index: features.sentence(index).tokens for index in chosen.tolist()}
+
+
+def _check_tokens(features: Features, corpus: Source, verdict: Verdict, sample: dict[int, list[str]]) -> None:
+    """Compare sentence by sentence. Blank lines may have been skipped, and of equal sentences all but the first.
+
+    Tokens that a sentence of the sample lacks are put there.
+    """
     before, theirs = verdict.n_problems, corpus.read()
     told, named_by = features.metadata, _named_by(features)
-    by_text, numbered = named_by == "sentence", named_by in (None, "number")
+    by_text, numbered = told.get(EQUAL_SENTENCES) == "first", named_by in (None, "number")
     is_ours = "elmo_version" in told and "converted" not in told  # else its numbers and ids may be made up when it is read
     seen: set[int] = set()
-    for ours in (sentence for sentences, _ in features.windows() for sentence in sentences):
+    for index, ours in enumerate(sentence for sentences, _ in features.windows() for sentence in sentences):
         for line in theirs:
             skipped = not line.tokens and ours.tokens != []
             repeated = by_text and hash(line.text) in seen
@@ -144,7 +142,10 @@ def _check_tokens(features: Features, corpus: Source, verdict: Verdict) -> None:
             return
         if not _agree(ours, line, pooled=features.description.pooled):
             verdict.add(f"sentence {ours.key}: has other tokens than {corpus.name}, sentence {int(line.key) + 1}")
-        elif is_ours and (name := _other_name(ours, line, numbered=numbered)):
+            continue
+        if index in sample and not any(sample[index]):
+            sample[index] = line.tokens
+        if is_ours and (name := _other_name(ours, line, numbered=numbered)):
             verdict.add(f"sentence {ours.key}: has another {name} than {corpus.name}, sentence {int(line.key) + 1}")
     if more := sum(1 for line in theirs if line.tokens and hash(line.text) not in seen):
         verdict.add(f"{corpus.name}: has {more:,} more sentences than the file")
@@ -173,10 +174,12 @@ def _agree(ours: Sentence, theirs: Sentence, *, pooled: bool) -> bool:
     return pooled or len(ours.tokens) == len(theirs.tokens)  # the file tells their number alone
 
 
-def _check_vectors(features: Features, model: ModelFiles, verdict: Verdict) -> None:
-    """Compute a sample again, spread over the file."""
+def _check_vectors(features: Features, model: "ModelFiles", verdict: Verdict, sample: dict[int, list[str]]) -> None:
+    """Compute the sample again."""
+    from elmo_cli.embedder import Embedder  # imports torch, which nothing else here needs
+
     told = features.metadata
-    problem = _why_not_computable(features)
+    problem = _why_not_computable(features, sample)
     if not problem and (used := told.get("model_sha256")) and used != model.sha256:
         verdict.add(f"made with another model than {model.name}: {told.get('model')}, sha256 {used[:16]}...")
         return
@@ -187,9 +190,9 @@ def _check_vectors(features: Features, model: ModelFiles, verdict: Verdict) -> N
     select = Selection(told.get("layers", "all"), None, told.get("pool", "none"), "float32").function(embedder.bilm.config.n_output_layers)
     dtype = "float16" if "converted" in told else features.description.dtype  # which may have been narrower before
     tolerance = max(TOLERANCES.get(dtype, EXACT), OF_PRECISION.get(embedder.precision, 0.0))
-    worst, sample = 0.0, sorted(set(np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(int).tolist()))
-    for index in sample:
-        again, ours = select(embedder.embed_batch([features.tokens(index)])[0]), features[index]
+    worst = 0.0
+    for index, tokens in sample.items():
+        again, ours = select(embedder.embed_batch([tokens])[0]), features[index]
         if again.shape != ours.shape:
             verdict.add(f"sentence {features.sentence(index).key}: has the shape {ours.shape}, and computed again {again.shape}")
             continue
@@ -201,11 +204,13 @@ def _check_vectors(features: Features, model: ModelFiles, verdict: Verdict) -> N
 
 
 def _computable_precision(told: Mapping[str, str]) -> str:
+    from elmo_cli.devices import choose_precision
+
     precision = told.get("precision", "fp32")
     return choose_precision(precision, "cpu") if precision in ("fp32", "bf16") else "fp32"
 
 
-def _why_not_computable(features: Features) -> str | None:
+def _why_not_computable(features: Features, sample: dict[int, list[str]]) -> str | None:
     told = features.metadata
     if "layers" not in told:  # nor then their precision, their pooling, and where sentences start
         return "it does not tell how they were made"
@@ -215,7 +220,7 @@ def _why_not_computable(features: Features) -> str | None:
         return f"it was computed in {told['precision']}, which this processor does not have"
     if told.get("layers") == "mix":
         return "its layers are mixed"
-    counts = list(features.token_counts())
-    if not features.description.pooled and any(counts) and not any(features.sentence(counts.index(max(counts))).tokens):
-        return "it does not tell its tokens"
+    untold = [tokens for tokens in sample.values() if not any(tokens) and (tokens or features.description.pooled)]
+    if any(untold) or (sample and len(untold) == len(sample)):
+        return "it does not tell its tokens; name their --corpus"
     return None

@@ -99,7 +99,7 @@ def test_json_lines_go_to_standard_output(elmo: Elmo, model: Path, expected: lis
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["tokens"] for line in lines] == sentences_of(SAMPLE)
     np.testing.assert_allclose(np.array(lines[7]["top"]), expected[7][-1], atol=1e-5)
-    assert list(lines[0]) == ["key", "number", "tokens", "top"]
+    assert list(lines[0]) == ["key", "number", "tokens", "top", "crc32"]
 
 
 def test_an_arrow_stream_goes_to_standard_output(elmo: Elmo, model: Path, tmp_path: Path, expected: list[np.ndarray]):

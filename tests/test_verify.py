@@ -1,5 +1,6 @@
 """`elmo verify`: what is whole passes, and every kind of damage is told."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elmo_cli.cli import main
+from elmo_cli.features import open_features
 from elmo_cli.stores.checksums import Checksums, find_wrong, read_checksums
 from tests.conftest import SAMPLE, make_model, sentences_of
 
@@ -24,6 +26,21 @@ FORMATS = {
     "npz": ["--output-format", "npz"],
     "pooled": ["--pool", "mean", "--layers", "average"],
     "float16": ["--dtype", "float16", "--layout", "packed"],
+}
+NAMED = {
+    "allennlp": [],
+    "by id": ["--keys", "id"],
+    "by sentence": ["--keys", "sentence"],
+    "packed": ["--layout", "packed"],
+    "packed by number": ["--layout", "packed", "--keys", "number"],
+    "packed by sentence": ["--layout", "packed", "--keys", "sentence"],
+    "e2e-coref": ["--layout", "e2e-coref"],
+    "parquet": ["--output-format", "parquet", "--compression", "none"],
+    "rows": ["--output-format", "parquet", "--compression", "none", "--rows", "token"],
+    "arrow": ["--output-format", "arrow"],
+    "npz": ["--output-format", "npz"],
+    "jsonl": ["--output-format", "jsonl"],
+    "forgotten": ["--forget-sentences"],
 }
 SUFFIXES = {"parquet": "", "arrow": ".arrow", "jsonl": ".jsonl", "npz": ".npz"}
 
@@ -63,6 +80,52 @@ def damage(path: Path, found: bytes, put: bytes) -> None:
     content = path.read_bytes()
     assert content.count(found) >= 1
     path.write_bytes(content.replace(found, put, 1))
+
+
+@pytest.fixture(scope="session")
+def named(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a few sentences with ids in every layout, under its name in NAMED."""
+    folder = tmp_path_factory.mktemp("named")
+    corpus = folder / "corpus.tsv"
+    corpus.write_text("id\ttext\ndoc.9/1\tthe Qxyz sat\ndoc.9/2\ta cat\ndoc.9/3\tit rained all day\n")
+    for name, options in NAMED.items():
+        arguments = ["embed", corpus, folder / name, "--column", "text", "--id-column", "id", "--model", model, *options]
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+    return folder
+
+
+def written(folder: Path, name: str, told: str) -> bytes:
+    """How a layout writes something of these sentences."""
+    if told == "a value":
+        with open_features(folder / name) as features:
+            value = features[2].reshape(-1)[:1]
+        return b"%.9g" % value[0] if name == "jsonl" else value.tobytes()
+    return {"a token": b"Qxyz", "an id": b"doc.9", "the options": b"n_characters"}[told]
+
+
+UNTOLD = {
+    "a token": ("e2e-coref", "forgotten"),
+    "an id": ("packed by number", "packed by sentence"),
+    "the options": ("jsonl",),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("told", ["a token", "a value", "an id", "the options"])
+def test_one_changed_bit_of_what_is_told_is_found(elmo: Elmo, named: Path, tmp_path: Path, name: str, told: str):
+    copy, found = tmp_path / "out", written(named, name, told)
+    if (named / name).is_dir():
+        shutil.copytree(named / name, copy)
+    else:
+        shutil.copyfile(named / name, copy)
+    [file] = copy.iterdir() if copy.is_dir() else [copy]
+    if name in UNTOLD.get(told, ()):
+        assert found not in file.read_bytes()
+        return
+    assert elmo("verify", copy).exit_code == 0
+    damage(file, found, found[:-1] + bytes([found[-1] ^ 1]))
+    assert elmo("verify", copy).exit_code == 1
 
 
 @pytest.mark.parametrize("name", ["allennlp", "packed", "npz", "float16"])
@@ -123,21 +186,6 @@ def test_a_data_set_that_was_renamed_is_told(elmo: Elmo, model: Path, corpus: Ca
     assert f"sentence 7: has another number than {path}, sentence 4" in result.stderr
 
 
-NAMED = {
-    "allennlp": [],
-    "by id": ["--keys", "id"],
-    "by sentence": ["--keys", "sentence"],
-    "packed": ["--layout", "packed"],
-    "packed by number": ["--layout", "packed", "--keys", "number"],
-    "packed by sentence": ["--layout", "packed", "--keys", "sentence"],
-    "e2e-coref": ["--layout", "e2e-coref"],
-    "parquet": ["--output-format", "parquet"],
-    "rows": ["--output-format", "parquet", "--rows", "token"],
-    "arrow": ["--output-format", "arrow"],
-    "npz": ["--output-format", "npz"],
-    "jsonl": ["--output-format", "jsonl"],
-    "forgotten": ["--forget-sentences"],
-}
 TELL_NO_ID = ("packed by number", "packed by sentence", "jsonl")
 
 
@@ -245,26 +293,26 @@ def test_checksums_find_a_change_and_nothing_else(windows: list[int], data: st.D
     remaining = iter(arrays)
     for size in windows:
         for _ in range(size):
-            sums.add(next(remaining))
+            sums.add((), next(remaining))
         sums.end_window()
     with h5py.File("memory.h5", "w", driver="core", backing_store=False) as file:
         sums.write(file)
         stored = read_checksums(file)
     assert stored is not None
-    assert list(find_wrong(arrays, stored)) == []
+    assert list(find_wrong([((), array) for array in arrays], stored)) == []
     if arrays:
         at = data.draw(st.integers(0, len(arrays) - 1))
-        arrays[at] = arrays[at] + 1
-        [(first, end)] = find_wrong(arrays, stored)
+        changed = data.draw(st.sampled_from([(("a",), arrays[at]), ((), arrays[at] + 1)]))
+        [(first, end)] = find_wrong([changed if i == at else ((), array) for i, array in enumerate(arrays)], stored)
         assert first <= at < end
-        assert list(find_wrong(arrays[:-1], stored))
+        assert list(find_wrong([((), array) for array in arrays[:-1]], stored))
 
 
 def test_checksums_of_a_long_file_stay_few():
     sums = Checksums()
     array = np.zeros((1, 1), dtype=np.float32)
     for _ in range(20_000):
-        sums.add(array)
+        sums.add((), array)
         sums.end_window()
     assert 3000 < len(sums._sums) < 5000
 

@@ -1,6 +1,6 @@
 """Arrow IPC: a file (Feather version 2), or a stream on standard output. Columns as in table.py."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -9,14 +9,18 @@ from types import TracebackType
 import pyarrow as pa
 
 from elmo_cli.corpus import Sentence
+from elmo_cli.errors import FeaturesError
 from elmo_cli.pooling import Array
+from elmo_cli.stores.description import CHECKSUM as METADATA_CHECKSUM
 from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.places import Pipe, StandardOutput, failing_as_output_error
-from elmo_cli.stores.table import schema_of, to_table
+from elmo_cli.stores.table import checksum_of, schema_of, to_table
 from elmo_cli.stores.table_reader import Chunk, TableReader, reading_arrow
 
 MAGIC = b"ARROW1"
+ALIGNED = 8  # bytes: where the stream in a file begins
+CHECKSUM = "crc32"  # in the metadata of a record batch: table.py's `checksum_of`
 _NO_OPTIONS = StoreOptions()
 
 
@@ -39,7 +43,8 @@ class ArrowStore:
             ReaderGone: Standard output has been closed by its reader.
         """
         with failing_as_output_error(self.output.path):
-            self._writer.write_table(to_table(window, arrays, self._schema, self.description, self.options))
+            for batch in to_table(window, arrays, self._schema, self.description, self.options).to_batches():
+                self._writer.write_batch(batch, {CHECKSUM: str(checksum_of(batch))})
 
     def __enter__(self) -> "ArrowStore":
         compression = None if self.options.compression == "none" else self.options.compression
@@ -73,18 +78,35 @@ def open_arrow(path: Path) -> TableReader:
         is_file = start.read(len(MAGIC)) == MAGIC
     with reading_arrow(path):
         source = pa.memory_map(str(path))
-        file = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
-        chunks = list(map(partial(_chunk_of_file, file), range(file.num_record_batches))) if is_file else list(map(_chunk, file))
+        if is_file:
+            file = pa.ipc.open_file(source)
+            _check_schema(file.schema, source, path)
+            chunks = [
+                _chunk(path, file.schema, partial(file.get_batch_with_custom_metadata, number)) for number in range(file.num_record_batches)
+            ]
+        else:
+            file = pa.ipc.open_stream(source)
+            chunks = [_chunk(path, file.schema, partial(tuple, found)) for found in file.iter_batches_with_custom_metadata()]
         return TableReader(path, "arrow", file.schema, chunks, source.close)
 
 
-def _chunk_of_file(file: pa.ipc.RecordBatchFileReader, number: int) -> Chunk:
-    return Chunk(file.get_batch(number).num_rows, lambda names: _select(file.get_batch(number), names))
+def _check_schema(schema: pa.Schema, source: pa.NativeFile, path: Path) -> None:
+    """A file begins as a stream does, and repeats its schema at the end, where it is read."""
+    source.seek(ALIGNED)
+    if not pa.ipc.read_schema(source).equals(schema, check_metadata=True):
+        raise FeaturesError(f"{path}: is damaged (the schemas at its start and its end differ); make it again")
 
 
-def _chunk(batch: pa.RecordBatch) -> Chunk:
-    return Chunk(batch.num_rows, lambda names: _select(batch, names))
+def _chunk(path: Path, schema: pa.Schema, read: Callable[[], tuple[pa.RecordBatch, pa.KeyValueMetadata | None]]) -> Chunk:
+    is_summed = METADATA_CHECKSUM.encode() in (schema.metadata or {})  # where this is, those of the batches are
 
+    def select(names: list[str]) -> pa.Table:
+        return pa.Table.from_batches([read()[0]]).select(names)
 
-def _select(batch: pa.RecordBatch, names: list[str]) -> pa.Table:
-    return pa.Table.from_batches([batch]).select(names)
+    def check() -> None:
+        batch, told = read()
+        batch.validate(full=True)
+        if is_summed and (told or {}).get(CHECKSUM) != str(checksum_of(batch)).encode():
+            raise FeaturesError(f"{path}: is damaged (a record batch does not fit its checksum); make it again")
+
+    return Chunk(read()[0].num_rows, select, check)

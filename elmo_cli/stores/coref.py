@@ -17,11 +17,12 @@ import numpy as np
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError, OutputError
 from elmo_cli.pooling import Array
+from elmo_cli.stores.checksums import Checksums
 from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.files import Output
-from elmo_cli.stores.hdf5_files import attributes, compression_of, describe, find_dataset, open_file, reading, write_attributes
+from elmo_cli.stores.hdf5_files import attributes, checks_of, compression_of, describe, find_dataset, open_file, reading, write_attributes
 from elmo_cli.stores.places import failing_as_output_error
-from elmo_cli.stores.reading import Window
+from elmo_cli.stores.reading import Checks, Window
 
 _NO_OPTIONS = StoreOptions()
 
@@ -35,6 +36,7 @@ class CorefStore:
         self.options = options
         self.skipped_duplicates = 0
         self._sizes: Counter[str] = Counter()
+        self._checksums = Checksums()
         self._open = ExitStack()
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
@@ -46,6 +48,7 @@ class CorefStore:
         with failing_as_output_error(self.output.path), self._partial.raising_failures():
             for sentence, array in zip(window, arrays, strict=True):
                 self._add(sentence, array)
+            self._checksums.end_window()
 
     def _add(self, sentence: Sentence, array: Array) -> None:
         document = document_of(sentence)
@@ -53,8 +56,10 @@ class CorefStore:
         values = np.ascontiguousarray(np.moveaxis(layers, 0, -1), dtype=self.description.dtype)
         compressed = compression_of(self.options.compression) if values.size else {}
         group = self._file.require_group(document)
-        dataset = group.create_dataset(str(self._sizes[document]), data=values, **compressed)
-        dataset.attrs["number"], dataset.attrs["id"] = sentence.key, (sentence.id or "").replace("\0", "\\0")
+        name, own = str(self._sizes[document]), (sentence.id or "").replace("\0", "\\0")
+        dataset = group.create_dataset(name, data=values, **compressed)
+        dataset.attrs["number"], dataset.attrs["id"] = sentence.key, own
+        self._checksums.add((document, name, sentence.key, own), np.moveaxis(values, -1, 0))
         self._sizes[document] += 1
 
     def __enter__(self) -> "CorefStore":
@@ -72,6 +77,7 @@ class CorefStore:
         with self._open, failing_as_output_error(self.output.path):
             if kind is None:
                 with self._partial.raising_failures():
+                    self._checksums.write(self._file)
                     self._file.close()
                 self.output.put_in_place(self._partial)
 
@@ -161,6 +167,10 @@ class CorefReader:
         """A sentence at a time."""
         for index in range(first, len(self)):
             yield [self.sentence(index)], [self.read(index)]
+
+    def checks(self) -> Checks:
+        """CRC-32s of windows, in a file of ours."""
+        return checks_of(self._file, self.path, lambda index, found: (*self._places[index], found.key, found.id or ""))
 
     def close(self) -> None:
         """Close the file."""

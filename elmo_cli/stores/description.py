@@ -1,5 +1,7 @@
 """What is written of a corpus, whatever the layout: which layers, of what shape and type, and what is told beside them."""
 
+import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -12,7 +14,9 @@ if TYPE_CHECKING:
 
 LAYER = "layer_"
 UNLAYERED = ("top", "average", "mix", "vectors")  # names of what is one for all layers; the last in a file that does not tell
-STRUCTURE = ("axes", "names", "layout", "dtype", "keys", "dim")  # told by the store itself, beside the metadata
+CHECKSUM = "metadata_crc32"  # of all that is told, in hexadecimal digits
+STRUCTURE = ("axes", "names", "layout", "dtype", "keys", "dim", CHECKSUM)  # told by the store itself, beside the metadata
+FOREIGN = ("ARROW:schema", "pandas", "rows", "parts")  # added to Parquet, by libraries and when a file ends
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Description:
 
     `names` are those of the layers, "layer_0", ...; a lone "top", "average" or "mix" has no layer axis. An array is (layer, token, dim),
     without the layer axis for a lone name, and without the token axis if `pooled`. `kept` is the schema of `Sentence.kept`.
+    `intact`, of a file that is read: whether what it tells fits its checksum; None if it has none.
     """
 
     names: tuple[str, ...]
@@ -29,6 +34,7 @@ class Description:
     pooled: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     kept: "pa.Schema | None" = None
+    intact: bool | None = field(default=None, compare=False)
 
     @property
     def layered(self) -> bool:
@@ -48,7 +54,8 @@ class Description:
         """The metadata and the structure, as strings that any format can hold."""
         structure = {"axes": self.axes, "names": ",".join(self.names), "layout": layout}
         told = {**self.metadata, **structure, "dtype": self.dtype, "keys": keys, "dim": str(self.dim)}
-        return {name: value.encode("utf-8", "backslashreplace").decode() for name, value in told.items()}  # file names need not be UTF-8
+        told = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in told.items()}  # file names need not be UTF-8
+        return {**told, CHECKSUM: _checksum(told)}
 
     def only(self, layers: "list[int] | None") -> "Description":
         """With some of the layers."""
@@ -66,9 +73,19 @@ class StoreOptions:
     shard_tokens: int | None = None
 
 
-def metadata_of(told: dict[str, str]) -> dict[str, str]:
-    """Without what a store tells of its own structure."""
-    return {name: value for name, value in told.items() if name not in STRUCTURE}
+def metadata_of(told: Mapping[str, str]) -> dict[str, str]:
+    """Without what a store tells of its own structure, and what else is no metadata."""
+    return {name: value for name, value in told.items() if name not in (*STRUCTURE, *FOREIGN)}
+
+
+def is_intact(told: Mapping[str, str]) -> bool | None:
+    """Whether what a file tells fits its checksum; None if it has none."""
+    return told[CHECKSUM] == _checksum(told) if CHECKSUM in told else None
+
+
+def _checksum(told: Mapping[str, str]) -> str:
+    items = sorted((name, value) for name, value in told.items() if name not in (CHECKSUM, *FOREIGN))
+    return f"{zlib.crc32(json.dumps(items).encode()):08x}"
 
 
 def name_of(sentence: Sentence, keys: str | None) -> str:

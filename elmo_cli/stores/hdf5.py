@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -25,13 +26,24 @@ from elmo_cli.pooling import Array
 from elmo_cli.stores.checksums import Checksums
 from elmo_cli.stores.description import Description, StoreOptions, name_of
 from elmo_cli.stores.files import Output
-from elmo_cli.stores.hdf5_files import CHUNK_BYTES, GZIP_LEVEL, attributes, describe, find_dataset, open_file, reading, write_attributes
+from elmo_cli.stores.hdf5_files import (
+    CHUNK_BYTES,
+    GZIP_LEVEL,
+    attributes,
+    checks_of,
+    describe,
+    escape,
+    find_dataset,
+    open_file,
+    reading,
+    unescape,
+    write_attributes,
+)
 from elmo_cli.stores.places import failing_as_output_error
-from elmo_cli.stores.reading import Window, guess_tokens
+from elmo_cli.stores.reading import Checks, Window, guess_tokens
 
 SENTENCE_MAP = "sentence_to_index"
-MAX_ATTRIBUTE = 60_000  # bytes; the format ends at 64 KiB
-_ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would nest groups, NUL would end the name
+EQUAL_SENTENCES = "equal_sentences"  # in the metadata, "first" where the others were left out
 _NAMES = {"": "\\e", ".": "\\.", SENTENCE_MAP: "\\i"}  # names that HDF5 has no place for, or this layout another use
 _CALLED = {name: text for text, name in _NAMES.items()}
 _NO_OPTIONS = StoreOptions()
@@ -72,15 +84,16 @@ class Hdf5Store:
             self._skip_duplicate(called)
             return
         values = np.ascontiguousarray(array, dtype=self.description.dtype)
-        self._checksums.add(values)
         try:
             dataset = _create_dataset(self._file, name, values, self.compression)
         except ValueError:  # the library's word for a name that is there
             raise OutputError(f"{self.output.path}: two sentences have the number {name}; pass --keys id or sentence") from None
-        if sentence.id is not None and self.keys != "id":
-            h5py.Dataset(dataset).attrs["id"] = sentence.id.replace("\0", "\\0")
+        own = sentence.id if sentence.id is None or self.keys == "id" else sentence.id.replace("\0", "\\0")
+        if own is not None and self.keys != "id":
+            h5py.Dataset(dataset).attrs["id"] = own
         if self.tells_text and sentence.text.split() != sentence.tokens:
-            _tell_tokens(dataset, sentence.tokens)
+            h5py.Dataset(dataset).attrs["tokens"] = json.dumps(sentence.tokens)
+        self._checksums.add(_told(name, own, *((sentence.text, sentence.tokens) if self.tells_text else ("", []))), values)
         if self._map is not None:
             before = "{" if self._map.tell() == 0 else ", "
             self._map.write(f"{before}{json.dumps(sentence.text)}: {json.dumps(name)}".encode())
@@ -103,9 +116,13 @@ class Hdf5Store:
             opening.callback(self._file.close)
             opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
             self._map = opening.enter_context(tempfile.TemporaryFile(dir=self.output.folder)) if self.keeps_map else None
-            write_attributes(self._file, self.description.text("allennlp", self.keys))
+            write_attributes(self._file, self._description().text("allennlp", self.keys))
             self._open = opening.pop_all()
         return self
+
+    def _description(self) -> Description:
+        metadata = self.description.metadata
+        return replace(self.description, metadata={**metadata, EQUAL_SENTENCES: "first"}) if self.keys == "sentence" else self.description
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with failing_as_output_error(self.output.path), self._open:
@@ -182,6 +199,10 @@ class Hdf5Reader:
         for index in range(first, len(self)):
             yield [self.sentence(index)], [self.read(index)]
 
+    def checks(self) -> Checks:
+        """CRC-32s of windows, in a file of ours."""
+        return checks_of(self._file, self.path, lambda index, found: _told(self._names[index], found.id, found.text, found.tokens))
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -207,21 +228,17 @@ def sentence_name(text: str) -> str:
 
     Nearly every sentence is its own name; `sentence_text` undoes the rest.
     """
-    return _NAMES.get(text) or text.translate(_ESCAPES)
+    return _NAMES.get(text) or escape(text)
 
 
 def sentence_text(name: str) -> str:
     """The sentence that `sentence_name` made this name of."""
-    if name in _CALLED:
-        return _CALLED[name]
-    parts = name.split("\\\\")
-    return "\\".join(part.replace("\\s", "/").replace("\\0", "\0") for part in parts)
+    return _CALLED[name] if name in _CALLED else unescape(name)
 
 
-def _tell_tokens(dataset: h5py.h5d.DatasetID, tokens: list[str]) -> None:
-    told = json.dumps(tokens)
-    if len(told) <= MAX_ATTRIBUTE:
-        h5py.Dataset(dataset).attrs["tokens"] = told
+def _told(name: str, id_: str | None, text: str, tokens: list[str]) -> tuple[str, ...]:
+    """What the file tells of a sentence; tokens that it does not tell are empty when it is read."""
+    return (name, id_ or "", text, *(tokens if any(tokens) else ()))
 
 
 def _parse_tokens(told: object) -> list[str] | None:

@@ -1,19 +1,23 @@
 """HDF5 files, written and read: attributes, checks of a stranger's file, data sets that hold no more than they can."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 
+from elmo_cli.corpus import Sentence
 from elmo_cli.declared import not_stored
 from elmo_cli.errors import FeaturesError
 from elmo_cli.hdf5_heap import find_damage
-from elmo_cli.stores.description import LAYER, Description, metadata_of
+from elmo_cli.stores.checksums import read_checksums
+from elmo_cli.stores.description import LAYER, Description, is_intact, metadata_of
+from elmo_cli.stores.reading import NO_CHECKS, Checks
 
 CHUNK_BYTES = 1 << 18
 GZIP_LEVEL = 4
+_ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would nest groups, NUL would end a name or a string
 
 
 @contextmanager
@@ -73,10 +77,27 @@ def describe(told: dict[str, str], shape: tuple[int, ...] | None, dtype: str) ->
     if "axes" in told and "names" in told:
         axes, names = told["axes"].split(), tuple(told["names"].split(","))
         dim = shape[-1] if shape else int(told.get("dim", 0))
-        return Description(names, dim, dtype, "token" not in axes, metadata_of(told))
+        return Description(names, dim, dtype, "token" not in axes, metadata_of(told), intact=is_intact(told))
     n_axes, n_layers, dim = len(shape or ()), (shape or (1,))[0], (shape or (0,))[-1]
     names = tuple(f"{LAYER}{layer}" for layer in range(n_layers)) if n_axes == 3 else ("vectors",)
-    return Description(names, dim, dtype, n_axes == 1, metadata_of(told))
+    return Description(names, dim, dtype, n_axes == 1, metadata_of(told), intact=is_intact(told))
+
+
+def checks_of(file: h5py.File, path: Path, told: Callable[[int, Sentence], Iterable[str]]) -> Checks:
+    """The checksums in a file's attributes; `told` as in Checks."""
+    with reading(path):
+        expected = read_checksums(file)
+    return NO_CHECKS if expected is None else Checks(f"{len(expected):,} of CRC-32", expected, told)
+
+
+def escape(text: str) -> str:
+    r"""A text as HDF5 can hold it, and as a name of one part: "\", "/" and NUL become "\\", "\s" and "\0"."""
+    return text.translate(_ESCAPES)
+
+
+def unescape(text: str) -> str:
+    """The text that `escape` made this one of."""
+    return "\\".join(part.replace("\\s", "/").replace("\\0", "\0") for part in text.split("\\\\"))
 
 
 def compression_of(compression: str) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """JSON Lines: an object a sentence, for pipes. There is no metadata, which would be no sentence.
 
-{"key": "0", "number": 0, "tokens": ["A", "cat"], "layer_0": [[0.1, ...], [...]], "layer_1": ...}, columns that are carried over before
-the layers.
+{"key": "0", "number": 0, "tokens": ["A", "cat"], "layer_0": [[0.1, ...], [...]], "layer_1": ..., "crc32": 123}, columns that are carried
+over before the layers. `crc32` is that of the line's bytes before `, "crc32"`.
 """
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,10 +22,11 @@ from elmo_cli.pooling import Array
 from elmo_cli.stores.description import LAYER, UNLAYERED, Description, StoreOptions, name_of, sentence_of
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.places import Pipe, StandardOutput, failing_as_output_error
-from elmo_cli.stores.reading import Window
+from elmo_cli.stores.reading import NO_CHECKS, Checks, Window
 
 DIGITS = {"float32": "%.9g", "float16": "%.5g"}  # enough to give the same bits back
-OWN = ("key", "number", "tokens")
+CHECKSUM = "crc32"
+OWN = ("key", "number", "tokens", CHECKSUM)
 _NO_OPTIONS = StoreOptions()
 
 
@@ -52,14 +54,15 @@ class JsonLinesStore:
         """
         with failing_as_output_error(self.output.path):
             for sentence, array in zip(window, arrays, strict=True):
-                self._file.write(self._line(sentence, array).encode())
+                line = self._line(sentence, array)
+                self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), zlib.crc32(line)))
 
-    def _line(self, sentence: Sentence, array: Array) -> str:
+    def _line(self, sentence: Sentence, array: Array) -> bytes:
         told = {"key": name_of(sentence, self.options.keys), "number": int(sentence.key), "tokens": sentence.tokens}
         told.update(zip(self._kept, sentence.kept, strict=True))
         layers = array if self.description.layered else [array]
         values = ", ".join(f'"{name}": {self._json(layer)}' for name, layer in zip(self.description.names, layers, strict=True))
-        return f"{json.dumps(told, default=_plain)[:-1]}, {values}}}\n"
+        return f"{json.dumps(told, default=_plain)[:-1]}, {values}".encode()
 
     def _json(self, layer: Array) -> str:
         if layer.ndim == 2:
@@ -145,6 +148,10 @@ class JsonLinesReader:
             told = self._object(index)
             yield [self._sentence(index, told)], [self._array(index, told, self.description.names)]
 
+    def checks(self) -> Checks:
+        """Those of lines."""
+        return Checks("CRC-32 of each line") if len(self) and CHECKSUM in self._object(0) else NO_CHECKS
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -152,11 +159,14 @@ class JsonLinesReader:
     def _object(self, index: int) -> dict[str, Any]:
         self._file.seek(int(self._starts[index]))
         try:
-            told = json.loads(self._file.readline())
+            line = self._file.readline()
+            told = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise FeaturesError(f"{self.path}:{index + 1}: is no JSON ({error})") from None
         if not isinstance(told, dict):
             raise FeaturesError(f"{self.path}:{index + 1}: is no object; this is no file of features")
+        if CHECKSUM in told and not _fits(line):
+            raise FeaturesError(f"{self.path}:{index + 1}: does not fit its checksum; the file is damaged")
         return told
 
     def _sentence(self, index: int, told: dict[str, Any]) -> Sentence:
@@ -182,6 +192,11 @@ class JsonLinesReader:
         if len({matrix.shape for matrix in matrices}) > 1:
             raise FeaturesError(f"{self.path}:{index + 1}: its layers are of different shapes; the file is damaged")
         return matrices
+
+
+def _fits(line: bytes) -> bool:
+    before, _, sum_ = line.rpartition(b', "%b": ' % CHECKSUM.encode())
+    return sum_.rstrip() == b"%d}" % zlib.crc32(before)
 
 
 def _layer_names(told: dict[str, Any]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from elmo_cli.stores.description import Description, StoreOptions, name_of, sent
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.hdf5_files import describe
 from elmo_cli.stores.places import failing_as_output_error
-from elmo_cli.stores.reading import Window
+from elmo_cli.stores.reading import Checks, Window
 
 COPY_BYTES = 1 << 20
 LOCAL_HEADER = struct.Struct("<26x2H")  # of a zip's member: lengths of its name and its extra field
@@ -194,6 +194,10 @@ class NpzReader:
         """A sentence at a time."""
         for index in range(first, len(self)):
             yield [self.sentence(index)], [self.read(index)]
+
+    def checks(self) -> Checks:
+        """Those of a zip archive."""
+        return Checks("CRC-32 of each member")
 
     def close(self) -> None:
         """Let the file go."""

@@ -2,9 +2,9 @@
 
 `layers` is (layer, total tokens, dim), without the layer axis for one layer or the mean, with sentences in place of tokens if pooled;
 sentence i has the tokens `offsets[i]` to `offsets[i + 1]`, in `tokens` too. `keys` names the sentences, `numbers` are theirs in the input.
+A string of HDF5 ends at NUL: `nul_tokens` and `nul_keys`, there only where needed, are the indices of strings that are written escaped.
 """
 
-from array import array as typed_array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
@@ -18,26 +18,30 @@ import numpy.typing as npt
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError
 from elmo_cli.pooling import Array
+from elmo_cli.stores.checksums import Checksums
 from elmo_cli.stores.description import Description, StoreOptions, name_of, sentence_of, token_count
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.hdf5_files import (
     CHUNK_BYTES,
     attributes,
+    checks_of,
     compression_of,
     describe,
+    escape,
     find_dataset,
     open_file,
     reading,
+    unescape,
     write_attributes,
 )
 from elmo_cli.stores.places import failing_as_output_error
-from elmo_cli.stores.reading import READ_BYTES, Window
+from elmo_cli.stores.reading import READ_BYTES, Checks, Window
 
 CHUNK_ITEMS = 4096  # of the data sets beside `layers`
 READ_TOKENS = 1 << 16
 CACHE_BYTES = 1 << 24
 TEXT = h5py.string_dtype("utf-8")
-NUL_TOKENS = "nul_tokens"  # indices of tokens whose NUL is written \0: a string of HDF5 ends at NUL. Only where there are any
+WITH_NUL = {"tokens": "nul_tokens", "keys": "nul_keys"}
 _NO_OPTIONS = StoreOptions()
 
 
@@ -49,7 +53,8 @@ class PackedStore:
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
-        self._nul = typed_array("q")
+        self._nul: dict[str, list[int]] = {name: [] for name in WITH_NUL}
+        self._checksums = Checksums()
         self._open = ExitStack()
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
@@ -66,12 +71,19 @@ class PackedStore:
         keys = [name_of(sentence, self.options.keys) for sentence in window]
         with failing_as_output_error(self.output.path), self._partial.raising_failures():
             before = self._file["tokens"].shape[0]
-            self._nul.extend(before + i for i, token in enumerate(tokens) if "\0" in token)
             _append(self._file["layers"], (np.stack if pooled else np.concatenate)(arrays, axis=-2), axis=-2)
-            _append(self._file["tokens"], _strings(tokens))
-            _append(self._file["keys"], _strings(keys))
+            self._append_texts("tokens", tokens)
+            self._append_texts("keys", keys)
             _append(self._file["numbers"], np.array([int(sentence.key) for sentence in window], dtype=np.int64))
             _append(self._file["offsets"], np.array(list(accumulate(counts, initial=before))[1:], dtype=np.int64))
+        for sentence, key, array in zip(window, keys, arrays, strict=True):
+            self._checksums.add((sentence.key, key, *sentence.tokens), array.astype(self.description.dtype, copy=False))
+        self._checksums.end_window()
+
+    def _append_texts(self, name: str, texts: list[str]) -> None:
+        before = self._file[name].shape[0]
+        self._nul[name] += [before + i for i, text in enumerate(texts) if "\0" in text]
+        _append(self._file[name], np.array([escape(text) if "\0" in text else text for text in texts], dtype=object))
 
     def __enter__(self) -> "PackedStore":
         with ExitStack() as opening, failing_as_output_error(self.output.path):
@@ -105,8 +117,10 @@ class PackedStore:
         with self._open, failing_as_output_error(self.output.path):
             if kind is None:
                 with self._partial.raising_failures():
-                    if self._nul:
-                        self._file.create_dataset(NUL_TOKENS, data=np.array(self._nul, dtype=np.int64), fletcher32=True)
+                    for name, indices in self._nul.items():
+                        if indices:
+                            self._file.create_dataset(WITH_NUL[name], data=np.array(indices, dtype=np.int64), fletcher32=True)
+                    self._checksums.write(self._file)
                     self._file.close()
                 self.output.put_in_place(self._partial)
 
@@ -122,26 +136,29 @@ class PackedReader:
         with reading(path):
             told = attributes(self._file)
             self._layers = find_dataset(self._file, "layers", path)
-            self._tokens, self._keys = (find_dataset(self._file, name, path, "O") for name in ("tokens", "keys"))
+            self._strings = {name: find_dataset(self._file, name, path, "O") for name in WITH_NUL}
             self._offsets: npt.NDArray[np.int64] = find_dataset(self._file, "offsets", path, "iu")[()]
             self._numbers = find_dataset(self._file, "numbers", path, "iu")
-            nul = find_dataset(self._file, NUL_TOKENS, path, "iu")[()] if NUL_TOKENS in self._file else ()
-            self._nul = frozenset(map(int, nul))
+            self._nul = {name: self._find_nul(listed) for name, listed in WITH_NUL.items()}
             self._by = told.get("keys")
             self.description = describe(told, self._layers.shape, self._layers.dtype.name)
             self._check()
 
+    def _find_nul(self, name: str) -> frozenset[int]:
+        return frozenset(find_dataset(self._file, name, self.path, "iu")[()].tolist() if name in self._file else ())
+
     def _check(self) -> None:
         pooled, n = self.description.pooled, len(self)
-        rows = n if pooled else self._tokens.shape[0]
+        n_tokens = self._strings["tokens"].shape[0]
+        rows = n if pooled else n_tokens
         whole = self._layers.shape == (_pooled_shape(self.description, rows) if pooled else self.description.shape(rows))
         steps = np.diff(self._offsets)
         if not (
             whole
-            and self._keys.shape == self._numbers.shape == (n,)
+            and self._strings["keys"].shape == self._numbers.shape == (n,)
             and n >= 0
             and self._offsets[0] == 0
-            and self._offsets[-1] == self._tokens.shape[0]
+            and self._offsets[-1] == n_tokens
             and (steps >= 0).all()
         ):
             raise FeaturesError(f"{self.path}: its data sets do not go together; the file is damaged")
@@ -151,8 +168,7 @@ class PackedReader:
 
     def keys(self) -> list[str]:
         """What the sentences are called."""
-        with reading(self.path):
-            return _text(self._keys[()])
+        return self._texts("keys", 0, len(self))
 
     def sentence(self, index: int) -> Sentence:
         """A sentence."""
@@ -191,15 +207,27 @@ class PackedReader:
     def _sentences(self, first: int, last: int) -> list[Sentence]:
         offsets = self._offsets[first : last + 1].tolist()
         with reading(self.path):
-            tokens = _text(self._tokens[offsets[0] : offsets[-1]])
-            keys = _text(self._keys[first:last])
             numbers = self._numbers[first:last].tolist()
-        for i in self._nul and self._nul.intersection(range(offsets[0], offsets[-1])):
-            tokens[i - offsets[0]] = tokens[i - offsets[0]].replace("\\0", "\0")
+        tokens, keys = self._texts("tokens", offsets[0], offsets[-1]), self._texts("keys", first, last)
         return [
             sentence_of(str(numbers[i]), keys[i], tokens[offsets[i] - offsets[0] : offsets[i + 1] - offsets[0]], self._by)
             for i in range(last - first)
         ]
+
+    def _texts(self, name: str, first: int, last: int) -> list[str]:
+        with reading(self.path):
+            texts = [value.decode("utf-8", "replace") for value in self._strings[name][first:last].tolist()]
+        for i in self._nul[name] and self._nul[name].intersection(range(first, last)):
+            texts[i - first] = unescape(texts[i - first])
+        return texts
+
+    def checks(self) -> Checks:
+        """CRC-32s of windows."""
+        return checks_of(self._file, self.path, lambda _, found: (found.key, self._key(found), *found.tokens))
+
+    def _key(self, sentence: Sentence) -> str:
+        own = sentence.text if self._by == "sentence" else sentence.id
+        return sentence.key if own is None else own
 
     def close(self) -> None:
         """Close the file."""
@@ -216,11 +244,3 @@ def _append(dataset: h5py.Dataset, values: npt.NDArray[np.generic], axis: int = 
     dataset.resize(before + values.shape[axis], axis=axis)
     if values.shape[axis]:
         dataset[(slice(None),) * axis + (slice(before, None),)] = values
-
-
-def _strings(texts: list[str]) -> npt.NDArray[np.generic]:
-    return np.array([text.replace("\0", "\\0") for text in texts], dtype=object)
-
-
-def _text(values: npt.NDArray[np.generic]) -> list[str]:
-    return [value.decode("utf-8", "replace") for value in values.tolist()]

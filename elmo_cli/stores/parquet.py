@@ -1,10 +1,14 @@
-"""Parquet: one file, or a folder of shards part-00000.parquet, ..., each a whole number of windows. Columns as in table.py."""
+"""Parquet: one file, or a folder of shards part-00000.parquet, ..., each a whole number of windows. Columns as in table.py.
+
+Beside the columns' metadata each file tells its `rows`, and the last one the number of `parts`, so that a missing one shows.
+"""
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -16,14 +20,15 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.durable import sync
 from elmo_cli.errors import FeaturesError
 from elmo_cli.pooling import Array
-from elmo_cli.stores.description import Description, StoreOptions
+from elmo_cli.stores.description import Description, StoreOptions, is_intact
 from elmo_cli.stores.files import Output, PartialFile
 from elmo_cli.stores.places import OutputFolder, failing_as_output_error
-from elmo_cli.stores.table import schema_of, to_table
+from elmo_cli.stores.table import is_vector, schema_of, to_table
 from elmo_cli.stores.table_reader import Chunk, TableReader, reading_arrow
 
 SHARD_TOKENS = 1 << 17  # 1.6 GB of three layers of 1,024 dimensions
 ROW_GROUP_BYTES = 1 << 26  # of vectors: what a reader holds at once
+MOST_MISSING = 100  # shards that are named
 _NO_OPTIONS = StoreOptions()
 
 
@@ -37,7 +42,7 @@ class ParquetStore:
         self.skipped_duplicates = 0
         self._schema = schema_of(description, options, "parquet")
         self._shard_tokens = options.shard_tokens or SHARD_TOKENS
-        self._shards = self._tokens = 0
+        self._shards = self._tokens = self._rows = 0
         self._part: _Part | None = None
         self._folder: Path | None = None
 
@@ -48,12 +53,13 @@ class ParquetStore:
             OutputError: The disk is full or gone.
         """
         with failing_as_output_error(self.output.path):
+            if self._folder and self._part and self._tokens >= self._shard_tokens:
+                self._end_part(self._part)
             part = self._part or self._begin_part()
             table = to_table(window, arrays, self._schema, self.description, self.options)
             part.writer.write_table(table, row_group_size=_rows_per_group(table))
             self._tokens += sum(len(sentence.tokens) for sentence in window)
-            if self._folder and self._tokens >= self._shard_tokens:
-                self._end_part(part)
+            self._rows += table.num_rows
 
     def __enter__(self) -> "ParquetStore":
         with failing_as_output_error(self.output.path):
@@ -79,19 +85,22 @@ class ParquetStore:
         self._part = _Part(file, _writer(file, self._schema, self.options.compression))
         return self._part
 
-    def _end_part(self, part: "_Part") -> None:
-        part.writer.close()
+    def _end_part(self, part: "_Part", *, last: bool = False) -> None:
+        self._close_writer(part, last=last)
         part.file.close()
         sync(part.file.path)
-        self._part, self._tokens, self._shards = None, 0, self._shards + 1
+        self._part, self._tokens, self._rows, self._shards = None, 0, 0, self._shards + 1
+
+    def _close_writer(self, part: "_Part", *, last: bool) -> None:
+        part.writer.add_key_value_metadata({"rows": str(self._rows), **({"parts": str(self._shards + 1)} if last else {})})
+        part.writer.close()
 
     def _finish(self) -> None:
         if isinstance(self.output, Output) and self._part:
-            self._part.writer.close()
+            self._close_writer(self._part, last=True)
             self.output.put_in_place(self._part.file)
         elif isinstance(self.output, OutputFolder) and self._folder:
-            if self._part or not self._shards:  # a corpus without sentences has one shard without rows: the columns are known
-                self._end_part(self._part or self._begin_part())
+            self._end_part(self._part or self._begin_part(), last=True)  # a corpus without sentences has one shard without rows
             self.output.put_in_place(self._folder)
             self._folder = None
 
@@ -111,7 +120,7 @@ class _Part(NamedTuple):
 
 
 def _writer(file: PartialFile, schema: pa.Schema, compression: str) -> pq.ParquetWriter:
-    vectors = {name for name in schema.names if _is_vector(schema.field(name).type)}
+    vectors = {name for name in schema.names if is_vector(schema.field(name).type)}
     return pq.ParquetWriter(
         file,
         schema,
@@ -120,10 +129,6 @@ def _writer(file: PartialFile, schema: pa.Schema, compression: str) -> pq.Parque
         use_dictionary=[name for name in (*schema.names, "tokens.list.element") if name not in vectors],
         write_statistics=[name for name in schema.names if name not in vectors],
     )
-
-
-def _is_vector(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_fixed_size_list(kind)) or bool(pa.types.is_list(kind) and pa.types.is_fixed_size_list(kind.value_type))
 
 
 def _rows_per_group(table: pa.Table) -> int:
@@ -151,6 +156,42 @@ def open_parquet(path: Path) -> TableReader:
         reader = TableReader(path, "parquet", files[0].schema_arrow, chunks, partial(_close, files))
         opening.pop_all()  # the reader closes them
         return reader
+
+
+def find_missing(path: Path) -> Iterator[str]:
+    """What is not there of a file, or of a folder of shards, by what its files tell of their rows and parts, in words.
+
+    Raises:
+        FeaturesError: A file is damaged.
+    """
+    parts = {_number(part): part for part in path.glob("part-*.parquet")} if path.is_dir() else {0: path}
+    n_parts, is_ours = 0, False
+    for part in parts.values():
+        rows, told = _account(part)
+        is_ours = is_ours or "elmo_version" in told
+        n_parts = max(n_parts, int(told["parts"]) if told.get("parts", "").isdecimal() else 0)
+        if "elmo_version" in told and told.get("rows") != str(rows):
+            yield f"{part.name}: holds {rows:,} rows, and should hold {told.get('rows', 'another number')}"
+        if is_intact(told) is False:
+            yield f"{part.name}: what it tells of its making does not fit its checksum"
+    if path.is_dir() and is_ours:
+        if not n_parts:
+            yield "its last shard is missing: none tells their number"
+        missing = (number for number in range(n_parts or max(parts)) if number not in parts)
+        yield from (f"part-{number:05d}.parquet is missing" for number in islice(missing, MOST_MISSING))
+
+
+def _number(part: Path) -> int:
+    digits = part.stem.removeprefix("part-")
+    return int(digits) if digits.isdecimal() else -1
+
+
+def _account(part: Path) -> tuple[int, dict[str, str]]:
+    """How many rows a file has, and what it tells."""
+    with reading_arrow(part):
+        described = pq.read_metadata(part)
+        told = (described.metadata or {}).items()
+    return described.num_rows, {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in told}
 
 
 def _close(files: list[pq.ParquetFile]) -> None:

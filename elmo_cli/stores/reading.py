@@ -1,8 +1,8 @@
 """What every layout offers when it is read back."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError
@@ -11,6 +11,21 @@ from elmo_cli.stores.description import Description
 
 Window = tuple[list[Sentence], list[Array]]
 READ_BYTES = 1 << 26  # of arrays, read together when a file is streamed
+
+
+def _no_texts(index: int, sentence: Sentence) -> Iterable[str]:  # noqa: ARG001  # the signature of `told`
+    return ()
+
+
+class Checks(NamedTuple):
+    """The checksums of a file. Those of its format are looked at whenever it is read, ours (see checksums.py) by who asks for them."""
+
+    words: str
+    expected: Sequence[tuple[int, int]] | None = None  # ours: pairs (sentences, checksum)
+    told: Callable[[int, Sentence], Iterable[str]] = _no_texts  # the texts that they cover, of a sentence by its index
+
+
+NO_CHECKS = Checks("none in this file")
 
 
 class Reader(Protocol):
@@ -35,6 +50,9 @@ class Reader(Protocol):
 
     def windows(self, first: int = 0) -> Iterator[Window]:
         """All sentences from one on with their arrays, in order, some at a time."""
+
+    def checks(self) -> Checks:
+        """Its checksums, or NO_CHECKS."""
 
     def close(self) -> None:
         """Close the file."""

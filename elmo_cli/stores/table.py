@@ -4,6 +4,7 @@ Columns: key, number (in the input, from 0), tokens (or position and token), the
 a list of a vector for each token, or one vector, each of fixed size.
 """
 
+import zlib
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain
 
@@ -77,3 +78,23 @@ def _layer_columns(arrays: Sequence[Array], description: Description, options: S
         else:
             offsets = np.array(list(accumulate((len(array) for array in of_layer), initial=0)), dtype=np.int32)
             yield pa.ListArray.from_arrays(pa.array(offsets), vectors)
+
+
+def is_vector(kind: pa.DataType) -> bool:
+    """Whether a column holds vectors, or lists of them."""
+    vector = kind.value_type if pa.types.is_list(kind) else kind
+    return bool(pa.types.is_fixed_size_list(vector) and pa.types.is_floating(vector.value_type))
+
+
+def checksum_of(batch: pa.RecordBatch) -> int:
+    """CRC-32 of some rows: column by column the bytes of vectors, and how Python shows other values, which it does not for nanoseconds."""
+    sum_ = 0
+    for column in batch.columns:
+        if is_vector(column.type):
+            lists = pa.types.is_list(column.type)
+            lengths = column.value_lengths().to_numpy(zero_copy_only=False) if lists else np.array([len(column)])
+            values = (column.flatten() if lists else column).flatten().to_numpy(zero_copy_only=False)
+            sum_ = zlib.crc32(values.tobytes(), zlib.crc32(lengths.astype(np.int64).tobytes(), sum_))
+        elif "[ns" not in str(column.type):
+            sum_ = zlib.crc32(repr(column.to_pylist()).encode("utf-8", "backslashreplace"), sum_)
+    return sum_

@@ -15,9 +15,11 @@ import pyarrow.compute as pc
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError
 from elmo_cli.pooling import Array
-from elmo_cli.stores.description import LAYER, UNLAYERED, Description, metadata_of, sentence_of
-from elmo_cli.stores.reading import Window
+from elmo_cli.stores.description import LAYER, UNLAYERED, Description, is_intact, metadata_of, sentence_of
+from elmo_cli.stores.reading import NO_CHECKS, Checks, Window
 from elmo_cli.stores.table import ARROW_TYPES, SENTENCE_COLUMNS, TOKEN_COLUMNS
+
+CHECKED = {"parquet": "CRC-32 of each page", "arrow": "CRC-32 of each record batch"}
 
 
 class Chunk(NamedTuple):
@@ -25,6 +27,7 @@ class Chunk(NamedTuple):
 
     n_rows: int
     read: Callable[[list[str]], pa.Table]  # of some columns
+    check: Callable[[], None] = lambda: None  # of all columns: raises FeaturesError where they do not fit a checksum
 
 
 class TableReader:
@@ -87,6 +90,8 @@ class TableReader:
         rest: pa.Table | None = None
         row = first if self._starts is None else int(self._starts[first])
         for chunk in range(bisect_right(self._row_starts, row) - 1, len(self._chunks)):
+            with reading_arrow(self.path):
+                self._chunks[chunk].check()
             table = self._table(chunk, columns).slice(max(0, row - self._row_starts[chunk]))
             table = table if rest is None else pa.concat_tables([rest, table])
             rest = None
@@ -96,6 +101,10 @@ class TableReader:
                 table, rest = table.slice(0, whole), table.slice(whole)
             if table.num_rows:
                 yield self._sentences(table), self._arrays(table, self.description.names)
+
+    def checks(self) -> Checks:
+        """Those of pages or record batches, in a file of ours."""
+        return Checks(CHECKED[self.layout]) if self.description.intact is not None else NO_CHECKS
 
     def close(self) -> None:
         """Close the files."""
@@ -211,5 +220,4 @@ def _describe(path: Path, schema: pa.Schema, told: Mapping[str, str], rows: str)
         raise FeaturesError(f"{path}: its layers are of different types; the file is damaged")
     kept = [field for field in schema if field.name not in own and field.name not in names]
     dtype = next(name for name, of in ARROW_TYPES.items() if of == vector.value_type)
-    metadata = {name: value for name, value in metadata_of(dict(told)).items() if name not in ("ARROW:schema", "pandas")}
-    return Description(tuple(names), vector.list_size, dtype, pooled, metadata, pa.schema(kept) if kept else None)
+    return Description(tuple(names), vector.list_size, dtype, pooled, metadata_of(told), pa.schema(kept) if kept else None, is_intact(told))
