@@ -1,6 +1,7 @@
 """One run of `elmo convert`: features of one layout written in another, streamed, nothing lost but what is told.
 
-A source can be read again, and mostly as fast as what is kept of it: so windows are kept only for a run that is told to resume.
+A source can be read again, and mostly as fast as what is kept of it: so windows are kept only for a run that is told to resume. One of
+HDF5 is read twice, first in a process of its own: damage can end that one, and checksums tell of other damage before anything is written.
 """
 
 import hashlib
@@ -9,15 +10,17 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from elmo_cli.batching import WINDOW_TOKENS
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError, OutputError
-from elmo_cli.features import Features, open_features
+from elmo_cli.features import Features, check_content, open_features
 from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.store import JournaledStore
 from elmo_cli.layouts import KEEPERS
+from elmo_cli.own_process import read_apart
 from elmo_cli.pipeline import NOTHING, Progress, find_no_numbers
 from elmo_cli.pooling import Array, cast
 from elmo_cli.resuming import FINGERPRINT, UnfinishedWork, make_plan
@@ -55,6 +58,8 @@ class ConvertJob:
         self.work.check()
         sources = list(self.source.glob("*")) if self.source.is_dir() else [self.source]
         self.output.check_is_none_of(sources)
+        if self.source.is_file() and h5py.is_hdf5(self.source):
+            read_apart(check_content, self.source)
         with open_features(self.source) as features:
             if not features.description.dim:
                 raise OutputError(f"{self.source}: holds nothing that tells the vectors' dimension; there is nothing to convert")

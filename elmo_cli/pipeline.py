@@ -6,17 +6,19 @@ The window is the unit of everything: sorted inside, put back in order inside, c
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from threading import Event
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from elmo_cli.batching import bucket_by_length
 from elmo_cli.corpus import Sentence
-from elmo_cli.embedder import Embedder, StatefulEmbedder
 from elmo_cli.errors import ModelError
 from elmo_cli.memory import return_freed
 from elmo_cli.pooling import Array, Select
 from elmo_cli.prefetch import PATIENCE, Prefetch
+
+if TYPE_CHECKING:  # imports torch: a second of a conversion's time, which has no need of it
+    from elmo_cli.embedder import Embedder, StatefulEmbedder
 
 Window = list[Sentence]
 TRIM_WINDOWS = 16  # after so many, memory that lies between used pieces is given back
@@ -76,12 +78,12 @@ def groups(sentences: Iterable[Sentence], size: int) -> Iterator[Window]:
         yield window
 
 
-def batches(window: Sequence[Sentence], embedder: Embedder, max_tokens: int) -> Iterator[list[int]]:
+def batches(window: Sequence[Sentence], embedder: "Embedder", max_tokens: int) -> Iterator[list[int]]:
     """Which sentences of a window are computed together, by their places in it."""
     return bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens, embedder.max_sentences)
 
 
-def embed_window(window: Sequence[Sentence], embedder: Embedder, max_tokens: int, stop: Event | None = None) -> list[Array]:
+def embed_window(window: Sequence[Sentence], embedder: "Embedder", max_tokens: int, stop: Event | None = None) -> list[Array]:
     """Every layer of each sentence of a window, in its order, computed in batches of sentences of like length.
 
     Raises:
@@ -97,7 +99,7 @@ def embed_window(window: Sequence[Sentence], embedder: Embedder, max_tokens: int
 
 def embed_carrying_state(
     window: Sequence[Sentence],
-    embedder: StatefulEmbedder,
+    embedder: "StatefulEmbedder",
     stop: Event | None = None,  # noqa: ARG001  # looked at between batches, and this is one
 ) -> list[Array]:
     """Every layer of each sentence of a window run as one batch, after all windows before it."""

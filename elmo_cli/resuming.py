@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elmo_cli.corpus import Sentence
-from elmo_cli.embedder import Embedder
 from elmo_cli.errors import ElmoError, FeaturesError, ResumeError
 from elmo_cli.features import open_features
 from elmo_cli.journal.plan import Plan
@@ -21,6 +20,8 @@ from elmo_cli.stores.places import OutputFolder, Place
 
 if TYPE_CHECKING:
     import pyarrow
+
+    from elmo_cli.embedder import Embedder
 
 Make = Callable[[Place, Mapping[str, str]], Store]  # a store for a place, that tells such metadata
 
@@ -142,7 +143,7 @@ class UnfinishedWork:
 
 
 def replay(
-    journal: JournaledStore, sentences: Iterator[Sentence], embedder: Embedder, batch_tokens: int
+    journal: JournaledStore, sentences: Iterator[Sentence], embedder: "Embedder", batch_tokens: int
 ) -> Generator[Progress, None, Progress]:
     """Take over what an earlier run has done, and be where it was then, to the last bit and count."""
     done = NOTHING

@@ -222,6 +222,7 @@ def test_a_vector_that_is_no_number_stops_it(elmo: Elmo, sources: Path, tmp_path
     source.write_bytes((sources / "a.h5").read_bytes())
     with h5py.File(source, "r+") as file:
         file["7"][1, 0, 2] = value
+        del file.attrs["checksums"]
     result = elmo("convert", source, tmp_path / "out.h5")
     assert (result.exit_code, result.stderr) == (
         1,
@@ -235,6 +236,18 @@ def test_a_value_that_float16_cannot_hold_stops_it(elmo: Elmo, sources: Path, tm
     source.write_bytes((sources / "a.h5").read_bytes())
     with h5py.File(source, "r+") as file:
         file["7"][1, 0, 2] = 1e5
+        del file.attrs["checksums"]
     result = elmo("convert", source, tmp_path / "out.h5", "--dtype", "float16")
     assert result.exit_code == 1
     assert "a value of 100,000 is more than it can hold" in result.stderr
+
+
+def test_a_source_that_does_not_fit_its_checksums_stops_it(elmo: Elmo, sources: Path, tmp_path: Path):
+    source = tmp_path / "source.h5"
+    source.write_bytes((sources / "a.h5").read_bytes())
+    with h5py.File(source, "r+") as file:
+        file["7"][1, 0, 2] += 1
+    result = elmo("convert", source, tmp_path / "out.npz")
+    assert result.exit_code == 1
+    assert "do not fit their checksum); make it again" in result.stderr
+    assert list(tmp_path.iterdir()) == [source]

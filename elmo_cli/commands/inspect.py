@@ -29,8 +29,9 @@ def command(path: Path, as_json: bool) -> None:
     mean length of each layer's vectors and the mean cosine between a layer and the next; the first three sentences.
     """
     from elmo_cli.inspection import inspect
+    from elmo_cli.own_process import read_apart
 
-    found = inspect(path)
+    found = read_apart(inspect, path)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2))
         return

@@ -29,12 +29,15 @@ def command(path: Path, corpus: str | None, model: str | None, reading: Reading,
     Checked are its structure, that its values are numbers, its checksums, and what it tells of its making; on demand its tokens, and a
     sample of its vectors. The exit code is 0 if all is well and 1 if not.
     """
-    from elmo_cli.models import find_model
+    from elmo_cli.own_process import read_apart
     from elmo_cli.scan import Source
     from elmo_cli.verification import verify
 
+    if model:
+        from elmo_cli.models import find_model  # imports torch
+
     source = Source([corpus], "skip" if blank_lines == "error" else blank_lines, reading) if corpus else None
-    verdict = verify(path, source, find_model(model) if model else None)
+    verdict = read_apart(verify, path, source, find_model(model) if model else None)
     for line in verdict.checked:
         click.echo(printable(line))
     if verdict.n_problems:
