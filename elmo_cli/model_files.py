@@ -40,13 +40,26 @@ class ModelFiles:
         return CHECKPOINTS[self.format].options(self.files)
 
     def load(self) -> BiLM:
-        """The network, ready to run."""
-        return CHECKPOINTS[self.format].load(self.files)
+        """The network, ready to run.
+
+        Raises:
+            ModelError: A file cannot be used, or is another one than when it was hashed.
+        """
+        before = self._state
+        bilm = CHECKPOINTS[self.format].load(self.files)
+        if _state(self.files) != before:
+            raise ModelError(f"{self.folder}: its files have been changed while this run read them; run it again")
+        return bilm
 
     @cached_property
     def sha256(self) -> str:
         """Hash of the file that the weights are loaded from, or of the several that make up a model, joined as by `cat`."""
+        _ = self._state  # as it is before
         return sha256(CHECKPOINTS[self.format].weights(self.files))
+
+    @cached_property
+    def _state(self) -> list[tuple[int, ...]]:
+        return _state(self.files)
 
     def metadata(self, start_state: str) -> dict[str, str]:
         """What is told of features beside their values: the model that made them, and how."""
@@ -57,6 +70,12 @@ class ModelFiles:
             "options": json.dumps(self.options(), separators=(",", ":")),
             "start_state": start_state,
         }
+
+
+def _state(files: Mapping[str, Path]) -> list[tuple[int, ...]]:
+    """What changes when a file does; one that is missing is told of when it is read."""
+    states = [path.stat() for path in files.values() if path.exists()]
+    return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
 
 
 def find_in_folder(folder: Path, name: str | None = None, depth: int = MAX_DEPTH) -> ModelFiles:

@@ -283,3 +283,14 @@ def test_elmo_model_is_the_default(
     result = elmo("embed", corpus("a\n"), tmp_path / "out.h5")
     assert result.exit_code == 0, result.output
     assert "by mine, sha256 " in result.stderr
+
+
+def test_a_model_that_has_changed_since_it_was_hashed_is_not_used(tmp_path: Path):
+    folder = make_model(tmp_path / "model")
+    found = find_model(str(folder))
+    assert found.load() is not None
+    assert len(found.sha256) == 64
+    make_model(tmp_path / "other", seed=2)
+    (tmp_path / "other" / "weights.hdf5").replace(folder / "weights.hdf5")
+    with pytest.raises(ModelError, match="have been changed while this run read them; run it again"):
+        found.load()
