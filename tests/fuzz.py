@@ -1,9 +1,12 @@
-"""Mutated options, weights, corpora, features and parts: a clear error or a right result, never a traceback, a hang, or 2 GiB. By hand:
+"""Mutated options, weights, corpora, features and parts: a clear error or a right result, never a traceback, a hang, or 2 GiB.
+
+A file of features that `verify` finds nothing wrong with has to hold what it held before it was mutated. By hand:
 
     python -m tests.fuzz 1000                     # of each kind
     python -m tests.fuzz 20000 options fasta --seed 7
 
-Each kind runs in processes of its own, which a crash of a library ends; what fails is kept beside the words that it failed with.
+Each kind runs in processes of its own, which a crash of a library ends; what fails is kept beside the words that it failed with. HDF5's
+may crash: the commands read features in a process of their own, and so does this, a process a file.
 """
 
 import argparse
@@ -40,6 +43,7 @@ from tests.conftest import SAMPLE, make_model
 SECONDS = 10  # of the processor that one file may take
 MEMORY = 2 << 30  # beyond what the process has at its start
 BATCH = 500  # files a process
+BROUGHT_DOWN = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE)
 TOKENS = [["A", "cat", "."], ["über", "😀", "x" * 60], ["a/b", "c"]]
 NUMBERS = [b"0", b"-1", b"1e999", b"NaN", b"9" * 30, b"2147483648", b"null", b"true", b'""', b"[]", b"{}", b"[[" * 50, b"1000000000000"]
 
@@ -74,14 +78,62 @@ def scan(reading: Reading = Reading(), blank_lines: str = "skip") -> Callable[[P
     return lambda path: Source([path], blank_lines, reading).scan()
 
 
-def read_features(path: Path) -> None:
-    verify(path)
+def read_features(whole: Path) -> Callable[[Path], None]:
+    right = content_of(whole)
+
+    def read(path: Path) -> None:
+        verdict = verify(path)
+        with open_features(path) as features:
+            for index in (0, len(features) - 1):
+                if 0 <= index < len(features):
+                    features.sentence(index)
+                    features.read(index)
+            features.keys()
+        if not verdict.n_problems and content_of(path) != right:
+            raise AssertionError("verify does not see the change")
+
+    return apart(read) if whole.suffix == ".h5" else read
+
+
+def content_of(path: Path) -> list[object]:
     with open_features(path) as features:
-        for index in (0, len(features) - 1):
-            if 0 <= index < len(features):
-                features.sentence(index)
-                features.read(index)
-        features.keys()
+        sentences = [pair for window in features.windows() for pair in zip(*window, strict=True)]
+        told = [(repr(sentence), array.shape, array.tobytes()) for sentence, array in sentences]
+        return [features.layout, features.metadata, features.description.names, features.keys(), told]
+
+
+def apart(use: Callable[[Path], object]) -> Callable[[Path], None]:
+    """In a process a file, which a library may bring down."""
+
+    def run(path: Path) -> None:
+        if (child := os.fork()) == 0:
+            code = 1
+            try:
+                watched(use, path)
+                code = 0
+            except BaseException:  # noqa: BLE001  # told, and raised by the parent
+                traceback.print_exc()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code and -code not in BROUGHT_DOWN:
+            raise AssertionError(f"ended with {code}: see above")
+
+    return run
+
+
+def watched(use: Callable[[Path], object], path: Path) -> None:
+    """Use a file: an error has to be in clear words, and the time is limited."""
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(SECONDS * 30)  # for what waits and does nothing, on a machine that may be busy
+    try:
+        use(path)
+    except ElmoError as error:
+        if "\x1b" in str(error) or not str(error):
+            raise AssertionError(f"a raw message: {error!r}") from error
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.alarm(0)
 
 
 def read_work(path: Path) -> None:
@@ -109,28 +161,28 @@ def make_seeds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]
     import gzip
 
     (folder / "packed.txt.gz").write_bytes(gzip.compress("\n".join(lines * 20).encode()))
-    corpus = folder / "corpus.txt"
-    corpus.write_text("\n".join(SAMPLE.read_text(encoding="utf-8").splitlines()[:6]), encoding="utf-8")
+    sample = SAMPLE.read_text(encoding="utf-8").splitlines()[:6]
+    corpus = folder / "corpus.tsv"
+    corpus.write_text("id\ttokens\n" + "".join(f"d/{i}\t{line}\n" for i, line in enumerate(sample)), encoding="utf-8")
     for name, options in [
         ("allennlp.h5", []),
         ("gzip.h5", ["--compression", "gzip"]),
         ("named.h5", ["--use-sentence-keys"]),
         ("packed.h5", ["--layout", "packed"]),
+        ("coref.h5", ["--layout", "e2e-coref"]),
         ("features.parquet", []),
         ("features.arrow", []),
         ("features.npz", []),
         ("features.jsonl", []),
     ]:
-        arguments = ["embed", corpus, folder / name, "--model", model, "--quiet", "--layers", "0,2", *options]
+        arguments = ["embed", corpus, folder / name, "--model", model, "--quiet", "--layers", "0,2", "--id-column", "id", *options]
         main([str(argument) for argument in arguments], standalone_mode=False)
     from elmo_cli.corpus import Sentence
 
     sentences = [Sentence(str(i), tokens, line, None, (i,)) for i, (tokens, line) in enumerate(zip(TOKENS, lines, strict=True))]
     write_part(folder / "window.part", sentences, [np.ones((2, len(tokens), 3), np.float32) for tokens in TOKENS])
     (folder / "plan.json").write_text(Plan({"a": "b"}, {"c": "d"}).to_json())
-    features = {path.name: (path, read_features) for path in folder.glob("*.h5")} | {
-        f"features.{kind}": (folder / f"features.{kind}", read_features) for kind in ("parquet", "arrow", "npz", "jsonl")
-    }
+    features = {path.name: (path, read_features(path)) for path in [*folder.glob("*.h5"), *folder.glob("features.*")]}
     return {
         "options": (model / "options.json", load_config),
         "weights": (model / "weights.hdf5", lambda path: load_bilm(model / "options.json", path)),
@@ -152,15 +204,7 @@ def fuzz_batch(seed_file: Path, use: Callable[[Path], object], count: int, seed:
     path = room / f"mutated-{seed}{''.join(seed_file.suffixes)}"
     for _ in range(count):
         path.write_bytes(mutate(content, chance))
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        signal.alarm(SECONDS * 30)  # for what waits and does nothing, on a machine that may be busy
-        try:
-            use(path)
-        except ElmoError as error:
-            if "\x1b" in str(error) or not str(error):
-                raise AssertionError(f"a raw message: {error!r}") from error
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.alarm(0)
+        watched(use, path)
     path.unlink()
 
 
