@@ -1,6 +1,7 @@
 """Files of strangers, read in bounded memory: what a library takes at once, and what unpacking needs, has a limit."""
 
 import io
+import json
 import lzma
 from pathlib import Path
 from typing import IO, Any
@@ -9,6 +10,8 @@ XZ_MEMORY = 1 << 28  # xz -9 takes a quarter of it
 XZ_START = b"\xfd7zXZ\0"
 BLOCK_BYTES = 1 << 16
 MAX_DIRECTORY = 1 << 22  # bytes of a zip's list of members, each of which takes ten times as many
+JSON_MEMORY = 3 << 29  # of what is made of one JSON text
+LIST_BYTES, DICT_BYTES, VALUE_BYTES, STRING_BYTES = 80, 320, 32, 64  # Python's, at most, and the place of each in what holds it
 
 
 class Unbounded(Exception):  # noqa: N818  # made an ElmoError, with the file's name before it, by whoever knows the name
@@ -77,6 +80,22 @@ class ZipSource(io.FileIO):
         if size > MAX_DIRECTORY:
             raise Unbounded(f"lists its members in {size:,} bytes, of which {MAX_DIRECTORY:,} are read; pack fewer files")
         return super().read(size) or b""
+
+
+def load_json(text: bytes | memoryview) -> Any:  # noqa: ANN401  # JSON
+    """What a JSON text holds.
+
+    Raises:
+        Unbounded: It would take more than JSON_MEMORY: three bytes of text can make eighty of an empty list.
+        ValueError: It is no JSON.
+        RecursionError: Its brackets are too deep.
+    """
+    size = 2 * len(text)
+    text = bytes(text) if size <= JSON_MEMORY else b""
+    values, strings = text.count(b",") * VALUE_BYTES, text.count(b'"') // 2 * STRING_BYTES
+    if size + text.count(b"[") * LIST_BYTES + text.count(b"{") * DICT_BYTES + values + strings > JSON_MEMORY:
+        raise Unbounded(f"takes more than {JSON_MEMORY >> 20} MiB of memory to parse {size // 2:,} bytes of JSON")
+    return json.loads(text)
 
 
 def open_xz(stream: Any) -> IO[bytes]:  # noqa: ANN401  # whatever has read

@@ -17,10 +17,14 @@ import torch
 from elmo_cli import archives, bounded
 from elmo_cli.checkpoints import torch_files
 from elmo_cli.checkpoints.torch_tensors import read_tensors
-from elmo_cli.errors import CorpusError, ModelError
+from elmo_cli.errors import CorpusError, FeaturesError, ModelError
+from elmo_cli.features import open_features
 from elmo_cli.readers import conll, delimited
 from elmo_cli.readers.text import read_text
 from elmo_cli.scan import Source
+from elmo_cli.stores import jsonl, npz
+from elmo_cli.stores.description import Description
+from tests.test_stores import arrays_for, corpus, write
 
 MANY = 1 << 24
 
@@ -216,3 +220,70 @@ def test_lines_that_make_one_row_or_sentence_have_a_size(tmp_path: Path, monkeyp
     column.write_text(f"{line}\n" * 60)
     table.write_text("tokens,b\n" + "c,d\n" * 60)
     assert [Source([path]).scan().sentences for path in (column, table)] == [60, 60]
+
+
+def repacked(path: Path, **changed: bytes) -> Path:
+    """An .npz of two sentences, compressed, some of its members changed; __ stands for a dot."""
+    description, sentences = Description(("top",), 4), corpus("a b", "c")
+    path.unlink(missing_ok=True)
+    write(path, "npz", sentences, arrays_for(sentences, description), description)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {**members, **{name.replace("__", "."): content for name, content in changed.items()}}.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_an_npz_takes_little_memory_whatever_it_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bounded, "JSON_MEMORY", 1 << 20)
+    lists, zeros = b"[[]" + b",[]" * (MANY >> 2) + b"]", bytes(MANY)
+    head = b"\x93NUMPY\1\0\x76\0" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1048576, 4)}".ljust(117) + b"\n"
+    paths = [
+        repacked(tmp_path / "tokens.npz", tokens__json=lists),
+        repacked(tmp_path / "keys.npz", keys__json=lists),
+        repacked(tmp_path / "metadata.npz", metadata__json=lists),
+        repacked(tmp_path / "layers.npz", layers__npy=head + zeros),
+    ]
+    for path in paths:
+        with little_memory(), pytest.raises(FeaturesError, match=r"MiB of memory to parse|do not go together"):
+            open_features(path)
+
+
+def test_an_npz_of_more_sentences_than_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(npz, "MAX_SENTENCES", 1)
+    with pytest.raises(FeaturesError, match=r"a\.npz: has 2 sentences, of which 1 are held in memory"):
+        open_features(repacked(tmp_path / "a.npz"))
+
+
+def test_words_of_an_npz_may_stand_in_any_json(tmp_path: Path):
+    for tokens in (b'[["a", "b"], ["c"]]', b'[\n ["a",\n "b"],\n ["c"]\n]', b'[["a", "b"],\n["c"]]'):
+        with open_features(repacked(tmp_path / "a.npz", tokens__json=tokens)) as features:
+            assert [features.tokens(i) for i in range(2)] == [["a", "b"], ["c"]]
+            assert list(features.token_counts()) == [2, 1]
+
+
+def test_an_npz_that_the_disk_has_no_room_for_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = repacked(tmp_path / "a.npz")
+    monkeypatch.setattr(npz.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    with pytest.raises(FeaturesError, match=r"a\.npz: unpacks to [\d,]+ bytes, more than .* has room for; set TMPDIR"):
+        open_features(path)
+
+
+def test_a_line_of_features_takes_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bounded, "JSON_MEMORY", 1 << 20)
+    monkeypatch.setattr(jsonl, "JSON_MEMORY", 1 << 20)
+    line = b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[%s]]}\n'
+    (tmp_path / "good.jsonl").write_bytes(line % b"1, 2" * 3)
+    with open_features(tmp_path / "good.jsonl") as features:
+        assert [array.tolist() for array in features] == [[[1, 2]]] * 3
+    words = r"bad\.jsonl:2: .*, more than a line may have; write such long sentences"
+    (tmp_path / "bad.jsonl").write_bytes(line % b"1, 2" + line % (b"[]," * 20_000))
+    with little_memory(), open_features(tmp_path / "bad.jsonl") as features, pytest.raises(FeaturesError, match=words):
+        features.sentence(1)
+    (tmp_path / "bad.jsonl").write_bytes(line % b"1, 2" + line % (b"1," * MANY))
+    with little_memory(), pytest.raises(FeaturesError, match=words):
+        open_features(tmp_path / "bad.jsonl")
+    (tmp_path / "short.jsonl").write_bytes(line % b"1, 2" + b"\n" * MANY)
+    with little_memory(1 << 26), pytest.raises(FeaturesError, match=r"short\.jsonl: has [\d,]+ lines in its first"):
+        open_features(tmp_path / "short.jsonl")
