@@ -1,35 +1,52 @@
 """Zip and tar archives that models come in: looked into, and single files taken out. Nothing else in them is written, no link followed."""
 
+import bz2
+import gzip
 import shutil
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
+from elmo_cli.bounded import XZ_START, Metered, Unbounded, ZipSource, open_xz
 from elmo_cli.durable import allow_others
 from elmo_cli.errors import ModelError
 
 MAX_MEMBERS = 20_000
 MAX_DEPTH = 20
+MAX_NAME = 4096  # characters
+MAX_HEADER = 1 << 20  # bytes of a tar between two members: a header, its extensions, a long name
 MAX_BYTES = 1 << 32  # of what is taken out: several times the largest model
 MAX_SEEN = 1 << 36  # of all that a tar holds: it must be unpacked to be read past
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
-Open = Callable[[], IO[bytes]]
+UNPACKERS: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, XZ_START: open_xz, b"\x5d\0\0": open_xz}
+
+Member = tuple[str, int, Callable[[], IO[bytes]]]  # its name, its size, and how it is opened
 
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a zip or tar archive, by what it holds."""
     try:
-        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
-    except (EOFError, zlib.error, LZMAError):
-        return True  # a compressed file, damaged near its beginning
+        with _reading(path):
+            return zipfile.is_zipfile(path) or _is_tar(path)
+    except ModelError:
+        return True  # damaged near its beginning, or worse: whoever reads on will say it
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        with _open_tar(path):
+            return True
+    except tarfile.TarError:
+        return False
 
 
 def stem(path: Path) -> str:
@@ -89,14 +106,19 @@ def _write(path: Path, names: set[str], folder: Path) -> None:
                 raise ModelError(f"{path}: {name} is cut short; fetch the archive anew")
 
 
-def _members(path: Path) -> Iterator[tuple[str, int, Open]]:
+def _members(path: Path) -> Iterator[Member]:
     seen: set[str] = set()
-    for number, (name, size, open_member) in enumerate(_raw_members(path)):
+    members = _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path)
+    for number, member in enumerate(members):
         if number >= MAX_MEMBERS:
             raise ModelError(f"{path}: holds more than {MAX_MEMBERS:,} files, which is no model")
+        if member is None:
+            continue
+        name, size, open_member = member
         safe = PurePosixPath(name)
         if (
-            len(safe.parts) > MAX_DEPTH
+            len(name) > MAX_NAME
+            or len(safe.parts) > MAX_DEPTH
             or safe.is_absolute()
             or ".." in safe.parts
             or "\\" in name
@@ -109,27 +131,53 @@ def _members(path: Path) -> Iterator[tuple[str, int, Open]]:
         yield str(safe), size, open_member
 
 
-def _raw_members(path: Path) -> Iterator[tuple[str, int, Open]]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                if not entry.is_dir() and (entry.external_attr >> 28) in (0, 8):  # Unix file types: none told, or regular
-                    yield entry.filename, entry.file_size, lambda entry=entry: archive.open(entry)  # type: ignore[misc]
-        return
+def _zip_members(path: Path) -> Iterator[Member | None]:
+    """The regular files; None for anything else."""
+    with ZipSource(path) as source, zipfile.ZipFile(source) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type == zipfile.ZIP_LZMA:
+                raise Unbounded("is packed by LZMA, which may take any memory to unpack; unpack it by hand, and pass the folder")
+            is_file = not entry.is_dir() and (entry.external_attr >> 28) in (0, 8)  # Unix file types: none told, or regular
+            yield (entry.filename, entry.file_size, partial(archive.open, entry)) if is_file else None
+
+
+def _tar_members(path: Path) -> Iterator[Member | None]:
+    """The regular files; None for anything else."""
     total = 0
-    with tarfile.open(path, "r:*") as tar:
-        for member in tar:
-            total += member.size
+    with _open_tar(path) as (tar, stream):
+        while (member := tar.next()) is not None:
+            total += max(0, member.size)
             if total > MAX_SEEN:
                 raise ModelError(f"{path}: unpacks to more than {MAX_SEEN >> 30} GiB, which is no model")
-            if member.isreg():
-                yield member.name, member.size, lambda member=member: tar.extractfile(member)  # type: ignore[misc]
+            if member.issparse():
+                raise Unbounded(f"stores {member.name[:MAX_NAME]} without its holes; pack it anew, without tar's --sparse")
+            stream.room = None  # for the member itself
+            yield (member.name, member.size, partial(tar.extractfile, member)) if member.isreg() else None  # type: ignore[misc]
+            stream.room = MAX_HEADER
+            tar.members.clear()  # type: ignore[attr-defined]  # it keeps all that went before
+            tar.pax_headers = {}  # and copies to each member what is said of all
+
+
+@contextmanager
+def _open_tar(path: Path) -> Iterator[tuple[tarfile.TarFile, Metered]]:
+    """A tar, its first header read, and the stream that it is read from."""
+    with ExitStack() as opened:
+        stream: IO[bytes] = opened.enter_context(path.open("rb"))
+        start = stream.read(len(XZ_START))
+        stream.seek(0)
+        for magic, unpack in UNPACKERS.items():
+            if start.startswith(magic):
+                stream = opened.enter_context(unpack(stream))
+        metered = Metered(stream, MAX_HEADER)
+        yield opened.enter_context(tarfile.open(fileobj=metered, mode="r:")), metered  # type: ignore[call-overload]
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
+    except Unbounded as problem:
+        raise ModelError(f"{path}: {problem}") from None
     except DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:  # the machine's, not the archive's
             raise ModelError(f"{error.filename or path}: cannot be unpacked ({error.strerror})") from None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
 
+from elmo_cli.bounded import Unbounded, open_xz
 from elmo_cli.errors import CorpusError
 from elmo_cli.inputs import STDIN, InputFile
 
@@ -43,6 +44,8 @@ def failing_as_corpus_error(file: InputFile) -> Iterator[None]:
         raise CorpusError(f"{file}: is a directory; name a file of tokenized text") from None
     except PermissionError:
         raise CorpusError(f"{file}: may not be read; check its permissions") from None
+    except Unbounded as problem:
+        raise CorpusError(f"{file}: {problem}") from None
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise CorpusError(f"{file}: cannot be read to its end ({error}); check that the file is whole") from None
 
@@ -72,4 +75,4 @@ def _open_zstd(stream: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     return pyarrow.CompressedInputStream(stream, "zstd")
 
 
-OPENERS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _open_zstd}
+OPENERS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": open_xz, ".zst": _open_zstd}

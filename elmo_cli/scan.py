@@ -14,6 +14,7 @@ from elmo_cli.inputs import STDIN, InputFile, find_input, is_stream, shown
 from elmo_cli.readers import READERS, find_formats, misplaced
 from elmo_cli.readers.problems import Report, stop
 from elmo_cli.readers.reading import PLAIN, Reading
+from elmo_cli.readers.sentences import MAX_TOKENS
 from elmo_cli.remote import without_secret
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class Source:
                 for sentence in reader.read(file, self.reading, report):
                     number = int(sentence.key) + 1
                     found = Found(sentence._replace(key=str(first + number - 1)) if first else sentence, file, number, reader.unit)
-                    if self.max_sentence_tokens and len(sentence.tokens) > self.max_sentence_tokens:
+                    if len(sentence.tokens) > (self.max_sentence_tokens or MAX_TOKENS):
                         report(self._too_long(found))
                     else:
                         yield found
@@ -203,10 +204,9 @@ class Source:
                 _check_is_new(found, seen, scan.report)
 
     def _too_long(self, found: Found) -> CorpusError:
-        return CorpusError(
-            f"{found.place()}: has {len(found.sentence.tokens):,} tokens, more than --max-sentence-tokens {self.max_sentence_tokens:,}; "
-            "split it, or allow more"
-        )
+        limit = f"--max-sentence-tokens {self.max_sentence_tokens:,}" if self.max_sentence_tokens else f"{MAX_TOKENS:,}"
+        remedy = "split it, or allow more by --max-sentence-tokens"
+        return CorpusError(f"{found.place()}: has {len(found.sentence.tokens):,} tokens, more than {limit}; {remedy}")
 
     def _blank_error(self, scan: Scan) -> CorpusError:
         return CorpusError(f"{self.name}: {scan.blank_lines()}; pass --blank-lines skip to drop them or keep to write empty arrays")

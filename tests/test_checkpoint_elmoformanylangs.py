@@ -151,7 +151,7 @@ BAD = {
     ),
     "sparse": (
         lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({"projection.bias": torch.ones(6).to_sparse()})),
-        "is not a plain tensor",
+        "holds more than tensors",
     ),
     "code in the pickle": (lambda f: (f / "encoder.pkl").write_bytes(pickle.dumps(print)), "not a readable PyTorch file"),
     "a list": (lambda f: torch.save([torch.ones(1)], f / "encoder.pkl"), "holds no named tensors"),

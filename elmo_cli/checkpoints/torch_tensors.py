@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from elmo_cli.bilm import DIRECTIONS, BiLMConfig
+from elmo_cli.bounded import Unbounded
+from elmo_cli.checkpoints.torch_files import check_file
 from elmo_cli.errors import ModelError
 
 DIRECTION_NAMES = ("forward", "backward")
@@ -28,9 +30,12 @@ def read_tensors(path: Path) -> "Tensors":
         ModelError: The file is missing, is no such file, or holds something else.
     """
     try:
+        check_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickles
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except Unbounded as problem:
+        raise ModelError(f"{path}: {problem}") from None
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file; check its path") from None
     except OSError as error:
@@ -42,7 +47,16 @@ def read_tensors(path: Path) -> "Tensors":
         raise ModelError(f"{path}: not a readable PyTorch file of weights ({reason}); check that it is whole") from None
     if not isinstance(state, Mapping) or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
         raise ModelError(f"{path}: holds no named tensors; a file of weights is a saved state_dict")
+    _check_size(path, state)
     return Tensors(path, dict(state))
+
+
+def _check_size(path: Path, state: Mapping[str, Tensor]) -> None:
+    """A tensor may be larger than its values, and torch then makes room for what was never there."""
+    storages = [tensor.untyped_storage() for tensor in state.values() if tensor.layout is torch.strided]
+    size, stored = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()), path.stat().st_size
+    if size > stored:
+        raise ModelError(f"{path}: its tensors take {size:,} bytes, of which {stored:,} are stored; check that the file is whole")
 
 
 class Tensors:

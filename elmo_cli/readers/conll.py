@@ -12,6 +12,7 @@ from elmo_cli.readers.problems import Report, stop
 from elmo_cli.readers.reading import PLAIN, Reading
 from elmo_cli.readers.sentences import MAX_TOKENS
 
+MAX_BLOCK = 1 << 27  # characters of a sentence's lines
 NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # in the ID column: a range of words, or an empty node
 SENT_ID = re.compile(r"#\s*sent_id\s*=?\s*(\S.*?)\s*")
 COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(\S.*)")  # CoNLL-U Plus
@@ -107,13 +108,15 @@ def _cells(lines: Iterable[Line], column: int, name: str, report: Report) -> Ite
 def _blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:
     """Runs of lines that are not blank."""
     block: list[Line] = []
+    held = 0  # characters
     for at, line in lines:
         if line and not line.isspace():
             block.append((at, line))
-            if len(block) > MAX_TOKENS:
-                raise CorpusError(f"{name}:{block[0][0]}: {MAX_TOKENS:,} lines follow with no blank line, which has to end a sentence")
+            held += len(line)
+            if len(block) > MAX_TOKENS or held > MAX_BLOCK:
+                raise CorpusError(f"{name}:{block[0][0]}: {len(block) - 1:,} lines follow with no blank line, which has to end a sentence")
         elif block:
             yield block
-            block = []
+            block, held = [], 0
     if block:
         yield block

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ADVICE_ON_COLUMNS = " (or is it a token a line: --input-format conll?)"
 MAX_CELL = 1 << 24  # characters: a quote that is never closed makes one cell of the rest of the file
+MAX_ROW = 1 << 25  # and quotes that are opened again and again make cells without end
 DIALECTS = {",": {"strict": True}, "\t": {"quoting": csv.QUOTE_NONE}}  # a quote in TSV is a token like any other
 ADVICE = {",": "quote a cell that holds a comma", "\t": "a tab parts cells, and does nothing else"}
 
@@ -62,11 +63,21 @@ def read_delimited(file: InputFile, reading: Reading = PLAIN, report: Report = s
 def _rows(file: InputFile, reading: Reading, report: Report, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The rows, each with the number of its last line."""
     csv.field_size_limit(MAX_CELL)
-    lines = (line + "\n" for _, line in read_lines(file, reading.encoding_errors, report))
-    table = csv.reader(lines, delimiter=delimiter, **DIALECTS[delimiter])  # type: ignore[arg-type]
+    held = 0  # characters of the row
+
+    def lines() -> Iterator[str]:
+        nonlocal held
+        for _, line in read_lines(file, reading.encoding_errors, report):
+            held += len(line)
+            if held > MAX_ROW:
+                raise csv.Error(f"row larger than {MAX_ROW} characters")
+            yield line + "\n"
+
+    table = csv.reader(lines(), delimiter=delimiter, **DIALECTS[delimiter])  # type: ignore[arg-type]
     try:
         for row in table:
             yield table.line_num, row
+            held = 0
     except csv.Error as error:
         raise CorpusError(f"{shown(file)}:{table.line_num}: is no CSV ({error}); check the quotes from the last whole row on") from None
 

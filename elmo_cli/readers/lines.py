@@ -7,7 +7,7 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.inputs import InputFile, shown
 from elmo_cli.readers.problems import Report
 
-MAX_LINE_BYTES = 1 << 28  # a line is held in memory whole
+MAX_LINE_BYTES = 1 << 25  # a line is held in memory whole, and as many short tokens take thirty times as much
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 MAGIC = {
     b"PAR1": "a Parquet file; pass --input-format parquet",

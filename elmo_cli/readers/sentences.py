@@ -6,7 +6,7 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
 
 SEPARATORS = {"whitespace": None, "tab": "\t", "space": " "}
-MAX_TOKENS = 1 << 20  # of a sentence whose lines add up: more mean that its end was missed
+MAX_TOKENS = 1 << 20  # of a sentence: more mean that its end was missed
 KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list", bytes: "binary"}
 
 

@@ -9,13 +9,14 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from elmo_cli.bounded import JSON_MEMORY, Unbounded, load_json
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError, OutputError
 from elmo_cli.pooling import Array
@@ -25,6 +26,9 @@ from elmo_cli.stores.places import Pipe, StandardOutput, failing_as_output_error
 from elmo_cli.stores.reading import NO_CHECKS, Checks, Window
 
 DIGITS = {"float32": "%.9g", "float16": "%.5g"}  # enough to give the same bits back
+BLOCK_BYTES = 1 << 20
+LEAST_BYTES = 32  # of a line: it has a key, a number and tokens
+TOO_LONG = "more than a line may have; write such long sentences to another layout"
 CHECKSUM = "crc32"
 OWN = ("key", "number", "tokens", CHECKSUM)
 _NO_OPTIONS = StoreOptions()
@@ -103,9 +107,10 @@ class JsonLinesReader:
         with ExitStack() as opening:
             try:
                 self._file = opening.enter_context(path.open("rb"))
-                self._starts = np.array(list(accumulate(map(len, self._file), initial=0)), dtype=np.int64)
+                self._starts = _find_starts(self._file, path)
             except OSError as error:
                 raise FeaturesError(f"{path}: cannot be read ({error.strerror})") from None
+            self._check_lengths()
             self.description = self._describe()
             opening.pop_all()
 
@@ -156,11 +161,18 @@ class JsonLinesReader:
         """Close the file."""
         self._file.close()
 
+    def _check_lengths(self) -> None:
+        lengths = np.diff(self._starts)
+        for index in np.flatnonzero(2 * lengths > JSON_MEMORY)[:1]:
+            raise FeaturesError(f"{self.path}:{index + 1}: has {lengths[index]:,} bytes, {TOO_LONG}")
+
     def _object(self, index: int) -> dict[str, Any]:
         self._file.seek(int(self._starts[index]))
         try:
-            line = self._file.readline()
-            told = json.loads(line)
+            line = self._file.read(int(self._starts[index + 1] - self._starts[index]))
+            told = load_json(line)
+        except Unbounded as problem:
+            raise FeaturesError(f"{self.path}:{index + 1}: {problem}, {TOO_LONG}") from None
         except (ValueError, RecursionError) as error:
             raise FeaturesError(f"{self.path}:{index + 1}: is no JSON ({error})") from None
         if not isinstance(told, dict):
@@ -197,6 +209,18 @@ class JsonLinesReader:
 def _fits(line: bytes) -> bool:
     before, _, sum_ = line.rpartition(b', "%b": ' % CHECKSUM.encode())
     return sum_.rstrip() == b"%d}" % zlib.crc32(before)
+
+
+def _find_starts(file: IO[bytes], path: Path) -> npt.NDArray[np.int64]:
+    """Where each line begins, and where the last one ends; no line is held."""
+    starts, at, n = [np.zeros(1, dtype=np.int64)], 0, 0
+    while block := file.read(BLOCK_BYTES):
+        starts.append(np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + (at + 1))
+        at, n = at + len(block), n + len(starts[-1])
+        if n * LEAST_BYTES > at + BLOCK_BYTES:
+            raise FeaturesError(f"{path}: has {n:,} lines in its first {at:,} bytes; this is no file of features")
+    found = np.concatenate(starts)
+    return found if found[-1] == at else np.append(found, at)
 
 
 def _layer_names(told: dict[str, Any]) -> tuple[str, ...]:

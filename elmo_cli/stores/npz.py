@@ -4,7 +4,10 @@
 tokens.json, keys.json (with numbers), and metadata.json are given by np.load as bytes: json.loads(np.load("out.npz")["tokens.json"]).
 """
 
+import io
 import json
+import mmap
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -19,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from elmo_cli.bounded import Unbounded, ZipSource, load_json
 from elmo_cli.corpus import Sentence
 from elmo_cli.declared import MAX_COMPRESSION
 from elmo_cli.errors import FeaturesError
@@ -30,6 +34,8 @@ from elmo_cli.stores.places import failing_as_output_error
 from elmo_cli.stores.reading import Checks, Window
 
 COPY_BYTES = 1 << 20
+MAX_HEADER = 1 << 17  # bytes of an array's: its length is a number of 16 bits
+MAX_SENTENCES = 1 << 25  # four numbers each are held in memory
 LOCAL_HEADER = struct.Struct("<26x2H")  # of a zip's member: lengths of its name and its extra field
 EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes
 _NO_OPTIONS = StoreOptions()
@@ -124,23 +130,27 @@ def _add_json(file: IO[bytes], value: object, *, first: bool) -> None:
 
 
 class NpzReader:
-    """Reads such a file; the layers are mapped into memory if they are not compressed."""
+    """Reads such a file, mapped into memory; what is compressed is unpacked to a temporary file first, which is gone at the end."""
 
     layout = "npz"
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with zipfile.ZipFile(path) as archive:
+            with ZipSource(path) as source, zipfile.ZipFile(source) as archive:
                 _check_sizes(archive, path)
-                told = json.loads(archive.read("metadata.json"))
-                self._tokens: list[list[str]] = json.loads(archive.read("tokens.json"))
-                self._keys: list[tuple[str, int]] = json.loads(archive.read("keys.json"))
+                told = load_json(_map(archive, path, "metadata.json"))
                 self._offsets = _load(archive, path, "offsets.npy")
-                self._layers: Array = _load(archive, path, "layers.npy")
+                if len(self) > MAX_SENTENCES:
+                    raise Unbounded(f"has {len(self):,} sentences, of which {MAX_SENTENCES:,} are held in memory")
+                self._tokens: Sequence[list[str]] = _load_lines(archive, path, "tokens.json", len(self))
+                self._keys: Sequence[tuple[str, int]] = _load_lines(archive, path, "keys.json", len(self))
+                self._layers: Array = _load(archive, path, "layers.npy", check=False)
             self.description = describe(told, self._layers.shape, self._layers.dtype.name)
             self._by = told.get("keys")
             self._check()
+        except Unbounded as problem:
+            raise FeaturesError(f"{path}: {problem}; make it again, in another layout") from None
         except (
             TokenError,  # NumPy's, for a header of other brackets
             OSError,
@@ -165,6 +175,7 @@ class NpzReader:
             or not len(self._keys) == len(self._tokens) == len(self)
             or self._offsets[0] != 0
             or any(int(step) != len(tokens) for step, tokens in zip(steps, self._tokens, strict=True))
+            or any(len(key) != 2 for key in self._keys)
         ):
             raise ValueError("its members do not go together")
 
@@ -187,8 +198,8 @@ class NpzReader:
         return np.array(part if layers is None else part[list(layers)])
 
     def token_counts(self) -> Iterable[int]:
-        """By the words."""
-        return map(len, self._tokens)
+        """By the offsets."""
+        return map(int, np.diff(self._offsets))
 
     def windows(self, first: int = 0) -> Iterator[Window]:
         """A sentence at a time."""
@@ -205,25 +216,67 @@ class NpzReader:
 
 
 def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
+    unpacked = 0
     for info in archive.infolist():
+        if info.compress_type == zipfile.ZIP_LZMA:
+            raise Unbounded("is packed by LZMA, which may take any memory to unpack")
         if info.file_size > MAX_COMPRESSION * info.compress_size + COPY_BYTES or info.compress_size > path.stat().st_size:
             raise FeaturesError(f"{path}: {info.filename} declares {info.file_size:,} bytes of which {info.compress_size:,} are stored")
+        unpacked += info.file_size if info.compress_type != zipfile.ZIP_STORED else 0
+    if unpacked > shutil.disk_usage(tempfile.gettempdir()).free:
+        raise FeaturesError(f"{path}: unpacks to {unpacked:,} bytes, more than {tempfile.gettempdir()} has room for; set TMPDIR")
 
 
-def _load(archive: zipfile.ZipFile, path: Path, name: str) -> npt.NDArray[Any]:
+def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> memoryview:
+    """The bytes of a member, mapped; held against their checksum, unless that is not to be done for what is stored as it is."""
     info = archive.getinfo(name)
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        if version != (1, 0):
-            raise ValueError(f"{name} is of another version of NumPy's format")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-        begin = member.tell()
-        if dtype.hasobject or fortran or begin + dtype.itemsize * int(np.prod(shape, dtype=object)) != info.file_size:
-            raise ValueError(f"{name} holds something else than its header says")
-        if info.compress_type != zipfile.ZIP_STORED or 0 in shape:
-            return np.frombuffer(member.read(), dtype=dtype).reshape(shape)
+    with archive.open(info) as member, tempfile.TemporaryFile() as unpacked:
+        if info.compress_type != zipfile.ZIP_STORED:
+            shutil.copyfileobj(member, unpacked, COPY_BYTES)
+            unpacked.flush()
+            return memoryview(mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ))
+        while check and member.read(COPY_BYTES):
+            pass
     with path.open("rb") as file:
         file.seek(info.header_offset)
         name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
-    data = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
-    return np.memmap(path, dtype=dtype, mode="r", offset=data + begin, shape=shape)
+        begin = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[begin : begin + info.file_size]
+
+
+def _load(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> npt.NDArray[Any]:
+    data = _map(archive, path, name, check=check)
+    header = io.BytesIO(data[:MAX_HEADER])
+    if np.lib.format.read_magic(header) != (1, 0):
+        raise ValueError(f"{name} is of another version of NumPy's format")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(header)
+    if dtype.hasobject or fortran or header.tell() + dtype.itemsize * int(np.prod(shape, dtype=object)) != len(data):
+        raise ValueError(f"{name} holds something else than its header says")
+    array: npt.NDArray[Any] = np.ndarray(shape, dtype, data, header.tell())
+    return array
+
+
+def _load_lines(archive: zipfile.ZipFile, path: Path, name: str, n: int) -> Sequence[Any]:
+    text = _map(archive, path, name)
+    bytes_ = np.frombuffer(text, dtype=np.uint8)
+    lines = 1 + sum(np.count_nonzero(bytes_[at : at + COPY_BYTES] == ord("\n")) for at in range(0, len(text), COPY_BYTES))
+    if lines == n and bytes(text[:1]) + bytes(text[-1:]) == b"[]":
+        return _Lines(bytes_)
+    whole: list[Any] = load_json(text)
+    return whole
+
+
+class _Lines(Sequence[Any]):
+    """A list in JSON, a line an element, as it is written here: an element is parsed when it is asked for."""
+
+    def __init__(self, text: npt.NDArray[np.uint8]) -> None:
+        self._text = text
+        ends = [np.flatnonzero(text[at : at + COPY_BYTES] == ord("\n")) + at for at in range(0, len(text), COPY_BYTES)]
+        self._ends = np.append(np.concatenate(ends), len(text))  # each after a comma, the last after a bracket
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401  # JSON
+        begin = self._ends[index - 1] if index else 1
+        return load_json(self._text[begin : self._ends[index] - 1].tobytes())
