@@ -9,7 +9,9 @@ from elmo_cli.compression import failing_as_corpus_error
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
 from elmo_cli.inputs import InputFile, is_stream, shown
-from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch, rows_a_batch
+from elmo_cli.parquet_pages import DamagedError, row_groups
+from elmo_cli.parquet_plan import OversizeError, leaves_of, plan_group
+from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
 from elmo_cli.readers.problems import Report, stop
 from elmo_cli.readers.reading import PLAIN, Reading
 
@@ -29,10 +31,10 @@ def read_parquet(file: InputFile, reading: Reading = PLAIN, report: Report = sto
         CorpusError: The file cannot be read, is no Parquet, or lacks a column.
     """
     name, first = shown(file), 0
-    with _open(file) as table:
+    with _open(file) as (table, stream):
         with failing_on_arrow(file, "Parquet"):
             check_columns(table.schema_arrow, reading, name)
-        for batch in _batches(table, needed_columns(reading), file):
+        for batch in _batches(table, stream, needed_columns(reading), file):
             yield from read_batch(batch, first, reading, name, report)
             first += batch.num_rows
 
@@ -43,17 +45,23 @@ def kept_in_parquet(file: InputFile, reading: Reading) -> "pyarrow.Schema":
     Raises:
         CorpusError: The file cannot be read, is no Parquet, or lacks a column.
     """
-    with _open(file) as table, failing_on_arrow(file, "Parquet"):
+    with _open(file) as (table, _), failing_on_arrow(file, "Parquet"):
         check_columns(table.schema_arrow, reading, shown(file))
         return kept_schema(table.schema_arrow, reading)
 
 
-def _batches(table: "ParquetFile", columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":
+def _batches(table: "ParquetFile", stream: Any, columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":  # noqa: ANN401  # a file of Python's or pyarrow's
+    from pyarrow.parquet import ParquetFile
+
+    with failing_on_arrow(file, "Parquet"):
+        leaves, groups = leaves_of(table, columns), row_groups(_read_footer(stream))
     for group in range(table.num_row_groups):
         with failing_on_arrow(file, "Parquet"):
             described = table.metadata.row_group(group)  # its columns are not looked at: a damaged one's description ends the process
-            rows = rows_a_batch(described.total_byte_size, described.num_rows)
-            batches = table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+            plan = plan_group(stream, next(groups, []), described.num_rows, leaves)
+            way = {"buffer_size": PAGE_BUFFER_BYTES, "pre_buffer": False, "read_dictionary": plan.as_dictionary}
+            reader = ParquetFile(stream, metadata=table.metadata, **way)
+            batches = reader.iter_batches(plan.rows, row_groups=[group], columns=columns, use_threads=False)
         while (batch := _next(batches, file)) is not None:
             yield batch
 
@@ -71,13 +79,15 @@ def failing_on_arrow(file: InputFile, kind: str) -> Iterator[None]:
     with failing_as_corpus_error(file):
         try:
             yield
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, DamagedError) as error:
             reason = str(error).partition("\n")[0][:200]
             raise CorpusError(f"{shown(file)}: is no whole {kind} file ({reason}); check that it was written to its end") from None
+        except OversizeError as error:
+            raise CorpusError(f"{shown(file)}: {error}; write it anew with smaller row groups and pages") from None
 
 
 @contextmanager
-def _open(file: InputFile) -> Iterator["ParquetFile"]:
+def _open(file: InputFile) -> Iterator[tuple["ParquetFile", Any]]:
     from pyarrow.parquet import ParquetFile
 
     if is_stream(file):
@@ -88,7 +98,15 @@ def _open(file: InputFile) -> Iterator["ParquetFile"]:
         with failing_on_arrow(file, "Parquet"):
             _check_footer(stream, file)
             table = ParquetFile(stream, buffer_size=PAGE_BUFFER_BYTES, pre_buffer=False)
-        yield table
+        yield table, stream
+
+
+def _read_footer(stream: Any) -> bytes:  # noqa: ANN401  # a file of Python's or pyarrow's
+    stream.seek(-8, 2)
+    length = int.from_bytes(stream.read(4), "little")
+    stream.seek(-8 - length, 2)
+    footer: bytes = stream.read(length)
+    return footer
 
 
 def _check_footer(stream: Any, file: InputFile) -> None:  # noqa: ANN401  # a file of Python's or pyarrow's
