@@ -4,8 +4,10 @@ Thrift's compact protocol, as far as Parquet's descriptions need it: https://git
 read here too, for pyarrow ends the process over a damaged column's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
+
+from elmo_cli.oversize import DamagedError
 
 TRUE, FALSE, BYTE, INT16, INT32, INT64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 MAX_DEPTH = 32
@@ -17,10 +19,6 @@ DELTA_LENGTH_BYTE_ARRAY, DELTA_BYTE_ARRAY = 6, 7
 Fields = dict[tuple[int, int], Any]  # by number and kind: a field of another kind than it should be is not there
 
 
-class DamagedError(ValueError):
-    """This is no description that Parquet knows."""
-
-
 class Leaf(NamedTuple):
     """A column of values, by its place among them."""
 
@@ -28,6 +26,14 @@ class Leaf(NamedTuple):
     path: str
     repeated: bool  # whether a row has any number of its values
     width: int | None  # bytes of a value; None where it takes as many as it needs
+
+
+class Extent(NamedTuple):
+    """A row group's column in the file."""
+
+    values: int
+    at: int
+    size: int
 
 
 class Page(NamedTuple):
@@ -40,41 +46,50 @@ class Page(NamedTuple):
     encoding: int
 
 
-def row_groups(footer: bytes) -> Iterator[list[Fields]]:
-    """The columns of each row group, one group at a time.
+def row_groups(footer: bytes, wanted: Collection[int]) -> list[dict[int, Extent]]:
+    """Where each row group has the columns that are wanted, by their place.
 
     Raises:
         DamagedError: The footer is none.
     """
     thrift = _Thrift(footer)
+    try:
+        return [
+            {place: _extent(column) for place in _elements(thrift, 1) if (column := thrift.struct(keep=place in wanted))}
+            for _ in _elements(thrift, 4)
+        ]
+    except IndexError:
+        raise DamagedError("its description ends too soon") from None
+
+
+def _elements(thrift: "_Thrift", wanted: int) -> Iterator[int]:
+    """The places of the structs that a struct lists in one of its fields; each has to be read before the next one."""
     seen = False
     for number, kind in thrift.fields():
-        if (number, kind) != (4, LIST):
+        if (number, kind) != (wanted, LIST):
             thrift.value(kind, keep=False)
             continue
         size, of = thrift.list_head()
         if seen or of != STRUCT:
             raise DamagedError("its row groups are described twice, or not as such")
         seen = True
-        for _ in range(size):
-            columns = thrift.struct().get((1, LIST), [])
-            if not all(isinstance(column, dict) for column in columns):
-                raise DamagedError("a row group's columns are not described as such")
-            yield columns
+        yield from range(size)
 
 
-def pages(stream: Any, column: Fields) -> Iterator[Page]:  # noqa: ANN401  # a file of Python's or pyarrow's
+def _extent(column: Fields) -> Extent:
+    described = column.get((3, STRUCT), {})
+    values, size, at, dictionary = (described.get((field, INT64), 0) for field in (5, 7, 9, 11))
+    return Extent(values, dictionary if 0 < dictionary < at else at, size)
+
+
+def pages(stream: Any, extent: Extent) -> Iterator[Page]:  # noqa: ANN401  # a file of Python's or pyarrow's
     """The pages of a row group's column, as far as they are read: up to the number of values that it should have.
 
     Raises:
         DamagedError: They are not there, or no pages.
     """
-    described = column.get((3, STRUCT), {})
-    n_values, size, at, first = (described.get((field, INT64), 0) for field in (5, 7, 9, 11))
-    if 0 < first < at:
-        at = first  # the dictionary's page
-    end, seen = at + size, 0
-    while at < end and seen < n_values:
+    at, end, seen = extent.at, extent.at + extent.size, 0
+    while at < end and seen < extent.values:
         page, length = _read_page(stream, at, end)
         yield page
         at += length + page.stored

@@ -4,26 +4,21 @@ A page of a few bytes may stand for gigabytes: packed, coded by a dictionary, or
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elmo_cli.parquet_pages import DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, DICTIONARY_PAGE, DamagedError, Fields, Leaf, Page, pages
+from elmo_cli.oversize import DamagedError, OversizeError, check_ratio
+from elmo_cli.parquet_pages import DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, DICTIONARY_PAGE, Extent, Leaf, Page, pages
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 MAX_PAGE_BYTES = 1 << 28  # a page is unpacked whole
-FREE_BYTES = 1 << 28  # that any row group's column may take
-MAX_RATIO = 64  # to what is stored, of a column that takes more: text is packed to a tenth
 READ_BYTES, AVERAGE_BYTES = 3 << 28, 1 << 24  # of a batch at worst, and of its lists on average
 MAX_ROWS = 1 << 13
 LEVEL_BYTES, WIDTH = 4, 16  # of memory for a value: where its lists begin and end; itself, if it is no text
 DICTIONARY_CODED = {2, 8}
-
-
-class OversizeError(ValueError):
-    """This would take more memory than there may be."""
 
 
 class Plan(NamedTuple):
@@ -64,14 +59,14 @@ def leaves_of(table: "ParquetFile", columns: Sequence[str]) -> list[Leaf]:
     ]
 
 
-def plan_group(stream: Any, group: list[Fields], n_rows: int, leaves: Sequence[Leaf]) -> Plan:  # noqa: ANN401  # a file of Python's or pyarrow's
+def plan_group(stream: Any, group: Mapping[int, Extent], n_rows: int, leaves: Sequence[Leaf]) -> Plan:  # noqa: ANN401  # a file of Python's or pyarrow's
     """How to read some leaves of a row group.
 
     Raises:
         DamagedError: Its pages are not there, or are none.
         OversizeError: It declares far more than it stores, or a page that is too large.
     """
-    if any(leaf.number >= len(group) for leaf in leaves):
+    if any(leaf.number not in group for leaf in leaves):
         raise DamagedError("a row group lacks columns")
     costs = [_cost(leaf, list(_checked_pages(stream, group[leaf.number], leaf))) for leaf in leaves]
     flat, lists = ([cost for cost in costs if cost.leaf.repeated is repeated] for repeated in (False, True))
@@ -87,8 +82,8 @@ def _width(leaf: Any) -> int | None:  # noqa: ANN401  # pyarrow is untyped
     return max(WIDTH, int(leaf.length)) if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" else WIDTH
 
 
-def _checked_pages(stream: Any, column: Fields, leaf: Leaf) -> Iterator[Page]:  # noqa: ANN401  # a file of Python's or pyarrow's
-    for page in pages(stream, column):
+def _checked_pages(stream: Any, extent: Extent, leaf: Leaf) -> Iterator[Page]:  # noqa: ANN401  # a file of Python's or pyarrow's
+    for page in pages(stream, extent):
         if page.unpacked > MAX_PAGE_BYTES:
             raise OversizeError(f"column {leaf.path!r} has a page of {page.unpacked >> 20:,} MiB unpacked, above {MAX_PAGE_BYTES >> 20}")
         yield page
@@ -104,9 +99,9 @@ def _cost(leaf: Leaf, of: list[Page]) -> _Cost:
 def _checked_lists(costs: list[_Cost]) -> int:
     """Bytes of lists, all of which may be those of one row."""
     whole, stored = sum(cost.whole for cost in costs), sum(page.stored for cost in costs for page in cost.pages)
-    if whole > max(FREE_BYTES, MAX_RATIO * stored):
+    if costs:
         column = max(costs, key=lambda cost: cost.whole).leaf.path
-        raise OversizeError(f"column {column!r} declares {whole >> 20:,} MiB in a row group that stores {stored:,} bytes of it")
+        check_ratio(f"in a row group column {column!r}", whole, stored)
     return whole
 
 

@@ -1,14 +1,16 @@
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 
-from elmo_cli import parquet_plan
+from elmo_cli import oversize, parquet_plan
 from elmo_cli.errors import CorpusError
-from elmo_cli.parquet_pages import DICTIONARY_PAGE, DamagedError, pages, row_groups
+from elmo_cli.oversize import DamagedError
+from elmo_cli.parquet_pages import DICTIONARY_PAGE, pages, row_groups
 from elmo_cli.readers import columns
 from elmo_cli.readers.arrow import read_arrow
 from elmo_cli.readers.parquet import read_parquet
@@ -117,10 +119,8 @@ def test_arrays_of_any_kind_are_weighed_whole_and_cut(array: pa.Array):
 
 
 def test_a_list_of_hundreds_of_millions_is_refused_by_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(parquet_plan, "FREE_BYTES", MIB)
-    with pytest.raises(
-        CorpusError, match=r"column 'tokens.list.element' declares \d+ MiB in a row group that stores \d+ bytes.*; write it"
-    ):
+    monkeypatch.setattr(oversize, "FREE_BYTES", MIB)
+    with pytest.raises(CorpusError, match=r"column 'tokens.list.element' declares \d+ MiB, and stores \d+ bytes; write it"):
         problems_of("parquet", pa.table({"tokens": rows_of(dictionary(MIB, "x"), MIB)}), tmp_path)
 
 
@@ -129,6 +129,30 @@ def test_a_page_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch:
     data = table(["a" * MIB, "b"], pa.string())
     with pytest.raises(CorpusError, match=r"column 'tokens' has a page of 1 MiB unpacked, above 1; write it anew"):
         problems_of("parquet", data, tmp_path)
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4", None])
+@pytest.mark.parametrize("new", [ipc.new_file, ipc.new_stream], ids=["file", "stream"])
+@pytest.mark.parametrize("in_dictionary", [False, True])
+def test_packed_arrow_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compression: str | None,
+    new: Callable[..., ipc.RecordBatchFileWriter],
+    in_dictionary: bool,
+):
+    monkeypatch.setattr(oversize, "FREE_BYTES", MIB)
+    texts = pa.array(["b", "a" * 2 * MIB])
+    data = pa.table({"tokens": texts.dictionary_encode() if in_dictionary else texts})
+    with new(tmp_path / "a.arrow", data.schema, options=ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(data, 1)
+    reading = read_arrow(tmp_path / "a.arrow")
+    if compression:
+        what = "a column's dictionary" if in_dictionary else "a record batch"
+        with pytest.raises(CorpusError, match=rf"a\.arrow: {what} declares 2 MiB, and stores [\d,]+ bytes; write it anew in"):
+            list(reading)
+    else:
+        assert [len(sentence.text) for sentence in reading] == [1, 2 * MIB]
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
@@ -147,7 +171,7 @@ def test_pages_are_found_as_they_were_written(tmp_path: Path):
     footer = content[-8 - int.from_bytes(content[-8:-4], "little") : -8]
     described = parquet.ParquetFile(path).metadata
     with path.open("rb") as file:
-        for group, found in enumerate(row_groups(footer)):
+        for group, found in enumerate(row_groups(footer, {0})):
             column = described.row_group(group).column(0)
             of = list(pages(file, found[0]))
             assert sum(page.values for page in of if page.kind != DICTIONARY_PAGE) == column.num_values
@@ -158,5 +182,32 @@ def test_pages_are_found_as_they_were_written(tmp_path: Path):
     "footer", [b"", b"\x49\x1c", b"\x49\xfc\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x1c" * 100, b"\x18\xff\xff\xff\x7f"]
 )
 def test_a_footer_that_is_none_ends_in_an_error(footer: bytes):
-    with pytest.raises((DamagedError, IndexError)):
-        list(row_groups(footer))
+    with pytest.raises(DamagedError):
+        row_groups(footer, {0})
+
+
+@pytest.mark.parametrize(
+    ("column", "array", "words"),
+    [
+        (
+            "tokens",
+            pa.array([[]], pa.list_(pa.string(), 0)),
+            "column 'tokens' is of type fixed_size_list<.*; it has to hold lists of strings",
+        ),
+        ("x", pa.array([[1]]), None),
+        (
+            "x",
+            pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array(["a"])])),
+            "column 'x' is of type list<.*union.*, whose values have no one type; it cannot be kept",
+        ),
+    ],
+    ids=["lists without elements", "lists", "unions"],
+)
+def test_a_type_that_no_output_takes_is_named(tmp_path: Path, column: str, array: pa.Array, words: str | None):
+    path = write_arrow(pa.table({"tokens": pa.array([["a"]]), column: array}), tmp_path / "a.arrow")
+    reading = read_arrow(path, Reading(keep=("x",) if column == "x" else ()))
+    if words is None:
+        assert len(list(reading)) == 1
+    else:
+        with pytest.raises(CorpusError, match=words):
+            list(reading)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elmo_cli.arrow_buffers import check_file, check_stream
 from elmo_cli.compression import buffered_stdin
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
@@ -57,7 +58,10 @@ def _batches(stream: Any, file: InputFile, reading: Reading) -> "Iterator[pyarro
         reader = _reader(stream, None)
         check_columns(reader.schema, reading, shown(file))
         if hasattr(reader, "num_record_batches"):
+            check_file(stream)
             reader = _reader(stream, sorted(map(reader.schema.get_field_index, columns)))
+        elif hasattr(stream, "size"):  # of a pipe nothing can be seen before it is read
+            check_stream(stream)
     number = 0
     while True:
         with failing_on_arrow(file, "Arrow"):

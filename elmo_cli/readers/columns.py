@@ -47,7 +47,7 @@ def check_columns(schema: "pyarrow.Schema", reading: Reading, name: str) -> None
     Raises:
         CorpusError: One is missing, there more than once, or of another type.
     """
-    kinds = {"--column": _check_tokens, "--id-column": _check_id, "--keep": lambda *_: None}
+    kinds = {"--column": _check_tokens, "--id-column": _check_id, "--keep": _check_kept}
     wanted = [("--column", reading.column), ("--id-column", reading.id_column), *(("--keep", column) for column in reading.keep)]
     for option, column in wanted:
         if column is not None:
@@ -163,7 +163,8 @@ def _is_text(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
 
 def _check_tokens(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
     plain = _plain(type_)
-    if not _is_text(plain) and not (_is_list(plain) and _is_text(plain.value_type)):
+    without_tokens = getattr(plain, "list_size", 1) == 0
+    if without_tokens or not (_is_text(plain) or (_is_list(plain) and _is_text(plain.value_type))):
         raise CorpusError(f"{place} is of type {str(type_)[:200]}; it has to hold lists of strings, or strings to be split")
 
 
@@ -176,6 +177,11 @@ def _check_id(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is unt
 
     if not _is_text(type_) and not types.is_integer(_plain(type_)):
         raise CorpusError(f"{place} is of type {str(type_)[:200]}; an id has to be a string or a whole number")
+
+
+def _check_kept(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
+    if "union<" in str(type_):
+        raise CorpusError(f"{place} is of type {str(type_)[:200]}, whose values have no one type; it cannot be kept")
 
 
 def _values(batch: "pyarrow.RecordBatch", column: str, encoding_errors: str) -> list[Any]:
