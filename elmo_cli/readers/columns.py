@@ -190,12 +190,9 @@ def _values(batch: "pyarrow.RecordBatch", column: str, encoding_errors: str) -> 
     try:
         values: list[Any] = array.to_pylist()
     except UnicodeDecodeError:  # the rows that hold it are to be found
-        values = array.cast(_as_binary(array.type)).to_pylist()
-    return list(map(partial(_as_text, encoding_errors=encoding_errors), values)) if _holds_bytes(values) else values
-
-
-def _holds_bytes(values: list[Any]) -> bool:
-    return any(isinstance(value, bytes) or (isinstance(value, list) and any(isinstance(v, bytes) for v in value)) for value in values)
+        array = array.cast(_as_binary(array.type))
+        values = array.to_pylist()
+    return list(map(partial(_as_text, encoding_errors=encoding_errors), values)) if "binary" in str(array.type) else values
 
 
 def _as_text(value: Any, encoding_errors: str) -> Any:  # noqa: ANN401  # any value
