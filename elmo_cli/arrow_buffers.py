@@ -23,34 +23,34 @@ def check_file(stream: Any) -> None:  # noqa: ANN401  # a file of pyarrow's
     _check(stream, _blocks_of_file)
 
 
-def check_stream(stream: Any) -> None:  # noqa: ANN401  # a file of pyarrow's
-    """The same for a stream that is in a file.
+def check_stream(stream: Any, *, together: bool = False) -> None:  # noqa: ANN401  # a file of pyarrow's
+    """The same for a stream that is in a file; `together` if all of its batches are held.
 
     Raises:
         DamagedError: It ends too soon, or is none.
         OversizeError: A batch, or the dictionaries together, declare far more than they store.
     """
-    _check(stream, _blocks_of_stream)
+    _check(stream, _blocks_of_stream, together=together)
 
 
-def _check(stream: Any, blocks: Callable[[Any], Iterator[tuple[int, int, int]]]) -> None:  # noqa: ANN401  # a file of pyarrow's
+def _check(stream: Any, blocks: Callable[[Any], Iterator[tuple[int, int, int]]], *, together: bool = False) -> None:  # noqa: ANN401  # as above
     at = stream.tell()
     try:
-        _check_sizes(_sizes(stream, *block) for block in blocks(stream))
+        _check_sizes((_sizes(stream, *block) for block in blocks(stream)), together=together)
     except struct.error:
         raise DamagedError("a record batch is not described as such") from None
     stream.seek(at)
 
 
-def _check_sizes(sizes: Iterable[tuple[int, int, int]]) -> None:
-    dictionaries = dictionaries_stored = 0
+def _check_sizes(sizes: Iterable[tuple[int, int, int]], *, together: bool) -> None:
+    all_declared = all_stored = 0
     for kind, declared, stored in sizes:
         if kind == RECORD_BATCH:
             check_ratio("a record batch", declared, stored)
-        else:
-            dictionaries += declared
-            dictionaries_stored += stored
-            check_ratio("a column's dictionary", dictionaries, dictionaries_stored)
+        if together or kind == DICTIONARY_BATCH:
+            all_declared += declared
+            all_stored += stored
+    check_ratio("all of it" if together else "a column's dictionary", all_declared, all_stored)
 
 
 def _blocks_of_file(stream: Any) -> Iterator[tuple[int, int, int]]:  # noqa: ANN401  # a file of pyarrow's

@@ -1,6 +1,6 @@
 """What a table from a stranger declares, held against what it stores: more than that is not made room for."""
 
-FREE_BYTES = 1 << 28  # that anything may take
+FREE_BYTES = 1 << 29  # that anything may take
 MAX_RATIO = 64  # to what is stored, of what takes more: text is packed to a tenth
 
 

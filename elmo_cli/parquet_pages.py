@@ -46,6 +46,15 @@ class Page(NamedTuple):
     encoding: int
 
 
+def read_footer(stream: Any) -> bytes:  # noqa: ANN401  # a file of Python's or pyarrow's
+    """The description of a file that has been seen to have one."""
+    stream.seek(-8, 2)
+    length = int.from_bytes(stream.read(4), "little")
+    stream.seek(-8 - length, 2)
+    footer: bytes = stream.read(length)
+    return footer
+
+
 def row_groups(footer: bytes, wanted: Collection[int]) -> list[dict[int, Extent]]:
     """Where each row group has the columns that are wanted, by their place.
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 MAX_PAGE_BYTES = 1 << 28  # a page is unpacked whole
 READ_BYTES, AVERAGE_BYTES = 3 << 28, 1 << 24  # of a batch at worst, and of its lists on average
 MAX_ROWS = 1 << 13
-LEVEL_BYTES, WIDTH = 4, 16  # of memory for a value: where its lists begin and end; itself, if it is no text
+LEVEL_BYTES = 4  # of memory for a value beside itself: where its lists begin and end
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
 DICTIONARY_CODED = {2, 8}
 
 
@@ -59,8 +60,8 @@ def leaves_of(table: "ParquetFile", columns: Sequence[str]) -> list[Leaf]:
     ]
 
 
-def plan_group(stream: Any, group: Mapping[int, Extent], n_rows: int, leaves: Sequence[Leaf]) -> Plan:  # noqa: ANN401  # a file of Python's or pyarrow's
-    """How to read some leaves of a row group.
+def plan_group(stream: Any, group: Mapping[int, Extent], n_rows: int, leaves: Sequence[Leaf], *, whole: bool = False) -> Plan:  # noqa: ANN401  # a file
+    """How to read some leaves of a row group, in parts or as a whole.
 
     Raises:
         DamagedError: Its pages are not there, or are none.
@@ -68,18 +69,16 @@ def plan_group(stream: Any, group: Mapping[int, Extent], n_rows: int, leaves: Se
     """
     if any(leaf.number not in group for leaf in leaves):
         raise DamagedError("a row group lacks columns")
-    costs = [_cost(leaf, list(_checked_pages(stream, group[leaf.number], leaf))) for leaf in leaves]
-    flat, lists = ([cost for cost in costs if cost.leaf.repeated is repeated] for repeated in (False, True))
-    rows = min(MAX_ROWS, AVERAGE_BYTES * n_rows // max(1, _checked_lists(lists)))
+    costs = [_cost(leaf, list(_checked_pages(stream, group[leaf.number], leaf)), whole or leaf.repeated) for leaf in leaves]
+    flat, lists = ([cost for cost in costs if (whole or cost.leaf.repeated) is at_once] for at_once in (False, True))
+    rows = min(MAX_ROWS, AVERAGE_BYTES * n_rows // max(1, _checked_whole(lists)))
     while rows > 1 and sum(_at_once(cost, rows) for cost in flat) > READ_BYTES:
         rows //= 2
     return Plan(max(1, rows), [cost.leaf.path for cost in costs if cost.as_dictionary])
 
 
 def _width(leaf: Any) -> int | None:  # noqa: ANN401  # pyarrow is untyped
-    if leaf.physical_type == "BYTE_ARRAY":
-        return None
-    return max(WIDTH, int(leaf.length)) if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" else WIDTH
+    return int(leaf.length) if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" else WIDTHS.get(leaf.physical_type)
 
 
 def _checked_pages(stream: Any, extent: Extent, leaf: Leaf) -> Iterator[Page]:  # noqa: ANN401  # a file of Python's or pyarrow's
@@ -89,15 +88,15 @@ def _checked_pages(stream: Any, extent: Extent, leaf: Leaf) -> Iterator[Page]:  
         yield page
 
 
-def _cost(leaf: Leaf, of: list[Page]) -> _Cost:
+def _cost(leaf: Leaf, of: list[Page], at_once: bool) -> _Cost:
     encodings = {page.encoding for page in of if page.kind != DICTIONARY_PAGE}
-    # a dictionary that is left as such costs time where values stand beside it, but lists may repeat its values at will
-    fits = encodings.isdisjoint({DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY}) if leaf.repeated else encodings <= DICTIONARY_CODED
+    # a dictionary that is left as such costs time where values stand beside it, but what is read at once may repeat its values at will
+    fits = encodings.isdisjoint({DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY}) if at_once else encodings <= DICTIONARY_CODED
     return _Cost(leaf, of, leaf.width is None and fits and any(page.kind == DICTIONARY_PAGE for page in of))
 
 
-def _checked_lists(costs: list[_Cost]) -> int:
-    """Bytes of lists, all of which may be those of one row."""
+def _checked_whole(costs: list[_Cost]) -> int:
+    """Bytes of what may be read at once: lists, all of which may be those of one row."""
     whole, stored = sum(cost.whole for cost in costs), sum(page.stored for cost in costs for page in cost.pages)
     if costs:
         column = max(costs, key=lambda cost: cost.whole).leaf.path

@@ -211,3 +211,10 @@ def test_a_type_that_no_output_takes_is_named(tmp_path: Path, column: str, array
     else:
         with pytest.raises(CorpusError, match=words):
             list(reading)
+
+
+def test_a_place_that_a_dictionary_has_not_is_damage():
+    for indices in ([0, 2], [-1, 0]):
+        array = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int8()), pa.array(["a", "b"]), safe=False)
+        with pytest.raises(DamagedError, match="a dictionary has no such value"):
+            weigh(pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), array))

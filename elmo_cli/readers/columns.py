@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
+from elmo_cli.oversize import DamagedError
 from elmo_cli.readers.problems import Report
 from elmo_cli.readers.reading import Reading
 from elmo_cli.readers.sentences import MAX_TOKENS, SEPARATORS, make_id, make_sentence
@@ -59,14 +60,14 @@ def kept_schema(schema: "pyarrow.Schema", reading: Reading) -> "pyarrow.Schema":
     """The kept columns and their types; those of a dictionary are its values'."""
     import pyarrow
 
-    return pyarrow.schema([(column, _plain(schema.field(column).type)) for column in reading.keep])
+    return pyarrow.schema([(column, plain_type(schema.field(column).type)) for column in reading.keep])
 
 
 def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name: str, report: Report) -> Iterator[Sentence]:
     """The sentences of some rows, of which `first` is the first one's number from 0. A bad row goes to `report`, and is left out."""
     for start in range(0, batch.num_rows, MAX_ROWS):
         rows = batch.slice(start, MAX_ROWS)
-        for begin, end, problem in _pieces(rows, reading):
+        for begin, end, problem in _pieces(rows, reading, f"{name}: rows {first + start + 1} to {first + start + rows.num_rows}"):
             number = first + start + begin
             if problem:
                 report(CorpusError(f"{name}: row {number + 1}: column {problem}"))
@@ -74,13 +75,16 @@ def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name:
                 yield from _read_rows(rows.slice(begin, end - begin), number, reading, name, report)
 
 
-def _pieces(batch: "pyarrow.RecordBatch", reading: Reading) -> Iterator[tuple[int, int, str | None]]:
+def _pieces(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> Iterator[tuple[int, int, str | None]]:
     """Rows that are decoded together: begin, end, and what is wrong where it is one that is too large to be decoded."""
     import numpy as np
 
     from elmo_cli.readers.weights import weigh
 
-    weights = {column: weigh(batch.column(column)) for column in needed_columns(reading)}
+    try:
+        weights = {column: weigh(batch.column(column)) for column in needed_columns(reading)}
+    except DamagedError as error:
+        raise CorpusError(f"{place}: cannot be decoded ({error}); check that the file is whole") from None
     tokens = _counts(batch.column(reading.column))
     too_large = (tokens > MAX_TOKENS) | np.any([of > MAX_ROW_BYTES for of in weights.values()], axis=0)
     sums = np.cumsum(sum(weights.values()))
@@ -113,7 +117,7 @@ def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
 
     if isinstance(array.type, pyarrow.BaseExtensionType):
         return _counts(array.storage)
-    return spans(array)[1] if _is_list(array.type) else np.zeros(len(array), np.int64)
+    return spans(array)[1] if is_list(array.type) else np.zeros(len(array), np.int64)
 
 
 def _read_rows(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name: str, report: Report) -> Iterator[Sentence]:
@@ -148,34 +152,36 @@ def _decode(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> tuple
         raise CorpusError(f"{place}: cannot be decoded ({str(error)[:200]}); check that the file is whole") from None
 
 
-def _plain(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
+def plain_type(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     """What a type stores, without dictionary or extension."""
     import pyarrow
 
     if isinstance(type_, pyarrow.BaseExtensionType):
-        return _plain(type_.storage_type)
-    return _plain(type_.value_type) if pyarrow.types.is_dictionary(type_) else type_
+        return plain_type(type_.storage_type)
+    return plain_type(type_.value_type) if pyarrow.types.is_dictionary(type_) else type_
 
 
-def _is_text(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
-    return str(_plain(type_)) in TEXTS
+def is_text(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
+    """Whether a type stores texts, or bytes that may be some."""
+    return str(plain_type(type_)) in TEXTS
 
 
 def _check_tokens(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
-    plain = _plain(type_)
+    plain = plain_type(type_)
     without_tokens = getattr(plain, "list_size", 1) == 0
-    if without_tokens or not (_is_text(plain) or (_is_list(plain) and _is_text(plain.value_type))):
+    if without_tokens or not (is_text(plain) or (is_list(plain) and is_text(plain.value_type))):
         raise CorpusError(f"{place} is of type {str(type_)[:200]}; it has to hold lists of strings, or strings to be split")
 
 
-def _is_list(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
+def is_list(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
+    """Whether a type stores lists, of any kind."""
     return str(type_).startswith(LISTS)
 
 
 def _check_id(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
     from pyarrow import types
 
-    if not _is_text(type_) and not types.is_integer(_plain(type_)):
+    if not is_text(type_) and not types.is_integer(plain_type(type_)):
         raise CorpusError(f"{place} is of type {str(type_)[:200]}; an id has to be a string or a whole number")
 
 
@@ -207,7 +213,7 @@ def _as_text(value: Any, encoding_errors: str) -> Any:  # noqa: ANN401  # any va
 def _as_binary(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     import pyarrow
 
-    return pyarrow.large_list(pyarrow.large_binary()) if _is_list(type_) else pyarrow.large_binary()
+    return pyarrow.large_list(pyarrow.large_binary()) if is_list(type_) else pyarrow.large_binary()
 
 
 def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
@@ -222,7 +228,7 @@ def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
         return _decoded(array.storage)
     if types.is_dictionary(array.type):
         return _decoded(array.dictionary_decode())
-    if _is_list(array.type) and types.is_dictionary(array.type.value_type):
+    if is_list(array.type) and types.is_dictionary(array.type.value_type):
         offsets = np.concatenate([[0], np.cumsum(spans(array)[1])])
         nulls = np.append(array.is_null().to_numpy(zero_copy_only=False), False)
         return pyarrow.LargeListArray.from_arrays(pyarrow.array(offsets, mask=nulls), _decoded(array.flatten()))

@@ -10,7 +10,7 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
 from elmo_cli.inputs import InputFile, is_stream, shown
 from elmo_cli.oversize import DamagedError, OversizeError
-from elmo_cli.parquet_pages import row_groups
+from elmo_cli.parquet_pages import read_footer, row_groups
 from elmo_cli.parquet_plan import leaves_of, plan_group
 from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
 from elmo_cli.readers.problems import Report, stop
@@ -56,7 +56,7 @@ def _batches(table: "ParquetFile", stream: Any, columns: list[str], file: InputF
 
     with failing_on_arrow(file, "Parquet"):
         leaves = leaves_of(table, columns)
-        groups = row_groups(_read_footer(stream), {leaf.number for leaf in leaves})
+        groups = row_groups(read_footer(stream), {leaf.number for leaf in leaves})
         if len(groups) != table.num_row_groups:
             raise DamagedError("its row groups are not as described")
     reader = table
@@ -107,14 +107,6 @@ def _open(file: InputFile) -> Iterator[tuple["ParquetFile", Any]]:
             _check_footer(stream, file)
             table = ParquetFile(stream, **BUFFERED)
         yield table, stream
-
-
-def _read_footer(stream: Any) -> bytes:  # noqa: ANN401  # a file of Python's or pyarrow's
-    stream.seek(-8, 2)
-    length = int.from_bytes(stream.read(4), "little")
-    stream.seek(-8 - length, 2)
-    footer: bytes = stream.read(length)
-    return footer
 
 
 def _check_footer(stream: Any, file: InputFile) -> None:  # noqa: ANN401  # a file of Python's or pyarrow's

@@ -5,17 +5,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from elmo_cli.oversize import DamagedError
 from elmo_cli.readers.columns import LISTS, TEXTS
 
 VALUE, POINTER = 32, 8  # bytes of an object beside its content, and of a list's reference to one
 MOST = 1 << 33  # bytes: what is heavier counts as this much, so that no sum overflows
-MAX_ELEMENTS = 1 << 21  # of a row: more are not looked at
+MAX_ELEMENTS = 1 << 21  # of a row: more are not looked at, and count as the least that they can be
 
 Integers = npt.NDArray[np.int64]
 
 
 def weigh(array: Any) -> Integers:  # noqa: ANN401  # pyarrow is untyped
-    """Bytes that each value of an array takes, about: what is shared counts each time."""
+    """Bytes that each value of an array takes, about: what is shared counts each time.
+
+    Raises:
+        DamagedError: It refers to what is not in its dictionary.
+    """
     return np.broadcast_to(np.minimum(np.asarray(_weigh(array), np.int64), MOST), len(array))
 
 
@@ -40,7 +45,7 @@ def _weigh(array: Any) -> "int | Integers":  # noqa: ANN401  # pyarrow is untype
     if isinstance(type_, pyarrow.BaseExtensionType):
         return _weigh(array.storage)
     if types.is_dictionary(type_):
-        return _at(_weigh(array.dictionary), array.indices.fill_null(0).to_numpy(zero_copy_only=False))
+        return _at(_weigh(array.dictionary), _places(array))
     if str(type_).startswith("run_end_encoded<"):
         places = np.arange(array.offset, array.offset + len(array))
         return _at(_weigh(array.values), np.searchsorted(array.run_ends.to_numpy(), places, side="right"))
@@ -52,8 +57,8 @@ def _weigh(array: Any) -> "int | Integers":  # noqa: ANN401  # pyarrow is untype
 
 
 def _weigh_lists(array: Any) -> Integers:  # noqa: ANN401  # pyarrow is untyped
-    starts, sizes = spans(array)
-    sizes = np.minimum(sizes, MAX_ELEMENTS)
+    starts, all_sizes = spans(array)
+    sizes = np.minimum(all_sizes, MAX_ELEMENTS)
     used = sizes > 0
     if not used.any():
         return np.full(len(array), VALUE)
@@ -63,11 +68,12 @@ def _weigh_lists(array: Any) -> Integers:  # noqa: ANN401  # pyarrow is untyped
         return np.concatenate([_weigh_lists(array.slice(0, half)), _weigh_lists(array.slice(half))])
     of_child = _total([_weigh(child.slice(low, high - low)) for child in _children(array)])
     if isinstance(of_child, int):
-        return VALUE + sizes * (POINTER + of_child)
-    sums = np.concatenate([[0], np.cumsum(POINTER + of_child)])
-    ends = np.where(used, starts + sizes - low, 0)
-    weights: Integers = VALUE + np.minimum(sums[ends] - sums[np.where(used, starts - low, 0)], MOST)
-    return weights
+        weights = sizes * (POINTER + of_child)
+    else:
+        sums = np.concatenate([[0], np.cumsum(POINTER + of_child)])
+        weights = sums[np.where(used, starts + sizes - low, 0)] - sums[np.where(used, starts - low, 0)]
+    not_seen = np.minimum(all_sizes - sizes, MOST) * (POINTER + VALUE)  # at least
+    return np.asarray(VALUE + np.minimum(weights + not_seen, MOST), np.int64)
 
 
 def _children(array: Any) -> list[Any]:  # noqa: ANN401  # pyarrow is untyped
@@ -84,9 +90,16 @@ def _total(weights: "list[int | Integers]") -> "int | Integers":
 
 
 def _at(weights: "int | Integers", places: npt.NDArray[Any]) -> "int | Integers":
-    if isinstance(weights, int):
-        return weights
-    return weights[places] if len(weights) else VALUE  # all are nulls
+    return weights if isinstance(weights, int) else np.append(weights, VALUE)[places]
+
+
+def _places(array: Any) -> npt.NDArray[Any]:  # noqa: ANN401  # pyarrow is untyped
+    """Where in its dictionary each value is, a null after its end: that is looked at here, for a Parquet file's pages may say anything."""
+    length = len(array.dictionary)
+    places = array.indices.cast("int64", safe=False).fill_null(length).to_numpy(zero_copy_only=False)
+    if len(places) and (places.min() < 0 or places.max() >= length + bool(array.indices.null_count)):
+        raise DamagedError("a dictionary has no such value")
+    return np.asarray(places)
 
 
 def _lengths(array: Any) -> Integers:  # noqa: ANN401  # pyarrow is untyped

@@ -8,6 +8,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
+from elmo_cli.arrow_buffers import check_file, check_stream
 from elmo_cli.corpus import Sentence
 from elmo_cli.pooling import Array
 from elmo_cli.stores.description import Description, StoreOptions
@@ -74,6 +75,7 @@ def open_arrow(path: Path) -> TableReader:
     with reading_arrow(path):
         source = pa.memory_map(str(path))
         file = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
+        check_file(source) if is_file else check_stream(source, together=True)
         chunks = list(map(partial(_chunk_of_file, file), range(file.num_record_batches))) if is_file else list(map(_chunk, file))
         return TableReader(path, "arrow", file.schema, chunks, source.close)
 
