@@ -262,3 +262,77 @@ def test_damaged_bytes_are_never_a_crash(tmp_path: Path, layout: str):
         except FeaturesError:
             noticed += 1
     assert noticed > 30
+
+
+def repeated(n: int, value: str) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int8)), pa.array([value]))
+
+
+def tables(n_rows: int = 2, n_tokens: int = 3, word: str = "a", key: str = "k", dim: int = 2) -> dict[str, object]:
+    ends = pa.array(np.arange(n_rows + 1, dtype=np.int32) * n_tokens)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(n_rows * n_tokens * dim, np.float32)), dim)
+    return {
+        "key": repeated(n_rows, key),
+        "number": pa.array(np.arange(n_rows)),
+        "tokens": pa.ListArray.from_arrays(ends, repeated(n_rows * n_tokens, word)),
+        "layer_0": pa.ListArray.from_arrays(ends, vectors),
+    }
+
+
+def write_table(path: Path, data: pa.Table) -> Path:
+    if path.suffix == ".parquet":
+        pq.write_table(data, path, compression="zstd")
+    else:
+        new = pa.ipc.new_file if path.suffix == ".arrow" else pa.ipc.new_stream
+        with new(path, data.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.arrows"])
+@pytest.mark.parametrize(
+    ("large", "words"),
+    [
+        ({"n_rows": 30, "n_tokens": 30, "word": "x" * (1 << 20)}, "column 'tokens' declares 900 MiB"),
+        ({"n_rows": 900, "key": "x" * (1 << 20)}, "column 'key' declares 900 MiB"),
+        ({"n_tokens": 1 << 17, "dim": 100}, "declares [0-9]{3} MiB"),
+    ],
+    ids=["tokens", "keys", "vectors"],
+)
+def test_small_tables_that_stand_for_large_ones_are_refused(
+    tmp_path: Path, name: str, large: dict, words: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("elmo_cli.oversize.FREE_BYTES", 1 << 26)
+    path = write_table(tmp_path / name, pa.table(tables(**large)))
+    with pytest.raises(FeaturesError, match=rf"a\.[a-z]+: .*{words}, and stores [0-9,]+ bytes; write it anew in smaller row groups"):
+        read_all(path)
+
+
+def test_texts_in_dictionaries_are_read(tmp_path: Path):
+    for name in ("a.parquet", "a.arrow", "a.arrows"):
+        with open_features(write_table(tmp_path / name, pa.table(tables(word="über", key="x")))) as features:
+            assert (features.keys(), features.tokens(1), features[1].shape) == (["x", "x"], ["über"] * 3, (1, 3, 2))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"key": pa.array([b"a", b"b"])}, "column 'key' holds binary; it is no file of features"),
+        ({"number": pa.array(["a", "b"])}, "column 'number' holds string"),
+        ({"tokens": pa.array([1, 2])}, "column 'tokens' holds int64"),
+        (
+            {"layer_0": pa.array([[], []], pa.list_(pa.float32(), 0))},
+            "not vectors",
+        ),
+    ],
+)
+def test_columns_of_another_type_are_named(tmp_path: Path, changed: dict, words: str):
+    path = write_table(tmp_path / "a.arrow", pa.table({**tables(), **changed}))
+    with pytest.raises(FeaturesError, match=words):
+        read_all(path)
+
+
+def test_a_layer_that_is_named_a_thousand_times_is_refused(tmp_path: Path):
+    data = pa.table(tables()).replace_schema_metadata({"names": ",".join(["layer_0"] * 1000)})
+    with pytest.raises(FeaturesError, match="has two columns of one name"):
+        read_all(write_table(tmp_path / "a.parquet", data))

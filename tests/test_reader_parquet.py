@@ -92,11 +92,12 @@ def test_only_the_needed_columns_are_read(tmp_path: Path, kind: str, monkeypatch
     assert seen == [["tokens", "y", "x"]]
 
 
-def test_a_large_row_group_is_read_in_small_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(columns, "TARGET_BYTES", 1 << 10)
+@both
+def test_large_rows_are_decoded_a_few_at_a_time(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(columns, "TARGET_BYTES", 1 << 13)
     sizes = []
-    monkeypatch.setattr("elmo_cli.readers.parquet.read_batch", lambda batch, *_: sizes.append(batch.num_rows) or [])
-    read("parquet", write_parquet(table([[f"token{i}"] * 10 for i in range(2000)]), tmp_path / "a.parquet", use_dictionary=False))
+    monkeypatch.setattr(columns, "_read_rows", lambda batch, *_: sizes.append(batch.num_rows) or [])
+    read(kind, write(kind, table([[f"token{i}"] * 10 for i in range(2000)]), tmp_path))
     assert sum(sizes) == 2000
     assert max(sizes) < 100
 

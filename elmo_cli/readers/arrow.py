@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elmo_cli.arrow_buffers import check_file, check_stream
 from elmo_cli.compression import buffered_stdin
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
 from elmo_cli.inputs import STDIN, InputFile, is_stream, shown
-from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch, rows_a_batch
+from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
 from elmo_cli.readers.parquet import failing_on_arrow
 from elmo_cli.readers.problems import Report, stop
 from elmo_cli.readers.reading import PLAIN, Reading
@@ -31,9 +32,7 @@ def read_arrow(file: InputFile, reading: Reading = PLAIN, report: Report = stop)
     name, first = shown(file), 0
     with _open(file) as (stream, release):
         for batch in _batches(stream, file, reading):
-            rows = rows_a_batch(batch.nbytes, batch.num_rows)
-            for start in range(0, batch.num_rows, rows):
-                yield from read_batch(batch.slice(start, rows), first + start, reading, name, report)
+            yield from read_batch(batch, first, reading, name, report)
             first += batch.num_rows
             release()
 
@@ -59,7 +58,10 @@ def _batches(stream: Any, file: InputFile, reading: Reading) -> "Iterator[pyarro
         reader = _reader(stream, None)
         check_columns(reader.schema, reading, shown(file))
         if hasattr(reader, "num_record_batches"):
+            check_file(stream)
             reader = _reader(stream, sorted(map(reader.schema.get_field_index, columns)))
+        elif hasattr(stream, "size"):  # of a pipe nothing can be seen before it is read
+            check_stream(stream)
     number = 0
     while True:
         with failing_on_arrow(file, "Arrow"):

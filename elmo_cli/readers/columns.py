@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
+from elmo_cli.oversize import DamagedError
 from elmo_cli.readers.problems import Report
 from elmo_cli.readers.reading import Reading
-from elmo_cli.readers.sentences import SEPARATORS, make_id, make_sentence
+from elmo_cli.readers.sentences import MAX_TOKENS, SEPARATORS, make_id, make_sentence
 
 if TYPE_CHECKING:
     import pyarrow
 
+    from elmo_cli.readers.weights import Integers
+
 SHOWN_COLUMNS, SHOWN_LETTERS = 50, 50
-TARGET_BYTES = 1 << 22  # of a batch of rows in memory
+TARGET_BYTES = 1 << 24  # of rows in memory as Python's objects
+MAX_ROW_BYTES = 1 << 26  # of a row's column as such
 MAX_ROWS = 1 << 13
 TEXTS = {f"{size}{kind}{view}" for size, view in (("", ""), ("large_", ""), ("", "_view")) for kind in ("string", "binary")}
 LISTS = ("list<", "large_list<", "fixed_size_list<", "list_view<", "large_list_view<")
@@ -44,7 +48,7 @@ def check_columns(schema: "pyarrow.Schema", reading: Reading, name: str) -> None
     Raises:
         CorpusError: One is missing, there more than once, or of another type.
     """
-    kinds = {"--column": _check_tokens, "--id-column": _check_id, "--keep": lambda *_: None}
+    kinds = {"--column": _check_tokens, "--id-column": _check_id, "--keep": _check_kept}
     wanted = [("--column", reading.column), ("--id-column", reading.id_column), *(("--keep", column) for column in reading.keep)]
     for option, column in wanted:
         if column is not None:
@@ -56,11 +60,67 @@ def kept_schema(schema: "pyarrow.Schema", reading: Reading) -> "pyarrow.Schema":
     """The kept columns and their types; those of a dictionary are its values'."""
     import pyarrow
 
-    return pyarrow.schema([(column, _plain(schema.field(column).type)) for column in reading.keep])
+    return pyarrow.schema([(column, plain_type(schema.field(column).type)) for column in reading.keep])
 
 
 def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name: str, report: Report) -> Iterator[Sentence]:
     """The sentences of some rows, of which `first` is the first one's number from 0. A bad row goes to `report`, and is left out."""
+    for start in range(0, batch.num_rows, MAX_ROWS):
+        rows = batch.slice(start, MAX_ROWS)
+        for begin, end, problem in _pieces(rows, reading, f"{name}: rows {first + start + 1} to {first + start + rows.num_rows}"):
+            number = first + start + begin
+            if problem:
+                report(CorpusError(f"{name}: row {number + 1}: column {problem}"))
+            else:
+                yield from _read_rows(rows.slice(begin, end - begin), number, reading, name, report)
+
+
+def _pieces(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> Iterator[tuple[int, int, str | None]]:
+    """Rows that are decoded together: begin, end, and what is wrong where it is one that is too large to be decoded."""
+    import numpy as np
+
+    from elmo_cli.readers.weights import weigh
+
+    try:
+        weights = {column: weigh(batch.column(column)) for column in needed_columns(reading)}
+    except DamagedError as error:
+        raise CorpusError(f"{place}: cannot be decoded ({error}); check that the file is whole") from None
+    tokens = _counts(batch.column(reading.column))
+    too_large = (tokens > MAX_TOKENS) | np.any([of > MAX_ROW_BYTES for of in weights.values()], axis=0)
+    sums = np.cumsum(sum(weights.values()))
+    begin = 0
+    for stop in [*np.flatnonzero(too_large).tolist(), batch.num_rows]:
+        while begin < stop:
+            end = int(np.searchsorted(sums, (sums[begin - 1] if begin else 0) + TARGET_BYTES, side="right"))
+            end = min(max(end, begin + 1), stop)
+            yield begin, end, None
+            begin = end
+        if stop < batch.num_rows:
+            yield stop, stop + 1, _too_large(reading.column, int(tokens[stop]), {column: int(of[stop]) for column, of in weights.items()})
+            begin = stop + 1
+
+
+def _too_large(column: str, tokens: int, weights: dict[str, int]) -> str:
+    if tokens > MAX_TOKENS:
+        return f"{column!r} has {tokens:,} tokens, more than {MAX_TOKENS:,}; a row has to be a sentence"
+    heaviest = max(weights, key=lambda name: weights[name])
+    least = weights[heaviest] >> 20
+    return f"{heaviest!r} takes {least:,} MiB or more, above {MAX_ROW_BYTES >> 20}; a row has to be a sentence"
+
+
+def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
+    """How many tokens each row has, if that is told."""
+    import numpy as np
+    import pyarrow
+
+    from elmo_cli.readers.weights import spans
+
+    if isinstance(array.type, pyarrow.BaseExtensionType):
+        return _counts(array.storage)
+    return spans(array)[1] if is_list(array.type) else np.zeros(len(array), np.int64)
+
+
+def _read_rows(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name: str, report: Report) -> Iterator[Sentence]:
     values, ids, kept = _decode(batch, reading, f"{name}: rows {first + 1} to {first + batch.num_rows}")
     between = SEPARATORS[reading.separator]
     for i, value in enumerate(values):
@@ -68,6 +128,8 @@ def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name:
         try:
             if isinstance(value, UnicodeDecodeError):
                 raise CorpusError(f"{place}{reading.column!r} is not UTF-8 ({value.reason}); pass --encoding-errors replace to keep it")
+            if isinstance(value, str) and len(value) > MAX_TOKENS < len(value.split(between, MAX_TOKENS)):
+                raise CorpusError(f"{place}{reading.column!r} has more than {MAX_TOKENS:,} tokens; a row has to be a sentence")
             sentence = make_sentence(first + i, value, between, f"{place}{reading.column!r}")
             id_ = make_id(ids[i], f"{place}{reading.id_column!r}") if ids else None
         except CorpusError as problem:
@@ -90,39 +152,42 @@ def _decode(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> tuple
         raise CorpusError(f"{place}: cannot be decoded ({str(error)[:200]}); check that the file is whole") from None
 
 
-def rows_a_batch(n_bytes: int, n_rows: int) -> int:
-    """How many rows to decode at a time, where `n_rows` take `n_bytes`."""
-    return max(1, min(MAX_ROWS, TARGET_BYTES * n_rows // max(1, n_bytes)))
-
-
-def _plain(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
+def plain_type(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     """What a type stores, without dictionary or extension."""
     import pyarrow
 
     if isinstance(type_, pyarrow.BaseExtensionType):
-        return _plain(type_.storage_type)
-    return _plain(type_.value_type) if pyarrow.types.is_dictionary(type_) else type_
+        return plain_type(type_.storage_type)
+    return plain_type(type_.value_type) if pyarrow.types.is_dictionary(type_) else type_
 
 
-def _is_text(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
-    return str(_plain(type_)) in TEXTS
+def is_text(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
+    """Whether a type stores texts, or bytes that may be some."""
+    return str(plain_type(type_)) in TEXTS
 
 
 def _check_tokens(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
-    plain = _plain(type_)
-    if not _is_text(plain) and not (_is_list(plain) and _is_text(plain.value_type)):
+    plain = plain_type(type_)
+    without_tokens = getattr(plain, "list_size", 1) == 0
+    if without_tokens or not (is_text(plain) or (is_list(plain) and is_text(plain.value_type))):
         raise CorpusError(f"{place} is of type {str(type_)[:200]}; it has to hold lists of strings, or strings to be split")
 
 
-def _is_list(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
+def is_list(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
+    """Whether a type stores lists, of any kind."""
     return str(type_).startswith(LISTS)
 
 
 def _check_id(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
     from pyarrow import types
 
-    if not _is_text(type_) and not types.is_integer(_plain(type_)):
+    if not is_text(type_) and not types.is_integer(plain_type(type_)):
         raise CorpusError(f"{place} is of type {str(type_)[:200]}; an id has to be a string or a whole number")
+
+
+def _check_kept(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
+    if "union<" in str(type_):
+        raise CorpusError(f"{place} is of type {str(type_)[:200]}, whose values have no one type; it cannot be kept")
 
 
 def _values(batch: "pyarrow.RecordBatch", column: str, encoding_errors: str) -> list[Any]:
@@ -131,12 +196,9 @@ def _values(batch: "pyarrow.RecordBatch", column: str, encoding_errors: str) -> 
     try:
         values: list[Any] = array.to_pylist()
     except UnicodeDecodeError:  # the rows that hold it are to be found
-        values = array.cast(_as_binary(array.type)).to_pylist()
-    return list(map(partial(_as_text, encoding_errors=encoding_errors), values)) if _holds_bytes(values) else values
-
-
-def _holds_bytes(values: list[Any]) -> bool:
-    return any(isinstance(value, bytes) or (isinstance(value, list) and any(isinstance(v, bytes) for v in value)) for value in values)
+        array = array.cast(_as_binary(array.type))
+        values = array.to_pylist()
+    return list(map(partial(_as_text, encoding_errors=encoding_errors), values)) if "binary" in str(array.type) else values
 
 
 def _as_text(value: Any, encoding_errors: str) -> Any:  # noqa: ANN401  # any value
@@ -151,15 +213,26 @@ def _as_text(value: Any, encoding_errors: str) -> Any:  # noqa: ANN401  # any va
 def _as_binary(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     import pyarrow
 
-    return pyarrow.large_list(pyarrow.large_binary()) if _is_list(type_) else pyarrow.large_binary()
+    return pyarrow.large_list(pyarrow.large_binary()) if is_list(type_) else pyarrow.large_binary()
 
 
 def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
+    """Without dictionary or extension; a list's elements without dictionary, which pyarrow looks up one by one."""
+    import numpy as np
     import pyarrow
+    from pyarrow import types
+
+    from elmo_cli.readers.weights import spans
 
     if isinstance(array.type, pyarrow.BaseExtensionType):
         return _decoded(array.storage)
-    return _decoded(array.dictionary_decode()) if pyarrow.types.is_dictionary(array.type) else array
+    if types.is_dictionary(array.type):
+        return _decoded(array.dictionary_decode())
+    if is_list(array.type) and types.is_dictionary(array.type.value_type):
+        offsets = np.concatenate([[0], np.cumsum(spans(array)[1])])
+        nulls = np.append(array.is_null().to_numpy(zero_copy_only=False), False)
+        return pyarrow.LargeListArray.from_arrays(pyarrow.array(offsets, mask=nulls), _decoded(array.flatten()))
+    return array
 
 
 def _kept_values(array: Any) -> list[Any]:  # noqa: ANN401  # pyarrow is untyped

@@ -9,7 +9,10 @@ from elmo_cli.compression import failing_as_corpus_error
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
 from elmo_cli.inputs import InputFile, is_stream, shown
-from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch, rows_a_batch
+from elmo_cli.oversize import DamagedError, OversizeError
+from elmo_cli.parquet_pages import read_footer, row_groups
+from elmo_cli.parquet_plan import leaves_of, plan_group
+from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
 from elmo_cli.readers.problems import Report, stop
 from elmo_cli.readers.reading import PLAIN, Reading
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 MAX_FOOTER_BYTES = 1 << 26  # the description of the file is held in memory whole, and takes ten times its size
-PAGE_BUFFER_BYTES = 1 << 20
+BUFFERED: dict[str, Any] = {"buffer_size": 1 << 20, "pre_buffer": False}  # a page, not a row group
 
 
 def read_parquet(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
@@ -29,10 +32,10 @@ def read_parquet(file: InputFile, reading: Reading = PLAIN, report: Report = sto
         CorpusError: The file cannot be read, is no Parquet, or lacks a column.
     """
     name, first = shown(file), 0
-    with _open(file) as table:
+    with _open(file) as (table, stream):
         with failing_on_arrow(file, "Parquet"):
             check_columns(table.schema_arrow, reading, name)
-        for batch in _batches(table, needed_columns(reading), file):
+        for batch in _batches(table, stream, needed_columns(reading), file):
             yield from read_batch(batch, first, reading, name, report)
             first += batch.num_rows
 
@@ -43,17 +46,29 @@ def kept_in_parquet(file: InputFile, reading: Reading) -> "pyarrow.Schema":
     Raises:
         CorpusError: The file cannot be read, is no Parquet, or lacks a column.
     """
-    with _open(file) as table, failing_on_arrow(file, "Parquet"):
+    with _open(file) as (table, _), failing_on_arrow(file, "Parquet"):
         check_columns(table.schema_arrow, reading, shown(file))
         return kept_schema(table.schema_arrow, reading)
 
 
-def _batches(table: "ParquetFile", columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":
+def _batches(table: "ParquetFile", stream: Any, columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":  # noqa: ANN401  # a file
+    from pyarrow.parquet import ParquetFile
+
+    with failing_on_arrow(file, "Parquet"):
+        leaves = leaves_of(table, columns)
+        groups = row_groups(read_footer(stream), {leaf.number for leaf in leaves})
+        if len(groups) != table.num_row_groups:
+            raise DamagedError("its row groups are not as described")
+    reader = table
+    read_as: list[str] = []
     for group in range(table.num_row_groups):
         with failing_on_arrow(file, "Parquet"):
             described = table.metadata.row_group(group)  # its columns are not looked at: a damaged one's description ends the process
-            rows = rows_a_batch(described.total_byte_size, described.num_rows)
-            batches = table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+            plan = plan_group(stream, groups[group], described.num_rows, leaves)
+            if plan.as_dictionary != read_as:
+                read_as = plan.as_dictionary
+                reader = ParquetFile(stream, metadata=table.metadata, read_dictionary=read_as, **BUFFERED)
+            batches = reader.iter_batches(plan.rows, row_groups=[group], columns=columns, use_threads=False)
         while (batch := _next(batches, file)) is not None:
             yield batch
 
@@ -71,13 +86,16 @@ def failing_on_arrow(file: InputFile, kind: str) -> Iterator[None]:
     with failing_as_corpus_error(file):
         try:
             yield
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, DamagedError) as error:
             reason = str(error).partition("\n")[0][:200]
             raise CorpusError(f"{shown(file)}: is no whole {kind} file ({reason}); check that it was written to its end") from None
+        except OversizeError as error:
+            remedy = f"write it anew in smaller {'row groups and pages' if kind == 'Parquet' else 'record batches'}"
+            raise CorpusError(f"{shown(file)}: {error}; {remedy}") from None
 
 
 @contextmanager
-def _open(file: InputFile) -> Iterator["ParquetFile"]:
+def _open(file: InputFile) -> Iterator[tuple["ParquetFile", Any]]:
     from pyarrow.parquet import ParquetFile
 
     if is_stream(file):
@@ -87,8 +105,8 @@ def _open(file: InputFile) -> Iterator["ParquetFile"]:
     with stream:
         with failing_on_arrow(file, "Parquet"):
             _check_footer(stream, file)
-            table = ParquetFile(stream, buffer_size=PAGE_BUFFER_BYTES, pre_buffer=False)
-        yield table
+            table = ParquetFile(stream, **BUFFERED)
+        yield table, stream
 
 
 def _check_footer(stream: Any, file: InputFile) -> None:  # noqa: ANN401  # a file of Python's or pyarrow's

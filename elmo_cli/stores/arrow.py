@@ -8,6 +8,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
+from elmo_cli.arrow_buffers import check_file, check_stream
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError
 from elmo_cli.pooling import Array
@@ -80,12 +81,14 @@ def open_arrow(path: Path) -> TableReader:
         source = pa.memory_map(str(path))
         if is_file:
             file = pa.ipc.open_file(source)
+            check_file(source)
             _check_schema(file.schema, source, path)
             chunks = [
                 _chunk(path, file.schema, partial(file.get_batch_with_custom_metadata, number)) for number in range(file.num_record_batches)
             ]
         else:
             file = pa.ipc.open_stream(source)
+            check_stream(source, together=True)
             chunks = [_chunk(path, file.schema, partial(tuple, found)) for found in file.iter_batches_with_custom_metadata()]
         return TableReader(path, "arrow", file.schema, chunks, source.close)
 

@@ -5,7 +5,7 @@ Beside the columns' metadata each file tells its `rows`, and the last one the nu
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from elmo_cli.corpus import Sentence
 from elmo_cli.durable import sync
 from elmo_cli.errors import FeaturesError
+from elmo_cli.parquet_pages import Extent, read_footer, row_groups
+from elmo_cli.parquet_plan import leaves_of, plan_group
 from elmo_cli.pooling import Array
 from elmo_cli.stores.description import Description, StoreOptions, is_intact
 from elmo_cli.stores.files import Output, PartialFile
@@ -152,7 +154,7 @@ def open_parquet(path: Path) -> TableReader:
                 files.append(opening.enter_context(pq.ParquetFile(part, page_checksum_verification=True)))
             if not files[-1].schema_arrow.equals(files[0].schema_arrow):
                 raise FeaturesError(f"{part}: has other columns than {paths[0].name}; a folder holds the shards of one run")
-        chunks = [_chunk(file, group) for file in files for group in range(file.num_row_groups)]
+        chunks = [chunk for file, part in zip(files, paths, strict=True) for chunk in _chunks(file, part)]
         reader = TableReader(path, "parquet", files[0].schema_arrow, chunks, partial(_close, files))
         opening.pop_all()  # the reader closes them
         return reader
@@ -199,5 +201,19 @@ def _close(files: list[pq.ParquetFile]) -> None:
         file.close()
 
 
-def _chunk(file: pq.ParquetFile, group: int) -> Chunk:
-    return Chunk(file.metadata.row_group(group).num_rows, lambda names: file.read_row_group(group, columns=names))
+def _chunks(file: pq.ParquetFile, path: Path) -> list[Chunk]:
+    with reading_arrow(path), path.open("rb") as stream:
+        groups = row_groups(read_footer(stream), range(len(file.schema)))
+    if len(groups) != file.num_row_groups:
+        raise FeaturesError(f"{path}: is damaged (its row groups are not as described); make it again")
+    return [Chunk(file.metadata.row_group(i).num_rows, partial(_read, file, path, i, group)) for i, group in enumerate(groups)]
+
+
+def _read(file: pq.ParquetFile, path: Path, number: int, group: Mapping[int, Extent], names: list[str]) -> pa.Table:
+    """Columns of a row group; texts that a dictionary repeats are left as such."""
+    with path.open("rb") as stream:
+        plan = plan_group(stream, group, file.metadata.row_group(number).num_rows, leaves_of(file, names), whole=True)
+        if plan.as_dictionary:
+            way = {"read_dictionary": plan.as_dictionary, "page_checksum_verification": True}
+            return pq.ParquetFile(stream, metadata=file.metadata, **way).read_row_group(number, columns=names)
+    return file.read_row_group(number, columns=names)

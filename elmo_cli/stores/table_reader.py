@@ -14,12 +14,29 @@ import pyarrow.compute as pc
 
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError
+from elmo_cli.oversize import DamagedError, OversizeError, check_ratio
 from elmo_cli.pooling import Array
+from elmo_cli.readers.columns import is_list, is_text
+from elmo_cli.readers.weights import weigh
 from elmo_cli.stores.description import LAYER, UNLAYERED, Description, is_intact, metadata_of, sentence_of
 from elmo_cli.stores.reading import NO_CHECKS, Checks, Window
 from elmo_cli.stores.table import ARROW_TYPES, SENTENCE_COLUMNS, TOKEN_COLUMNS
 
 CHECKED = {"parquet": "CRC-32 of each page", "arrow": "CRC-32 of each record batch"}
+ROW_BYTES = 64  # of a key or a token as Python's object, and more
+
+
+def _holds_strings(type_: pa.DataType) -> bool:
+    return is_text(type_) and "binary" not in str(type_)
+
+
+FITTING: dict[str, Callable[[pa.DataType], bool]] = {
+    "key": _holds_strings,
+    "number": pa.types.is_integer,
+    "tokens": lambda type_: is_list(type_) and _holds_strings(type_.value_type),
+    "position": pa.types.is_integer,
+    "token": _holds_strings,
+}
 
 
 class Chunk(NamedTuple):
@@ -39,6 +56,8 @@ class TableReader:
         self._schema = schema
         self._chunks = chunks
         self._close = close
+        with reading_arrow(path):
+            self._stored = sum(file.stat().st_size for file in (path.glob("*.parquet") if path.is_dir() else [path]))
         told = {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in (schema.metadata or {}).items()}
         self._by = told.get("keys")
         self.rows = "token" if "token" in schema.names else "sentence"
@@ -46,6 +65,7 @@ class TableReader:
         self.description = _describe(path, schema, told, self.rows)
         self._kept = list(self.description.kept or [])
         self._row_starts = list(accumulate((chunk.n_rows for chunk in chunks), initial=0))
+        self._check_size("the number of its rows", ROW_BYTES * self._row_starts[-1])
         self._starts = self._sentence_starts() if self.rows == "token" else None
 
     def _sentence_starts(self) -> npt.NDArray[np.int64]:
@@ -57,14 +77,23 @@ class TableReader:
                 begins = np.flatnonzero(np.concatenate([[last is None or numbers[0] != last], numbers[1:] != numbers[:-1]]))
                 starts.append(begins + row)
                 last, row = numbers[-1], row + len(numbers)
-        return np.concatenate([*starts, [row]]).astype(np.int64)
+        found = np.concatenate([*starts, [row]]).astype(np.int64)
+        values = int(np.diff(found).max(initial=0)) * len(self.description.names) * self.description.dim
+        self._check_size("a sentence", values * np.dtype(self.description.dtype).itemsize)
+        return found
 
     def __len__(self) -> int:
         return self._row_starts[-1] if self._starts is None else len(self._starts) - 1
 
     def keys(self) -> list[str]:
         """What the sentences are called."""
-        keys = [key for chunk in range(len(self._chunks)) for key in self._column(chunk, "key").to_pylist()]
+        keys: list[str] = []
+        weight = 0
+        for chunk in range(len(self._chunks)):
+            column = self._column(chunk, "key")
+            weight += _weight(column)
+            self._check_size("column 'key'", weight)
+            keys += column.to_pylist()
         return keys if self._starts is None else [keys[start] for start in self._starts[:-1]]
 
     def sentence(self, index: int) -> Sentence:
@@ -124,10 +153,22 @@ class TableReader:
         missing = [name for name in names if name not in held]
         if missing:
             with reading_arrow(self.path):
-                read = self._chunks[chunk].read(missing)
-                read.validate(full=True)
+                read = self._checked(self._chunks[chunk].read(missing), chunk)
             held.update({name: read[name] for name in missing})
         return pa.table({name: held[name] for name in names})
+
+    def _checked(self, table: pa.Table, chunk: int) -> pa.Table:
+        """Columns that are sound, as long as they should be and no larger than what is stored allows, without dictionaries."""
+        table.validate(full=True)
+        if table.num_rows != self._chunks[chunk].n_rows:
+            raise DamagedError(f"{table.num_rows:,} rows where {self._chunks[chunk].n_rows:,} are declared")
+        for name in set(table.column_names) - set(self.description.names):
+            self._check_size(f"column {name!r}", _weight(table[name]))
+        return table.cast(pa.schema([self._schema.field(name) for name in table.column_names]))
+
+    def _check_size(self, what: str, declared: int) -> None:
+        with reading_arrow(self.path):
+            check_ratio(what, declared, self._stored)
 
     def _slice(self, index: int, names: list[str]) -> pa.Table:
         first, last = (index, index + 1) if self._starts is None else (int(self._starts[index]), int(self._starts[index + 1]))
@@ -197,9 +238,16 @@ def reading_arrow(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise FeaturesError(f"{path}: no such file") from None
-    except (OSError, pa.ArrowException, MemoryError, OverflowError, UnicodeDecodeError) as error:
+    except OversizeError as error:
+        raise FeaturesError(f"{path}: {error}; write it anew in smaller row groups or record batches") from None
+    except (OSError, pa.ArrowException, DamagedError, MemoryError, OverflowError, UnicodeDecodeError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise FeaturesError(f"{path}: is damaged ({said}); make it again") from None
+
+
+def _weight(column: pa.ChunkedArray) -> int:
+    """Bytes of a column as Python's objects."""
+    return sum(int(weigh(array).sum()) for array in column.chunks)
 
 
 def _describe(path: Path, schema: pa.Schema, told: Mapping[str, str], rows: str) -> Description:
@@ -211,10 +259,15 @@ def _describe(path: Path, schema: pa.Schema, told: Mapping[str, str], rows: str)
         raise FeaturesError(
             f"{path}: holds no features: column {(missing or [f'{LAYER}0'])[0]!r} is missing, there are {', '.join(schema.names[:20])}"
         )
+    if len(set(names)) < len(names) or len(set(schema.names)) < len(schema.names):
+        raise FeaturesError(f"{path}: has two columns of one name; the file is damaged")
+    for name in own:
+        if not FITTING[name](schema.field(name).type):
+            raise FeaturesError(f"{path}: column {name!r} holds {str(schema.field(name).type)[:200]}; it is no file of features")
     kind = schema.field(names[0]).type
     pooled = rows == "sentence" and not pa.types.is_list(kind)
     vector = kind.value_type if pa.types.is_list(kind) else kind
-    if not pa.types.is_fixed_size_list(vector) or vector.value_type not in ARROW_TYPES.values():
+    if not pa.types.is_fixed_size_list(vector) or not vector.list_size or vector.value_type not in ARROW_TYPES.values():
         raise FeaturesError(f"{path}: column {names[0]!r} holds {kind}, and not vectors of float32 or float16")
     if any(schema.field(name).type != kind for name in names):
         raise FeaturesError(f"{path}: its layers are of different types; the file is damaged")
