@@ -14,9 +14,9 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from elmo_cli.bounded import XZ_START, Metered, Unbounded, ZipSource, open_xz
 from elmo_cli.durable import allow_others
 from elmo_cli.errors import ModelError
+from elmo_cli.strangers.limits import XZ_START, Metered, Unbounded, ZipSource, open_xz
 
 MAX_MEMBERS = 20_000
 MAX_DEPTH = 20

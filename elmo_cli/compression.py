@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
 
-from elmo_cli.bounded import Unbounded, open_xz
 from elmo_cli.errors import CorpusError
 from elmo_cli.inputs import STDIN, InputFile
+from elmo_cli.strangers.limits import Unbounded, open_xz
 
 BLOCK_BYTES = 1 << 20
 

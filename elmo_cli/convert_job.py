@@ -20,7 +20,6 @@ from elmo_cli.features import Features, check_content, open_features
 from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.store import JournaledStore
 from elmo_cli.layouts import KEEPERS
-from elmo_cli.own_process import read_apart
 from elmo_cli.pipeline import NOTHING, Progress, find_no_numbers
 from elmo_cli.pooling import Array, cast
 from elmo_cli.resuming import FINGERPRINT, UnfinishedWork, make_plan
@@ -28,6 +27,7 @@ from elmo_cli.stores import Store, check_name, estimate_bytes, make_store
 from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.places import Place
 from elmo_cli.stores.reading import Window
+from elmo_cli.strangers.own_process import read_apart
 
 
 @dataclass(frozen=True)

@@ -302,7 +302,7 @@ def write_table(path: Path, data: pa.Table) -> Path:
 def test_small_tables_that_stand_for_large_ones_are_refused(
     tmp_path: Path, name: str, large: dict, words: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("elmo_cli.oversize.FREE_BYTES", 1 << 26)
+    monkeypatch.setattr("elmo_cli.strangers.sizes.FREE_BYTES", 1 << 26)
     path = write_table(tmp_path / name, pa.table(tables(**large)))
     with pytest.raises(FeaturesError, match=rf"a\.[a-z]+: .*{words}, and stores [0-9,]+ bytes; write it anew in smaller row groups"):
         read_all(path)

@@ -7,15 +7,15 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc, parquet
 
-from elmo_cli import oversize, parquet_plan
 from elmo_cli.errors import CorpusError
-from elmo_cli.oversize import DamagedError
-from elmo_cli.parquet_pages import DICTIONARY_PAGE, pages, row_groups
 from elmo_cli.readers import columns
 from elmo_cli.readers.arrow import read_arrow
 from elmo_cli.readers.parquet import read_parquet
 from elmo_cli.readers.reading import Reading
-from elmo_cli.readers.weights import weigh
+from elmo_cli.readers.row_sizes import weigh
+from elmo_cli.strangers import parquet_plan, sizes
+from elmo_cli.strangers.parquet_pages import DICTIONARY_PAGE, pages, row_groups
+from elmo_cli.strangers.sizes import DamagedError
 from tests.corpora import table, write_arrow, write_parquet
 
 READ = {"parquet": (write_parquet, read_parquet), "arrow": (write_arrow, read_arrow)}
@@ -40,11 +40,11 @@ def problems_of(kind: str, data: pa.Table, folder: Path, **reading: object) -> t
 
 @both
 def test_a_long_text_that_a_dictionary_repeats_is_held_a_few_times(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
-    sizes = []
-    monkeypatch.setattr(columns, "_read_rows", lambda batch, *_: sizes.append(batch.num_rows) or [])
+    rows_read = []
+    monkeypatch.setattr(columns, "_read_rows", lambda batch, *_: rows_read.append(batch.num_rows) or [])
     problems_of(kind, pa.table({"tokens": dictionary(4000, "word " * (MIB // 5))}), tmp_path)
-    assert sum(sizes) == 4000
-    assert max(sizes) <= columns.TARGET_BYTES / MIB
+    assert sum(rows_read) == 4000
+    assert max(rows_read) <= columns.TARGET_BYTES / MIB
 
 
 @both
@@ -119,7 +119,7 @@ def test_arrays_of_any_kind_are_weighed_whole_and_cut(array: pa.Array):
 
 
 def test_a_list_of_hundreds_of_millions_is_refused_by_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(oversize, "FREE_BYTES", MIB)
+    monkeypatch.setattr(sizes, "FREE_BYTES", MIB)
     with pytest.raises(CorpusError, match=r"column 'tokens.list.element' declares \d+ MiB, and stores \d+ bytes; write it"):
         problems_of("parquet", pa.table({"tokens": rows_of(dictionary(MIB, "x"), MIB)}), tmp_path)
 
@@ -141,7 +141,7 @@ def test_packed_arrow_that_unpacks_to_too_much_is_refused(
     new: Callable[..., ipc.RecordBatchFileWriter],
     in_dictionary: bool,
 ):
-    monkeypatch.setattr(oversize, "FREE_BYTES", MIB)
+    monkeypatch.setattr(sizes, "FREE_BYTES", MIB)
     texts = pa.array(["b", "a" * 2 * MIB])
     data = pa.table({"tokens": texts.dictionary_encode() if in_dictionary else texts})
     with new(tmp_path / "a.arrow", data.schema, options=ipc.IpcWriteOptions(compression=compression)) as writer:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from elmo_cli.bilm import DIRECTIONS, BiLM, BiLMConfig
 from elmo_cli.checkpoints.allennlp_options import load_config, to_options
-from elmo_cli.declared import not_stored
 from elmo_cli.errors import ModelError
+from elmo_cli.strangers.hdf5 import not_stored
 
 LOOKED_FOR = "options.json and one *.hdf5"
 # The first pattern that one file alone answers to; bio_embeddings keeps SeqVec's without a suffix.

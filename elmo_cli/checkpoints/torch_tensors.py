@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from elmo_cli.bilm import DIRECTIONS, BiLMConfig
-from elmo_cli.bounded import Unbounded
-from elmo_cli.checkpoints.torch_files import check_file
 from elmo_cli.errors import ModelError
+from elmo_cli.strangers.limits import Unbounded
+from elmo_cli.strangers.torch_files import check_file
 
 DIRECTION_NAMES = ("forward", "backward")
 DAMAGED = (  # what torch raises for a file that is not whole

@@ -29,7 +29,7 @@ def command(path: Path, as_json: bool) -> None:
     mean length of each layer's vectors and the mean cosine between a layer and the next; the first three sentences.
     """
     from elmo_cli.inspection import inspect
-    from elmo_cli.own_process import read_apart
+    from elmo_cli.strangers.own_process import read_apart
 
     found = read_apart(inspect, path)
     if as_json:

@@ -29,8 +29,8 @@ def command(path: Path, corpus: str | None, model: str | None, reading: Reading,
     Checked are its structure, that its values are numbers, its checksums, and what it tells of its making; on demand its tokens, and a
     sample of its vectors. The exit code is 0 if all is well and 1 if not.
     """
-    from elmo_cli.own_process import read_apart
     from elmo_cli.scan import Source
+    from elmo_cli.strangers.own_process import read_apart
     from elmo_cli.verification import verify
 
     if model:

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elmo_cli.arrow_buffers import check_file, check_stream
 from elmo_cli.compression import buffered_stdin
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
@@ -16,6 +15,7 @@ from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns,
 from elmo_cli.readers.parquet import failing_on_arrow
 from elmo_cli.readers.problems import Report, stop
 from elmo_cli.readers.reading import PLAIN, Reading
+from elmo_cli.strangers.arrow import check_file, check_stream
 
 if TYPE_CHECKING:
     import pyarrow

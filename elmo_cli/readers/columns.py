@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
-from elmo_cli.oversize import DamagedError
 from elmo_cli.readers.problems import Report
 from elmo_cli.readers.reading import Reading
 from elmo_cli.readers.sentences import MAX_TOKENS, SEPARATORS, make_id, make_sentence
+from elmo_cli.strangers.sizes import DamagedError
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from elmo_cli.readers.weights import Integers
+    from elmo_cli.readers.row_sizes import Integers
 
 SHOWN_COLUMNS, SHOWN_LETTERS = 50, 50
 TARGET_BYTES = 1 << 24  # of rows in memory as Python's objects
@@ -79,7 +79,7 @@ def _pieces(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> Itera
     """Rows that are decoded together: begin, end, and what is wrong where it is one that is too large to be decoded."""
     import numpy as np
 
-    from elmo_cli.readers.weights import weigh
+    from elmo_cli.readers.row_sizes import weigh
 
     try:
         weights = {column: weigh(batch.column(column)) for column in needed_columns(reading)}
@@ -113,7 +113,7 @@ def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
     import numpy as np
     import pyarrow
 
-    from elmo_cli.readers.weights import spans
+    from elmo_cli.readers.row_sizes import spans
 
     if isinstance(array.type, pyarrow.BaseExtensionType):
         return _counts(array.storage)
@@ -222,7 +222,7 @@ def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     import pyarrow
     from pyarrow import types
 
-    from elmo_cli.readers.weights import spans
+    from elmo_cli.readers.row_sizes import spans
 
     if isinstance(array.type, pyarrow.BaseExtensionType):
         return _decoded(array.storage)

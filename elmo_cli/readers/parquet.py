@@ -9,12 +9,12 @@ from elmo_cli.compression import failing_as_corpus_error
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
 from elmo_cli.inputs import InputFile, is_stream, shown
-from elmo_cli.oversize import DamagedError, OversizeError
-from elmo_cli.parquet_pages import read_footer, row_groups
-from elmo_cli.parquet_plan import leaves_of, plan_group
 from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
 from elmo_cli.readers.problems import Report, stop
 from elmo_cli.readers.reading import PLAIN, Reading
+from elmo_cli.strangers.parquet_pages import read_footer, row_groups
+from elmo_cli.strangers.parquet_plan import leaves_of, plan_group
+from elmo_cli.strangers.sizes import DamagedError, OversizeError
 
 if TYPE_CHECKING:
     import pyarrow

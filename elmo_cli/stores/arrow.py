@@ -8,7 +8,6 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from elmo_cli.arrow_buffers import check_file, check_stream
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError
 from elmo_cli.pooling import Array
@@ -18,6 +17,7 @@ from elmo_cli.stores.files import Output
 from elmo_cli.stores.places import Pipe, StandardOutput, failing_as_output_error
 from elmo_cli.stores.table import checksum_of, schema_of, to_table
 from elmo_cli.stores.table_reader import Chunk, TableReader, reading_arrow
+from elmo_cli.strangers.arrow import check_file, check_stream
 
 MAGIC = b"ARROW1"
 ALIGNED = 8  # bytes: where the stream in a file begins

@@ -8,12 +8,12 @@ from typing import Any
 import h5py
 
 from elmo_cli.corpus import Sentence
-from elmo_cli.declared import not_stored
 from elmo_cli.errors import FeaturesError
 from elmo_cli.hdf5_heap import find_damage
 from elmo_cli.stores.checksums import read_checksums
 from elmo_cli.stores.description import LAYER, Description, is_intact, metadata_of
 from elmo_cli.stores.reading import NO_CHECKS, Checks
+from elmo_cli.strangers.hdf5 import not_stored
 
 CHUNK_BYTES = 1 << 18
 GZIP_LEVEL = 4

@@ -16,7 +16,6 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from elmo_cli.bounded import JSON_MEMORY, Unbounded, load_json
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError, OutputError
 from elmo_cli.pooling import Array
@@ -24,6 +23,7 @@ from elmo_cli.stores.description import LAYER, UNLAYERED, Description, StoreOpti
 from elmo_cli.stores.files import Output
 from elmo_cli.stores.places import Pipe, StandardOutput, failing_as_output_error
 from elmo_cli.stores.reading import NO_CHECKS, Checks, Window
+from elmo_cli.strangers.limits import JSON_MEMORY, Unbounded, load_json
 
 DIGITS = {"float32": "%.9g", "float16": "%.5g"}  # enough to give the same bits back
 BLOCK_BYTES = 1 << 20

@@ -22,9 +22,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from elmo_cli.bounded import Unbounded, ZipSource, load_json
 from elmo_cli.corpus import Sentence
-from elmo_cli.declared import MAX_COMPRESSION
 from elmo_cli.errors import FeaturesError
 from elmo_cli.pooling import Array
 from elmo_cli.stores.description import Description, StoreOptions, name_of, sentence_of, token_count
@@ -32,6 +30,8 @@ from elmo_cli.stores.files import Output
 from elmo_cli.stores.hdf5_files import describe
 from elmo_cli.stores.places import failing_as_output_error
 from elmo_cli.stores.reading import Checks, Window
+from elmo_cli.strangers.hdf5 import MAX_COMPRESSION
+from elmo_cli.strangers.limits import Unbounded, ZipSource, load_json
 
 COPY_BYTES = 1 << 20
 MAX_HEADER = 1 << 17  # bytes of an array's: its length is a number of 16 bits

@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 from elmo_cli.corpus import Sentence
 from elmo_cli.durable import sync
 from elmo_cli.errors import FeaturesError
-from elmo_cli.parquet_pages import Extent, read_footer, row_groups
-from elmo_cli.parquet_plan import leaves_of, plan_group
 from elmo_cli.pooling import Array
 from elmo_cli.stores.description import Description, StoreOptions, is_intact
 from elmo_cli.stores.files import Output, PartialFile
 from elmo_cli.stores.places import OutputFolder, failing_as_output_error
 from elmo_cli.stores.table import is_vector, schema_of, to_table
 from elmo_cli.stores.table_reader import Chunk, TableReader, reading_arrow
+from elmo_cli.strangers.parquet_pages import Extent, read_footer, row_groups
+from elmo_cli.strangers.parquet_plan import leaves_of, plan_group
 
 SHARD_TOKENS = 1 << 17  # 1.6 GB of three layers of 1,024 dimensions
 ROW_GROUP_BYTES = 1 << 26  # of vectors: what a reader holds at once

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 
 from elmo_cli.corpus import Sentence
 from elmo_cli.errors import FeaturesError
-from elmo_cli.oversize import DamagedError, OversizeError, check_ratio
 from elmo_cli.pooling import Array
 from elmo_cli.readers.columns import is_list, is_text
-from elmo_cli.readers.weights import weigh
+from elmo_cli.readers.row_sizes import weigh
 from elmo_cli.stores.description import LAYER, UNLAYERED, Description, is_intact, metadata_of, sentence_of
 from elmo_cli.stores.reading import NO_CHECKS, Checks, Window
 from elmo_cli.stores.table import ARROW_TYPES, SENTENCE_COLUMNS, TOKEN_COLUMNS
+from elmo_cli.strangers.sizes import DamagedError, OversizeError, check_ratio
 
 CHECKED = {"parquet": "CRC-32 of each page", "arrow": "CRC-32 of each record batch"}
 ROW_BYTES = 64  # of a key or a token as Python's object, and more

@@ -7,7 +7,7 @@ read here too, for pyarrow ends the process over a damaged column's.
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from elmo_cli.oversize import DamagedError
+from elmo_cli.strangers.sizes import DamagedError
 
 TRUE, FALSE, BYTE, INT16, INT32, INT64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 MAX_DEPTH = 32

@@ -11,7 +11,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO
 
-from elmo_cli.bounded import Unbounded, ZipSource
+from elmo_cli.strangers.limits import Unbounded, ZipSource
 
 ZIP_START = b"PK\x03\x04"  # by which torch, too, tells the two
 N_PICKLES = 5  # a magic number, a version, the machine, the tensors' names and shapes, the order of their values

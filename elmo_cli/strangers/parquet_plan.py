@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elmo_cli.oversize import DamagedError, OversizeError, check_ratio
-from elmo_cli.parquet_pages import DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, DICTIONARY_PAGE, Extent, Leaf, Page, pages
+from elmo_cli.strangers.parquet_pages import DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, DICTIONARY_PAGE, Extent, Leaf, Page, pages
+from elmo_cli.strangers.sizes import DamagedError, OversizeError, check_ratio
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from elmo_cli.oversize import DamagedError, check_ratio
+from elmo_cli.strangers.sizes import DamagedError, check_ratio
 
 DICTIONARY_BATCH, RECORD_BATCH = 2, 3  # kinds of a message's header
 CONTINUATION = -1

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from elmo_cli.errors import ElmoError, FeaturesError
 
 Result = TypeVar("Result")
-_SERVE = "import sys; from elmo_cli.own_process import serve; serve(int(sys.argv[1]))"
+_SERVE = "import sys; from elmo_cli.strangers.own_process import serve; serve(int(sys.argv[1]))"
 
 
 def read_apart(function: Callable[..., Result], path: Path, *arguments: Any) -> Result:  # noqa: ANN401  # the function's

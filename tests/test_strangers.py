@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from elmo_cli import archives, bounded
-from elmo_cli.checkpoints import torch_files
+from elmo_cli import archives
 from elmo_cli.checkpoints.torch_tensors import read_tensors
 from elmo_cli.errors import CorpusError, FeaturesError, ModelError
 from elmo_cli.features import open_features
@@ -24,6 +23,7 @@ from elmo_cli.readers.text import read_text
 from elmo_cli.scan import Source
 from elmo_cli.stores import jsonl, npz
 from elmo_cli.stores.description import Description
+from elmo_cli.strangers import limits, torch_files
 from tests.test_stores import arrays_for, corpus, write
 
 MANY = 1 << 24
@@ -106,7 +106,7 @@ def test_what_a_tar_says_of_all_members_is_not_kept_for_each(tmp_path: Path):
 
 
 def test_a_zip_s_list_of_members_is_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bounded, "MAX_DIRECTORY", 1000)
+    monkeypatch.setattr(limits, "MAX_DIRECTORY", 1000)
     for n, is_read in [(5, True), (50, False)]:
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
             for i in range(n):
@@ -131,21 +131,21 @@ def test_xz_may_take_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pyt
     tar.write_bytes(lzma.compress(header("a", b"0") + bytes(1024)))
     assert [s.tokens for s in read_text(text)] == [["a", "b"], ["c", "d"]]
     assert archives.list_names(tar) == ["a"]
-    monkeypatch.setattr(bounded, "XZ_MEMORY", 1 << 22)
+    monkeypatch.setattr(limits, "XZ_MEMORY", 1 << 22)
     with pytest.raises(CorpusError, match=r"a\.txt\.xz: takes more than 4 MiB of memory to unpack; pack it anew, by xz -9"):
         list(read_text(text))
     with pytest.raises(ModelError, match=r"a\.tar\.xz: takes more than 4 MiB of memory"):
         archives.list_names(tar)
 
 
-@pytest.mark.parametrize("between", [0, 4, bounded.BLOCK_BYTES])
+@pytest.mark.parametrize("between", [0, 4, limits.BLOCK_BYTES])
 @pytest.mark.parametrize("after", [b"", b"\0" * 8, b"no stream"])
 def test_xz_streams_follow_one_another(between: int, after: bytes):
     first, second = b"a b\n" * 100_000, b"c\n"
     packed = lzma.compress(first) + b"\0" * between + lzma.compress(second) + after
-    assert bounded.open_xz(io.BytesIO(packed)).read() == first + second
+    assert limits.open_xz(io.BytesIO(packed)).read() == first + second
     with pytest.raises(EOFError):
-        bounded.open_xz(io.BytesIO(lzma.compress(first)[:-9])).read()
+        limits.open_xz(io.BytesIO(lzma.compress(first)[:-9])).read()
 
 
 def saved(path: Path, change: Callable[[dict[str, bytes]], object], method: int = zipfile.ZIP_STORED, *, twice: bool = False) -> Path:
@@ -236,7 +236,7 @@ def repacked(path: Path, **changed: bytes) -> Path:
 
 
 def test_an_npz_takes_little_memory_whatever_it_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bounded, "JSON_MEMORY", 1 << 20)
+    monkeypatch.setattr(limits, "JSON_MEMORY", 1 << 20)
     lists, zeros = b"[[]" + b",[]" * (MANY >> 2) + b"]", bytes(MANY)
     head = b"\x93NUMPY\1\0\x76\0" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1048576, 4)}".ljust(117) + b"\n"
     paths = [
@@ -271,7 +271,7 @@ def test_an_npz_that_the_disk_has_no_room_for_says_what_to_do(tmp_path: Path, mo
 
 
 def test_a_line_of_features_takes_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bounded, "JSON_MEMORY", 1 << 20)
+    monkeypatch.setattr(limits, "JSON_MEMORY", 1 << 20)
     monkeypatch.setattr(jsonl, "JSON_MEMORY", 1 << 20)
     line = b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[%s]]}\n'
     (tmp_path / "good.jsonl").write_bytes(line % b"1, 2" * 3)
