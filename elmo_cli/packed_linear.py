@@ -14,8 +14,10 @@ from torch.nn import functional
 
 PACKED_ROWS = 256  # of the inputs: a hint for the packing
 LONGEST_SUM = 1024
-for cache_of_kernels in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):  # PyTorch's and oneDNN's own, read at the first product
-    os.environ.setdefault(cache_of_kernels, "32")  # of 1,024 each, they come to hold a gigabyte
+# PyTorch's and oneDNN's own, read at the first product. A step has one of 16 numbers of rows and three kinds of products: a kernel that has
+# no room is made anew at each step, which cost bfloat16 on AMX a third of its speed. Each takes a megabyte, so 1,024 are too many.
+for cache_of_kernels in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+    os.environ.setdefault(cache_of_kernels, "64")
 
 Multiply = Callable[[Tensor], Tensor]
 
