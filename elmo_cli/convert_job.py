@@ -27,7 +27,7 @@ from elmo_cli.stores import Store, check_name, estimate_bytes, make_store
 from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.places import Place
 from elmo_cli.stores.reading import Window
-from elmo_cli.strangers.own_process import read_apart
+from elmo_cli.strangers import own_process
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ConvertJob:
         sources = list(self.source.glob("*")) if self.source.is_dir() else [self.source]
         self.output.check_is_none_of(sources)
         if self.source.is_file() and h5py.is_hdf5(self.source):
-            read_apart(check_content, self.source)
+            own_process.read_apart(check_content, self.source)
         with open_features(self.source) as features:
             if not features.description.dim:
                 raise OutputError(f"{self.source}: holds nothing that tells the vectors' dimension; there is nothing to convert")

@@ -115,6 +115,13 @@ def corpus(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(autouse=True)
+def features_are_read_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process for each file of features would take half of the suite's time; test_own_process.py has them."""
+    if request.module.__name__ != "tests.test_own_process":
+        monkeypatch.setattr("elmo_cli.strangers.own_process.read_apart", lambda function, path, *arguments: function(path, *arguments))
+
+
 @pytest.fixture
 def elmo() -> Callable[..., Result]:
     """A function that runs the command line in this process."""

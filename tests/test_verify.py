@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -145,7 +146,8 @@ def test_a_changed_byte_of_a_parquet_shard_is_found(elmo: Elmo, outputs: dict[st
     copy.mkdir()
     for shard in outputs["parquet"].iterdir():
         content = bytearray(shard.read_bytes())
-        content[len(content) // 2] ^= 1
+        vectors = pq.read_metadata(shard).row_group(0).column(4)
+        content[vectors.data_page_offset + vectors.total_compressed_size // 2] ^= 1
         (copy / shard.name).write_bytes(content)
     result = elmo("verify", copy)
     assert result.exit_code == 1
