@@ -89,6 +89,12 @@ def test_lists_and_texts_that_share_their_memory_are_weighed_as_often_as_they_ar
     assert (weigh(pa.StructArray.from_arrays([texts, lists], ["a", "b"])) // MIB).tolist() == [4, 4, 3]
 
 
+def test_views_are_weighed_though_their_buffer_ends_within_one():
+    views = np.array([[2, 0, 0, 0]] * 2, np.int32).tobytes() + b"x"
+    texts = pa.Array.from_buffers(pa.string_view(), 2, [None, pa.py_buffer(views)])
+    assert np.diff([weigh(pa.array([""]))[0], *weigh(texts)]).tolist() == [2, 0]
+
+
 def test_elements_without_content_are_weighed_without_one_weight_each():
     lists = pa.LargeListArray.from_arrays(pa.array([0, 1, 1 << 26], pa.int64()), pa.nulls(1 << 26))
     assert weigh(lists)[0] < 200

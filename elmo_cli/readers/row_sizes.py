@@ -106,7 +106,8 @@ def _lengths(array: Any) -> Integers:  # noqa: ANN401  # pyarrow is untyped
     from pyarrow import compute
 
     if str(array.type).endswith("_view"):  # which no kernel measures: 16 bytes a value, of which the first four are its length
-        views = np.frombuffer(array.buffers()[1] or b"", np.int32).reshape(-1, 4)[array.offset : array.offset + len(array), 0]
+        end = array.offset + len(array)
+        views = np.frombuffer(array.buffers()[1] or b"", np.int32, 4 * end).reshape(-1, 4)[array.offset :, 0]
         return np.where(_is_null(array), 0, views.astype(np.int64))
     lengths = compute.binary_length(array).fill_null(0)
     return np.asarray(lengths.to_numpy(zero_copy_only=False), np.int64)

@@ -57,6 +57,8 @@ class TableReader:
         self._chunks = chunks
         self._close = close
         with reading_arrow(path):
+            if any(chunk.n_rows < 0 for chunk in chunks):
+                raise DamagedError("fewer rows than none are declared")
             self._stored = sum(file.stat().st_size for file in (path.glob("*.parquet") if path.is_dir() else [path]))
         told = {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in (schema.metadata or {}).items()}
         self._by = told.get("keys")
