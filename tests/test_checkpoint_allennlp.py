@@ -10,6 +10,7 @@ import torch
 from elmo_cli.checkpoints.allennlp import load_bilm, save_bilm
 from elmo_cli.embedder import Embedder
 from elmo_cli.errors import ModelError
+from elmo_cli.strangers import sizes
 from tests.conftest import make_model, make_options
 
 
@@ -165,3 +166,16 @@ def test_a_damaged_byte_is_harmless_or_one_error(tmp_path: Path):
         except ModelError:
             failed += 1
     assert failed > 10
+
+
+def test_a_small_file_that_stands_for_large_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = make_model(tmp_path / "model")
+    with h5py.File(folder / "weights.hdf5", "r+") as file:
+        shape = file["char_embed"].shape
+        del file["char_embed"]
+        file.create_dataset("char_embed", data=np.zeros(shape, np.float32), chunks=shape, compression="gzip")
+    load_bilm(folder / "options.json", folder / "weights.hdf5")
+    monkeypatch.setattr(sizes, "FREE_BYTES", 1 << 10)
+    monkeypatch.setattr(sizes, "MAX_RATIO", 2)
+    with pytest.raises(ModelError, match=r"char_embed declares [0-9,]+ bytes, far more than the [0-9,]+ that are stored"):
+        load_bilm(folder / "options.json", folder / "weights.hdf5")

@@ -15,6 +15,7 @@ from elmo_cli.features import open_features
 from elmo_cli.stores import make_store
 from elmo_cli.stores.description import Description, StoreOptions
 from elmo_cli.stores.places import place_for
+from elmo_cli.strangers import sizes
 from tests.conftest import shared
 from tests.test_stores import EVERY, NAMES, arrays_for, corpus, write
 
@@ -336,3 +337,28 @@ def test_a_layer_that_is_named_a_thousand_times_is_refused(tmp_path: Path):
     data = pa.table(tables()).replace_schema_metadata({"names": ",".join(["layer_0"] * 1000)})
     with pytest.raises(FeaturesError, match="has two columns of one name"):
         read_all(write_table(tmp_path / "a.parquet", data))
+
+
+def test_small_hdf5_files_that_stand_for_large_arrays_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sizes, "FREE_BYTES", 1 << 16)
+    packed = {"compression": "gzip", "chunks": (1, 1 << 14, 4)}
+    with h5py.File(tmp_path / "zeros.h5", "w") as file:
+        file.create_dataset("0", data=np.zeros((1, 1 << 16, 4), np.float32), **packed)
+    with pytest.raises(FeaturesError, match=r"declares 1,048,576 bytes, far more than the [0-9,]+ that are stored"):
+        read_all(tmp_path / "zeros.h5")
+    for counts, refused in [([1 << 16], True), ([2, (1 << 16) - 2], True), ([16] * (1 << 12), False)]:
+        path = tmp_path / f"{len(counts)}.h5"
+        with h5py.File(path, "w") as file:
+            file.attrs["layout"] = "packed"
+            file.create_dataset("layers", data=np.zeros((1, 1 << 16, 4), np.float32), **packed)
+            file["offsets"] = np.concatenate([[0], np.cumsum(counts)])
+            file["numbers"] = np.arange(len(counts))
+            for name, size in [("tokens", 1 << 16), ("keys", len(counts))]:
+                file.create_dataset(name, (size,), h5py.string_dtype(), chunks=(min(size, 1 << 12),), compression="gzip")[:] = "a"
+        if not refused:
+            assert len(read_all(path)) == len(counts)
+            continue
+        monkeypatch.setattr(sizes, "MAX_RATIO", 1)
+        with pytest.raises(FeaturesError, match=r"has a sentence of 65,53[46] tokens in a file of"):
+            read_all(path)
+        monkeypatch.setattr(sizes, "MAX_RATIO", 64)

@@ -41,8 +41,10 @@ def open_file(path: Path) -> h5py.File:
         return h5py.File(path, "r", locking=False)
 
 
-def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f") -> h5py.Dataset:
+def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f", *, whole: bool = True) -> h5py.Dataset:
     """A data set of numbers (`kinds` of NumPy dtypes) or strings ("O"), that lies in this file and is no larger than what is stored.
+
+    `whole`: it is read at once, and not in parts.
 
     Raises:
         FeaturesError: It is none.
@@ -55,7 +57,7 @@ def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f") -> 
         raise FeaturesError(f"{where} is no data set; this is no file of features")
     if dataset.dtype.kind not in kinds or (dataset.dtype.kind == "O" and h5py.check_string_dtype(dataset.dtype) is None):
         raise FeaturesError(f"{where} holds {dataset.dtype}, which is of another kind than features have")
-    problem = not_stored(dataset, path.stat().st_size)
+    problem = not_stored(dataset, path.stat().st_size, whole=whole)
     if problem:
         raise FeaturesError(f"{where} {problem}")
     return dataset

@@ -36,10 +36,12 @@ from elmo_cli.stores.hdf5_files import (
 )
 from elmo_cli.stores.places import failing_as_output_error
 from elmo_cli.stores.reading import READ_BYTES, Checks, Window
+from elmo_cli.strangers.sizes import is_oversize
 
 CHUNK_ITEMS = 4096  # of the data sets beside `layers`
 READ_TOKENS = 1 << 16
 CACHE_BYTES = 1 << 24
+TOKEN_BYTES = 64  # of a short text as Python's object, and its place in a list
 TEXT = h5py.string_dtype("utf-8")
 WITH_NUL = {"tokens": "nul_tokens", "keys": "nul_keys"}
 _NO_OPTIONS = StoreOptions()
@@ -135,8 +137,8 @@ class PackedReader:
         self._file = open_file(path)
         with reading(path):
             told = attributes(self._file)
-            self._layers = find_dataset(self._file, "layers", path)
-            self._strings = {name: find_dataset(self._file, name, path, "O") for name in WITH_NUL}
+            self._layers = find_dataset(self._file, "layers", path, whole=False)
+            self._strings = {name: find_dataset(self._file, name, path, "O", whole=False) for name in WITH_NUL}
             self._offsets: npt.NDArray[np.int64] = find_dataset(self._file, "offsets", path, "iu")[()]
             self._numbers = find_dataset(self._file, "numbers", path, "iu")
             self._nul = {name: self._find_nul(listed) for name, listed in WITH_NUL.items()}
@@ -162,6 +164,12 @@ class PackedReader:
             and (steps >= 0).all()
         ):
             raise FeaturesError(f"{self.path}: its data sets do not go together; the file is damaged")
+        values = 1 if pooled else len(self.description.names) * self.description.dim * self._layers.dtype.itemsize
+        longest, stored = int(steps.max(initial=0)), self.path.stat().st_size
+        if is_oversize(longest * max(values, TOKEN_BYTES), stored):  # it is read at once
+            raise FeaturesError(
+                f"{self.path}: has a sentence of {longest:,} tokens in a file of {stored:,} bytes; write it anew by sentences"
+            )
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

@@ -12,11 +12,16 @@ class OversizeError(ValueError):
     """This would take more memory than there may be."""
 
 
+def is_oversize(declared: int, stored: int) -> bool:
+    """Whether `stored` bytes cannot stand for `declared` ones."""
+    return declared > max(FREE_BYTES, MAX_RATIO * stored)
+
+
 def check_ratio(what: str, declared: int, stored: int) -> None:
     """Make sure that `stored` bytes may stand for `declared` ones.
 
     Raises:
         OversizeError: They may not.
     """
-    if declared > max(FREE_BYTES, MAX_RATIO * stored):
+    if is_oversize(declared, stored):
         raise OversizeError(f"{what} declares {declared >> 20:,} MiB, and stores {stored:,} bytes")
