@@ -87,10 +87,14 @@ def _check_arrays(features: Features, verdict: Verdict) -> None:
 
 
 def _read(features: Features, checks: Checks, verdict: Verdict) -> Iterator[Summed]:
+    last = -1
     for sentences, arrays in features.windows():
         for sentence, array in zip(sentences, arrays, strict=True):
             if not np.isfinite(array).all():
                 verdict.add(f"sentence {sentence.key}: holds NaN or infinite values")
+            if checks is not NO_CHECKS and int(sentence.key) <= last:
+                verdict.add(f"sentence {sentence.key}: stands after sentence {last}")
+            last = int(sentence.key)
             yield checks.told(verdict.sentences, sentence), array
             verdict.sentences += 1
             verdict.tokens += len(sentence.tokens)

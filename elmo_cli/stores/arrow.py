@@ -1,6 +1,6 @@
 """Arrow IPC: a file (Feather version 2), or a stream on standard output. Columns as in table.py."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,9 @@ from elmo_cli.strangers.arrow import check_file, check_stream
 
 MAGIC = b"ARROW1"
 ALIGNED = 8  # bytes: where the stream in a file begins
-CHECKSUM = "crc32"  # in the metadata of a record batch: table.py's `checksum_of`
+END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream
+CHECKSUM = "crc32"  # in the metadata of a record batch: table.py's `checksum_of` it, going on from the batch before
+Read = Callable[[], tuple[pa.RecordBatch, pa.KeyValueMetadata | None]]
 _NO_OPTIONS = StoreOptions()
 
 
@@ -34,6 +36,7 @@ class ArrowStore:
         self.options = options
         self.skipped_duplicates = 0
         self._schema = schema_of(description, options, "arrow")
+        self._sum = 0
         self._open = ExitStack()
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
@@ -45,7 +48,8 @@ class ArrowStore:
         """
         with failing_as_output_error(self.output.path):
             for batch in to_table(window, arrays, self._schema, self.description, self.options).to_batches():
-                self._writer.write_batch(batch, {CHECKSUM: str(checksum_of(batch))})
+                self._sum = checksum_of(batch, self._sum)
+                self._writer.write_batch(batch, {CHECKSUM: str(self._sum)})
 
     def __enter__(self) -> "ArrowStore":
         compression = None if self.options.compression == "none" else self.options.compression
@@ -83,14 +87,15 @@ def open_arrow(path: Path) -> TableReader:
             file = pa.ipc.open_file(source)
             check_file(source)
             _check_schema(file.schema, source, path)
-            chunks = [
-                _chunk(path, file.schema, partial(file.get_batch_with_custom_metadata, number)) for number in range(file.num_record_batches)
-            ]
+            reads = [partial(file.get_batch_with_custom_metadata, number) for number in range(file.num_record_batches)]
         else:
             file = pa.ipc.open_stream(source)
             check_stream(source, together=True)
-            chunks = [_chunk(path, file.schema, partial(tuple, found)) for found in file.iter_batches_with_custom_metadata()]
-        return TableReader(path, "arrow", file.schema, chunks, source.close)
+            reads = [partial(tuple, found) for found in file.iter_batches_with_custom_metadata()]
+        is_summed = METADATA_CHECKSUM.encode() in (file.schema.metadata or {})  # where this is, those of the batches are
+        if is_summed and not is_file:
+            _check_end(source, path)
+        return TableReader(path, "arrow", file.schema, list(_chunks(reads, is_summed=is_summed)), source.close)
 
 
 def _check_schema(schema: pa.Schema, source: pa.NativeFile, path: Path) -> None:
@@ -100,16 +105,21 @@ def _check_schema(schema: pa.Schema, source: pa.NativeFile, path: Path) -> None:
         raise FeaturesError(f"{path}: is damaged (the schemas at its start and its end differ); make it again")
 
 
-def _chunk(path: Path, schema: pa.Schema, read: Callable[[], tuple[pa.RecordBatch, pa.KeyValueMetadata | None]]) -> Chunk:
-    is_summed = METADATA_CHECKSUM.encode() in (schema.metadata or {})  # where this is, those of the batches are
+def _check_end(source: pa.NativeFile, path: Path) -> None:
+    source.seek(max(0, source.size() - len(END)))
+    if source.read() != END:
+        raise FeaturesError(f"{path}: has no end: what wrote it was stopped; make it again")
 
-    def select(names: list[str]) -> pa.Table:
-        return pa.Table.from_batches([read()[0]]).select(names)
 
-    def check() -> None:
+def _chunks(reads: Sequence[Read], *, is_summed: bool) -> Iterator[Chunk]:
+    before = 0
+    for read in reads:
         batch, told = read()
-        batch.validate(full=True)
-        if is_summed and (told or {}).get(CHECKSUM) != str(checksum_of(batch)).encode():
-            raise FeaturesError(f"{path}: is damaged (a record batch does not fit its checksum); make it again")
+        words = (told or {}).get(CHECKSUM, b"")
+        sum_ = (int(words) if words.isdigit() else -1) if is_summed else None
+        yield Chunk(batch.num_rows, partial(_select, read), None if sum_ is None else (before, sum_))
+        before = sum_ or 0
 
-    return Chunk(read()[0].num_rows, select, check)
+
+def _select(read: Read, names: list[str]) -> pa.Table:
+    return pa.Table.from_batches([read()[0]]).select(names)

@@ -16,7 +16,7 @@ LAYER = "layer_"
 UNLAYERED = ("top", "average", "mix", "vectors")  # names of what is one for all layers; the last in a file that does not tell
 CHECKSUM = "metadata_crc32"  # of all that is told, in hexadecimal digits
 STRUCTURE = ("axes", "names", "layout", "dtype", "keys", "dim", CHECKSUM)  # told by the store itself, beside the metadata
-FOREIGN = ("ARROW:schema", "pandas", "rows", "parts")  # added to Parquet, by libraries and when a file ends
+FOREIGN = ("ARROW:schema", "pandas", "part", "parts", "rows", "row_group_crc32")  # added to Parquet, by libraries and when a file ends
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Parquet: one file, or a folder of shards part-00000.parquet, ..., each a whole number of windows. Columns as in table.py.
 
-Beside the columns' metadata each file tells its `rows`, and the last one the number of `parts`, so that a missing one shows.
+Beside the columns' metadata each file tells which `part` it is, its `rows`, and the checksums of its row groups, each going on from the one
+before and the first from the number of the part (`row_group_crc32`); the last one tells the number of `parts`, so that a missing one shows.
 """
 
 import math
@@ -8,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -20,13 +21,14 @@ from elmo_cli.corpus import Sentence
 from elmo_cli.durable import sync
 from elmo_cli.errors import FeaturesError
 from elmo_cli.pooling import Array
-from elmo_cli.stores.description import Description, StoreOptions, is_intact
+from elmo_cli.stores.description import CHECKSUM, Description, StoreOptions, is_intact
 from elmo_cli.stores.files import Output, PartialFile
 from elmo_cli.stores.places import OutputFolder, failing_as_output_error
-from elmo_cli.stores.table import is_vector, schema_of, to_table
+from elmo_cli.stores.table import checksum_of, is_vector, schema_of, to_table
 from elmo_cli.stores.table_reader import Chunk, TableReader, reading_arrow
 from elmo_cli.strangers.parquet_pages import Extent, read_footer, row_groups
 from elmo_cli.strangers.parquet_plan import leaves_of, plan_group
+from elmo_cli.strangers.sizes import DamagedError
 
 SHARD_TOKENS = 1 << 17  # 1.6 GB of three layers of 1,024 dimensions
 ROW_GROUP_BYTES = 1 << 26  # of vectors: what a reader holds at once
@@ -45,6 +47,7 @@ class ParquetStore:
         self._schema = schema_of(description, options, "parquet")
         self._shard_tokens = options.shard_tokens or SHARD_TOKENS
         self._shards = self._tokens = self._rows = 0
+        self._sums: list[int] = []  # of the part's row groups
         self._part: _Part | None = None
         self._folder: Path | None = None
 
@@ -59,7 +62,10 @@ class ParquetStore:
                 self._end_part(self._part)
             part = self._part or self._begin_part()
             table = to_table(window, arrays, self._schema, self.description, self.options)
-            part.writer.write_table(table, row_group_size=_rows_per_group(table))
+            size = _rows_per_group(table)
+            for first in range(0, table.num_rows, size):
+                self._sums.append(checksum_of(table.slice(first, size), self._sums[-1] if self._sums else self._shards))
+                part.writer.write_table(table.slice(first, size), row_group_size=size)
             self._tokens += sum(len(sentence.tokens) for sentence in window)
             self._rows += table.num_rows
 
@@ -91,10 +97,12 @@ class ParquetStore:
         self._close_writer(part, last=last)
         part.file.close()
         sync(part.file.path)
-        self._part, self._tokens, self._rows, self._shards = None, 0, 0, self._shards + 1
+        self._part, self._tokens, self._rows, self._sums, self._shards = None, 0, 0, [], self._shards + 1
 
     def _close_writer(self, part: "_Part", *, last: bool) -> None:
-        part.writer.add_key_value_metadata({"rows": str(self._rows), **({"parts": str(self._shards + 1)} if last else {})})
+        told = {"part": self._shards, "rows": self._rows, "row_group_crc32": ",".join(map(str, self._sums))}
+        told |= {"parts": self._shards + 1} if last else {}
+        part.writer.add_key_value_metadata({name: str(value) for name, value in told.items()})
         part.writer.close()
 
     def _finish(self) -> None:
@@ -154,10 +162,35 @@ def open_parquet(path: Path) -> TableReader:
                 files.append(opening.enter_context(pq.ParquetFile(part, page_checksum_verification=True)))
             if not files[-1].schema_arrow.equals(files[0].schema_arrow):
                 raise FeaturesError(f"{part}: has other columns than {paths[0].name}; a folder holds the shards of one run")
+        if path.is_dir():
+            _check_order(dict(zip(paths, map(_told, files), strict=True)))
         chunks = [chunk for file, part in zip(files, paths, strict=True) for chunk in _chunks(file, part)]
         reader = TableReader(path, "parquet", files[0].schema_arrow, chunks, partial(_close, files))
         opening.pop_all()  # the reader closes them
         return reader
+
+
+def _told(file: pq.ParquetFile | pq.FileMetaData) -> dict[str, str]:
+    """What a file tells beside its columns."""
+    metadata = file.metadata.metadata if isinstance(file, pq.ParquetFile) else file.metadata
+    return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in (metadata or {}).items()}
+
+
+def _check_order(shards: Mapping[Path, Mapping[str, str]]) -> None:
+    """That shards of ours are those of one run, each there once, in order."""
+    ours = {path: told for path, told in shards.items() if "part" in told}
+    for (path, told), (_, before) in zip(list(ours.items())[1:], ours.items(), strict=False):
+        if told.get(CHECKSUM) != before.get(CHECKSUM):
+            raise FeaturesError(f"{path}: is of another run than the shards before it; a folder holds the shards of one run")
+        if _numbers(told["part"]) <= _numbers(before["part"]):
+            raise FeaturesError(f"{path}: is shard {told['part']}, and stands after shard {before['part']}; name shards as they were")
+
+
+def _numbers(text: str) -> list[int]:
+    words = text.split(",") if text else []
+    if not all(word.isdecimal() for word in words):
+        raise DamagedError("its checksums are no numbers")
+    return list(map(int, words))
 
 
 def find_missing(path: Path) -> Iterator[str]:
@@ -192,8 +225,7 @@ def _account(part: Path) -> tuple[int, dict[str, str]]:
     """How many rows a file has, and what it tells."""
     with reading_arrow(part):
         described = pq.read_metadata(part)
-        told = (described.metadata or {}).items()
-    return described.num_rows, {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in told}
+    return described.num_rows, _told(described)
 
 
 def _close(files: list[pq.ParquetFile]) -> None:
@@ -203,10 +235,15 @@ def _close(files: list[pq.ParquetFile]) -> None:
 
 def _chunks(file: pq.ParquetFile, path: Path) -> list[Chunk]:
     with reading_arrow(path), path.open("rb") as stream:
-        groups = row_groups(read_footer(stream), range(len(file.schema)))
+        groups, told = row_groups(read_footer(stream), range(len(file.schema))), _told(file)
+        sums = _numbers(told.get("part", "")) + _numbers(told.get("row_group_crc32", ""))
     if len(groups) != file.num_row_groups:
         raise FeaturesError(f"{path}: is damaged (its row groups are not as described); make it again")
-    return [Chunk(file.metadata.row_group(i).num_rows, partial(_read, file, path, i, group)) for i, group in enumerate(groups)]
+    if "part" in told and len(sums) != 1 + len(groups):
+        raise FeaturesError(f"{path}: is damaged (it has {len(groups)} row groups, and other checksums); make it again")
+    summed = list(pairwise(sums)) if "part" in told else [None] * len(groups)
+    rows = [file.metadata.row_group(number).num_rows for number in range(len(groups))]
+    return [Chunk(rows[i], partial(_read, file, path, i, group), summed[i]) for i, group in enumerate(groups)]
 
 
 def _read(file: pq.ParquetFile, path: Path, number: int, group: Mapping[int, Extent], names: list[str]) -> pa.Table:

@@ -86,10 +86,14 @@ def is_vector(kind: pa.DataType) -> bool:
     return bool(pa.types.is_fixed_size_list(vector) and pa.types.is_floating(vector.value_type))
 
 
-def checksum_of(batch: pa.RecordBatch) -> int:
-    """CRC-32 of some rows: column by column the bytes of vectors, and how Python shows other values, which it does not for nanoseconds."""
-    sum_ = 0
-    for column in batch.columns:
+def checksum_of(rows: pa.RecordBatch | pa.Table, before: int = 0) -> int:
+    """CRC-32 of some rows, going on from another's: column by column the bytes of vectors, and how Python shows other values.
+
+    It does not show nanoseconds, which are passed over.
+    """
+    sum_ = before
+    for column in rows.columns:
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column  # noqa: PLW2901  # the same, in one piece
         if is_vector(column.type):
             lists = pa.types.is_list(column.type)
             lengths = column.value_lengths().to_numpy(zero_copy_only=False) if lists else np.array([len(column)])

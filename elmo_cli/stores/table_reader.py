@@ -19,10 +19,10 @@ from elmo_cli.readers.columns import is_list, is_text
 from elmo_cli.readers.row_sizes import weigh
 from elmo_cli.stores.description import LAYER, UNLAYERED, Description, is_intact, metadata_of, sentence_of
 from elmo_cli.stores.reading import NO_CHECKS, Checks, Window
-from elmo_cli.stores.table import ARROW_TYPES, SENTENCE_COLUMNS, TOKEN_COLUMNS
+from elmo_cli.stores.table import ARROW_TYPES, SENTENCE_COLUMNS, TOKEN_COLUMNS, checksum_of
 from elmo_cli.strangers.sizes import DamagedError, OversizeError, check_ratio
 
-CHECKED = {"parquet": "CRC-32 of each page", "arrow": "CRC-32 of each record batch"}
+CHECKED = {"parquet": "CRC-32 of each row group", "arrow": "CRC-32 of each record batch"}
 ROW_BYTES = 64  # of a key or a token as Python's object, and more
 
 
@@ -44,7 +44,7 @@ class Chunk(NamedTuple):
 
     n_rows: int
     read: Callable[[list[str]], pa.Table]  # of some columns
-    check: Callable[[], None] = lambda: None  # of all columns: raises FeaturesError where they do not fit a checksum
+    summed: tuple[int, int] | None = None  # the checksum of what is before them, and of them all
 
 
 class TableReader:
@@ -121,8 +121,7 @@ class TableReader:
         rest: pa.Table | None = None
         row = first if self._starts is None else int(self._starts[first])
         for chunk in range(bisect_right(self._row_starts, row) - 1, len(self._chunks)):
-            with reading_arrow(self.path):
-                self._chunks[chunk].check()
+            self._check_sum(chunk, self._table(chunk, columns))
             table = self._table(chunk, columns).slice(max(0, row - self._row_starts[chunk]))
             table = table if rest is None else pa.concat_tables([rest, table])
             rest = None
@@ -133,8 +132,14 @@ class TableReader:
             if table.num_rows:
                 yield self._sentences(table), self._arrays(table, self.description.names)
 
+    def _check_sum(self, chunk: int, table: pa.Table) -> None:
+        before, right = self._chunks[chunk].summed or (0, None)
+        if right is not None and checksum_of(table, before) != right:
+            first, last = self._row_starts[chunk : chunk + 2]
+            raise FeaturesError(f"{self.path}: is damaged (its rows {first + 1} to {last} do not fit their checksum); make it again")
+
     def checks(self) -> Checks:
-        """Those of pages or record batches, in a file of ours."""
+        """Those of row groups or record batches, in a file of ours."""
         return Checks(CHECKED[self.layout]) if self.description.intact is not None else NO_CHECKS
 
     def close(self) -> None:
