@@ -6,10 +6,12 @@ keeps its traceback.
 
 import os
 import signal
+import sys
+import threading
 from errno import EDQUOT, ENOSPC
 from importlib import import_module
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -26,6 +28,7 @@ COMMANDS = (
     "evaluate",
     "bench",
 )  # `command` in the module of that name in commands/
+PATIENCE = 0.02  # seconds
 FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # if not ignored, as by nohup
 
@@ -44,12 +47,23 @@ class Commands(click.Group):
         command: click.Command = import_module(f"elmo_cli.commands.{cmd_name}").command
         return command
 
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401  # click's
+        """Run all: what the group itself writes, such as its help, may find the disk full too."""
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            click.echo(f"Error: cannot write on ({error.strerror}); make room, or write elsewhere", err=True)
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> None:
         """Run the command."""
         _occupy_stderr()
         # Before torch starts OpenMP: threads that spin while they wait make a shared machine several times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         before = {number: signal.signal(number, _stop) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN}
+        hook, sys.unraisablehook = sys.unraisablehook, _stop_again
         try:
             super().invoke(ctx)
         except ElmoError as error:
@@ -67,6 +81,7 @@ class Commands(click.Group):
             click.echo("; ".join([f"Stopped by {signal.Signals(number).name}", *filter(None, words)]) + ".", err=True)
             ctx.exit(128 + number)
         finally:
+            sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -88,6 +103,18 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # 
         if signal.getsignal(again) is not signal.SIG_IGN:
             signal.signal(again, _leave)
     raise KeyboardInterrupt(number)
+
+
+def _stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """A signal that comes while an object is taken down raises where Python lets nothing out: it is sent again, a moment later."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    number = next(iter(unraisable.exc_value.args), signal.SIGINT)
+    for again in STOPPING:
+        if signal.getsignal(again) is _leave:
+            signal.signal(again, _stop)
+    threading.Timer(PATIENCE, os.kill, (os.getpid(), number)).start()
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature

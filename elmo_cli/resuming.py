@@ -16,6 +16,7 @@ from elmo_cli.journal.work_folder import WorkFolder
 from elmo_cli.pipeline import NOTHING, Progress, batches
 from elmo_cli.stores import Store
 from elmo_cli.stores.files import Output
+from elmo_cli.stores.parquet import find_missing
 from elmo_cli.stores.places import OutputFolder, Place
 
 if TYPE_CHECKING:
@@ -41,10 +42,11 @@ def make_plan(source: Mapping[str, str], options: Mapping[str, Any], metadata: M
 
 
 def made_by(path: Path) -> str | None:
-    """The fingerprint of the job that made a file of features, if it tells."""
+    """The fingerprint of the job that made a file of features, if it tells, and no shard is missing."""
     try:
         with open_features(path) as features:
-            return features.metadata.get(FINGERPRINT)
+            is_whole = features.layout != "parquet" or not any(find_missing(path))
+            return features.metadata.get(FINGERPRINT) if is_whole else None
     except FeaturesError:
         return None
 

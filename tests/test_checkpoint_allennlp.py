@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from elmo_cli.checkpoints.allennlp import load_bilm, save_bilm
+from elmo_cli.checkpoints.allennlp_options import load_config
 from elmo_cli.embedder import Embedder
 from elmo_cli.errors import ModelError
 from elmo_cli.strangers import sizes
@@ -179,3 +180,15 @@ def test_a_small_file_that_stands_for_large_weights_is_refused(tmp_path: Path, m
     monkeypatch.setattr(sizes, "MAX_RATIO", 2)
     with pytest.raises(ModelError, match=r"char_embed declares [0-9,]+ bytes, far more than the [0-9,]+ that are stored"):
         load_bilm(folder / "options.json", folder / "weights.hdf5")
+
+
+def test_options_above_any_measure_are_refused(tmp_path: Path):
+    path = tmp_path / "options.json"
+    path.write_bytes(b" " * (1 << 20) + b"{}")
+    with pytest.raises(ModelError, match=r"is larger than 1,048,576 bytes, which is no file of options; name the model's own"):
+        load_config(path)
+    options = make_options()
+    options["char_cnn"]["filters"] = [[1, 1]] * 1025
+    path.write_text(json.dumps(options))
+    with pytest.raises(ModelError, match=r"char_cnn.filters lists 1,025 convolutions; it takes 1,024 at most"):
+        load_config(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -325,3 +326,70 @@ def test_a_file_in_bfloat16_is_computed_again_in_bfloat16(elmo: Elmo, model: Pat
     result = elmo("verify", out, "--model", model)
     assert result.exit_code == 0, result.output
     assert "computed again" in result.output
+
+
+@pytest.fixture(scope="session")
+def shards(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The sample corpus in several shards, by two models."""
+    folder = tmp_path_factory.mktemp("shards")
+    for name, of in [("ours", model), ("other", make_model(folder / "model", seed=2))]:
+        options = ["--output-format", "parquet", "--shard-tokens", "1200", "--window-tokens", "600"]
+        result = CliRunner().invoke(main, ["embed", str(SAMPLE), str(folder / name), "--model", str(of), *options])
+        assert result.exit_code == 0, result.output
+    return [folder / "ours", folder / "other"]
+
+
+def swap(one: Path, other: Path) -> None:
+    aside = one.rename(one.with_name("aside"))
+    other.rename(one)
+    aside.rename(other)
+
+
+SPOILT = {
+    "doubled": (lambda q, _: shutil.copy(q / "part-00001.parquet", q / "part-00001b.parquet"), "is shard 1, and stands after shard 1"),
+    "in place of another": (lambda q, _: shutil.copy(q / "part-00000.parquet", q / "part-00001.parquet"), "is shard 0, and stands after"),
+    "swapped": (lambda q, _: swap(q / "part-00000.parquet", q / "part-00001.parquet"), "is shard 0, and stands after shard 1"),
+    "of another model": (lambda q, other: shutil.copy(other / "part-00001.parquet", q), "is of another run than the shards before it"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_shards_that_do_not_make_up_one_run_are_told(elmo: Elmo, shards: list[Path], tmp_path: Path, how: str):
+    folder = shutil.copytree(shards[0], tmp_path / "copy")
+    assert elmo("verify", folder).exit_code == 0
+    spoil, words = SPOILT[how]
+    spoil(folder, shards[1])
+    for command in (["verify", folder], ["convert", folder, tmp_path / "out.npz"]):
+        result = elmo(*command)
+        assert result.exit_code == 1
+        assert words in result.stderr
+
+
+def test_columns_of_a_parquet_file_that_are_swapped_are_told(elmo: Elmo, named: Path, tmp_path: Path):
+    whole = named / "rows" / "part-00000.parquet"
+    table, told = pq.read_table(whole), pq.read_metadata(whole).metadata
+    one, other = table["layer_1"], table["layer_2"]
+    for name, (first, second), words in [("same", (one, other), None), ("swapped", (other, one), "do not fit their checksum")]:
+        columns = {**{name: table[name] for name in table.column_names}, "layer_1": first, "layer_2": second}
+        with pq.ParquetWriter(tmp_path / f"{name}.parquet", table.schema) as writer:
+            writer.write_table(pa.table(columns, schema=table.schema))
+            writer.add_key_value_metadata({key: told[key] for key in (b"part", b"parts", b"rows", b"row_group_crc32")})
+        result = elmo("verify", tmp_path / f"{name}.parquet")
+        assert (result.exit_code, words is None or words in result.stderr) == (words is not None, True), result.output
+
+
+def test_a_stream_whose_writer_was_stopped_is_no_file_of_features(elmo: Elmo, model: Path, tmp_path: Path):
+    stream = tmp_path / "out.arrows"
+    written = elmo("embed", SAMPLE, "-", "--output-format", "arrow", "--model", model, "--window-tokens", 600, "--quiet")
+    stream.write_bytes(written.stdout_bytes)
+    assert elmo("verify", stream).exit_code == 0
+    stream.write_bytes(written.stdout_bytes[:-8])
+    assert "has no end: what wrote it was stopped; make it again" in elmo("verify", stream).stderr
+
+
+@pytest.mark.parametrize("order", [[0, 1, 1, 2], [0, 2, 1], [2, 1, 0]])
+def test_lines_that_are_doubled_or_moved_are_told(elmo: Elmo, named: Path, tmp_path: Path, order: list[int]):
+    lines = (named / "jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "out.jsonl").write_bytes(b"".join(lines[i] for i in order))
+    result = elmo("verify", tmp_path / "out.jsonl")
+    assert (result.exit_code, "stands after sentence" in result.stderr) == (1, True)

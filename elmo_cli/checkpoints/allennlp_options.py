@@ -9,7 +9,8 @@ from elmo_cli.bilm import ACTIVATIONS, BiLMConfig
 from elmo_cli.characters import DEFAULT_MAX_CHARACTERS
 from elmo_cli.errors import ModelError
 
-MAX_SIZE, MAX_DEPTH, MAX_CLIP = 1 << 20, 64, 1e30  # above them an options file is nonsense, or hostile
+MAX_BYTES = 1 << 20  # of the file; this and the others: above, it is nonsense, or hostile
+MAX_SIZE, MAX_DEPTH, MAX_WIDTHS, MAX_CLIP = 1 << 20, 64, 1 << 10, 1e30
 
 
 def load_config(options: Path) -> BiLMConfig:
@@ -28,7 +29,11 @@ def read_options(path: Path) -> Mapping[str, Any]:
         ModelError: The file is missing, unreadable, or holds no JSON object.
     """
     try:
-        options = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise ModelError(f"{path}: is larger than {MAX_BYTES:,} bytes, which is no file of options; name the model's own")
+        options = json.loads(text)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such options file; check its path") from None
     except OSError as error:
@@ -154,6 +159,8 @@ class Section:
             raise ModelError(
                 f"{self.path}: {self.name}.filters is not a list of [width, number] pairs of whole numbers from 1 to {MAX_SIZE}"
             )
+        if len(pairs) > MAX_WIDTHS:
+            raise ModelError(f"{self.path}: {self.name}.filters lists {len(pairs):,} convolutions; it takes {MAX_WIDTHS:,} at most")
         return tuple((width, number) for width, number in pairs)
 
 

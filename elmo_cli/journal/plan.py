@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-FORMAT = "1"  # of work folders: changed whenever old ones cannot be gone on with
+FORMAT = "2"  # of work folders: changed whenever old ones cannot be gone on with
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,23 @@ class Plan:
 
     def to_json(self) -> str:
         """As kept in a work folder."""
-        return json.dumps({"format": FORMAT, "job": dict(self.job), "metadata": dict(self.metadata)}, indent=1) + "\n"
+        kept = {"format": FORMAT, "job": dict(self.job), "metadata": dict(self.metadata)}
+        return json.dumps({**kept, "crc32": _checksum(kept)}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: bytes) -> "Plan | None":
         """The plan that was kept; None where the text is damaged or of another format."""
         try:
             kept = json.loads(text)
-            if kept["format"] != FORMAT:
+            if kept["format"] != FORMAT or kept.pop("crc32") != _checksum(kept):
                 return None
             return cls({str(k): str(v) for k, v in kept["job"].items()}, {str(k): str(v) for k, v in kept["metadata"].items()})
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
+
+
+def _checksum(kept: Mapping[str, object]) -> int:
+    return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
 
 
 def _short(value: str | None) -> str:

@@ -51,9 +51,7 @@ class JournaledStore:
             self._pass_on(window, arrays)
             yield window
         with failing_as_output_error(self.work.output.path):
-            for path in self.work.path.glob("*.part"):
-                if int(path.stem) >= self._number:
-                    path.unlink()
+            self.work.remove_parts(kept=self._number)
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Keep a window, then pass it on.

@@ -152,21 +152,22 @@ class WorkFolder:
         with self._failing_as_output_error():
             for name in (PLAN, FINISHED):
                 (self.path / name).unlink(missing_ok=True)
-            self._remove_parts()
+            sync_folder(self.path)  # the plan is gone before the parts are
+            self.remove_parts()
 
     def finish(self) -> None:
         """The output is whole: say so, then remove the parts. What is stopped half way is known by `has_finished`."""
         with self._failing_as_output_error():
             if (self.path / PLAN).is_file():
                 (self.path / PLAN).replace(self._finished)
-            self._remove_parts()
+            sync_folder(self.path)
+            self.remove_parts()
         self.remove()
 
-    def _remove_parts(self) -> None:
-        """What has become of the plan reaches the disk first."""
-        sync_folder(self.path)
-        for path in self.path.glob("*.part"):
-            path.unlink()
+    def remove_parts(self, kept: int = 0) -> None:
+        """Remove all parts but the first so many, and whatever else goes by such a name."""
+        for path in set(self.path.glob("*.part")).difference(map(self.part, range(kept))):
+            _remove(path)
 
     def drop(self) -> None:
         """Remove work that is of no more use, and the folder with it."""
@@ -187,4 +188,4 @@ def _write(path: Path, text: str) -> None:
 
 
 def _remove(leftover: Path) -> None:
-    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()

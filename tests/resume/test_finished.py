@@ -7,7 +7,8 @@ import pytest
 
 from elmo_cli.journal.plan import Plan
 from elmo_cli.journal.work_folder import WorkFolder
-from tests.resume.work import BugError, Check, Run, raising, work_of
+from tests.conftest import SAMPLE
+from tests.resume.work import BugError, Check, Elmo, Run, raising, work_of
 
 
 def test_a_finished_job_is_not_done_twice(run: Run, embedded: list[list[str]]):
@@ -21,6 +22,16 @@ def test_a_finished_job_is_not_done_twice(run: Run, embedded: list[list[str]]):
     assert other.exit_code == 1
     assert "out.h5: exists already; pass --overwrite" in other.stderr
     assert run("--resume", "--top", "--overwrite").exit_code == 0
+
+
+def test_an_output_that_lacks_a_shard_is_not_whole(elmo: Elmo, model: Path, tmp_path: Path):
+    options = ["--model", model, "--output-format", "parquet", "--shard-tokens", 1200, "--window-tokens", 600, "--resume"]
+    assert elmo("embed", SAMPLE, tmp_path / "out", *options).exit_code == 0
+    assert "is whole already" in elmo("embed", SAMPLE, tmp_path / "out", *options).stderr
+    (tmp_path / "out" / "part-00002.parquet").unlink()
+    result = elmo("embed", SAMPLE, tmp_path / "out", *options)
+    assert result.exit_code == 1
+    assert "exists already" in result.stderr
 
 
 def test_an_output_whose_job_cannot_be_known_is_there_already(run: Run):

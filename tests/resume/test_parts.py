@@ -42,7 +42,7 @@ def test_a_missing_part_ends_what_can_be_resumed(assert_whole: Check, run: Run, 
     assert_whole()
 
 
-@pytest.mark.parametrize("plan", [b"", b"{", b"[]", b'{"format": "0"}', b"\xff"])
+@pytest.mark.parametrize("plan", [b"", b"{", b"[]", b'{"format": "0"}', b"\xff", b"[" * 200_000])
 def test_a_damaged_plan_is_one_error(run: Run, stopped: Run, tmp_path: Path, plan: bytes):
     stopped()
     (work_of(tmp_path) / "plan.json").write_bytes(plan)
@@ -50,6 +50,23 @@ def test_a_damaged_plan_is_one_error(run: Run, stopped: Run, tmp_path: Path, pla
     assert result.exit_code == 1
     assert "is of another version of elmo, or damaged; pass --fresh to begin anew" in result.stderr
     assert run("--fresh").exit_code == 0
+
+
+def test_one_changed_bit_of_a_plan_is_found(run: Run, stopped: Run, tmp_path: Path):
+    stopped()
+    plan = work_of(tmp_path) / "plan.json"
+    plan.write_bytes(plan.read_bytes().replace(b'"model": "tiny"', b'"model": "uiny"'))
+    assert b"uiny" in plan.read_bytes()
+    assert "or damaged; pass --fresh to begin anew" in run("--resume").stderr
+
+
+def test_what_else_is_called_a_part_is_removed(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path):
+    stopped()
+    (work_of(tmp_path) / "00000005 (copy).part").touch()
+    (work_of(tmp_path) / "99999999.part").mkdir()
+    (work_of(tmp_path) / "00000007.part").symlink_to(tmp_path)
+    assert run("--resume").exit_code == 0
+    assert_whole()
 
 
 WORDS = st.text(max_size=5)

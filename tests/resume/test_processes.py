@@ -114,3 +114,35 @@ def test_a_work_folder_that_is_a_link_is_left_alone(run: Run, tmp_path: Path):
     result = run("--fresh")
     assert (result.exit_code, "out.h5.elmo-work is a link; remove it" in result.stderr) == (1, True)
     assert [path.name for path in (tmp_path / "precious").iterdir()] == ["00000000.part"]
+
+
+def test_a_lock_that_is_a_link_is_one_error(run: Run, stopped: Run, tmp_path: Path):
+    stopped()
+    lock = work_of(tmp_path) / "lock"
+    lock.unlink()
+    lock.symlink_to(tmp_path / "nowhere" / "lock")
+    result = run("--resume")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {tmp_path / 'out.h5'}: cannot be written")
+
+
+def test_a_signal_while_an_object_is_taken_down_is_not_lost():
+    program = """if True:
+        import os, signal, sys, time
+        from elmo_cli import cli
+
+        class Falling:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.1)  # the handler runs here, and what it raises is dropped
+
+        def command(context):
+            falling = Falling()
+            del falling
+            time.sleep(30)
+
+        cli.Commands.resolve_command = lambda *_: ("embed", cli.click.Command("embed", callback=lambda: command(None)), [])
+        cli.main(["embed"])
+    """
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stderr) == (143, "Stopped by SIGTERM.\n")
