@@ -70,12 +70,17 @@ class ConvertJob:
                 self.work.settle(plan)
                 return None
             if len(features):
-                check_name(features.sentence(0), self.layout, self.store)
+                self._check_names(features.sentence(0))
             tokens = sum(features.token_counts())
             text = 6 * tokens  # the mean English word
             estimated = estimate_bytes(self.layout, self._describe(features), len(features), tokens, text)
             self.work.check_space(estimated, "write --dtype float16")
         return tokens
+
+    def _check_names(self, first: Sentence) -> None:
+        check_name(first, self.layout, self.store)
+        if self.store.keys == "sentence" and first.tokens and not first.text:
+            raise OutputError(f"--keys sentence: {self.source} does not tell its sentences; pass --keys number or id")
 
     def plan(self, features: Features) -> Plan:
         """What decides the output. A file's time of change is no part of its content: only a run that is to be known again tells it."""

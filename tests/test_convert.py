@@ -252,3 +252,10 @@ def test_a_source_that_does_not_fit_its_checksums_stops_it(elmo: Elmo, sources: 
     assert result.exit_code == 1
     assert "do not fit their checksum); make it again" in result.stderr
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_what_tells_no_sentences_cannot_be_named_by_them(elmo: Elmo, sources: Path, tmp_path: Path):
+    result = elmo("convert", sources / "coref.h5", tmp_path / "out.h5", "--keys", "sentence")
+    assert result.exit_code == 1
+    assert f"--keys sentence: {sources / 'coref.h5'} does not tell its sentences; pass --keys number or id" in result.stderr
+    assert list(tmp_path.iterdir()) == []

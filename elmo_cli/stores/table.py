@@ -98,7 +98,7 @@ def checksum_of(rows: pa.RecordBatch | pa.Table, before: int = 0) -> int:
             lists = pa.types.is_list(column.type)
             lengths = column.value_lengths().to_numpy(zero_copy_only=False) if lists else np.array([len(column)])
             values = (column.flatten() if lists else column).flatten().to_numpy(zero_copy_only=False)
-            sum_ = zlib.crc32(np.ascontiguousarray(values).view(np.uint8), zlib.crc32(lengths.astype(np.int64), sum_))
+            sum_ = zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data, zlib.crc32(lengths.astype(np.int64).data, sum_))
         elif "[ns" not in str(column.type):
             sum_ = zlib.crc32(repr(column.to_pylist()).encode("utf-8", "backslashreplace"), sum_)
     return sum_
