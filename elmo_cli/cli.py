@@ -48,7 +48,7 @@ class Commands(click.Group):
         return command
 
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401  # click's
-        """Run all: what the group itself writes, such as its help, may find the disk full too."""
+        """Run all. Whatever is written may find the disk full, the group's own help too."""
         try:
             return super().main(*args, **extra)
         except OSError as error:
@@ -73,9 +73,7 @@ class Commands(click.Group):
         except OSError as error:
             if error.filename is not None:  # a file that was named is the user's
                 _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {error.strerror}"))
-            if error.errno in FULL:
-                _fail(ctx, f"cannot write on ({error.strerror}); make room, or write elsewhere")
-            raise  # a bug
+            raise  # a bug, or a full disk, which `main` tells
         except KeyboardInterrupt as interruption:
             number, *words = interruption.args or (signal.SIGINT,)
             click.echo("; ".join([f"Stopped by {signal.Signals(number).name}", *filter(None, words)]) + ".", err=True)

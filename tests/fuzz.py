@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -106,21 +107,26 @@ def apart(use: Callable[[Path], object]) -> Callable[[Path], None]:
     """In a process a file, which a library may bring down."""
 
     def run(path: Path) -> None:
-        if (child := os.fork()) == 0:
-            code = 1
-            try:
-                watched(use, path)
-                code = 0
-            except BaseException:  # noqa: BLE001  # told, and raised by the parent
-                traceback.print_exc()
-                sys.stderr.flush()
-            finally:
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        code = forked(lambda: watched(use, path))
         if code and -code not in BROUGHT_DOWN:
             raise AssertionError(f"ended with {code}: see above")
 
     return run
+
+
+def forked(work: Callable[[], object]) -> int:
+    """The exit code of a process that does it: 1 where it raises, which is told on standard error, or less than 0 for a signal."""
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001  # told, and counted by the parent
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def watched(use: Callable[[Path], object], path: Path) -> None:
@@ -196,8 +202,9 @@ def make_seeds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]
     }
 
 
-def fuzz_batch(seed_file: Path, use: Callable[[Path], object], count: int, seed: int, room: Path) -> None:
-    """In a process of its own: mutate and use; the first failure ends the process, its file kept."""
+def fuzz_batch(seed_file: Path, use: Callable[[Path], object], count: int, seed: int, room: Path, words: Path) -> None:
+    """In a process of its own, which complains to `words`: mutate and use; the first failure ends the process, its file kept."""
+    os.dup2(os.open(words, os.O_WRONLY | os.O_CREAT, 0o666), 2)
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc/self/statm").exists() else 0
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
     chance, content = random.Random(seed), seed_file.read_bytes()  # noqa: S311  # no secret
@@ -213,18 +220,8 @@ def fuzz(kind: str, seed_file: Path, use: Callable[[Path], object], count: int, 
     failures, began = 0, time.perf_counter()
     for number in range(-(-count // BATCH)):
         words = room / f"failure-{kind}-{number}.txt"
-        if (child := os.fork()) == 0:
-            code = 1
-            try:
-                os.dup2(os.open(words, os.O_WRONLY | os.O_CREAT, 0o666), 2)
-                fuzz_batch(seed_file, use, min(BATCH, count - number * BATCH), seed * 100_000 + number, room)
-                code = 0
-            except BaseException:  # noqa: BLE001  # told, and counted by the parent
-                traceback.print_exc()
-                sys.stderr.flush()
-            finally:
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        size, batch_seed = min(BATCH, count - number * BATCH), seed * 100_000 + number
+        code = forked(partial(fuzz_batch, seed_file, use, size, batch_seed, room, words))
         if code == 0:
             words.unlink()
         else:

@@ -25,7 +25,7 @@ from elmo_cli.stores.description import CHECKSUM, Description, StoreOptions, is_
 from elmo_cli.stores.files import Output, PartialFile
 from elmo_cli.stores.places import OutputFolder, failing_as_output_error
 from elmo_cli.stores.table import checksum_of, is_vector, schema_of, to_table
-from elmo_cli.stores.table_reader import Chunk, TableReader, reading_arrow
+from elmo_cli.stores.table_reader import Chunk, TableReader, reading_arrow, texts_of
 from elmo_cli.strangers.parquet_pages import Extent, read_footer, row_groups
 from elmo_cli.strangers.parquet_plan import leaves_of, plan_group
 from elmo_cli.strangers.sizes import DamagedError
@@ -163,17 +163,11 @@ def open_parquet(path: Path) -> TableReader:
             if not files[-1].schema_arrow.equals(files[0].schema_arrow):
                 raise FeaturesError(f"{part}: has other columns than {paths[0].name}; a folder holds the shards of one run")
         if path.is_dir():
-            _check_order(dict(zip(paths, map(_told, files), strict=True)))
+            _check_order({part: texts_of(file.metadata.metadata) for part, file in zip(paths, files, strict=True)})
         chunks = [chunk for file, part in zip(files, paths, strict=True) for chunk in _chunks(file, part)]
         reader = TableReader(path, "parquet", files[0].schema_arrow, chunks, partial(_close, files))
         opening.pop_all()  # the reader closes them
         return reader
-
-
-def _told(file: pq.ParquetFile | pq.FileMetaData) -> dict[str, str]:
-    """What a file tells beside its columns."""
-    metadata = file.metadata.metadata if isinstance(file, pq.ParquetFile) else file.metadata
-    return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in (metadata or {}).items()}
 
 
 def _check_order(shards: Mapping[Path, Mapping[str, str]]) -> None:
@@ -225,7 +219,7 @@ def _account(part: Path) -> tuple[int, dict[str, str]]:
     """How many rows a file has, and what it tells."""
     with reading_arrow(part):
         described = pq.read_metadata(part)
-    return described.num_rows, _told(described)
+    return described.num_rows, texts_of(described.metadata)
 
 
 def _close(files: list[pq.ParquetFile]) -> None:
@@ -235,7 +229,7 @@ def _close(files: list[pq.ParquetFile]) -> None:
 
 def _chunks(file: pq.ParquetFile, path: Path) -> list[Chunk]:
     with reading_arrow(path), path.open("rb") as stream:
-        groups, told = row_groups(read_footer(stream), range(len(file.schema))), _told(file)
+        groups, told = row_groups(read_footer(stream), range(len(file.schema))), texts_of(file.metadata.metadata)
         sums = _numbers(told.get("part", "")) + _numbers(told.get("row_group_crc32", ""))
     if len(groups) != file.num_row_groups:
         raise FeaturesError(f"{path}: is damaged (its row groups are not as described); make it again")

@@ -60,7 +60,7 @@ class TableReader:
             if any(chunk.n_rows < 0 for chunk in chunks):
                 raise DamagedError("fewer rows than none are declared")
             self._stored = sum(file.stat().st_size for file in (path.glob("*.parquet") if path.is_dir() else [path]))
-        told = {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in (schema.metadata or {}).items()}
+        told = texts_of(schema.metadata)
         self._by = told.get("keys")
         self.rows = "token" if "token" in schema.names else "sentence"
         self._cached: tuple[int, dict[str, pa.ChunkedArray]] = (-1, {})
@@ -121,8 +121,9 @@ class TableReader:
         rest: pa.Table | None = None
         row = first if self._starts is None else int(self._starts[first])
         for chunk in range(bisect_right(self._row_starts, row) - 1, len(self._chunks)):
-            self._check_sum(chunk, self._table(chunk, columns))
-            table = self._table(chunk, columns).slice(max(0, row - self._row_starts[chunk]))
+            table = self._table(chunk, columns)
+            self._check_sum(chunk, table)
+            table = table.slice(max(0, row - self._row_starts[chunk]))
             table = table if rest is None else pa.concat_tables([rest, table])
             rest = None
             if self.rows == "token" and chunk + 1 < len(self._chunks) and table.num_rows:  # the last sentence may go on in the next chunk
@@ -236,6 +237,11 @@ class TableReader:
             raise FeaturesError(f"{self.path}: column {name} has nulls; the file is damaged")
         flat: Array = values.to_numpy(zero_copy_only=False)
         return flat.reshape(-1, self.description.dim)
+
+
+def texts_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    """What a schema or a file tells, as texts."""
+    return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in (metadata or {}).items()}
 
 
 @contextmanager
