@@ -1,6 +1,6 @@
 """`python -m elmo_cli`: the same as `elmo`."""
 
-from elmo_cli.cli import main
+from elmo_cli.cli.main import main
 
 if __name__ == "__main__":
     main()

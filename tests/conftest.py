@@ -11,10 +11,10 @@ import torch
 from click.testing import CliRunner, Result
 from hypothesis import settings
 
-from elmo_cli import download
-from elmo_cli.cli import main
-from tests.flaky_server import FlakyServer, serve
-from tests.reference import ReferenceElmo
+from elmo_cli.cli.main import main
+from elmo_cli.models import download
+from tests.helpers.flaky_server import FlakyServer, serve
+from tests.helpers.reference import ReferenceElmo
 
 settings.register_profile("untimed", deadline=None)  # machines may be busy
 settings.load_profile("untimed")
@@ -118,8 +118,8 @@ def corpus(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(autouse=True)
 def features_are_read_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process for each file of features would take half of the suite's time; test_own_process.py has them."""
-    if request.module.__name__ != "tests.test_own_process":
-        monkeypatch.setattr("elmo_cli.strangers.own_process.read_apart", lambda function, path, *arguments: function(path, *arguments))
+    if request.module.__name__ != "tests.io.test_sandbox":
+        monkeypatch.setattr("elmo_cli.io.sandbox.run_sandboxed", lambda function, path, *arguments: function(path, *arguments))
 
 
 @pytest.fixture

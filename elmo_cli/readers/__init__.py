@@ -5,25 +5,25 @@ from dataclasses import dataclass, fields
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from elmo_cli.compression import OPENERS
-from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
-from elmo_cli.inputs import STDIN, Input, InputFile
+from elmo_cli.io.compression import OPENERS
+from elmo_cli.io.inputs import STDIN, Input, InputFile
 from elmo_cli.readers.arrow import kept_in_arrow, read_arrow
 from elmo_cli.readers.conll import read_conll, read_conllu
 from elmo_cli.readers.delimited import kept_texts, read_csv, read_tsv
 from elmo_cli.readers.fasta import read_fasta
 from elmo_cli.readers.jsonl import read_jsonl
+from elmo_cli.readers.options import PLAIN, ReadOptions
 from elmo_cli.readers.parquet import kept_in_parquet, read_parquet
-from elmo_cli.readers.problems import Report
-from elmo_cli.readers.reading import PLAIN, Reading
+from elmo_cli.readers.problems import OnError
 from elmo_cli.readers.text import read_text
+from elmo_cli.types import Sentence
 
 if TYPE_CHECKING:
     import pyarrow
 
 
-def keeps_nothing(file: InputFile, reading: Reading) -> "pyarrow.Schema":  # noqa: ARG001  # as of every format
+def keeps_nothing(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":  # noqa: ARG001  # as of every format
     """Columns of a format without columns.
 
     Raises:
@@ -33,14 +33,14 @@ def keeps_nothing(file: InputFile, reading: Reading) -> "pyarrow.Schema":  # noq
 
 
 @dataclass(frozen=True)
-class Reader:
+class CorpusFormat:
     """A format: how it is read, how its files' names end, which of a Reading's choices it takes, what a sentence of it is called."""
 
-    read: Callable[[InputFile, Reading, Report], Iterator[Sentence]]
+    read: Callable[[InputFile, ReadOptions, OnError], Iterator[Sentence]]
     suffixes: tuple[str, ...]
     takes: frozenset[str]
     unit: str = "line"
-    kept: Callable[[InputFile, Reading], "pyarrow.Schema"] = keeps_nothing  # the types of the columns to keep
+    kept: Callable[[InputFile, ReadOptions], "pyarrow.Schema"] = keeps_nothing  # the types of the columns to keep
 
 
 _TEXT = frozenset({"encoding_errors"})
@@ -48,15 +48,15 @@ _SPLIT = _TEXT | {"separator"}
 _TABLE = _SPLIT | {"column", "id_column", "keep"}
 
 READERS = {
-    "text": Reader(read_text, (".txt", ".text", ".tok", ""), _SPLIT),
-    "parquet": Reader(read_parquet, (".parquet", ".pq"), _TABLE, "row", kept_in_parquet),
-    "arrow": Reader(read_arrow, (".arrow", ".feather", ".ipc", ".arrows"), _TABLE, "row", kept_in_arrow),
-    "jsonl": Reader(read_jsonl, (".jsonl", ".ndjson"), _SPLIT | {"field", "id_field"}),
-    "csv": Reader(read_csv, (".csv",), _TABLE, "row", kept_texts),
-    "tsv": Reader(read_tsv, (".tsv",), _TABLE, "row", kept_texts),
-    "conllu": Reader(read_conllu, (".conllu", ".conllup", ".conllx"), _TEXT | {"ignore_ids"}, "sentence"),
-    "conll": Reader(read_conll, (".conll", ".iob", ".iob2", ".bio"), _TEXT | {"token_column"}, "sentence"),
-    "fasta": Reader(read_fasta, (".fasta", ".fa", ".faa", ".fas"), _TEXT | {"ignore_ids"}, "sequence"),
+    "text": CorpusFormat(read_text, (".txt", ".text", ".tok", ""), _SPLIT),
+    "parquet": CorpusFormat(read_parquet, (".parquet", ".pq"), _TABLE, "row", kept_in_parquet),
+    "arrow": CorpusFormat(read_arrow, (".arrow", ".feather", ".ipc", ".arrows"), _TABLE, "row", kept_in_arrow),
+    "jsonl": CorpusFormat(read_jsonl, (".jsonl", ".ndjson"), _SPLIT | {"field", "id_field"}),
+    "csv": CorpusFormat(read_csv, (".csv",), _TABLE, "row", kept_texts),
+    "tsv": CorpusFormat(read_tsv, (".tsv",), _TABLE, "row", kept_texts),
+    "conllu": CorpusFormat(read_conllu, (".conllu", ".conllup", ".conllx"), _TEXT | {"ignore_ids"}, "sentence"),
+    "conll": CorpusFormat(read_conll, (".conll", ".iob", ".iob2", ".bio"), _TEXT | {"token_column"}, "sentence"),
+    "fasta": CorpusFormat(read_fasta, (".fasta", ".fa", ".faa", ".fas"), _TEXT | {"ignore_ids"}, "sequence"),
 }
 FORMATS_BY_SUFFIX = {suffix: name for name, reader in READERS.items() for suffix in reader.suffixes}
 NO_CORPUS = {  # suffixes of what is no text; any other unknown one is a text's, as for `allennlp elmo`
@@ -82,9 +82,9 @@ def find_formats(named: Input, chosen: str | None) -> Iterator[tuple[InputFile, 
     yield from found.items()
 
 
-def misplaced(reading: Reading, formats: set[str]) -> Iterator[tuple[str, list[str]]]:
+def unused_options(reading: ReadOptions, formats: set[str]) -> Iterator[tuple[str, list[str]]]:
     """The options that were given and that none of the formats takes, each with the formats that take it."""
-    for option in fields(Reading):
+    for option in fields(ReadOptions):
         takers = [name for name, reader in READERS.items() if option.name in reader.takes]
         if takers and getattr(reading, option.name) != getattr(PLAIN, option.name) and formats.isdisjoint(takers):
             yield f"--{option.name.replace('_', '-')}", takers

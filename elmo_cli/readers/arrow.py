@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elmo_cli.compression import buffered_stdin
-from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
-from elmo_cli.inputs import STDIN, InputFile, is_stream, shown
+from elmo_cli.io.compression import buffered_stdin
+from elmo_cli.io.inputs import STDIN, InputFile, display_name, is_stream
+from elmo_cli.io.untrusted.arrow import check_file, check_stream
 from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
+from elmo_cli.readers.options import PLAIN, ReadOptions
 from elmo_cli.readers.parquet import failing_on_arrow
-from elmo_cli.readers.problems import Report, stop
-from elmo_cli.readers.reading import PLAIN, Reading
-from elmo_cli.strangers.arrow import check_file, check_stream
+from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.types import Sentence
 
 if TYPE_CHECKING:
     import pyarrow
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 MAGIC = b"ARROW1"
 
 
-def read_arrow(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+def read_arrow(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
     """Read an Arrow file or stream; keys are row numbers from 0. What is wrong with a row goes to `report`, and the row is left out.
 
     Raises:
         CorpusError: The file cannot be read, is no Arrow IPC, or lacks a column.
     """
-    name, first = shown(file), 0
+    name, first = display_name(file), 0
     with _open(file) as (stream, release):
         for batch in _batches(stream, file, reading):
             yield from read_batch(batch, first, reading, name, report)
@@ -37,26 +37,26 @@ def read_arrow(file: InputFile, reading: Reading = PLAIN, report: Report = stop)
             release()
 
 
-def kept_in_arrow(file: InputFile, reading: Reading) -> "pyarrow.Schema":
+def kept_in_arrow(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":
     """The kept columns and their types.
 
     Raises:
         CorpusError: The file cannot be read, is a stream, is no Arrow IPC, or lacks a column.
     """
     if is_stream(file):
-        raise CorpusError(f"{shown(file)}: --keep looks at the columns first, which a stream does not allow; name a file")
+        raise CorpusError(f"{display_name(file)}: --keep looks at the columns first, which a stream does not allow; name a file")
     with _open(file) as (stream, _), failing_on_arrow(file, "Arrow"):
         schema = _reader(stream, None).schema
-        check_columns(schema, reading, shown(file))
+        check_columns(schema, reading, display_name(file))
         return kept_schema(schema, reading)
 
 
-def _batches(stream: Any, file: InputFile, reading: Reading) -> "Iterator[pyarrow.RecordBatch]":  # noqa: ANN401  # pyarrow is untyped
+def _batches(stream: Any, file: InputFile, reading: ReadOptions) -> "Iterator[pyarrow.RecordBatch]":  # noqa: ANN401  # pyarrow is untyped
     """The batches, of a file with the needed columns only, each seen to be sound: Arrow's memory is used as it lies in the file."""
     columns = needed_columns(reading)
     with failing_on_arrow(file, "Arrow"):
         reader = _reader(stream, None)
-        check_columns(reader.schema, reading, shown(file))
+        check_columns(reader.schema, reading, display_name(file))
         if hasattr(reader, "num_record_batches"):
             check_file(stream)
             reader = _reader(stream, sorted(map(reader.schema.get_field_index, columns)))
@@ -100,7 +100,7 @@ def _open(file: InputFile) -> Iterator[tuple[Any, Callable[[], None]]]:
         yield buffered_stdin(), _nothing
         return
     with failing_on_arrow(file, "Arrow"):
-        stream = file.open("rb") if isinstance(file, Path) else file.open_anywhere()
+        stream = file.open("rb") if isinstance(file, Path) else file.open_seekable()
     with stream:
         if isinstance(file, Path) and not is_stream(file):
             with failing_on_arrow(file, "Arrow"):

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
-from elmo_cli.readers.problems import Report
-from elmo_cli.readers.reading import Reading
-from elmo_cli.readers.sentences import MAX_TOKENS, SEPARATORS, make_id, make_sentence
-from elmo_cli.strangers.sizes import DamagedError
+from elmo_cli.io.arrow_types import is_list, is_text, plain_type
+from elmo_cli.io.sizes import DamagedError
+from elmo_cli.readers.options import ReadOptions
+from elmo_cli.readers.problems import OnError
+from elmo_cli.readers.tokens import MAX_TOKENS, SEPARATORS, parse_id, parse_sentence
+from elmo_cli.types import Sentence
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,8 +21,6 @@ SHOWN_COLUMNS, SHOWN_LETTERS = 50, 50
 TARGET_BYTES = 1 << 24  # of rows in memory as Python's objects
 MAX_ROW_BYTES = 1 << 26  # of a row's column as such
 MAX_ROWS = 1 << 13
-TEXTS = {f"{size}{kind}{view}" for size, view in (("", ""), ("large_", ""), ("", "_view")) for kind in ("string", "binary")}
-LISTS = ("list<", "large_list<", "fixed_size_list<", "list_view<", "large_list_view<")
 
 
 def find_column(column: str, names: list[str], option: str, place: str, advice: str = "") -> int:
@@ -37,12 +36,12 @@ def find_column(column: str, names: list[str], option: str, place: str, advice: 
     return names.index(column)
 
 
-def needed_columns(reading: Reading) -> list[str]:
+def needed_columns(reading: ReadOptions) -> list[str]:
     """The columns that are read, each once."""
     return list(dict.fromkeys([reading.column, *([reading.id_column] if reading.id_column else []), *reading.keep]))
 
 
-def check_columns(schema: "pyarrow.Schema", reading: Reading, name: str) -> None:
+def check_columns(schema: "pyarrow.Schema", reading: ReadOptions, name: str) -> None:
     """Make sure that the columns are there and hold what they have to.
 
     Raises:
@@ -56,14 +55,14 @@ def check_columns(schema: "pyarrow.Schema", reading: Reading, name: str) -> None
             kinds[option](found.type, f"{name}: column {column!r}")
 
 
-def kept_schema(schema: "pyarrow.Schema", reading: Reading) -> "pyarrow.Schema":
+def kept_schema(schema: "pyarrow.Schema", reading: ReadOptions) -> "pyarrow.Schema":
     """The kept columns and their types; those of a dictionary are its values'."""
     import pyarrow
 
     return pyarrow.schema([(column, plain_type(schema.field(column).type)) for column in reading.keep])
 
 
-def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name: str, report: Report) -> Iterator[Sentence]:
+def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, name: str, report: OnError) -> Iterator[Sentence]:
     """The sentences of some rows, of which `first` is the first one's number from 0. A bad row goes to `report`, and is left out."""
     for start in range(0, batch.num_rows, MAX_ROWS):
         rows = batch.slice(start, MAX_ROWS)
@@ -75,7 +74,7 @@ def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name:
                 yield from _read_rows(rows.slice(begin, end - begin), number, reading, name, report)
 
 
-def _pieces(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> Iterator[tuple[int, int, str | None]]:
+def _pieces(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> Iterator[tuple[int, int, str | None]]:
     """Rows that are decoded together: begin, end, and what is wrong where it is one that is too large to be decoded."""
     import numpy as np
 
@@ -120,7 +119,7 @@ def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
     return spans(array)[1] if is_list(array.type) else np.zeros(len(array), np.int64)
 
 
-def _read_rows(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name: str, report: Report) -> Iterator[Sentence]:
+def _read_rows(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, name: str, report: OnError) -> Iterator[Sentence]:
     values, ids, kept = _decode(batch, reading, f"{name}: rows {first + 1} to {first + batch.num_rows}")
     between = SEPARATORS[reading.separator]
     for i, value in enumerate(values):
@@ -130,15 +129,15 @@ def _read_rows(batch: "pyarrow.RecordBatch", first: int, reading: Reading, name:
                 raise CorpusError(f"{place}{reading.column!r} is not UTF-8 ({value.reason}); pass --encoding-errors replace to keep it")
             if isinstance(value, str) and len(value) > MAX_TOKENS < len(value.split(between, MAX_TOKENS)):
                 raise CorpusError(f"{place}{reading.column!r} has more than {MAX_TOKENS:,} tokens; a row has to be a sentence")
-            sentence = make_sentence(first + i, value, between, f"{place}{reading.column!r}")
-            id_ = make_id(ids[i], f"{place}{reading.id_column!r}") if ids else None
+            sentence = parse_sentence(first + i, value, between, f"{place}{reading.column!r}")
+            id_ = parse_id(ids[i], f"{place}{reading.id_column!r}") if ids else None
         except CorpusError as problem:
             report(problem)
         else:
             yield sentence._replace(id=id_, kept=kept[i] if kept else ()) if ids or kept else sentence
 
 
-def _decode(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> tuple[list[Any], list[Any], list[tuple[Any, ...]]]:
+def _decode(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> tuple[list[Any], list[Any], list[tuple[Any, ...]]]:
     """Sentences, ids (if there are any), values to keep (if there are any)."""
     import pyarrow
 
@@ -152,30 +151,11 @@ def _decode(batch: "pyarrow.RecordBatch", reading: Reading, place: str) -> tuple
         raise CorpusError(f"{place}: cannot be decoded ({str(error)[:200]}); check that the file is whole") from None
 
 
-def plain_type(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
-    """What a type stores, without dictionary or extension."""
-    import pyarrow
-
-    if isinstance(type_, pyarrow.BaseExtensionType):
-        return plain_type(type_.storage_type)
-    return plain_type(type_.value_type) if pyarrow.types.is_dictionary(type_) else type_
-
-
-def is_text(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
-    """Whether a type stores texts, or bytes that may be some."""
-    return str(plain_type(type_)) in TEXTS
-
-
 def _check_tokens(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
     plain = plain_type(type_)
     without_tokens = getattr(plain, "list_size", 1) == 0
     if without_tokens or not (is_text(plain) or (is_list(plain) and is_text(plain.value_type))):
         raise CorpusError(f"{place} is of type {str(type_)[:200]}; it has to hold lists of strings, or strings to be split")
-
-
-def is_list(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
-    """Whether a type stores lists, of any kind."""
-    return str(type_).startswith(LISTS)
 
 
 def _check_id(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped

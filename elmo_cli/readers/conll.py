@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
-from elmo_cli.inputs import InputFile, shown
+from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.problems import Report, stop
-from elmo_cli.readers.reading import PLAIN, Reading
-from elmo_cli.readers.sentences import MAX_TOKENS
+from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.tokens import MAX_TOKENS
+from elmo_cli.types import Sentence
 
 MAX_BLOCK = 1 << 27  # characters of a sentence's lines
 NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # in the ID column: a range of words, or an empty node
@@ -28,7 +28,7 @@ class _Comments(NamedTuple):
     announce: bool  # a sentence, even if no word follows
 
 
-def read_conllu(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+def read_conllu(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
     """Read CoNLL-U: the FORM column; ranges of words (`1-2`) and empty nodes (`1.1`) are no tokens; `# sent_id` is the sentence's id.
 
     Keys are sentence numbers from 0. What is wrong with a line goes to `report`, and the line is left out. A form may hold blanks.
@@ -36,7 +36,7 @@ def read_conllu(file: InputFile, reading: Reading = PLAIN, report: Report = stop
     Raises:
         CorpusError: The file cannot be read, is no text, or has a sentence without end.
     """
-    name, form, number = shown(file), 1, 0
+    name, form, number = display_name(file), 1, 0
     for lines in _blocks(read_lines(file, reading.encoding_errors, report), name):
         comments = [line for _, line in lines if line[0] == "#"]
         for columns in filter(None, map(COLUMNS.fullmatch, comments)):
@@ -60,7 +60,7 @@ def _form_column(columns: list[str], name: str) -> int:
     return columns.index("FORM")
 
 
-def _forms(words: Iterable[Line], column: int, name: str, report: Report) -> Iterator[str]:
+def _forms(words: Iterable[Line], column: int, name: str, report: OnError) -> Iterator[str]:
     for at, line in words:
         cells = line.split("\t", column + 1)
         if len(cells) > column and cells[column] and cells[0].isdecimal():
@@ -77,7 +77,7 @@ def _why_no_word(cells: list[str], column: int) -> str:
     return "the form is empty"
 
 
-def read_conll(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+def read_conll(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
     """Read any column file: column `reading.token_column`, parted by tabs where a line has some, else by white space.
 
     Lines of `-DOCSTART-` and CoNLL-2012's `#begin document` and `#end document` are no tokens; nothing else is a comment, since `#` is
@@ -86,14 +86,14 @@ def read_conll(file: InputFile, reading: Reading = PLAIN, report: Report = stop)
     Raises:
         CorpusError: The file cannot be read, is no text, or has a sentence without end.
     """
-    name = shown(file)
+    name = display_name(file)
     lines = ((at, line) for at, line in read_lines(file, reading.encoding_errors, report) if not line.startswith(IGNORED))
     for number, block in enumerate(_blocks(lines, name)):
         tokens = list(_cells(block, reading.token_column, name, report))
         yield Sentence(str(number), tokens, " ".join(tokens))
 
 
-def _cells(lines: Iterable[Line], column: int, name: str, report: Report) -> Iterator[str]:
+def _cells(lines: Iterable[Line], column: int, name: str, report: OnError) -> Iterator[str]:
     for at, line in lines:
         cells = line.split("\t", column) if "\t" in line else line.split(maxsplit=column)
         if len(cells) < column:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
-from elmo_cli.inputs import InputFile, shown
+from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.columns import find_column
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.problems import Report, stop
-from elmo_cli.readers.reading import PLAIN, Reading
-from elmo_cli.readers.sentences import SEPARATORS, make_id, split_text
+from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.tokens import SEPARATORS, parse_id, split_text
+from elmo_cli.types import Sentence
 
 if TYPE_CHECKING:
     import pyarrow
@@ -33,7 +33,7 @@ class _Place(NamedTuple):
     kept: tuple[int, ...]
 
 
-def read_delimited(file: InputFile, reading: Reading = PLAIN, report: Report = stop, *, delimiter: str) -> Iterator[Sentence]:
+def read_delimited(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error, *, delimiter: str) -> Iterator[Sentence]:
     """Read a table with a header; a cell without tokens, and a blank line, is a sentence of none; keys are row numbers from 0.
 
     CSV may quote cells, which then may hold line ends. TSV knows no quoting. What is wrong with a row goes to `report`, and the row is
@@ -42,7 +42,7 @@ def read_delimited(file: InputFile, reading: Reading = PLAIN, report: Report = s
     Raises:
         CorpusError: The file cannot be read, is no text, has no such column, or a quote that is not closed.
     """
-    name, between = shown(file), SEPARATORS[reading.separator]
+    name, between = display_name(file), SEPARATORS[reading.separator]
     rows = _rows(file, reading, report, delimiter)
     place = _place(next(rows, (0, []))[1], reading, name)
     for number, (line, row) in enumerate(rows):
@@ -55,12 +55,12 @@ def read_delimited(file: InputFile, reading: Reading = PLAIN, report: Report = s
             yield sentence
             continue
         try:
-            yield sentence._replace(id=make_id(cells[place.id], f"{name}:{line}: column {reading.id_column!r}"))
+            yield sentence._replace(id=parse_id(cells[place.id], f"{name}:{line}: column {reading.id_column!r}"))
         except CorpusError as problem:
             report(problem)
 
 
-def _rows(file: InputFile, reading: Reading, report: Report, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(file: InputFile, reading: ReadOptions, report: OnError, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The rows, each with the number of its last line."""
     csv.field_size_limit(MAX_CELL)
     held = 0  # characters of the row
@@ -79,10 +79,12 @@ def _rows(file: InputFile, reading: Reading, report: Report, delimiter: str) -> 
             yield table.line_num, row
             held = 0
     except csv.Error as error:
-        raise CorpusError(f"{shown(file)}:{table.line_num}: is no CSV ({error}); check the quotes from the last whole row on") from None
+        raise CorpusError(
+            f"{display_name(file)}:{table.line_num}: is no CSV ({error}); check the quotes from the last whole row on"
+        ) from None
 
 
-def _place(header: list[str], reading: Reading, name: str) -> _Place:
+def _place(header: list[str], reading: ReadOptions, name: str) -> _Place:
     if not header:
         raise CorpusError(f"{name}: has no header; its first line has to name the columns")
     find = partial(find_column, advice=ADVICE_ON_COLUMNS)
@@ -94,7 +96,7 @@ def _place(header: list[str], reading: Reading, name: str) -> _Place:
     )
 
 
-def kept_texts(file: InputFile, reading: Reading) -> "pyarrow.Schema":  # noqa: ARG001  # as of every format
+def kept_texts(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":  # noqa: ARG001  # as of every format
     """The kept columns: texts all."""
     import pyarrow
 

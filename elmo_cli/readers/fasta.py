@@ -3,18 +3,18 @@
 import re
 from collections.abc import Iterator
 
-from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
-from elmo_cli.inputs import InputFile, shown
+from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.problems import Report, stop
-from elmo_cli.readers.reading import PLAIN, Reading
-from elmo_cli.readers.sentences import MAX_TOKENS
+from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.tokens import MAX_TOKENS
+from elmo_cli.types import Sentence
 
 NO_RESIDUE = re.compile(r"[^A-Za-z*.\-]")  # letters of either case, a stop, gaps of an alignment
 
 
-def read_fasta(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+def read_fasta(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
     """Read FASTA: a header's first word is the sequence's id; a `*` at a sequence's end is dropped, all else taken as it stands.
 
     Blanks in a sequence and lines that begin with `;` are ignored. Keys are record numbers from 0. What is wrong with a line goes to
@@ -28,9 +28,9 @@ def read_fasta(file: InputFile, reading: Reading = PLAIN, report: Report = stop)
         yield Sentence(str(number), tokens, " ".join(tokens), None if reading.ignore_ids else id_)
 
 
-def _records(file: InputFile, reading: Reading, report: Report) -> Iterator[tuple[str, str]]:
+def _records(file: InputFile, reading: ReadOptions, report: OnError) -> Iterator[tuple[str, str]]:
     """Ids and sequences."""
-    name, id_, parts, length = shown(file), None, list[str](), 0
+    name, id_, parts, length = display_name(file), None, list[str](), 0
     for at, line in read_lines(file, reading.encoding_errors, report):
         if line.startswith(">"):
             if id_ is not None:
@@ -50,7 +50,7 @@ def _records(file: InputFile, reading: Reading, report: Report) -> Iterator[tupl
         yield id_, "".join(parts)
 
 
-def _id(header: str, place: str, report: Report) -> str:
+def _id(header: str, place: str, report: OnError) -> str:
     words = header[1:].split(maxsplit=1)
     if not words or header[1].isspace():
         report(CorpusError(f"{place}: the header has no id; it has to follow '>' at once"))

@@ -4,16 +4,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
-from elmo_cli.inputs import InputFile, shown
+from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.problems import Report, stop
-from elmo_cli.readers.reading import PLAIN, Reading
-from elmo_cli.readers.sentences import SEPARATORS, make_id, make_sentence, split_text
+from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.tokens import SEPARATORS, parse_id, parse_sentence, split_text
+from elmo_cli.types import Sentence
 
 
-def read_jsonl(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+def read_jsonl(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
     """Read JSON Lines; a blank line is a sentence of no tokens, keys are line numbers from 0.
 
     What is wrong with a line goes to `report`, and the line is left out.
@@ -21,7 +21,7 @@ def read_jsonl(file: InputFile, reading: Reading = PLAIN, report: Report = stop)
     Raises:
         CorpusError: The file cannot be read, or is no text.
     """
-    name, between = shown(file), SEPARATORS[reading.separator]
+    name, between = display_name(file), SEPARATORS[reading.separator]
     for number, line in read_lines(file, reading.encoding_errors, report):
         place = f"{name}:{number}"
         try:
@@ -30,21 +30,21 @@ def read_jsonl(file: InputFile, reading: Reading = PLAIN, report: Report = stop)
             report(problem)
 
 
-def _sentence(number: int, line: str, reading: Reading, between: str | None, place: str) -> Sentence:
+def _sentence(number: int, line: str, reading: ReadOptions, between: str | None, place: str) -> Sentence:
     if not line or line.isspace():
         return split_text(number - 1, "", between)
     record = _parse(line, place)
     if isinstance(record, list) and reading.id_field is None:
-        sentence = make_sentence(number - 1, record, between, f"{place}: the list")
+        sentence = parse_sentence(number - 1, record, between, f"{place}: the list")
     else:
         value = _field(record, reading.field, "--field", place)
-        sentence = make_sentence(number - 1, value, between, f"{place}: field {reading.field!r}")
+        sentence = parse_sentence(number - 1, value, between, f"{place}: field {reading.field!r}")
     if "\\u" in line:
         _check_surrogates(sentence.text, place)
     if reading.id_field is None:
         return sentence
     value = _field(record, reading.id_field, "--id-field", place)
-    return sentence._replace(id=make_id(value, f"{place}: field {reading.id_field!r}"))
+    return sentence._replace(id=parse_id(value, f"{place}: field {reading.id_field!r}"))
 
 
 def _parse(line: str, place: str) -> Any:  # noqa: ANN401  # JSON

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
-from elmo_cli.compression import read_blocks
 from elmo_cli.errors import CorpusError
-from elmo_cli.inputs import InputFile, shown
-from elmo_cli.readers.problems import Report
+from elmo_cli.io.compression import read_blocks
+from elmo_cli.io.inputs import InputFile, display_name
+from elmo_cli.readers.problems import OnError
 
 MAX_LINE_BYTES = 1 << 25  # a line is held in memory whole, and as many short tokens take thirty times as much
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
@@ -20,13 +20,13 @@ MAGIC = {
 }
 
 
-def read_lines(file: InputFile, encoding_errors: str, report: Report) -> Iterator[tuple[int, str]]:
+def read_lines(file: InputFile, encoding_errors: str, report: OnError) -> Iterator[tuple[int, str]]:
     """The lines without their ends, each with its number, from 1. What is not UTF-8 goes to `report`, and that line is left out.
 
     Raises:
         CorpusError: The file cannot be read, is no UTF-8 text at all, or holds a line above MAX_LINE_BYTES.
     """
-    name = shown(file)
+    name = display_name(file)
     offset = 0
     for number, line in enumerate(_split(_checked(read_blocks(file), name), name), start=1):
         try:

@@ -5,16 +5,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elmo_cli.compression import failing_as_corpus_error
-from elmo_cli.corpus import Sentence
 from elmo_cli.errors import CorpusError
-from elmo_cli.inputs import InputFile, is_stream, shown
+from elmo_cli.io.compression import failing_as_corpus_error
+from elmo_cli.io.inputs import InputFile, display_name, is_stream
+from elmo_cli.io.sizes import DamagedError, OversizeError
+from elmo_cli.io.untrusted.parquet_pages import read_footer, row_groups
+from elmo_cli.io.untrusted.parquet_plan import leaves_of, plan_group
 from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
-from elmo_cli.readers.problems import Report, stop
-from elmo_cli.readers.reading import PLAIN, Reading
-from elmo_cli.strangers.parquet_pages import read_footer, row_groups
-from elmo_cli.strangers.parquet_plan import leaves_of, plan_group
-from elmo_cli.strangers.sizes import DamagedError, OversizeError
+from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.types import Sentence
 
 if TYPE_CHECKING:
     import pyarrow
@@ -25,13 +25,13 @@ MAX_FOOTER_BYTES = 1 << 26  # the description of the file is held in memory whol
 BUFFERED: dict[str, Any] = {"buffer_size": 1 << 20, "pre_buffer": False}  # a page, not a row group
 
 
-def read_parquet(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+def read_parquet(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
     """Read Parquet; keys are row numbers from 0. What is wrong with a row goes to `report`, and the row is left out.
 
     Raises:
         CorpusError: The file cannot be read, is no Parquet, or lacks a column.
     """
-    name, first = shown(file), 0
+    name, first = display_name(file), 0
     with _open(file) as (table, stream):
         with failing_on_arrow(file, "Parquet"):
             check_columns(table.schema_arrow, reading, name)
@@ -40,14 +40,14 @@ def read_parquet(file: InputFile, reading: Reading = PLAIN, report: Report = sto
             first += batch.num_rows
 
 
-def kept_in_parquet(file: InputFile, reading: Reading) -> "pyarrow.Schema":
+def kept_in_parquet(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":
     """The kept columns and their types.
 
     Raises:
         CorpusError: The file cannot be read, is no Parquet, or lacks a column.
     """
     with _open(file) as (table, _), failing_on_arrow(file, "Parquet"):
-        check_columns(table.schema_arrow, reading, shown(file))
+        check_columns(table.schema_arrow, reading, display_name(file))
         return kept_schema(table.schema_arrow, reading)
 
 
@@ -88,10 +88,10 @@ def failing_on_arrow(file: InputFile, kind: str) -> Iterator[None]:
             yield
         except (pyarrow.ArrowException, DamagedError) as error:
             reason = str(error).partition("\n")[0][:200]
-            raise CorpusError(f"{shown(file)}: is no whole {kind} file ({reason}); check that it was written to its end") from None
+            raise CorpusError(f"{display_name(file)}: is no whole {kind} file ({reason}); check that it was written to its end") from None
         except OversizeError as error:
             remedy = f"write it anew in smaller {'row groups and pages' if kind == 'Parquet' else 'record batches'}"
-            raise CorpusError(f"{shown(file)}: {error}; {remedy}") from None
+            raise CorpusError(f"{display_name(file)}: {error}; {remedy}") from None
 
 
 @contextmanager
@@ -99,9 +99,9 @@ def _open(file: InputFile) -> Iterator[tuple["ParquetFile", Any]]:
     from pyarrow.parquet import ParquetFile
 
     if is_stream(file):
-        raise CorpusError(f"{shown(file)}: Parquet has its description at its end, and cannot be read from a stream; name a file")
+        raise CorpusError(f"{display_name(file)}: Parquet has its description at its end, and cannot be read from a stream; name a file")
     with failing_on_arrow(file, "Parquet"):
-        stream = file.open("rb") if isinstance(file, Path) else file.open_anywhere()
+        stream = file.open("rb") if isinstance(file, Path) else file.open_seekable()
     with stream:
         with failing_on_arrow(file, "Parquet"):
             _check_footer(stream, file)
@@ -115,11 +115,13 @@ def _check_footer(stream: Any, file: InputFile) -> None:  # noqa: ANN401  # a fi
     end = stream.read(8)
     stream.seek(0)
     if size < 12 or stream.read(4) != MAGIC or end[4:] != MAGIC:
-        raise CorpusError(f"{shown(file)}: is no whole Parquet file; check that it was written to its end, and is not packed in another")
+        raise CorpusError(
+            f"{display_name(file)}: is no whole Parquet file; check that it was written to its end, and is not packed in another"
+        )
     stream.seek(0)
     length = int.from_bytes(end[:4], "little")
     if length > min(size, MAX_FOOTER_BYTES):
         remedy = "check that it was written to its end" if length > size else "write it anew with fewer columns or larger row groups"
         raise CorpusError(
-            f"{shown(file)}: its footer claims {length:,} bytes, more than a file of {size:,} bytes can have or this reads; {remedy}"
+            f"{display_name(file)}: its footer claims {length:,} bytes, more than a file of {size:,} bytes can have or this reads; {remedy}"
         )

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from elmo_cli.errors import CorpusError
 
-Report = Callable[[CorpusError], None]
+OnError = Callable[[CorpusError], None]
 
 
-def stop(problem: CorpusError) -> None:
+def raise_error(problem: CorpusError) -> None:
     """Report a problem by raising it: the first one ends the reading."""
     raise problem

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elmo_cli.readers.columns import LISTS, TEXTS
-from elmo_cli.strangers.sizes import DamagedError
+from elmo_cli.io.arrow_types import LISTS, TEXTS
+from elmo_cli.io.sizes import DamagedError
 
 VALUE, POINTER = 32, 8  # bytes of an object beside its content, and of a list's reference to one
 MOST = 1 << 33  # bytes: what is heavier counts as this much, so that no sum overflows

@@ -5,15 +5,15 @@ Nothing is normalised.
 
 from collections.abc import Iterator
 
-from elmo_cli.corpus import Sentence
-from elmo_cli.inputs import InputFile
+from elmo_cli.io.inputs import InputFile
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.problems import Report, stop
-from elmo_cli.readers.reading import PLAIN, Reading
-from elmo_cli.readers.sentences import SEPARATORS, split_text
+from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.tokens import SEPARATORS, split_text
+from elmo_cli.types import Sentence
 
 
-def read_text(file: InputFile, reading: Reading = PLAIN, report: Report = stop) -> Iterator[Sentence]:
+def read_text(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
     """Read a text file, or standard input for `-`; a blank line is a sentence of no tokens, keys are line numbers from 0.
 
     What is wrong with a line goes to `report`, and the line is left out.

@@ -10,11 +10,11 @@ import h5py
 import torch
 from torch import Tensor
 
-from elmo_cli.checkpoints.allennlp import check_tensor, own_tensors, read_tensor, save_bilm
-from elmo_cli.checkpoints.allennlp_options import to_options
-from elmo_cli.durable import check_room, put_whole
 from elmo_cli.errors import ModelError, OutputError
-from elmo_cli.training.network import LanguageModel
+from elmo_cli.io.atomic import atomic_write, check_disk_space
+from elmo_cli.models.formats.bilm_tf import check_tensor, own_tensors, read_tensor, save_bilm
+from elmo_cli.models.formats.options_json import to_options
+from elmo_cli.training.language_model import LanguageModel
 from elmo_cli.training.softmax import Softmax
 from elmo_cli.training.vocabulary import read_vocabulary, write_vocabulary
 
@@ -43,7 +43,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """
     path = folder / WORK / CHECKPOINT
     numbers = sum(tensor.numel() for tensor in checkpoint.model.values())
-    check_room(path, RESERVE * 12 * numbers, "make room, then --resume")  # weights and two moments, float32
+    check_disk_space(path, RESERVE * 12 * numbers, "make room, then --resume")  # weights and two moments, float32
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:
@@ -76,7 +76,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         OutputError: It cannot be written; what was there before is whole.
     """
     try:
-        put_whole(path, write)
+        atomic_write(path, write)
     except (OSError, RuntimeError) as error:  # h5py and torch report a full disk as either
         raise OutputError(f"{path}: cannot be written ({str(error).splitlines()[0]}); what was there before is whole") from None
 
@@ -88,7 +88,7 @@ def export_model(folder: Path, model: LanguageModel, words: list[str], facts: di
         OutputError: They cannot be written.
     """
     n_bytes = {"float16": 2, "float32": 4}[dtype] * sum(parameter.numel() for parameter in model.parameters())
-    check_room(folder / "weights.hdf5", RESERVE * n_bytes, "make room, then --resume")
+    check_disk_space(folder / "weights.hdf5", RESERVE * n_bytes, "make room, then --resume")
     replace_file(folder / "vocab.txt", lambda path: write_vocabulary(words, path))
     replace_file(folder / SOFTMAX, lambda path: _save_softmax(model.softmax, path, dtype))
     options = json.dumps({**to_options(model.bilm.config), **facts}, indent=2) + "\n"

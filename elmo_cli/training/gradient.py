@@ -7,24 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from elmo_cli.bilm import DIRECTIONS, BiLMState, CharacterEncoder
-from elmo_cli.lstm import LstmState
-from elmo_cli.training.characters import encode_words
-from elmo_cli.training.network import Dropout, LanguageModel, run_direction
+from elmo_cli.nn.bilm import DIRECTIONS, BiLMState, CharacterEncoder
+from elmo_cli.nn.lstm import LstmState
+from elmo_cli.nn.parallel import RunBoth
+from elmo_cli.training.bptt import BpttBatch
+from elmo_cli.training.char_cnn import encode_words
+from elmo_cli.training.language_model import Dropout, LanguageModel, run_direction
 from elmo_cli.training.softmax import Candidates, cross_entropy
-from elmo_cli.two_threads import Pair
-
-
-class Window(NamedTuple):
-    """The next steps of every stream; direction 1 reads each sentence from its end."""
-
-    types: Tensor  # (direction, step, row) int64: rows of the text's table of words
-    targets: Tensor  # (direction, step, row) int64: words of the vocabulary
-    reset: Tensor | None  # (direction, step, row): where the state is set to zero
-
-    def to(self, device: torch.device) -> "Window":
-        """The window on a device."""
-        return Window(self.types.to(device), self.targets.to(device), None if self.reset is None else self.reset.to(device))
 
 
 class Words(NamedTuple):
@@ -61,7 +50,7 @@ def distinct_words(types: Tensor, lengths: Callable[[Tensor], Tensor]) -> Words:
 
 
 def fill_gradients(
-    model: LanguageModel, window: Window, state: BiLMState, rows: CharacterRows, options: StepOptions, both: Pair
+    model: LanguageModel, window: BpttBatch, state: BiLMState, rows: CharacterRows, options: StepOptions, both: RunBoth
 ) -> tuple[Tensor, BiLMState]:
     """Set every parameter's gradient to that of the mean of both directions' losses; if `options` say so, the softmax's alone.
 

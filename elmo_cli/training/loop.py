@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elmo_cli import __version__
+from elmo_cli.nn.parallel import InThreads, RunBoth, in_sequence
 from elmo_cli.training import log
-from elmo_cli.training.card import Card, write_card
 from elmo_cli.training.checkpoint import WORK, export_model, replace_file, save_checkpoint
-from elmo_cli.training.encoded import writing
-from elmo_cli.training.evaluation import Score, score_text
+from elmo_cli.training.encoded_corpus import writing
+from elmo_cli.training.model_card import Card, write_card
+from elmo_cli.training.perplexity import Perplexity, score_text
 from elmo_cli.training.settings import Run
-from elmo_cli.training.trainer import DivergenceError, Taken, Trainer
-from elmo_cli.two_threads import Pair, TwoThreads, one_after_another
+from elmo_cli.training.trainer import DivergenceError, StepResult, Trainer
 
 LOG_STEPS = 20
 STATES = {"zero": False, "carried": True}  # what a sentence starts from
 
 
-class Trained(NamedTuple):
+class TrainProgress(NamedTuple):
     """How far a run is."""
 
     step: int
@@ -34,7 +34,7 @@ class Trained(NamedTuple):
 
 
 @dataclass
-class Loop:
+class TrainingLoop:
     """A trainer and its model folder."""
 
     trainer: Trainer
@@ -52,7 +52,7 @@ class Loop:
         """Whether this process is the one that writes."""
         return self.trainer.workers.rank == 0
 
-    def train(self) -> Generator[Trained, None, None]:
+    def train(self) -> Generator[TrainProgress, None, None]:
         """Train to the end, telling how far it is every few steps and at every checkpoint.
 
         Raises:
@@ -61,7 +61,7 @@ class Loop:
         """
         trainer = self.trainer
         kept_step, kept_seconds = trainer.step, trainer.seconds
-        both: Pair = TwoThreads() if trainer.device.type == "cpu" else one_after_another
+        both: RunBoth = InThreads() if trainer.device.type == "cpu" else in_sequence
         if trainer.share_done >= 1:  # it was stopped when it had its last checkpoint, but no model of it yet
             yield self._keep(trainer.look_ahead(both), complete=True)
         while trainer.share_done < 1:
@@ -93,12 +93,12 @@ class Loop:
             remedy = f"go on from the last good checkpoint, that of step {kept_step:,}, with --resume and a lower --learning-rate"
             raise DivergenceError(f"{self.folder}: {error}; {remedy}") from None
 
-    def _log(self, taken: Taken, scores: dict[str, Score] | None = None) -> Trained:
+    def _log(self, taken: StepResult, scores: dict[str, Perplexity] | None = None) -> TrainProgress:
         losses = self.losses or [taken.loss]
         trainer, loss = self.trainer, sum(losses) / len(losses)
         self.losses.clear()
         zero = scores["zero"].average if scores else None
-        done = Trained(trainer.step, trainer.entries, trainer.share_done, trainer.seconds, loss, zero)
+        done = TrainProgress(trainer.step, trainer.entries, trainer.share_done, trainer.seconds, loss, zero)
         if self.is_first:
             figures = {"step": done.step, "words": done.words, "seconds": round(done.seconds, 2)}
             rates = {"learning_rate": taken.learning_rate, "gradient_norm": taken.gradient_norm}
@@ -107,11 +107,11 @@ class Loop:
                 log.append(self.folder, {**figures, "loss": loss, "perplexity": perplexity(loss), **rates, **held_out})
         return done
 
-    def _keep(self, taken: Taken, *, complete: bool) -> Trained:
+    def _keep(self, taken: StepResult, *, complete: bool) -> TrainProgress:
         """A checkpoint, and the model as it is now."""
         trainer = self.trainer
         checkpoint = trainer.checkpoint()
-        scores: dict[str, Score] = {}
+        scores: dict[str, Perplexity] = {}
         if self.is_first:
             save_checkpoint(self.folder, checkpoint)
             if self.held_out:
@@ -153,7 +153,7 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700))
 
 
-def _figures(score: Score) -> dict[str, float]:
+def _figures(score: Perplexity) -> dict[str, float]:
     return {"forward": score.forward, "backward": score.backward, "average": score.average, "unknown_rate": score.unknown_rate}
 
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from elmo_cli.lstm import LstmCellWithProjection, LstmState
-from elmo_cli.training.cell import step_backward, step_forward
+from elmo_cli.nn.lstm import LstmCellWithProjection, LstmState
+from elmo_cli.training.lstm_step import step_backward, step_forward
 
 FORGET_ALL = -1e4  # a pre-activation whose sigmoid is 0 in every floating-point type
 

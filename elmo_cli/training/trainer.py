@@ -9,18 +9,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from elmo_cli.bilm import BiLMState
 from elmo_cli.errors import ElmoError
-from elmo_cli.memory import keep_freed
+from elmo_cli.nn.bilm import BiLMState
+from elmo_cli.nn.kernels.malloc import tune_malloc
+from elmo_cli.nn.parallel import RunBoth
+from elmo_cli.training.bptt import Streams, read_window
 from elmo_cli.training.checkpoint import Checkpoint
-from elmo_cli.training.encoded import EncodedText
+from elmo_cli.training.distributed import ProcessGroup
+from elmo_cli.training.encoded_corpus import EncodedText
 from elmo_cli.training.gradient import StepOptions, fill_gradients
-from elmo_cli.training.network import Dropout, LanguageModel
+from elmo_cli.training.language_model import Dropout, LanguageModel
 from elmo_cli.training.settings import Settings
 from elmo_cli.training.softmax import Candidates, all_words, log_expected_counts, log_uniform_words
-from elmo_cli.training.streams import Streams, read_window
-from elmo_cli.training.workers import Workers
-from elmo_cli.two_threads import Pair
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 SEEDS = 1_000_003  # steps whose random numbers a run's seed keeps apart from the next seed's
@@ -32,7 +32,7 @@ class DivergenceError(ElmoError):
     """A loss or a gradient that is no number."""
 
 
-class Taken(NamedTuple):
+class StepResult(NamedTuple):
     """One step taken."""
 
     loss: float  # nats, mean of both directions, by this run's softmax
@@ -49,7 +49,7 @@ class Trainer:
     text: EncodedText
     streams: Streams
     settings: Settings
-    workers: Workers
+    workers: ProcessGroup
     device: torch.device
     step: int = 0
     seconds: float = 0.0  # of training, without what is done between steps
@@ -86,7 +86,7 @@ class Trainer:
         known = self.optimizer.state.get(next(self.model.bilm.parameters()))
         return int(known["step"]) if known else 0
 
-    def take_step(self, both: Pair, *, stop: bool = False) -> Taken:
+    def take_step(self, both: RunBoth, *, stop: bool = False) -> StepResult:
         """Train on the next window.
 
         Raises:
@@ -108,9 +108,9 @@ class Trainer:
         self.state = state
         self.step += 1
         self.seconds += float(clock[0]) if self.workers.world > 1 else time.perf_counter() - start
-        return Taken(loss, rate, norm, bool(clock[1] > 0))
+        return StepResult(loss, rate, norm, bool(clock[1] > 0))
 
-    def look_ahead(self, both: Pair) -> Taken:
+    def look_ahead(self, both: RunBoth) -> StepResult:
         """The next step's loss, nothing being changed: whether the weights are good.
 
         Raises:
@@ -121,9 +121,9 @@ class Trainer:
         loss = float(losses.mean())
         if not math.isfinite(loss):
             raise DivergenceError(f"the loss at step {self.step + 1:,} is {loss:g}")
-        return Taken(loss, 0.0, 0.0, stop=False)
+        return StepResult(loss, 0.0, 0.0, stop=False)
 
-    def _fill_gradients(self, both: Pair) -> tuple[Tensor, BiLMState]:
+    def _fill_gradients(self, both: RunBoth) -> tuple[Tensor, BiLMState]:
         """The next window's losses, gradients and final state; all that is random in it follows from the seed and the step."""
         settings, seed = self.settings, self.settings.seed * SEEDS + self.step
         window = read_window(self.text, self.streams, self.step, settings.reset_share, seed, self.rows).to(self.device)
@@ -169,4 +169,4 @@ def tune_memory() -> None:
     PyTorch keeps a thousand plans of oneDNN's products with their buffers, 2 GB of them, since every window brings new shapes.
     """
     os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
-    keep_freed()
+    tune_malloc()

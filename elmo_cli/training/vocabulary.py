@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from elmo_cli.characters import BOS, EOS
 from elmo_cli.errors import CorpusError, ModelError
+from elmo_cli.nn.characters import BOS, EOS
 
 UNKNOWN = "<UNK>"
 SPECIAL = (BOS, EOS, UNKNOWN)

@@ -1,0 +1,76 @@
+"""`elmo evaluate`: the perplexity of a trained model on text."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from elmo_cli.cli.options import FILE, machine_options, quiet_option
+from elmo_cli.errors import CorpusError
+
+if TYPE_CHECKING:
+    from elmo_cli.training.perplexity import Perplexity
+
+EPILOG = """\b
+Examples:
+  elmo evaluate my_model/ dev.txt
+  elmo evaluate my_model/ news.txt.zst novels.txt.zst --state carried --json
+"""
+COLUMNS = ("sentences", "tokens", "unknown", "forward", "backward", "average")
+
+
+@click.command(epilog=EPILOG, short_help="Measure a trained model's perplexity on text.")
+@click.argument("model", metavar="MODEL")
+@click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True, type=FILE)
+@click.option(
+    "--state",
+    type=click.Choice(["zero", "carried"]),
+    default="zero",
+    show_default=True,
+    help="What a sentence starts from: nothing, as in elmo embed, or where the sentence before it ended, as in training.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a corpus.")
+@machine_options
+@quiet_option
+def command(model: str, corpora: tuple[Path, ...], state: str, as_json: bool, device: str, threads: int | None, quiet: bool) -> None:
+    """Write the perplexity of MODEL, a folder made by elmo train, on each CORPUS to standard output.
+
+    The full softmax predicts every token and one boundary a sentence, in each direction; unknown is the share of the tokens that the
+    vocabulary lacks, which are predicted as <UNK>.
+    """
+    import torch
+
+    from elmo_cli.cli.console import UserConsole
+    from elmo_cli.models.resolve import find_model
+    from elmo_cli.nn.devices import choose_device
+    from elmo_cli.readers.corpus import Corpus
+    from elmo_cli.training.initialization import load_language_model
+    from elmo_cli.training.perplexity import Perplexity, score_text
+
+    if threads:
+        torch.set_num_threads(threads)
+    place = choose_device(device)
+    language_model, words = load_language_model(find_model(model))
+    language_model.to(place)
+    ids = {word: i for i, word in enumerate(words)}
+    total = Perplexity()
+    for corpus in corpora:
+        sentences = (sentence.tokens for sentence in Corpus([corpus], blank_lines="skip").read())
+        score = score_text(language_model, ids, sentences, carried=state == "carried")
+        if not score.tokens:
+            raise CorpusError(f"{corpus}: holds no tokens to evaluate on")
+        click.echo(_line(corpus.name, score, as_json, header=not total.tokens))
+        total = total.add(score)
+    if len(corpora) > 1:
+        click.echo(_line("all", total, as_json, header=False))
+    UserConsole(quiet=quiet).info(f"full softmax over {len(words):,} words, sentences start from the {state} state")
+
+
+def _line(name: str, score: "Perplexity", as_json: bool, *, header: bool) -> str:
+    if as_json:
+        figures = {"forward": score.forward, "backward": score.backward, "average": score.average}
+        return json.dumps({"corpus": name, "sentences": score.sentences, "tokens": score.tokens, "unknown": score.unknown_rate, **figures})
+    columns = f"{'corpus':<24}" + "".join(f"{column:>12}" for column in COLUMNS) + "\n" if header else ""
+    counts = f"{name:<24}{score.sentences:>12,}{score.tokens:>12,}{100 * score.unknown_rate:>10.2f} %"
+    return f"{columns}{counts}{score.forward:>12.2f}{score.backward:>12.2f}{score.average:>12.2f}"

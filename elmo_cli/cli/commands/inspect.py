@@ -1,0 +1,65 @@
+"""`elmo inspect`: what a file of features holds."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from elmo_cli.cli.options import FILE
+from elmo_cli.errors import printable
+
+if TYPE_CHECKING:
+    from elmo_cli.features.summary import FeatureSummary
+
+EPILOG = """\b
+Examples:
+  elmo inspect out.h5
+  elmo inspect features/ --json | jq .tokens
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Tell what a file of features holds.")
+@click.argument("path", metavar="FILE", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def command(path: Path, as_json: bool) -> None:
+    """Tell what FILE, or a folder of shards, holds, of any layout, AllenNLP's own files too.
+
+    Layout, sentences, tokens, layers, dimensions, type, and how it was made; of a sample of at most 500 sentences spread over the file, the
+    mean length of each layer's vectors and the mean cosine between a layer and the next; the first three sentences.
+    """
+    from elmo_cli.features.summary import inspect
+    from elmo_cli.io.sandbox import run_sandboxed
+
+    found = run_sandboxed(inspect, path)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+        return
+    for name, value in _lines(found):
+        click.echo(printable(f"{name:<14}{value}"))
+
+
+def _lines(found: "FeatureSummary") -> list[tuple[str, str]]:
+    from elmo_cli.cli.console import size
+
+    complete = "yes" if found.complete else "not told (made by another program)"
+    told = [(name, value if len(value) <= 100 else f"{value[:100]}...") for name, value in found.metadata.items()]
+    return [
+        ("file", f"{found.path}, {size(found.bytes)}"),
+        ("layout", found.layout),
+        ("holds", f"{found.axes.replace(' ', ', ')}; {found.dtype}"),
+        ("sentences", f"{found.sentences:,}"),
+        ("tokens", f"{found.tokens:,}"),
+        ("layers", ", ".join(found.layers)),
+        ("dim", str(found.dim)),
+        ("complete", complete),
+        *((name[:13], value) for name, value in told),
+        ("norms", "  ".join(f"{name} {norm:.3f}" for name, norm in zip(found.layers, found.norms, strict=True))),
+        *((("cosines", "  ".join(_pairs(found))),) if found.cosines else ()),
+        *((("not finite", f"{found.not_finite:,} values of the sample"),) if found.not_finite else ()),
+        *((f"#{row.key}"[:13], f"{row.shape}  {' '.join(row.tokens)}".rstrip()) for row in found.rows),
+    ]
+
+
+def _pairs(found: "FeatureSummary") -> list[str]:
+    return [f"{a} to {b} {cosine:.3f}" for a, b, cosine in zip(found.layers, found.layers[1:], found.cosines, strict=False)]

@@ -1,0 +1,202 @@
+"""`elmo models`: the catalogue of published models, and the cache that they are kept in."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from elmo_cli.cli.options import FILE, cache_options, quiet_option
+from elmo_cli.errors import ElmoError, ModelError
+from elmo_cli.io.remote import redact_url
+from elmo_cli.models.cache import Cache, check_hash, default_folder, default_offline, recorded_hash
+from elmo_cli.models.catalogue import KnownModel, load_catalogue
+
+EPILOG = """\b
+Examples:
+  elmo models
+  elmo models show original
+  elmo models download efml-pt
+  elmo models convert model.tar.gz my_elmo/ --float16
+  elmo embed corpus.txt out.h5 --model original
+"""
+cache_dir_option = click.option(
+    "--cache-dir", metavar="DIR", type=FILE, help="Where models are kept.  [default: ELMO_CACHE, or the platform's place]"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True)
+
+
+@click.group(invoke_without_command=True, epilog=EPILOG, short_help="List, fetch, check and convert models.")
+@json_option
+@cache_dir_option
+@click.pass_context
+def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
+    """Without a command: the models that are known by name, and which of them are here.
+
+    NAME is a name of this list, or the URL of an archive that holds a model.
+    """
+    if ctx.invoked_subcommand is not None:
+        ctx.default_map = {ctx.invoked_subcommand: {"cache_dir": cache_dir}}  # it may stand before the command or after it
+        return
+    cache = _cache(cache_dir)
+    models = list(load_catalogue().values())
+    click.echo(json.dumps([_facts(model, cache) for model in models], indent=1, ensure_ascii=False) if as_json else _table(models, cache))
+
+
+@command.command(epilog="Example: elmo models show original")
+@click.argument("name", metavar="NAME")
+@json_option
+@cache_dir_option
+def show(name: str, as_json: bool, cache_dir: Path | None) -> None:
+    """Tell all that is known of a model: domain, licence, paper, files, hashes."""
+    facts = _facts(_known(name), _cache(cache_dir))
+    click.echo(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else "\n".join(_lines(facts)))
+
+
+@command.command(epilog="Example: elmo models download original efml-pt")
+@names_argument
+@cache_options
+@quiet_option
+def download(names: tuple[str, ...], cache_dir: Path | None, offline: bool, quiet: bool) -> None:
+    """Bring models into the cache, and write where they are to standard output."""
+    from elmo_cli.cli.console import UserConsole
+    from elmo_cli.models.resolve import find_known
+
+    with UserConsole(quiet=quiet).cache(cache_dir, offline=offline) as cache:
+        folders = [find_known(_known(name), cache).folder for name in names]
+    for folder in folders:
+        click.echo(folder)
+
+
+@command.command(epilog="Example: elmo models path original")
+@click.argument("name", metavar="NAME")
+@cache_dir_option
+def path(name: str, cache_dir: Path | None) -> None:
+    """Write the folder of a model's files, if it is here."""
+    from elmo_cli.models.resolve import find_known
+
+    click.echo(find_known(_known(name), _cache(cache_dir), fetching=False).folder)
+
+
+@command.command(epilog="Example: elmo models remove original")
+@names_argument
+@cache_dir_option
+def remove(names: tuple[str, ...], cache_dir: Path | None) -> None:
+    """Delete models from the cache, with what is left of their downloads and what is recorded of them."""
+    cache = _cache(cache_dir)
+    for name in names:
+        known = _known(name)
+        place = cache.place(known.name)
+        if not known.files or not place.is_dir():
+            raise ModelError(
+                f"{redact_url(name)}: is {'built in' if not known.files else f'not in the cache ({place})'}; there is nothing to remove"
+            )
+        unpacked = [cache.unpacked(place / file.name) for file in known.files if (place / file.name).is_file()]
+        for folder in [place, *filter(Path.is_dir, unpacked)]:
+            shutil.rmtree(folder)
+        click.echo(f"removed {place}", err=True)
+
+
+@command.command(epilog="Example: elmo models verify   (all that are here)")
+@click.argument("names", metavar="[NAME...]", nargs=-1)
+@cache_dir_option
+def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
+    """Read models in the cache anew: their hashes, then every tensor. Without NAME, all that are here.
+
+    Each file's sha256 goes to standard output as sha256sum writes it.
+    """
+    from elmo_cli.models.resolve import cached_files, find_known
+
+    cache = _cache(cache_dir)
+    here = [known.name for known in load_catalogue().values() if known.files and known.is_in(cache.place(known.name))]
+    wrong = []
+    for name in names or here:
+        known = _known(name)
+        try:
+            model = find_known(known, cache, fetching=False)
+            for file, published in cached_files(known, cache, model) if known.files else ():
+                check_hash(file, published, again=True)
+                click.echo(f"{recorded_hash(file)}  {file}")
+            model.load()
+        except ElmoError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ModelError(*wrong)
+
+
+@command.command(epilog="Example: elmo models convert model.tar.gz my_elmo/ --float16")
+@click.argument("source", metavar="SRC")
+@click.argument("destination", metavar="DST", type=FILE)
+@click.option("--options", "--options-file", "options", type=FILE, help="JSON file of options, for an AllenNLP archive that lacks them.")
+@click.option("--float16", is_flag=True, help="Half the size; values are rounded to 11 bits.")
+@cache_options
+@quiet_option
+def convert(
+    source: str, destination: Path, options: Path | None, float16: bool, cache_dir: Path | None, offline: bool, quiet: bool
+) -> None:
+    """Write the model SRC (a name, folder, archive or URL) to the new folder DST in the published format: options.json, weights.hdf5."""
+    from elmo_cli.cli.console import UserConsole
+    from elmo_cli.models.convert import convert_model
+    from elmo_cli.models.resolve import find_model
+
+    words = UserConsole(quiet=quiet)
+    with words.cache(cache_dir, offline=offline) as cache:
+        model = find_model(source, options, cache=cache)
+    with words.status("converting"):
+        convert_model(model, destination, "float16" if float16 else "float32")
+    words.info(f"{destination}: {model.name}, {'float16' if float16 else 'float32'}")
+
+
+def _cache(folder: Path | None) -> Cache:
+    return Cache(folder or default_folder(), default_offline())
+
+
+def _known(name: str) -> KnownModel:
+    """Without torch, which takes seconds, for a name of the catalogue."""
+    known = load_catalogue().get(name)
+    if known is None:
+        from elmo_cli.models.resolve import known_model
+
+        known = known_model(name)
+    return known
+
+
+def _facts(known: KnownModel, cache: Cache) -> dict[str, Any]:
+    place = cache.place(known.name)
+    files = []
+    for file in asdict(known)["files"]:
+        where = place / file["name"]
+        files.append({**file, "path": str(where), "recorded_sha256": recorded_hash(where)})
+    return {**asdict(known), "size": known.size, "files": files, "downloaded": known.is_in(place)}
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    told = {key: value for key, value in facts.items() if key not in ("files", "at_least") and value is not None}
+    lines = [f"{key:<12}{'yes' if value is True else 'no' if value is False else value}" for key, value in told.items()]
+    for file in facts["files"]:
+        hashed = file["hash"] or (f"sha256:{file['recorded_sha256']} (recorded here)" if file["recorded_sha256"] else "not published")
+        lines += [f"{'file':<12}{file['name']}", f"{'  hash':<12}{hashed}", f"{'  path':<12}{file['path']}"]
+        lines += [f"{'  url':<12}{url}" for url in file["urls"]]
+    return lines
+
+
+def _table(models: list[KnownModel], cache: Cache) -> str:
+    head = ("name", "language", "size", "parameters", "here")
+    rows = [head, *((m.name, m.language, _size(m), _millions(m), "yes" if m.is_in(cache.place(m.name)) else "no") for m in models)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    right = (False, False, True, True, False)
+    return "\n".join(
+        "  ".join(cell.rjust(width) if r else cell.ljust(width) for cell, width, r in zip(row, widths, right, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _size(known: KnownModel) -> str:
+    return "" if known.size is None else f"{'> ' * known.at_least}{known.size / 1e6:,.0f} MB"
+
+
+def _millions(known: KnownModel) -> str:
+    return "" if known.parameters is None else f"{'> ' * known.at_least}{known.parameters / 1e6:.1f} M"

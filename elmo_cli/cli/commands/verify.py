@@ -1,0 +1,45 @@
+"""`elmo verify`: whether a file of features is whole and right."""
+
+from pathlib import Path
+
+import click
+
+from elmo_cli.cli.options import FILE, blank_lines_option, options, reading_options
+from elmo_cli.errors import FeaturesError, printable
+from elmo_cli.readers.options import ReadOptions
+
+EPILOG = """\b
+Examples:
+  elmo verify out.h5
+  elmo verify out.h5 --corpus corpus.txt --model elmo_small/
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Tell whether a file of features is whole and right.")
+@click.argument("path", metavar="FILE", type=FILE)
+@options(
+    click.option("--corpus", metavar="FILE", help="Compare the tokens with those of the corpus."),
+    click.option("--model", metavar="NAME|DIR", help="Compute a sample of the sentences again and compare."),
+)
+@reading_options
+@blank_lines_option
+def command(path: Path, corpus: str | None, model: str | None, reading: ReadOptions, blank_lines: str) -> None:
+    """Read all of FILE, or of a folder of shards, of any layout.
+
+    Checked are its structure, that its values are numbers, its checksums, and what it tells of its making; on demand its tokens, and a
+    sample of its vectors. The exit code is 0 if all is well and 1 if not.
+    """
+    from elmo_cli.features.verify import verify
+    from elmo_cli.io.sandbox import run_sandboxed
+    from elmo_cli.readers.corpus import Corpus
+
+    if model:
+        from elmo_cli.models.resolve import find_model  # imports torch
+
+    source = Corpus([corpus], "skip" if blank_lines == "error" else blank_lines, reading) if corpus else None
+    verdict = run_sandboxed(verify, path, source, find_model(model) if model else None)
+    for line in verdict.checked:
+        click.echo(printable(line))
+    if verdict.n_problems:
+        shown = f", of which the first {len(verdict.problems)}" if verdict.n_problems > len(verdict.problems) else ""
+        raise FeaturesError(f"{path}: {verdict.n_problems:,} problem{'s' * (verdict.n_problems > 1)}{shown}:", *verdict.problems)

@@ -1,0 +1,1 @@
+"""Vectors to files and back: file formats, checksums, resumable writing, conversion, verification."""

@@ -1,0 +1,81 @@
+"""Checksums of sentences, for a layout whose format has none of its own: a CRC-32 for each window, or for several in a long file.
+
+Two attributes hold them: `checksums`, and `checksum_sentences`, the number of sentences that each one covers, in the order of the file.
+An HDF5 attribute has 64 KiB, so a checksum covers at least a thousandth of what came before it: 10^9 sentences need fewer than 16,000.
+It covers of each sentence the texts that the layout tells of it, as UTF-8 with a NUL after each, and then its values, as they are stored.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator
+
+import h5py
+import numpy as np
+
+from elmo_cli.types import Array
+
+NAMES = ("checksums", "checksum_sentences")
+SHARE = 1000
+
+Summed = tuple[Iterable[str], Array]  # the texts that are told of a sentence, and its values
+
+
+class Checksums:
+    """Sums up sentences as they are written."""
+
+    def __init__(self) -> None:
+        self._sums: list[int] = []
+        self._counts: list[int] = []
+        self._sum = self._count = self._total = 0
+
+    def add(self, told: Iterable[str], array: Array) -> None:
+        """A sentence: its texts, and its array, of the type that is stored."""
+        self._sum = checksum(told, array, self._sum)
+        self._count += 1
+
+    def end_window(self) -> None:
+        """The window has ended, and with it a checksum, if that covers enough."""
+        if self._count and self._count * SHARE >= self._total:
+            self._close()
+
+    def write(self, group: h5py.Group) -> None:
+        """Write the attributes."""
+        if self._count:
+            self._close()
+        for name, values in zip(NAMES, (self._sums, self._counts), strict=True):
+            group.attrs[name] = np.array(values, dtype=np.uint32)
+
+    def _close(self) -> None:
+        self._sums.append(self._sum)
+        self._counts.append(self._count)
+        self._total += self._count
+        self._sum = self._count = 0
+
+
+def checksum(told: Iterable[str], array: Array, before: int = 0) -> int:
+    """CRC-32 of a sentence, going on from another's."""
+    texts = zlib.crc32("\0".join((*told, "")).encode("utf-8", "surrogatepass"), before)
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, texts)
+
+
+def read_checksums(group: h5py.Group) -> list[tuple[int, int]] | None:
+    """Pairs (sentences, checksum); None where there are none."""
+    if not all(name in group.attrs for name in NAMES):
+        return None
+    sums, counts = (np.asarray(group.attrs[name]) for name in NAMES)
+    if sums.shape != counts.shape or sums.ndim != 1 or sums.dtype.kind != "u" or counts.dtype.kind != "u":
+        return None
+    return list(zip(counts.tolist(), sums.tolist(), strict=True))
+
+
+def find_wrong(sentences: Iterable[Summed], expected: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Spans (first, after the last) of sentences that have another checksum; sentences too many or too few are spans as well."""
+    iterator, first = iter(sentences), 0
+    for count, right in expected:
+        sum_, seen = 0, 0
+        for _, (told, array) in zip(range(count), iterator, strict=False):
+            sum_, seen = checksum(told, array, sum_), seen + 1
+        if sum_ != right or seen < count:
+            yield first, first + count
+        first += count
+    if more := sum(1 for _ in iterator):
+        yield first, first + more

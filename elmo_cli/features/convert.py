@@ -1,0 +1,168 @@
+"""One run of `elmo convert`: features of one layout written in another, streamed, nothing lost but what is told.
+
+A source can be read again, and mostly as fast as what is kept of it: so windows are kept only for a run that is told to resume. One of
+HDF5 is read twice, first in a process of its own: damage can end that one, and checksums tell of other damage before anything is written.
+"""
+
+import hashlib
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from elmo_cli.errors import FeaturesError, OutputError
+from elmo_cli.features.formats import check_name, estimate_bytes, open_writer
+from elmo_cli.features.layouts import KEEPERS
+from elmo_cli.features.protocols import Chunk, FeatureWriter
+from elmo_cli.features.reader import Features, check_content, open_features
+from elmo_cli.features.resume.manifest import Manifest
+from elmo_cli.features.resume.run import FINGERPRINT, ResumableRun, make_manifest
+from elmo_cli.features.resume.writer import ResumableWriter
+from elmo_cli.features.spec import FeatureSpec, WriteOptions
+from elmo_cli.features.values import cast, find_not_finite
+from elmo_cli.io import sandbox as own_process
+from elmo_cli.io.output_file import OutputTarget
+from elmo_cli.types import NOTHING, WINDOW_TOKENS, Array, Progress, Sentence
+
+
+@dataclass(frozen=True)
+class ConvertJob:
+    """What to convert, into which layout, and how."""
+
+    source: Path
+    output: OutputTarget
+    layout: str
+    store: WriteOptions = field(default_factory=WriteOptions)
+    dtype: str | None = None  # None: as it is
+    command: str = ""
+    resume: bool = False
+    fresh: bool = False
+    warnings: list[str] = field(default_factory=list)  # what is lost, when `run` has ended
+
+    @property
+    def work(self) -> ResumableRun:
+        """What is kept of it."""
+        return ResumableRun(self.output, self.resume, self.fresh, keep=self.resume)
+
+    def check(self) -> int | None:
+        """Find what would go wrong before anything is written; returns the number of tokens, or None where this job has made the output.
+
+        Raises:
+            ElmoError: The source cannot be read, or the output not be written, or the disk is too small.
+        """
+        self.work.check()
+        sources = list(self.source.glob("*")) if self.source.is_dir() else [self.source]
+        self.output.check_is_none_of(sources)
+        if self.source.is_file() and h5py.is_hdf5(self.source):
+            own_process.run_sandboxed(check_content, self.source)
+        with open_features(self.source) as features:
+            if not features.description.dim:
+                raise OutputError(f"{self.source}: holds nothing that tells the vectors' dimension; there is nothing to convert")
+            if features.description.pooled and (self.store.rows == "token" or self.layout == "e2e-coref"):
+                raise OutputError(f"{self.source}: holds one vector a sentence, and the output is to hold tokens; choose another layout")
+            plan = self.plan(features)
+            if self.work.compare(plan):
+                self.work.settle(plan)
+                return None
+            if len(features):
+                self._check_names(features.sentence(0))
+            tokens = sum(features.token_counts())
+            text = 6 * tokens  # the mean English word
+            estimated = estimate_bytes(self.layout, self._describe(features), len(features), tokens, text)
+            self.work.check_space(estimated, "write --dtype float16")
+        return tokens
+
+    def _check_names(self, first: Sentence) -> None:
+        check_name(first, self.layout, self.store)
+        if self.store.keys == "sentence" and first.tokens and not first.text:
+            raise OutputError(f"--keys sentence: {self.source} does not tell its sentences; pass --keys number or id")
+
+    def plan(self, features: Features) -> Manifest:
+        """What decides the output. A file's time of change is no part of its content: only a run that is to be known again tells it."""
+        options = {"--layout": self.layout, "--dtype": self.dtype, **vars(self.store)}
+        metadata = dict(self._describe(features).metadata)
+        return make_manifest({"the source": _identity(features)}, options, metadata, is_known=self.resume)
+
+    def run(self) -> Generator[Progress, None, None]:
+        """Do the work, telling after each window how much is written.
+
+        Raises:
+            ElmoError: The source is damaged, or the output cannot be written.
+        """
+        with open_features(self.source) as features:
+            described, kept = self._describe(features), features.description.kept
+
+            def make(place: OutputTarget, metadata: Mapping[str, str]) -> FeatureWriter:
+                return open_writer(self.layout, place, replace(described, metadata=metadata), self.store)
+
+            done, with_words, without_words = NOTHING, 0, 0
+            with self.work.open_store(self.plan(features), make, kept) as (store, journal):
+                for window in _write(features, described.dtype, store, journal):
+                    with_words += sum(any(s.tokens) for s in window)
+                    without_words += sum(bool(s.tokens) and not any(s.tokens) for s in window)
+                    done = done.plus(window)
+                    yield done
+            self._warn(features, with_words, without_words, store.skipped_duplicates)
+
+    def _describe(self, features: Features) -> FeatureSpec:
+        source = features.description
+        metadata = {name: value for name, value in source.metadata.items() if name != FINGERPRINT}  # the output is another job's
+        metadata |= {"converted": self.command} if self.command else {}
+        return replace(source, dtype=self.dtype or source.dtype, metadata=metadata, kept=source.kept if self.layout in KEEPERS else None)
+
+    def _warn(self, features: Features, with_words: int, without_words: int, skipped: int) -> None:
+        if features.description.kept and self.layout not in KEEPERS:
+            self.warnings.append(f"left out the columns {', '.join(features.description.kept.names)}: {self.layout} has no place for them")
+        if features.metadata and self.layout == "jsonl":
+            self.warnings.append("left out the metadata (model, options, ...): JSON Lines has no place for it")
+        if with_words and self.layout == "e2e-coref":
+            self.warnings.append(f"left out the tokens of {with_words:,} sentences: e2e-coref has no place for them")
+        if without_words and self.layout not in ("allennlp", "e2e-coref"):
+            self.warnings.append(f"{features.path} does not tell the words of {without_words:,} sentences: their tokens are empty")
+        if skipped:
+            self.warnings.append(f"wrote the first of equal sentences only: left out {skipped:,} (--keys sentence)")
+
+
+def _identity(features: Features) -> str:
+    """What tells a source from another one, no vectors being read: its files' sizes and times of change, and what it says of itself."""
+    path, described = features.path, features.description
+    states = [file.stat() for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
+    told = [len(features), described.names, described.dim, described.dtype, described.pooled, str(described.kept), features.metadata]
+    facts = json.dumps([[(state.st_size, state.st_mtime_ns) for state in states], told], sort_keys=True)
+    return f"sha256 {hashlib.sha256(facts.encode()).hexdigest()}"
+
+
+def _write(features: Features, dtype: str, store: FeatureWriter, journal: ResumableWriter | None) -> Iterator[list[Sentence]]:
+    """Write window after window, those that are kept first; yields each when it is committed."""
+    first = 0
+    for window in journal.replay(map(features.sentence, range(len(features)))) if journal else ():
+        first += len(window)
+        yield window
+    for window, arrays in _windows(features.windows(first)):
+        if (sentence := find_not_finite(window, arrays)) is not None:
+            raise FeaturesError(
+                f"{features.path}: sentence {int(sentence.key) + 1}: its vectors hold NaN or infinite values; make it again"
+            )
+        (journal or store).write(window, [cast(array, dtype) for array in arrays])
+        yield window
+
+
+def _windows(pieces: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The same sentences in windows of about the usual size, whatever a layout reads at once."""
+    sentences: list[Sentence] = []
+    arrays: list[Array] = []
+    size = 0
+    for some, theirs in pieces:
+        for sentence, array in zip(some, theirs, strict=True):
+            tokens = max(1, len(sentence.tokens))
+            if sentences and size + tokens > WINDOW_TOKENS:
+                yield sentences, arrays
+                sentences, arrays, size = [], [], 0
+            sentences.append(sentence)
+            arrays.append(np.asarray(array))
+            size += tokens
+    if sentences:
+        yield sentences, arrays

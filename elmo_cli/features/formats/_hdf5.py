@@ -1,0 +1,107 @@
+"""HDF5 files, written and read: attributes, checks of a stranger's file, data sets that hold no more than they can."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features.checksums import read_checksums
+from elmo_cli.features.protocols import NO_CHECKS, Checks
+from elmo_cli.features.spec import LAYER, FeatureSpec, checksum_ok, metadata_of
+from elmo_cli.io.hdf5 import find_unstored
+from elmo_cli.io.hdf5_heap import find_damage
+from elmo_cli.types import Sentence
+
+CHUNK_BYTES = 1 << 18
+GZIP_LEVEL = 4
+_ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would nest groups, NUL would end a name or a string
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What the library says of a damaged file, in words for the user."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise FeaturesError(f"{path}: is damaged ({str(error) or type(error).__name__}); make it again") from None
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a file for reading.
+
+    Raises:
+        FeaturesError: It is no HDF5 file, or damaged.
+    """
+    with reading(path):
+        if (place := find_damage(path)) is not None:
+            raise FeaturesError(f"{path}: is damaged (its strings at byte {place} have no end); make it again")
+        return h5py.File(path, "r", locking=False)
+
+
+def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f", *, whole: bool = True) -> h5py.Dataset:
+    """A data set of numbers (`kinds` of NumPy dtypes) or strings ("O"), that lies in this file and is no larger than what is stored.
+
+    `whole`: it is read at once, and not in parts.
+
+    Raises:
+        FeaturesError: It is none.
+    """
+    where = f"{path}: {name!r}"
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise FeaturesError(f"{where} is {'a link out of the file' if name in group else 'missing'}; this is no file of features")
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise FeaturesError(f"{where} is no data set; this is no file of features")
+    if dataset.dtype.kind not in kinds or (dataset.dtype.kind == "O" and h5py.check_string_dtype(dataset.dtype) is None):
+        raise FeaturesError(f"{where} holds {dataset.dtype}, which is of another kind than features have")
+    problem = find_unstored(dataset, path.stat().st_size, whole=whole)
+    if problem:
+        raise FeaturesError(f"{where} {problem}")
+    return dataset
+
+
+def attributes(file: h5py.Group) -> dict[str, str]:
+    """The attributes that are strings."""
+    return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
+
+
+def write_attributes(file: h5py.Group, told: dict[str, str]) -> None:
+    """Strings as attributes."""
+    for name, value in told.items():
+        file.attrs[name] = value
+
+
+def describe(told: dict[str, str], shape: tuple[int, ...] | None, dtype: str) -> FeatureSpec:
+    """The description of a file, by its attributes, or for a file without them by the shape of an array."""
+    if "axes" in told and "names" in told:
+        axes, names = told["axes"].split(), tuple(told["names"].split(","))
+        dim = shape[-1] if shape else int(told.get("dim", 0))
+        return FeatureSpec(names, dim, dtype, "token" not in axes, metadata_of(told), intact=checksum_ok(told))
+    n_axes, n_layers, dim = len(shape or ()), (shape or (1,))[0], (shape or (0,))[-1]
+    names = tuple(f"{LAYER}{layer}" for layer in range(n_layers)) if n_axes == 3 else ("vectors",)
+    return FeatureSpec(names, dim, dtype, n_axes == 1, metadata_of(told), intact=checksum_ok(told))
+
+
+def checks_of(file: h5py.File, path: Path, told: Callable[[int, Sentence], Iterable[str]]) -> Checks:
+    """The checksums in a file's attributes; `told` as in Checks."""
+    with reading(path):
+        expected = read_checksums(file)
+    return NO_CHECKS if expected is None else Checks(f"{len(expected):,} of CRC-32", expected, told)
+
+
+def escape(text: str) -> str:
+    r"""A text as HDF5 can hold it, and as a name of one part: "\", "/" and NUL become "\\", "\s" and "\0"."""
+    return text.translate(_ESCAPES)
+
+
+def unescape(text: str) -> str:
+    """The text that `escape` made this one of."""
+    return "\\".join(part.replace("\\s", "/").replace("\\0", "\0") for part in text.split("\\\\"))
+
+
+def compression_of(compression: str) -> dict[str, Any]:
+    """Arguments of `create_dataset`."""
+    return {"compression": "gzip", "compression_opts": GZIP_LEVEL, "shuffle": True} if compression == "gzip" else {}

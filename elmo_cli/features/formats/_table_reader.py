@@ -1,0 +1,290 @@
+"""Features read from a table: see table.py for its columns. Parquet's row groups and Arrow's record batches are chunks of it."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features.formats._table import ARROW_TYPES, SENTENCE_COLUMNS, TOKEN_COLUMNS, checksum_of
+from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
+from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, checksum_ok, metadata_of, sentence_of
+from elmo_cli.io.arrow_types import is_list, is_text
+from elmo_cli.io.sizes import DamagedError, OversizeError, check_ratio
+from elmo_cli.readers.row_sizes import weigh
+from elmo_cli.types import Array, Sentence
+
+CHECKED = {"parquet": "CRC-32 of each row group", "arrow": "CRC-32 of each record batch"}
+ROW_BYTES = 64  # of a key or a token as Python's object, and more
+
+
+def _holds_strings(type_: pa.DataType) -> bool:
+    return is_text(type_) and "binary" not in str(type_)
+
+
+FITTING: dict[str, Callable[[pa.DataType], bool]] = {
+    "key": _holds_strings,
+    "number": pa.types.is_integer,
+    "tokens": lambda type_: is_list(type_) and _holds_strings(type_.value_type),
+    "position": pa.types.is_integer,
+    "token": _holds_strings,
+}
+
+
+class TablePart(NamedTuple):
+    """Rows of a file that are read together."""
+
+    n_rows: int
+    read: Callable[[list[str]], pa.Table]  # of some columns
+    summed: tuple[int, int] | None = None  # the checksum of what is before them, and of them all
+
+
+class TableReader:
+    """Reads such a table from its chunks. Of the last chunk read, the columns read are held."""
+
+    def __init__(self, path: Path, layout: str, schema: pa.Schema, chunks: Sequence[TablePart], close: Callable[[], None]) -> None:
+        self.path = path
+        self.layout = layout
+        self._schema = schema
+        self._chunks = chunks
+        self._close = close
+        with reading_arrow(path):
+            if any(chunk.n_rows < 0 for chunk in chunks):
+                raise DamagedError("fewer rows than none are declared")
+            self._stored = sum(file.stat().st_size for file in (path.glob("*.parquet") if path.is_dir() else [path]))
+        told = texts_of(schema.metadata)
+        self._by = told.get("keys")
+        self.rows = "token" if "token" in schema.names else "sentence"
+        self._cached: tuple[int, dict[str, pa.ChunkedArray]] = (-1, {})
+        self.description = _describe(path, schema, told, self.rows)
+        self._kept = list(self.description.kept or [])
+        self._row_starts = list(accumulate((chunk.n_rows for chunk in chunks), initial=0))
+        self._check_size("the number of its rows", ROW_BYTES * self._row_starts[-1])
+        self._starts = self._sentence_starts() if self.rows == "token" else None
+
+    def _sentence_starts(self) -> npt.NDArray[np.int64]:
+        """Of each sentence its first row, and the number of all rows: 8 bytes a sentence."""
+        starts, last, row = [], None, 0
+        for chunk in range(len(self._chunks)):
+            numbers = self._column(chunk, "number").to_numpy()
+            if len(numbers):
+                begins = np.flatnonzero(np.concatenate([[last is None or numbers[0] != last], numbers[1:] != numbers[:-1]]))
+                starts.append(begins + row)
+                last, row = numbers[-1], row + len(numbers)
+        found = np.concatenate([*starts, [row]]).astype(np.int64)
+        values = int(np.diff(found).max(initial=0)) * len(self.description.names) * self.description.dim
+        self._check_size("a sentence", values * np.dtype(self.description.dtype).itemsize)
+        return found
+
+    def __len__(self) -> int:
+        return self._row_starts[-1] if self._starts is None else len(self._starts) - 1
+
+    def keys(self) -> list[str]:
+        """What the sentences are called."""
+        keys: list[str] = []
+        weight = 0
+        for chunk in range(len(self._chunks)):
+            column = self._column(chunk, "key")
+            weight += _weight(column)
+            self._check_size("column 'key'", weight)
+            keys += column.to_pylist()
+        return keys if self._starts is None else [keys[start] for start in self._starts[:-1]]
+
+    def sentence(self, index: int) -> Sentence:
+        """A sentence."""
+        return self._sentences(self._slice(index, [*self._own(), *(field.name for field in self._kept)]))[0]
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """The array of a sentence; of the layers asked for, no others are read."""
+        names = self.description.names if layers is None else [self.description.names[layer] for layer in layers]
+        return self._arrays(self._slice(index, list(names)), names)[0]
+
+    def token_counts(self) -> Iterable[int]:
+        """By the rows, or the words."""
+        if self._starts is not None:
+            return map(int, np.diff(self._starts))
+        return (
+            count or 0 for chunk in range(len(self._chunks)) for count in pc.list_value_length(self._column(chunk, "tokens")).to_pylist()
+        )
+
+    def windows(self, first: int = 0) -> Iterator[Chunk]:
+        """The sentences of a chunk at a time."""
+        columns = [*self._own(), *(field.name for field in self._kept), *self.description.names]
+        rest: pa.Table | None = None
+        row = first if self._starts is None else int(self._starts[first])
+        for chunk in range(bisect_right(self._row_starts, row) - 1, len(self._chunks)):
+            table = self._table(chunk, columns)
+            self._check_sum(chunk, table)
+            table = table.slice(max(0, row - self._row_starts[chunk]))
+            table = table if rest is None else pa.concat_tables([rest, table])
+            rest = None
+            if self.rows == "token" and chunk + 1 < len(self._chunks) and table.num_rows:  # the last sentence may go on in the next chunk
+                numbers = table["number"].to_numpy()
+                whole = int(np.flatnonzero(numbers != numbers[-1])[-1]) + 1 if (numbers != numbers[-1]).any() else 0
+                table, rest = table.slice(0, whole), table.slice(whole)
+            if table.num_rows:
+                yield self._sentences(table), self._arrays(table, self.description.names)
+
+    def _check_sum(self, chunk: int, table: pa.Table) -> None:
+        before, right = self._chunks[chunk].summed or (0, None)
+        if right is not None and checksum_of(table, before) != right:
+            first, last = self._row_starts[chunk : chunk + 2]
+            raise FeaturesError(f"{self.path}: is damaged (its rows {first + 1} to {last} do not fit their checksum); make it again")
+
+    def checks(self) -> Checks:
+        """Those of row groups or record batches, in a file of ours."""
+        return Checks(CHECKED[self.layout]) if self.description.intact is not None else NO_CHECKS
+
+    def close(self) -> None:
+        """Close the files."""
+        self._cached = (-1, {})
+        self._close()
+
+    def _own(self) -> list[str]:
+        return list(TOKEN_COLUMNS if self.rows == "token" else SENTENCE_COLUMNS)
+
+    def _column(self, chunk: int, name: str) -> pa.ChunkedArray:
+        return self._table(chunk, [name])[name]
+
+    def _table(self, chunk: int, names: list[str]) -> pa.Table:
+        if self._cached[0] != chunk:
+            self._cached = (chunk, {})
+        held = self._cached[1]
+        missing = [name for name in names if name not in held]
+        if missing:
+            with reading_arrow(self.path):
+                read = self._checked(self._chunks[chunk].read(missing), chunk)
+            held.update({name: read[name] for name in missing})
+        return pa.table({name: held[name] for name in names})
+
+    def _checked(self, table: pa.Table, chunk: int) -> pa.Table:
+        """Columns that are sound, as long as they should be and no larger than what is stored allows, without dictionaries."""
+        table.validate(full=True)
+        if table.num_rows != self._chunks[chunk].n_rows:
+            raise DamagedError(f"{table.num_rows:,} rows where {self._chunks[chunk].n_rows:,} are declared")
+        for name in set(table.column_names) - set(self.description.names):
+            self._check_size(f"column {name!r}", _weight(table[name]))
+        return table.cast(pa.schema([self._schema.field(name) for name in table.column_names]))
+
+    def _check_size(self, what: str, declared: int) -> None:
+        with reading_arrow(self.path):
+            check_ratio(what, declared, self._stored)
+
+    def _slice(self, index: int, names: list[str]) -> pa.Table:
+        first, last = (index, index + 1) if self._starts is None else (int(self._starts[index]), int(self._starts[index + 1]))
+        pieces = []
+        while first < last:
+            chunk = bisect_right(self._row_starts, first) - 1
+            end = min(last, self._row_starts[chunk + 1])
+            pieces.append(self._table(chunk, names).slice(first - self._row_starts[chunk], end - first))
+            first = end
+        return pa.concat_tables(pieces)
+
+    def _groups(self, table: pa.Table) -> list[int]:
+        """First row of each sentence of a table of token rows, and its end."""
+        numbers = table["number"].to_numpy()
+        return [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)] if len(numbers) else [0]
+
+    def _sentences(self, table: pa.Table) -> list[Sentence]:
+        kept = [table[field.name] for field in self._kept]
+        if self.rows == "token":
+            bounds = self._groups(table)
+            firsts = bounds[:-1]
+            words = table["token"].to_pylist()
+            tokens = [words[a:b] for a, b in pairwise(bounds)]
+            table, kept = table.take(firsts), [column.take(pa.array(firsts, pa.int64())) for column in kept]
+        else:
+            tokens = table["tokens"].to_pylist()
+        values = zip(*(column.to_pylist() for column in kept), strict=True) if kept else [()] * len(tokens)
+        rows = zip(table["number"].to_pylist(), table["key"].to_pylist(), tokens, values, strict=True)
+        return [self._sentence(*row) for row in rows]
+
+    def _sentence(self, number: int | None, key: str | None, tokens: list[str | None] | None, kept: tuple[object, ...]) -> Sentence:
+        if number is None or key is None or tokens is None:
+            raise FeaturesError(f"{self.path}: a row has no key, number or tokens; the file is damaged")
+        return sentence_of(str(number), key, [token or "" for token in tokens], self._by, tuple(kept))
+
+    def _arrays(self, table: pa.Table, names: Sequence[str]) -> list[Array]:
+        layers = [self._vectors(table[name], name) for name in names]
+        if self.rows == "token":
+            bounds = self._groups(table) if "number" in table.column_names else [0, table.num_rows]
+        elif not self.description.pooled:
+            offsets = table[names[0]].combine_chunks()
+            lengths = offsets.value_lengths().to_numpy(zero_copy_only=False)
+            bounds = [0, *np.cumsum(lengths).tolist()]
+        else:
+            bounds = list(range(table.num_rows + 1))
+        if any(len(layer) != bounds[-1] for layer in layers):
+            raise FeaturesError(f"{self.path}: a row's layers are not of equal length; the file is damaged")
+        spans = [a if self.description.pooled else slice(a, b) for a, b in pairwise(bounds)]
+        if not self.description.layered:
+            return [layers[0][span] for span in spans]
+        return [np.stack([layer[span] for layer in layers]) for span in spans]
+
+    def _vectors(self, column: pa.ChunkedArray, name: str) -> Array:
+        array = column.combine_chunks()
+        vectors = array if pa.types.is_fixed_size_list(array.type) else array.flatten()
+        values = vectors.flatten()
+        if array.null_count or vectors.null_count or values.null_count:
+            raise FeaturesError(f"{self.path}: column {name} has nulls; the file is damaged")
+        flat: Array = values.to_numpy(zero_copy_only=False)
+        return flat.reshape(-1, self.description.dim)
+
+
+def texts_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    """What a schema or a file tells, as texts."""
+    return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in (metadata or {}).items()}
+
+
+@contextmanager
+def reading_arrow(path: Path) -> Iterator[None]:
+    """What the library says of a damaged file, in words for the user."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FeaturesError(f"{path}: no such file") from None
+    except OversizeError as error:
+        raise FeaturesError(f"{path}: {error}; write it anew in smaller row groups or record batches") from None
+    except (OSError, pa.ArrowException, DamagedError, MemoryError, OverflowError, UnicodeDecodeError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        raise FeaturesError(f"{path}: is damaged ({said}); make it again") from None
+
+
+def _weight(column: pa.ChunkedArray) -> int:
+    """Bytes of a column as Python's objects."""
+    return sum(int(weigh(array).sum()) for array in column.chunks)
+
+
+def _describe(path: Path, schema: pa.Schema, told: Mapping[str, str], rows: str) -> FeatureSpec:
+    own = TOKEN_COLUMNS if rows == "token" else SENTENCE_COLUMNS
+    missing = [name for name in own if name not in schema.names]
+    names = told["names"].split(",") if "names" in told else [n for n in schema.names if n.startswith(LAYER) or n in UNLAYERED]
+    missing += [name for name in names if name not in schema.names]
+    if missing or not names:
+        raise FeaturesError(
+            f"{path}: holds no features: column {(missing or [f'{LAYER}0'])[0]!r} is missing, there are {', '.join(schema.names[:20])}"
+        )
+    if len(set(names)) < len(names) or len(set(schema.names)) < len(schema.names):
+        raise FeaturesError(f"{path}: has two columns of one name; the file is damaged")
+    for name in own:
+        if not FITTING[name](schema.field(name).type):
+            raise FeaturesError(f"{path}: column {name!r} holds {str(schema.field(name).type)[:200]}; it is no file of features")
+    kind = schema.field(names[0]).type
+    pooled = rows == "sentence" and not pa.types.is_list(kind)
+    vector = kind.value_type if pa.types.is_list(kind) else kind
+    if not pa.types.is_fixed_size_list(vector) or not vector.list_size or vector.value_type not in ARROW_TYPES.values():
+        raise FeaturesError(f"{path}: column {names[0]!r} holds {kind}, and not vectors of float32 or float16")
+    if any(schema.field(name).type != kind for name in names):
+        raise FeaturesError(f"{path}: its layers are of different types; the file is damaged")
+    kept = [field for field in schema if field.name not in own and field.name not in names]
+    dtype = next(name for name, of in ARROW_TYPES.items() if of == vector.value_type)
+    return FeatureSpec(
+        tuple(names), vector.list_size, dtype, pooled, metadata_of(told), pa.schema(kept) if kept else None, checksum_ok(told)
+    )

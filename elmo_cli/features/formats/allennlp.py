@@ -1,0 +1,276 @@
+"""AllenNLP's HDF5 layout: a data set a sentence, and a JSON map from sentences to data sets.
+
+Data sets "0", "1", ... are (layer, token, dim), or (token, dim) for one layer or the average; `sentence_to_index`, shape (1,),
+is a variable-length string of JSON. Readers of the layout break on any other data set, so metadata is in the file's attributes.
+
+The JSON repeats the key of a sentence that occurs more than once. Python's `json` keeps the last value at the first place, which is
+just what AllenNLP's own map holds; so the map is written as it comes, whatever the size of the corpus.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+
+from elmo_cli.errors import FeaturesError, OutputError
+from elmo_cli.features.checksums import Checksums
+from elmo_cli.features.formats._hdf5 import (
+    CHUNK_BYTES,
+    GZIP_LEVEL,
+    attributes,
+    checks_of,
+    describe,
+    escape,
+    find_dataset,
+    open_file,
+    reading,
+    unescape,
+    write_attributes,
+)
+from elmo_cli.features.protocols import Checks, Chunk, guess_tokens
+from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of
+from elmo_cli.io.hdf5_heap import MAX_BYTES, append_string
+from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.types import Array, Sentence
+
+SENTENCE_MAP = "sentence_to_index"
+EQUAL_SENTENCES = "equal_sentences"  # in the metadata, "first" where the others were left out
+_NAMES = {"": "\\e", ".": "\\.", SENTENCE_MAP: "\\i"}  # names that HDF5 has no place for, or this layout another use
+_CALLED = {name: text for text, name in _NAMES.items()}
+_NO_OPTIONS = WriteOptions()
+
+
+class AllennlpWriter:
+    """Writes the layout. Data sets are named by number (in the input, from 0), by id, or by sentence (see `sentence_name`).
+
+    A sentence's own id is kept as the attribute "id" of its data set, and as "tokens", in JSON, tokens that are not parted by white space.
+    """
+
+    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
+        self.output = output
+        self.description = description
+        self.keys = options.keys or "number"
+        self.compression = options.compression
+        self.keeps_map = not (options.forget_sentences or self.keys == "sentence")
+        self.tells_text = self.keeps_map or self.keys == "sentence"
+        self.skipped_duplicates = 0
+        self._checksums = Checksums()
+        self._open = ExitStack()
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Add the data sets of a window of sentences.
+
+        Raises:
+            OutputError: The disk is full or gone, or a sentence has no id, or another's, where data sets are named by it.
+        """
+        with writing_errors(self.output.path), self._partial.raising_failures():
+            for sentence, array in zip(window, arrays, strict=True):
+                self._add(sentence, array)
+            self._checksums.end_window()
+
+    def _add(self, sentence: Sentence, array: Array) -> None:
+        called = name_of(sentence, self.keys)
+        name = called if self.keys == "number" else sentence_name(called)
+        if self.keys != "number" and name in self._file:
+            self._skip_duplicate(called)
+            return
+        values = np.ascontiguousarray(array, dtype=self.description.dtype)
+        try:
+            dataset = _create_dataset(self._file, name, values, self.compression)
+        except ValueError:  # the library's word for a name that is there
+            raise OutputError(f"{self.output.path}: two sentences have the number {name}; pass --keys id or sentence") from None
+        own = sentence.id if sentence.id is None or self.keys == "id" else sentence.id.replace("\0", "\\0")
+        if own is not None and self.keys != "id":
+            h5py.Dataset(dataset).attrs["id"] = own
+        if self.tells_text and sentence.text.split() != sentence.tokens:
+            h5py.Dataset(dataset).attrs["tokens"] = json.dumps(sentence.tokens)
+        self._checksums.add(_told(name, own, *((sentence.text, sentence.tokens) if self.tells_text else ("", []))), values)
+        if self._map is not None:
+            before = "{" if self._map.tell() == 0 else ", "
+            self._map.write(f"{before}{json.dumps(sentence.text)}: {json.dumps(name)}".encode())
+            if self._map.tell() >= MAX_BYTES:
+                raise OutputError(
+                    f"{self.output.path}: the sentences exceed {SENTENCE_MAP}'s 4 GiB; pass --forget-sentences to do without it"
+                )
+
+    def _skip_duplicate(self, called: str) -> None:
+        if self.keys == "id":
+            raise OutputError(f"--keys id: two sentences have the id {called!r}; pass --keys number")
+        self.skipped_duplicates += 1  # AllenNLP keeps the first one too
+
+    def __enter__(self) -> "AllennlpWriter":
+        with ExitStack() as opening, writing_errors(self.output.path):
+            self._partial = self.output.make_partial()
+            opening.callback(self._partial.close)
+            # Links in order of creation: sentences are listed in input order, and the root group costs no memory, however many there are.
+            self._file = h5py.File(self._partial, "w", libver=("earliest", "latest"), track_order=True)
+            opening.callback(self._file.close)
+            opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
+            self._map = opening.enter_context(tempfile.TemporaryFile(dir=self.output.folder)) if self.keeps_map else None
+            write_attributes(self._file, self._description().text("allennlp", self.keys))
+            self._open = opening.pop_all()
+        return self
+
+    def _description(self) -> FeatureSpec:
+        metadata = self.description.metadata
+        return replace(self.description, metadata={**metadata, EQUAL_SENTENCES: "first"}) if self.keys == "sentence" else self.description
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with writing_errors(self.output.path), self._open:
+            if kind is None:
+                self._finish()
+
+    def _finish(self) -> None:
+        with self._partial.raising_failures():
+            self._checksums.write(self._file)
+            self._file.close()
+        self._partial.close()
+        if self._map is not None:
+            self._map.write(b"}" if self._map.tell() else b"{}")
+            append_string(self._partial.path, SENTENCE_MAP, self._map)
+        self.output.put_in_place(self._partial)
+
+
+class AllennlpReader:
+    """Reads the layout, AllenNLP's own files too: those tell nothing beside the arrays and the map, and are listed by number."""
+
+    layout = "allennlp"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_file(path)
+        with reading(path):
+            told = attributes(self._file)
+            names = [name for name in self._file if name != SENTENCE_MAP]
+            self._by = told.get("keys", "number" if all(name.isdecimal() for name in names) else "name")
+            self._names = names if "layout" in told else sorted(names, key=int) if self._by == "number" else names
+            first = find_dataset(self._file, names[0], path) if names else None
+            self.description = describe(told, first and first.shape, first.dtype.name if first else told.get("dtype", "float32"))
+        self._texts: dict[str, str] | None = None
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def keys(self) -> list[str]:
+        """The names of the data sets, without their escapes."""
+        return list(map(self._called, self._names))
+
+    def _called(self, name: str) -> str:
+        return sentence_text(name) if self._by in ("id", "sentence") else name
+
+    def sentence(self, index: int) -> Sentence:
+        """The sentence of a data set, as the map tells it."""
+        name = self._names[index]
+        with reading(self.path):
+            dataset = self._dataset(name)
+            own, split = dataset.attrs.get("id"), dataset.attrs.get("tokens")
+        count = None if self.description.pooled else dataset.shape[-2]
+        called = self._called(name)
+        text = called if self._by == "sentence" else self._map().get(name)
+        number = name if self._by == "number" else str(index)
+        tokens = [""] * (count or 0) if text is None else _parse_tokens(split) or guess_tokens(text, count, self.path)
+        own = called if self._by in ("id", "name") else own
+        return Sentence(number, tokens, text or "", own if isinstance(own, str) else None)
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """The array of a data set; of the layers asked for, no others are read."""
+        with reading(self.path):
+            dataset = self._dataset(self._names[index])
+            array: Array = dataset[()] if layers is None else np.stack([dataset[layer] for layer in layers])
+        return array
+
+    def token_counts(self) -> Iterable[int]:
+        """By the arrays' shapes, or where those are pooled, by the text."""
+        if self.description.pooled:
+            return (len(self.sentence(index).tokens) for index in range(len(self)))
+        return (self._dataset(name).shape[-2] for name in self._names)
+
+    def windows(self, first: int = 0) -> Iterator[Chunk]:
+        """A sentence at a time."""
+        for index in range(first, len(self)):
+            yield [self.sentence(index)], [self.read(index)]
+
+    def checks(self) -> Checks:
+        """CRC-32s of windows, in a file of ours."""
+        return checks_of(self._file, self.path, lambda index, found: _told(self._names[index], found.id, found.text, found.tokens))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        dataset = find_dataset(self._file, name, self.path)
+        expected = self.description.shape(dataset.shape[-2] if dataset.ndim > 1 else 0)
+        if dataset.shape != expected:
+            raise FeaturesError(f"{self.path}: {name!r} has the shape {dataset.shape}, unlike the first sentence; the file is damaged")
+        return dataset
+
+    def _map(self) -> dict[str, str]:
+        """Data sets' names to their sentences. Ours repeats the key of an equal sentence, so that each data set has its own entry."""
+        if self._texts is None:
+            with reading(self.path):
+                found = find_dataset(self._file, SENTENCE_MAP, self.path, "O")[0] if SENTENCE_MAP in self._file else "{}"
+                self._texts = {name: text for text, name in json.loads(found, object_pairs_hook=list)}
+        return self._texts
+
+
+def sentence_name(text: str) -> str:
+    r"""A sentence as the name of a data set: "\", "/" and NUL become "\\", "\s" and "\0"; "", "." and the map's name "\e", "\." and "\i".
+
+    Nearly every sentence is its own name; `sentence_text` undoes the rest.
+    """
+    return _NAMES.get(text) or escape(text)
+
+
+def sentence_text(name: str) -> str:
+    """The sentence that `sentence_name` made this name of."""
+    return _CALLED[name] if name in _CALLED else unescape(name)
+
+
+def _told(name: str, id_: str | None, text: str, tokens: list[str]) -> tuple[str, ...]:
+    """What the file tells of a sentence; tokens that it does not tell are empty when it is read."""
+    return (name, id_ or "", text, *(tokens if any(tokens) else ()))
+
+
+def _parse_tokens(told: object) -> list[str] | None:
+    try:
+        tokens = json.loads(told) if isinstance(told, str) else None
+    except ValueError:
+        return None
+    return tokens if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens) else None
+
+
+def _create_dataset(file: h5py.File, name: str, values: Array, compression: str) -> h5py.h5d.DatasetID:
+    """As file.create_dataset(name, data=values), in half the time: most of the cost of a short sentence."""
+    space = h5py.h5s.create_simple(values.shape)
+    properties = _compressed(values) if compression == "gzip" and values.size else _without_times()
+    dataset = h5py.h5d.create(file.id, name.encode("utf-8"), h5py.h5t.py_create(values.dtype), space, dcpl=properties)
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return dataset
+
+
+@cache
+def _without_times() -> h5py.h5p.PropDCID:
+    """Data sets without time stamps: the same job writes the same bytes."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_obj_track_times(False)
+    return properties
+
+
+def _compressed(values: Array) -> h5py.h5p.PropDCID:
+    """In chunks of one layer, so that a layer can be read alone."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_obj_track_times(False)
+    tokens = max(1, CHUNK_BYTES // (values.shape[-1] * values.itemsize))
+    *front, dim = values.shape
+    properties.set_chunk((*[1] * (len(front) - 1), *(min(tokens, size) for size in front[-1:]), dim))
+    properties.set_shuffle()
+    properties.set_deflate(GZIP_LEVEL)
+    return properties

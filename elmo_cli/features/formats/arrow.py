@@ -1,0 +1,124 @@
+"""Arrow IPC: a file (Feather version 2), or a stream on standard output. Columns as in table.py."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features.formats._table import checksum_of, schema_of, to_table
+from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow
+from elmo_cli.features.spec import CHECKSUM as METADATA_CHECKSUM
+from elmo_cli.features.spec import FeatureSpec, WriteOptions
+from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.stdout import Pipe, Stdout
+from elmo_cli.io.untrusted.arrow import check_file, check_stream
+from elmo_cli.types import Array, Sentence
+
+MAGIC = b"ARROW1"
+ALIGNED = 8  # bytes: where the stream in a file begins
+END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream
+CHECKSUM = "crc32"  # in the metadata of a record batch: table.py's `checksum_of` it, going on from the batch before
+Read = Callable[[], tuple[pa.RecordBatch, pa.KeyValueMetadata | None]]
+_NO_OPTIONS = WriteOptions()
+
+
+class ArrowWriter:
+    """Writes a file, or to standard output a stream: a record batch a window, sent when it is computed."""
+
+    def __init__(self, output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
+        self.output = output
+        self.description = description
+        self.options = options
+        self.skipped_duplicates = 0
+        self._schema = schema_of(description, options, "arrow")
+        self._sum = 0
+        self._open = ExitStack()
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Write a window.
+
+        Raises:
+            OutputError: The disk is full or gone.
+            ReaderGone: Standard output has been closed by its reader.
+        """
+        with writing_errors(self.output.path):
+            for batch in to_table(window, arrays, self._schema, self.description, self.options).to_batches():
+                self._sum = checksum_of(batch, self._sum)
+                self._writer.write_batch(batch, {CHECKSUM: str(self._sum)})
+
+    def __enter__(self) -> "ArrowWriter":
+        compression = None if self.options.compression == "none" else self.options.compression
+        with ExitStack() as opening, writing_errors(self.output.path):
+            if isinstance(self.output, Stdout):
+                self._partial = None
+                self._writer = pa.ipc.new_stream(Pipe(), self._schema, options=pa.ipc.IpcWriteOptions(compression=compression))
+            else:
+                self._partial = self.output.make_partial()
+                opening.callback(self._partial.close)
+                self._writer = pa.ipc.new_file(self._partial, self._schema, options=pa.ipc.IpcWriteOptions(compression=compression))
+                opening.callback(self._partial.discard)
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._open, writing_errors(self.output.path):
+            if kind is None:
+                self._writer.close()
+                if self._partial is not None and isinstance(self.output, OutputFile):
+                    self.output.put_in_place(self._partial)
+
+
+def open_arrow(path: Path) -> TableReader:
+    """Read a file or a saved stream; a record batch is read from the disk when it is needed.
+
+    Raises:
+        FeaturesError: It is neither, or damaged.
+    """
+    with reading_arrow(path), path.open("rb") as start:
+        is_file = start.read(len(MAGIC)) == MAGIC
+    with reading_arrow(path):
+        source = pa.memory_map(str(path))
+        if is_file:
+            file = pa.ipc.open_file(source)
+            check_file(source)
+            _check_schema(file.schema, source, path)
+            reads = [partial(file.get_batch_with_custom_metadata, number) for number in range(file.num_record_batches)]
+        else:
+            file = pa.ipc.open_stream(source)
+            check_stream(source, together=True)
+            reads = [partial(tuple, found) for found in file.iter_batches_with_custom_metadata()]
+        is_summed = METADATA_CHECKSUM.encode() in (file.schema.metadata or {})  # where this is, those of the batches are
+        if is_summed and not is_file:
+            _check_end(source, path)
+        return TableReader(path, "arrow", file.schema, list(_chunks(reads, is_summed=is_summed)), source.close)
+
+
+def _check_schema(schema: pa.Schema, source: pa.NativeFile, path: Path) -> None:
+    """A file begins as a stream does, and repeats its schema at the end, where it is read."""
+    source.seek(ALIGNED)
+    if not pa.ipc.read_schema(source).equals(schema, check_metadata=True):
+        raise FeaturesError(f"{path}: is damaged (the schemas at its start and its end differ); make it again")
+
+
+def _check_end(source: pa.NativeFile, path: Path) -> None:
+    source.seek(max(0, source.size() - len(END)))
+    if source.read() != END:
+        raise FeaturesError(f"{path}: has no end: what wrote it was stopped; make it again")
+
+
+def _chunks(reads: Sequence[Read], *, is_summed: bool) -> Iterator[TablePart]:
+    before = 0
+    for read in reads:
+        batch, told = read()
+        words = (told or {}).get(CHECKSUM, b"")
+        sum_ = (int(words) if words.isdigit() else -1) if is_summed else None
+        yield TablePart(batch.num_rows, partial(_select, read), None if sum_ is None else (before, sum_))
+        before = sum_ or 0
+
+
+def _select(read: Read, names: list[str]) -> pa.Table:
+    return pa.Table.from_batches([read()[0]]).select(names)

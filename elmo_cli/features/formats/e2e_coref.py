@@ -1,0 +1,184 @@
+"""The HDF5 layout of e2e-coref (Lee et al. 2018) and its successors: a group a document, layers last.
+
+The group is the document's key with ":" for "/", and holds the data sets "0", "1", ... of its sentences, (token, dim, layer). A sentence's
+document is its id up to the last "/" (bc/cctv/00/cctv_0000_0/12), or the whole id. Each data set has its sentence's number in the input
+and its id as attributes; there is no place for tokens.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+
+from elmo_cli.errors import FeaturesError, OutputError
+from elmo_cli.features.checksums import Checksums
+from elmo_cli.features.formats._hdf5 import (
+    attributes,
+    checks_of,
+    compression_of,
+    describe,
+    find_dataset,
+    open_file,
+    reading,
+    write_attributes,
+)
+from elmo_cli.features.protocols import Checks, Chunk
+from elmo_cli.features.spec import FeatureSpec, WriteOptions
+from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.types import Array, Sentence
+
+_NO_OPTIONS = WriteOptions()
+
+
+class CorefWriter:
+    """Writes the layout. One layer alone is written (token, dim, 1)."""
+
+    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
+        self.output = output
+        self.description = description
+        self.options = options
+        self.skipped_duplicates = 0
+        self._sizes: Counter[str] = Counter()
+        self._checksums = Checksums()
+        self._open = ExitStack()
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Add a window's sentences to their documents.
+
+        Raises:
+            OutputError: The disk is full or gone, or a sentence has no id.
+        """
+        with writing_errors(self.output.path), self._partial.raising_failures():
+            for sentence, array in zip(window, arrays, strict=True):
+                self._add(sentence, array)
+            self._checksums.end_window()
+
+    def _add(self, sentence: Sentence, array: Array) -> None:
+        document = document_of(sentence)
+        layers = array if self.description.layered else array[None]
+        values = np.ascontiguousarray(np.moveaxis(layers, 0, -1), dtype=self.description.dtype)
+        compressed = compression_of(self.options.compression) if values.size else {}
+        group = self._file.require_group(document)
+        name, own = str(self._sizes[document]), (sentence.id or "").replace("\0", "\\0")
+        dataset = group.create_dataset(name, data=values, **compressed)
+        dataset.attrs["number"], dataset.attrs["id"] = sentence.key, own
+        self._checksums.add((document, name, sentence.key, own), np.moveaxis(values, -1, 0))
+        self._sizes[document] += 1
+
+    def __enter__(self) -> "CorefWriter":
+        with ExitStack() as opening, writing_errors(self.output.path):
+            self._partial = self.output.make_partial()
+            opening.callback(self._partial.close)
+            self._file = h5py.File(self._partial, "w", libver=("earliest", "latest"), track_order=True)
+            opening.callback(self._file.close)
+            opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
+            write_attributes(self._file, self.description.text("e2e-coref", "id"))
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._open, writing_errors(self.output.path):
+            if kind is None:
+                with self._partial.raising_failures():
+                    self._checksums.write(self._file)
+                    self._file.close()
+                self.output.put_in_place(self._partial)
+
+
+def document_of(sentence: Sentence) -> str:
+    """The name of a sentence's group.
+
+    Raises:
+        OutputError: The sentence has no id.
+    """
+    if not sentence.id:
+        raise OutputError(
+            f"--layout e2e-coref: sentence {sentence.key} has no id for its document; use an input format with ids, or another layout"
+        )
+    document = sentence.id.rpartition("/")[0] or sentence.id
+    return {".": ":."}.get(document) or document.replace("/", ":").replace("\0", "\\0")
+
+
+class CorefReader:
+    """Reads the layout, e2e-coref's own files too: those are listed document by document."""
+
+    layout = "e2e-coref"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_file(path)
+        with reading(path):
+            told = attributes(self._file)
+            places = [(document, str(i)) for document in self._file for i in range(len(self._group(document)))]
+            numbered = sorted(zip(self._find_numbers(places, told), places, strict=True))
+            self._numbers, self._places = [number for number, _ in numbered], [place for _, place in numbered]
+            first = self._dataset(0) if places else None
+            shape = first and (first.shape[2], *first.shape[:2])
+            self.description = describe(told, shape, first.dtype.name if first else told.get("dtype", "float32"))
+
+    def _find_numbers(self, places: list[tuple[str, str]], told: dict[str, str]) -> Sequence[int]:
+        """Of the sentences in the input, if the file tells them of all."""
+        if "layout" not in told:
+            return range(len(places))
+        found = [find_dataset(self._group(document), name, self.path).attrs.get("number") for document, name in places]
+        is_told = all(isinstance(number, str) and number.isdecimal() for number in found)
+        return list(map(int, found)) if is_told else range(len(places))
+
+    def _group(self, document: str) -> h5py.Group:
+        if not isinstance(self._file.get(document, getlink=True), h5py.HardLink) or not isinstance(self._file[document], h5py.Group):
+            raise FeaturesError(f"{self.path}: {document!r} is no group of a document's sentences; this is no file of features")
+        return self._file[document]
+
+    def _dataset(self, index: int) -> h5py.Dataset:
+        document, name = self._places[index]
+        dataset = find_dataset(self._group(document), name, self.path)
+        if dataset.ndim != 3 or (index and dataset.shape[1:] != (self.description.dim, len(self.description.names))):
+            raise FeaturesError(f"{self.path}: {document}/{name} has the shape {dataset.shape}, unlike (token, dim, layer)")
+        return dataset
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def keys(self) -> list[str]:
+        """The ids, or the document and the sentence's number there."""
+        return [self._id(index) for index in range(len(self))]
+
+    def _id(self, index: int) -> str:
+        with reading(self.path):
+            own = self._dataset(index).attrs.get("id")
+        return own if isinstance(own, str) and own else "/".join(self._places[index])
+
+    def sentence(self, index: int) -> Sentence:
+        """A sentence without its words, which the layout does not tell."""
+        return Sentence(str(self._numbers[index]), [""] * self._dataset(index).shape[0], "", self._id(index))
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """The array of a sentence, its layers first again."""
+        with reading(self.path):
+            dataset = self._dataset(index)
+            if layers is None:
+                array: Array = np.moveaxis(dataset[()], -1, 0)
+            else:
+                array = np.stack([dataset[..., layer] for layer in layers])
+        return array if self.description.layered else array[0]
+
+    def token_counts(self) -> Iterable[int]:
+        """By the arrays' shapes."""
+        return (self._dataset(index).shape[0] for index in range(len(self)))
+
+    def windows(self, first: int = 0) -> Iterator[Chunk]:
+        """A sentence at a time."""
+        for index in range(first, len(self)):
+            yield [self.sentence(index)], [self.read(index)]
+
+    def checks(self) -> Checks:
+        """CRC-32s of windows, in a file of ours."""
+        return checks_of(self._file, self.path, lambda index, found: (*self._places[index], found.key, found.id or ""))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,227 @@
+"""JSON Lines: an object a sentence, for pipes. There is no metadata, which would be no sentence.
+
+{"key": "0", "number": 0, "tokens": ["A", "cat"], "layer_0": [[0.1, ...], [...]], "layer_1": ..., "crc32": 123}, columns that are carried
+over before the layers. `crc32` is that of the line's bytes before `, "crc32"`.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elmo_cli.errors import FeaturesError, OutputError
+from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
+from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, WriteOptions, name_of, sentence_of
+from elmo_cli.io.limits import JSON_MEMORY, ResourceLimitError, load_json
+from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.stdout import Pipe, Stdout
+from elmo_cli.types import Array, Sentence
+
+DIGITS = {"float32": "%.9g", "float16": "%.5g"}  # enough to give the same bits back
+BLOCK_BYTES = 1 << 20
+LEAST_BYTES = 32  # of a line: it has a key, a number and tokens
+TOO_LONG = "more than a line may have; write such long sentences to another layout"
+CHECKSUM = "crc32"
+OWN = ("key", "number", "tokens", CHECKSUM)
+_NO_OPTIONS = WriteOptions()
+
+
+class JsonLinesWriter:
+    """Writes a file, or to standard output: a window's lines are sent when they are computed."""
+
+    def __init__(self, output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
+        self.output = output
+        self.description = description
+        self.options = options
+        self.skipped_duplicates = 0
+        self._kept = description.kept.names if description.kept else []
+        taken = [name for name in self._kept if name in (*OWN, *description.names)]
+        if taken:
+            raise OutputError(f"--keep {taken[0]}: the output has a column of its own by that name; rename the input's")
+        self._vector = f"[{','.join([DIGITS[description.dtype]] * description.dim)}]"
+        self._open = ExitStack()
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Write a window's lines.
+
+        Raises:
+            OutputError: The disk is full or gone.
+            ReaderGone: Standard output has been closed by its reader.
+        """
+        with writing_errors(self.output.path):
+            for sentence, array in zip(window, arrays, strict=True):
+                line = self._line(sentence, array)
+                self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), zlib.crc32(line)))
+
+    def _line(self, sentence: Sentence, array: Array) -> bytes:
+        told = {"key": name_of(sentence, self.options.keys), "number": int(sentence.key), "tokens": sentence.tokens}
+        told.update(zip(self._kept, sentence.kept, strict=True))
+        layers = array if self.description.layered else [array]
+        values = ", ".join(f'"{name}": {self._json(layer)}' for name, layer in zip(self.description.names, layers, strict=True))
+        return f"{json.dumps(told, default=_plain)[:-1]}, {values}".encode()
+
+    def _json(self, layer: Array) -> str:
+        if layer.ndim == 2:
+            return f"[{','.join(map(self._json, layer))}]"
+        text = self._vector % tuple(layer.tolist())
+        return text if np.isfinite(layer).all() else text.replace("nan", "NaN").replace("inf", "Infinity")  # as Python's json has it
+
+    def __enter__(self) -> "JsonLinesWriter":
+        with ExitStack() as opening, writing_errors(self.output.path):
+            if isinstance(self.output, Stdout):
+                self._partial, self._file = None, Pipe()
+            else:
+                self._partial = self.output.make_partial()
+                self._file = self._partial  # type: ignore[assignment]  # both write
+                opening.callback(self._partial.close)
+                opening.callback(self._partial.discard)
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._open, writing_errors(self.output.path):
+            if kind is None and self._partial is not None and isinstance(self.output, OutputFile):
+                self.output.put_in_place(self._partial)
+
+
+def _plain(value: object) -> object:
+    """Of a carried-over column what JSON has no type for, as text."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+class JsonLinesReader:
+    """Reads such a file: 8 bytes a sentence are held. With no metadata to say otherwise, values are float32."""
+
+    layout = "jsonl"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with ExitStack() as opening:
+            try:
+                self._file = opening.enter_context(path.open("rb"))
+                self._starts = _find_starts(self._file, path)
+            except OSError as error:
+                raise FeaturesError(f"{path}: cannot be read ({error.strerror})") from None
+            self._check_lengths()
+            self.description = self._describe()
+            opening.pop_all()
+
+    def _describe(self) -> FeatureSpec:
+        """By the first sentence that has tokens, or a vector."""
+        names: tuple[str, ...] = (f"{LAYER}0",)
+        for index in range(len(self)):
+            told = self._object(index)
+            names = _layer_names(told)
+            if not names:
+                raise FeaturesError(f"{self.path}:{index + 1}: holds no layers; this is no file of features")
+            array = self._matrices(index, told, names)[0]
+            if array.size and array.ndim <= 2:
+                return FeatureSpec(names, array.shape[-1], pooled=array.ndim == 1)
+        return FeatureSpec(names, 0)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def keys(self) -> list[str]:
+        """What the sentences are called."""
+        return [str(self._object(index).get("key")) for index in range(len(self))]
+
+    def sentence(self, index: int) -> Sentence:
+        """A sentence."""
+        return self._sentence(index, self._object(index))
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """The array of a sentence."""
+        names = self.description.names if layers is None else [self.description.names[layer] for layer in layers]
+        return self._array(index, self._object(index), names)
+
+    def token_counts(self) -> Iterable[int]:
+        """By the words."""
+        return (len(self.sentence(index).tokens) for index in range(len(self)))
+
+    def windows(self, first: int = 0) -> Iterator[Chunk]:
+        """A line at a time."""
+        for index in range(first, len(self)):
+            told = self._object(index)
+            yield [self._sentence(index, told)], [self._array(index, told, self.description.names)]
+
+    def checks(self) -> Checks:
+        """Those of lines."""
+        return Checks("CRC-32 of each line") if len(self) and CHECKSUM in self._object(0) else NO_CHECKS
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _check_lengths(self) -> None:
+        lengths = np.diff(self._starts)
+        for index in np.flatnonzero(2 * lengths > JSON_MEMORY)[:1]:
+            raise FeaturesError(f"{self.path}:{index + 1}: has {lengths[index]:,} bytes, {TOO_LONG}")
+
+    def _object(self, index: int) -> dict[str, Any]:
+        self._file.seek(int(self._starts[index]))
+        try:
+            line = self._file.read(int(self._starts[index + 1] - self._starts[index]))
+            told = load_json(line)
+        except ResourceLimitError as problem:
+            raise FeaturesError(f"{self.path}:{index + 1}: {problem}, {TOO_LONG}") from None
+        except (ValueError, RecursionError) as error:
+            raise FeaturesError(f"{self.path}:{index + 1}: is no JSON ({error})") from None
+        if not isinstance(told, dict):
+            raise FeaturesError(f"{self.path}:{index + 1}: is no object; this is no file of features")
+        if CHECKSUM in told and not _fits(line):
+            raise FeaturesError(f"{self.path}:{index + 1}: does not fit its checksum; the file is damaged")
+        return told
+
+    def _sentence(self, index: int, told: dict[str, Any]) -> Sentence:
+        number, key, tokens = (told.get(name) for name in ("number", "key", "tokens"))
+        if not (isinstance(number, int) and isinstance(key, str) and isinstance(tokens, list) and all(isinstance(t, str) for t in tokens)):
+            raise FeaturesError(f"{self.path}:{index + 1}: needs a key, a number and tokens; this is no file of features")
+        return sentence_of(str(number), key, tokens, None)
+
+    def _array(self, index: int, told: dict[str, Any], names: Sequence[str]) -> Array:
+        matrices = self._matrices(index, told, names)
+        shape = replace(self.description, names=tuple(names)).shape(0)
+        if all(matrix.size == 0 for matrix in matrices) and not self.description.pooled:
+            return np.empty(shape, dtype=np.float32)
+        if any(matrix.ndim != 2 - self.description.pooled or matrix.shape[-1] != self.description.dim for matrix in matrices):
+            raise FeaturesError(f"{self.path}:{index + 1}: its layers are of another shape than the first line's; the file is damaged")
+        return np.stack(matrices) if self.description.layered else matrices[0]
+
+    def _matrices(self, index: int, told: dict[str, Any], names: Sequence[str]) -> list[Array]:
+        try:
+            matrices: list[Array] = [np.array(told[name], dtype=np.float32) for name in names]
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            raise FeaturesError(f"{self.path}:{index + 1}: its layers are no matrices of numbers ({error})") from None
+        if len({matrix.shape for matrix in matrices}) > 1:
+            raise FeaturesError(f"{self.path}:{index + 1}: its layers are of different shapes; the file is damaged")
+        return matrices
+
+
+def _fits(line: bytes) -> bool:
+    before, _, sum_ = line.rpartition(b', "%b": ' % CHECKSUM.encode())
+    return sum_.rstrip() == b"%d}" % zlib.crc32(before)
+
+
+def _find_starts(file: IO[bytes], path: Path) -> npt.NDArray[np.int64]:
+    """Where each line begins, and where the last one ends; no line is held."""
+    starts, at, n = [np.zeros(1, dtype=np.int64)], 0, 0
+    while block := file.read(BLOCK_BYTES):
+        starts.append(np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + (at + 1))
+        at, n = at + len(block), n + len(starts[-1])
+        if n * LEAST_BYTES > at + BLOCK_BYTES:
+            raise FeaturesError(f"{path}: has {n:,} lines in its first {at:,} bytes; this is no file of features")
+    found = np.concatenate(starts)
+    return found if found[-1] == at else np.append(found, at)
+
+
+def _layer_names(told: dict[str, Any]) -> tuple[str, ...]:
+    layers = tuple(name for name in told if name.startswith(LAYER))
+    return layers or tuple(name for name in UNLAYERED if name in told)[:1]

@@ -1,0 +1,280 @@
+"""NumPy's .npz, for small jobs: the arrays of the packed layout, and the words as JSON.
+
+`layers` and `offsets` are as in packed.py: np.load("out.npz")["layers"] of a pooled run is a matrix, a row a sentence. The members
+tokens.json, keys.json (with numbers), and metadata.json are given by np.load as bytes: json.loads(np.load("out.npz")["tokens.json"]).
+"""
+
+import io
+import json
+import mmap
+import shutil
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tokenize import TokenError
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features.formats._hdf5 import describe
+from elmo_cli.features.protocols import Checks, Chunk
+from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
+from elmo_cli.io.hdf5 import MAX_COMPRESSION
+from elmo_cli.io.limits import ResourceLimitError, ZipSource, load_json
+from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.types import Array, Sentence
+
+COPY_BYTES = 1 << 20
+MAX_HEADER = 1 << 17  # bytes of an array's: its length is a number of 16 bits
+MAX_SENTENCES = 1 << 25  # four numbers each are held in memory
+LOCAL_HEADER = struct.Struct("<26x2H")  # of a zip's member: lengths of its name and its extra field
+EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes
+_NO_OPTIONS = WriteOptions()
+
+
+class NpzWriter:
+    """Writes the file at the end, from a temporary file a layer: the number of tokens comes first in it."""
+
+    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
+        self.output = output
+        self.description = description
+        self.options = options
+        self.skipped_duplicates = 0
+        self._offsets, self._rows = [0], 0
+        self._open = ExitStack()
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Keep a window for the end.
+
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        with writing_errors(self.output.path):
+            for sentence, array in zip(window, arrays, strict=True):
+                layers = (array if self.description.layered else array[None]).astype(self.description.dtype, copy=False)
+                for spill, layer in zip(self._spills, layers, strict=True):
+                    spill.write(np.ascontiguousarray(layer).data)
+                self._offsets.append(self._offsets[-1] + token_count(array.shape, sentence, pooled=self.description.pooled))
+                first = len(self._offsets) == 2
+                _add_json(self._tokens, sentence.tokens, first=first)
+                _add_json(self._keys, [name_of(sentence, self.options.keys), int(sentence.key)], first=first)
+
+    def __enter__(self) -> "NpzWriter":
+        with ExitStack() as opening, writing_errors(self.output.path):
+            self._partial = self.output.make_partial()
+            opening.callback(self._partial.close)
+            opening.callback(self._partial.discard)
+
+            def spill() -> IO[bytes]:
+                return opening.enter_context(tempfile.TemporaryFile(dir=self.output.folder))
+
+            self._spills = [spill() for _ in self.description.names]
+            self._tokens, self._keys = spill(), spill()
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with writing_errors(self.output.path), self._open:  # the temporary files flush when they close: a full disk may tell then
+            if kind is None:
+                self._finish()
+                self.output.put_in_place(self._partial)
+
+    def _finish(self) -> None:
+        method = zipfile.ZIP_DEFLATED if self.options.compression == "gzip" else zipfile.ZIP_STORED
+        d, offsets = self.description, np.array(self._offsets, dtype=np.int64)
+        shape = (len(d.names),) * d.layered + (len(offsets) - 1 if d.pooled else self._offsets[-1], d.dim)
+        told = json.dumps(d.text("npz", self.options.keys or "auto"), ensure_ascii=False).encode()
+        with zipfile.ZipFile(self._partial, "w", method) as archive:
+            with _member(archive, "layers.npy", method) as member:
+                _write_header(member, shape, np.dtype(d.dtype))
+                for spill in self._spills:
+                    _copy(spill, member)
+            with _member(archive, "offsets.npy", method) as member:
+                np.lib.format.write_array(member, offsets, version=(1, 0))
+            for name, words in (("tokens.json", self._tokens), ("keys.json", self._keys)):
+                words.write(b"]" if words.tell() else b"[]")
+                with _member(archive, name, method) as member:
+                    _copy(words, member)
+            with _member(archive, "metadata.json", method) as member:
+                member.write(told)
+
+
+def _member(archive: zipfile.ZipFile, name: str, method: int) -> IO[bytes]:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.compress_type = method
+    return archive.open(info, "w", force_zip64=True)
+
+
+def _write_header(member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(member, header)
+
+
+def _copy(spill: IO[bytes], member: IO[bytes]) -> None:
+    spill.seek(0)
+    while block := spill.read(COPY_BYTES):
+        member.write(block)
+
+
+def _add_json(file: IO[bytes], value: object, *, first: bool) -> None:
+    file.write(("[" if first else ",\n").encode() + json.dumps(value).encode())
+
+
+class NpzReader:
+    """Reads such a file, mapped into memory; what is compressed is unpacked to a temporary file first, which is gone at the end."""
+
+    layout = "npz"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with ZipSource(path) as source, zipfile.ZipFile(source) as archive:
+                _check_sizes(archive, path)
+                told = load_json(_map(archive, path, "metadata.json"))
+                self._offsets = _load(archive, path, "offsets.npy")
+                if len(self) > MAX_SENTENCES:
+                    raise ResourceLimitError(f"has {len(self):,} sentences, of which {MAX_SENTENCES:,} are held in memory")
+                self._tokens: Sequence[list[str]] = _load_lines(archive, path, "tokens.json", len(self))
+                self._keys: Sequence[tuple[str, int]] = _load_lines(archive, path, "keys.json", len(self))
+                self._layers: Array = _load(archive, path, "layers.npy", check=False)
+            self.description = describe(told, self._layers.shape, self._layers.dtype.name)
+            self._by = told.get("keys")
+            self._check()
+        except ResourceLimitError as problem:
+            raise FeaturesError(f"{path}: {problem}; make it again, in another layout") from None
+        except (
+            TokenError,  # NumPy's, for a header of other brackets
+            OSError,
+            zipfile.BadZipFile,
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            EOFError,
+            zlib.error,
+        ) as error:
+            raise FeaturesError(f"{path}: is no .npz of features, or damaged ({error})") from None
+
+    def _check(self) -> None:
+        rows = len(self) if self.description.pooled else int(self._offsets[-1])
+        shape = (len(self.description.names),) * self.description.layered + (rows, self.description.dim)
+        steps = np.diff(self._offsets)
+        if (
+            self._layers.shape != shape
+            or self._layers.dtype.kind != "f"
+            or not len(self._keys) == len(self._tokens) == len(self)
+            or self._offsets[0] != 0
+            or any(int(step) != len(tokens) for step, tokens in zip(steps, self._tokens, strict=True))
+            or any(len(key) != 2 for key in self._keys)
+        ):
+            raise ValueError("its members do not go together")
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def keys(self) -> list[str]:
+        """What the sentences are called."""
+        return [key for key, _ in self._keys]
+
+    def sentence(self, index: int) -> Sentence:
+        """A sentence."""
+        key, number = self._keys[index]
+        return sentence_of(str(number), key, self._tokens[index], self._by)
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """The array of a sentence."""
+        rows = index if self.description.pooled else slice(*map(int, self._offsets[index : index + 2]))
+        part = self._layers[..., rows, :]
+        return np.array(part if layers is None else part[list(layers)])
+
+    def token_counts(self) -> Iterable[int]:
+        """By the offsets."""
+        return map(int, np.diff(self._offsets))
+
+    def windows(self, first: int = 0) -> Iterator[Chunk]:
+        """A sentence at a time."""
+        for index in range(first, len(self)):
+            yield [self.sentence(index)], [self.read(index)]
+
+    def checks(self) -> Checks:
+        """Those of a zip archive."""
+        return Checks("CRC-32 of each member")
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._layers = np.empty((0, 0), dtype=np.float32)
+
+
+def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
+    unpacked = 0
+    for info in archive.infolist():
+        if info.compress_type == zipfile.ZIP_LZMA:
+            raise ResourceLimitError("is packed by LZMA, which may take any memory to unpack")
+        if info.file_size > MAX_COMPRESSION * info.compress_size + COPY_BYTES or info.compress_size > path.stat().st_size:
+            raise FeaturesError(f"{path}: {info.filename} declares {info.file_size:,} bytes of which {info.compress_size:,} are stored")
+        unpacked += info.file_size if info.compress_type != zipfile.ZIP_STORED else 0
+    if unpacked > shutil.disk_usage(tempfile.gettempdir()).free:
+        raise FeaturesError(f"{path}: unpacks to {unpacked:,} bytes, more than {tempfile.gettempdir()} has room for; set TMPDIR")
+
+
+def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> memoryview:
+    """The bytes of a member, mapped; held against their checksum, unless that is not to be done for what is stored as it is."""
+    info = archive.getinfo(name)
+    with archive.open(info) as member, tempfile.TemporaryFile() as unpacked:
+        if info.compress_type != zipfile.ZIP_STORED:
+            shutil.copyfileobj(member, unpacked, COPY_BYTES)
+            unpacked.flush()
+            return memoryview(mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ))
+        while check and member.read(COPY_BYTES):
+            pass
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+        begin = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[begin : begin + info.file_size]
+
+
+def _load(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> npt.NDArray[Any]:
+    data = _map(archive, path, name, check=check)
+    header = io.BytesIO(data[:MAX_HEADER])
+    if np.lib.format.read_magic(header) != (1, 0):
+        raise ValueError(f"{name} is of another version of NumPy's format")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(header)
+    if dtype.hasobject or fortran or header.tell() + dtype.itemsize * int(np.prod(shape, dtype=object)) != len(data):
+        raise ValueError(f"{name} holds something else than its header says")
+    array: npt.NDArray[Any] = np.ndarray(shape, dtype, data, header.tell())
+    return array
+
+
+def _load_lines(archive: zipfile.ZipFile, path: Path, name: str, n: int) -> Sequence[Any]:
+    text = _map(archive, path, name)
+    bytes_ = np.frombuffer(text, dtype=np.uint8)
+    lines = 1 + sum(np.count_nonzero(bytes_[at : at + COPY_BYTES] == ord("\n")) for at in range(0, len(text), COPY_BYTES))
+    if lines == n and bytes(text[:1]) + bytes(text[-1:]) == b"[]":
+        return _Lines(bytes_)
+    whole: list[Any] = load_json(text)
+    return whole
+
+
+class _Lines(Sequence[Any]):
+    """A list in JSON, a line an element, as it is written here: an element is parsed when it is asked for."""
+
+    def __init__(self, text: npt.NDArray[np.uint8]) -> None:
+        self._text = text
+        ends = [np.flatnonzero(text[at : at + COPY_BYTES] == ord("\n")) + at for at in range(0, len(text), COPY_BYTES)]
+        self._ends = np.append(np.concatenate(ends), len(text))  # each after a comma, the last after a bracket
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401  # JSON
+        begin = self._ends[index - 1] if index else 1
+        return load_json(self._text[begin : self._ends[index] - 1].tobytes())

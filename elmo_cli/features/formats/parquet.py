@@ -1,0 +1,249 @@
+"""Parquet: one file, or a folder of shards part-00000.parquet, ..., each a whole number of windows. Columns as in table.py.
+
+Beside the columns' metadata each file tells which `part` it is, its `rows`, and the checksums of its row groups, each going on from the one
+before and the first from the number of the part (`row_group_crc32`); the last one tells the number of `parts`, so that a missing one shows.
+"""
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import islice, pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features.formats._table import checksum_of, is_vector, schema_of, to_table
+from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow, texts_of
+from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum_ok
+from elmo_cli.io.atomic import sync
+from elmo_cli.io.output_file import OutputFile, PartialFile, writing_errors
+from elmo_cli.io.output_folder import OutputFolder
+from elmo_cli.io.sizes import DamagedError
+from elmo_cli.io.untrusted.parquet_pages import Extent, read_footer, row_groups
+from elmo_cli.io.untrusted.parquet_plan import leaves_of, plan_group
+from elmo_cli.types import Array, Sentence
+
+SHARD_TOKENS = 1 << 17  # 1.6 GB of three layers of 1,024 dimensions
+ROW_GROUP_BYTES = 1 << 26  # of vectors: what a reader holds at once
+MOST_MISSING = 100  # shards that are named
+_NO_OPTIONS = WriteOptions()
+
+
+class ParquetWriter:
+    """Writes a file, or a folder of shards of at least `shard_tokens` tokens, the last one shorter."""
+
+    def __init__(self, output: OutputFile | OutputFolder, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
+        self.output = output
+        self.description = description
+        self.options = options
+        self.skipped_duplicates = 0
+        self._schema = schema_of(description, options, "parquet")
+        self._shard_tokens = options.shard_tokens or SHARD_TOKENS
+        self._shards = self._tokens = self._rows = 0
+        self._sums: list[int] = []  # of the part's row groups
+        self._part: _Part | None = None
+        self._folder: Path | None = None
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Write a window to the shard in work.
+
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        with writing_errors(self.output.path):
+            if self._folder and self._part and self._tokens >= self._shard_tokens:
+                self._end_part(self._part)
+            part = self._part or self._begin_part()
+            table = to_table(window, arrays, self._schema, self.description, self.options)
+            size = _rows_per_group(table)
+            for first in range(0, table.num_rows, size):
+                self._sums.append(checksum_of(table.slice(first, size), self._sums[-1] if self._sums else self._shards))
+                part.writer.write_table(table.slice(first, size), row_group_size=size)
+            self._tokens += sum(len(sentence.tokens) for sentence in window)
+            self._rows += table.num_rows
+
+    def __enter__(self) -> "ParquetWriter":
+        with writing_errors(self.output.path):
+            if isinstance(self.output, OutputFolder):
+                self._folder = self.output.make_partial()
+            else:
+                self._begin_part()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with ExitStack() as closing, writing_errors(self.output.path):
+            closing.callback(self._give_up)
+            if kind is None:
+                self._finish()
+
+    def _begin_part(self) -> "_Part":
+        if self._folder:
+            path = self._folder / f"part-{self._shards:05d}.parquet"
+            path.touch()
+            file = PartialFile(path)
+        else:
+            file = self.output.make_partial()  # type: ignore[assignment]  # of an Output: the other kind has a folder
+        self._part = _Part(file, _writer(file, self._schema, self.options.compression))
+        return self._part
+
+    def _end_part(self, part: "_Part", *, last: bool = False) -> None:
+        self._close_writer(part, last=last)
+        part.file.close()
+        sync(part.file.path)
+        self._part, self._tokens, self._rows, self._sums, self._shards = None, 0, 0, [], self._shards + 1
+
+    def _close_writer(self, part: "_Part", *, last: bool) -> None:
+        told = {"part": self._shards, "rows": self._rows, "row_group_crc32": ",".join(map(str, self._sums))}
+        told |= {"parts": self._shards + 1} if last else {}
+        part.writer.add_key_value_metadata({name: str(value) for name, value in told.items()})
+        part.writer.close()
+
+    def _finish(self) -> None:
+        if isinstance(self.output, OutputFile) and self._part:
+            self._close_writer(self._part, last=True)
+            self.output.put_in_place(self._part.file)
+        elif isinstance(self.output, OutputFolder) and self._folder:
+            self._end_part(self._part or self._begin_part(), last=True)  # a corpus without sentences has one shard without rows
+            self.output.put_in_place(self._folder)
+            self._folder = None
+
+    def _give_up(self) -> None:
+        """Leave nothing beside what is in place."""
+        if self._part:
+            self._part.file.discard()
+            self._part.writer.close()
+            self._part.file.close()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Part(NamedTuple):
+    file: PartialFile
+    writer: pq.ParquetWriter
+
+
+def _writer(file: PartialFile, schema: pa.Schema, compression: str) -> pq.ParquetWriter:
+    vectors = {name for name in schema.names if is_vector(schema.field(name).type)}
+    return pq.ParquetWriter(
+        file,
+        schema,
+        compression=compression,
+        write_page_checksum=True,
+        use_dictionary=[name for name in (*schema.names, "tokens.list.element") if name not in vectors],
+        write_statistics=[name for name in schema.names if name not in vectors],
+    )
+
+
+def _rows_per_group(table: pa.Table) -> int:
+    n_rows, n_bytes = int(table.num_rows), int(table.nbytes)
+    return max(1, math.ceil(n_rows / max(1, math.ceil(n_bytes / ROW_GROUP_BYTES))))
+
+
+def open_parquet(path: Path) -> TableReader:
+    """Read a file, or a folder's files in the order of their names; a row group is read when it is needed, and of it no other columns.
+
+    Raises:
+        FeaturesError: There are none, they do not go together, or one is damaged.
+    """
+    paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not paths:
+        raise FeaturesError(f"{path}: holds no *.parquet; name a file of features, or a folder of shards")
+    with ExitStack() as opening, reading_arrow(path):
+        files = []
+        for part in paths:
+            with reading_arrow(part):
+                files.append(opening.enter_context(pq.ParquetFile(part, page_checksum_verification=True)))
+            if not files[-1].schema_arrow.equals(files[0].schema_arrow):
+                raise FeaturesError(f"{part}: has other columns than {paths[0].name}; a folder holds the shards of one run")
+        if path.is_dir():
+            _check_order({part: texts_of(file.metadata.metadata) for part, file in zip(paths, files, strict=True)})
+        chunks = [chunk for file, part in zip(files, paths, strict=True) for chunk in _chunks(file, part)]
+        reader = TableReader(path, "parquet", files[0].schema_arrow, chunks, partial(_close, files))
+        opening.pop_all()  # the reader closes them
+        return reader
+
+
+def _check_order(shards: Mapping[Path, Mapping[str, str]]) -> None:
+    """That shards of ours are those of one run, each there once, in order."""
+    ours = {path: told for path, told in shards.items() if "part" in told}
+    for (path, told), (_, before) in zip(list(ours.items())[1:], ours.items(), strict=False):
+        if told.get(CHECKSUM) != before.get(CHECKSUM):
+            raise FeaturesError(f"{path}: is of another run than the shards before it; a folder holds the shards of one run")
+        if _numbers(told["part"]) <= _numbers(before["part"]):
+            raise FeaturesError(f"{path}: is shard {told['part']}, and stands after shard {before['part']}; name shards as they were")
+
+
+def _numbers(text: str) -> list[int]:
+    words = text.split(",") if text else []
+    if not all(word.isdecimal() for word in words):
+        raise DamagedError("its checksums are no numbers")
+    return list(map(int, words))
+
+
+def find_missing(path: Path) -> Iterator[str]:
+    """What is not there of a file, or of a folder of shards, by what its files tell of their rows and parts, in words.
+
+    Raises:
+        FeaturesError: A file is damaged.
+    """
+    parts = {_number(part): part for part in path.glob("part-*.parquet")} if path.is_dir() else {0: path}
+    n_parts, is_ours = 0, False
+    for part in parts.values():
+        rows, told = _account(part)
+        is_ours = is_ours or "elmo_version" in told
+        n_parts = max(n_parts, int(told["parts"]) if told.get("parts", "").isdecimal() else 0)
+        if "elmo_version" in told and told.get("rows") != str(rows):
+            yield f"{part.name}: holds {rows:,} rows, and should hold {told.get('rows', 'another number')}"
+        if checksum_ok(told) is False:
+            yield f"{part.name}: what it tells of its making does not fit its checksum"
+    if path.is_dir() and is_ours:
+        if not n_parts:
+            yield "its last shard is missing: none tells their number"
+        missing = (number for number in range(n_parts or max(parts)) if number not in parts)
+        yield from (f"part-{number:05d}.parquet is missing" for number in islice(missing, MOST_MISSING))
+
+
+def _number(part: Path) -> int:
+    digits = part.stem.removeprefix("part-")
+    return int(digits) if digits.isdecimal() else -1
+
+
+def _account(part: Path) -> tuple[int, dict[str, str]]:
+    """How many rows a file has, and what it tells."""
+    with reading_arrow(part):
+        described = pq.read_metadata(part)
+    return described.num_rows, texts_of(described.metadata)
+
+
+def _close(files: list[pq.ParquetFile]) -> None:
+    for file in files:
+        file.close()
+
+
+def _chunks(file: pq.ParquetFile, path: Path) -> list[TablePart]:
+    with reading_arrow(path), path.open("rb") as stream:
+        groups, told = row_groups(read_footer(stream), range(len(file.schema))), texts_of(file.metadata.metadata)
+        sums = _numbers(told.get("part", "")) + _numbers(told.get("row_group_crc32", ""))
+    if len(groups) != file.num_row_groups:
+        raise FeaturesError(f"{path}: is damaged (its row groups are not as described); make it again")
+    if "part" in told and len(sums) != 1 + len(groups):
+        raise FeaturesError(f"{path}: is damaged (it has {len(groups)} row groups, and other checksums); make it again")
+    summed = list(pairwise(sums)) if "part" in told else [None] * len(groups)
+    rows = [file.metadata.row_group(number).num_rows for number in range(len(groups))]
+    return [TablePart(rows[i], partial(_read, file, path, i, group), summed[i]) for i, group in enumerate(groups)]
+
+
+def _read(file: pq.ParquetFile, path: Path, number: int, group: Mapping[int, Extent], names: list[str]) -> pa.Table:
+    """Columns of a row group; texts that a dictionary repeats are left as such."""
+    with path.open("rb") as stream:
+        plan = plan_group(stream, group, file.metadata.row_group(number).num_rows, leaves_of(file, names), whole=True)
+        if plan.as_dictionary:
+            way = {"read_dictionary": plan.as_dictionary, "page_checksum_verification": True}
+            return pq.ParquetFile(stream, metadata=file.metadata, **way).read_row_group(number, columns=names)
+    return file.read_row_group(number, columns=names)

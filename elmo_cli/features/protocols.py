@@ -1,0 +1,87 @@
+"""What every layout offers when it is read back."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features.spec import FeatureSpec
+from elmo_cli.types import Array, Sentence
+
+
+class FeatureWriter(Protocol):
+    """Where features go. Used in a `with` block: the output appears, whole, when the block ends well, and not at all otherwise."""
+
+    @property
+    def skipped_duplicates(self) -> int:
+        """Sentences that were left out, since others are called the same."""
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Commit the features of a window: all of it or none."""
+
+    def __enter__(self) -> "FeatureWriter": ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+Chunk = tuple[list[Sentence], list[Array]]
+READ_BYTES = 1 << 26  # of arrays, read together when a file is streamed
+
+
+def _no_texts(index: int, sentence: Sentence) -> Iterable[str]:  # noqa: ARG001  # the signature of `told`
+    return ()
+
+
+class Checks(NamedTuple):
+    """The checksums of a file. Those of its format are looked at whenever it is read, ours (see checksums.py) by who asks for them."""
+
+    words: str
+    expected: Sequence[tuple[int, int]] | None = None  # ours: pairs (sentences, checksum)
+    told: Callable[[int, Sentence], Iterable[str]] = _no_texts  # the texts that they cover, of a sentence by its index
+
+
+NO_CHECKS = Checks("none in this file")
+
+
+class FeatureReader(Protocol):
+    """An open file of features. Arrays are as `description` says; sentences stand in the order of the input."""
+
+    layout: str
+    description: FeatureSpec
+
+    def __len__(self) -> int: ...
+
+    def keys(self) -> list[str]:
+        """What each sentence is called."""
+
+    def sentence(self, index: int) -> Sentence:
+        """A sentence; tokens that the file does not tell are empty strings, and the text then is empty."""
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """A sentence's array, of some of its layers or all."""
+
+    def token_counts(self) -> Iterable[int]:
+        """How many tokens each sentence has, in order."""
+
+    def windows(self, first: int = 0) -> Iterator[Chunk]:
+        """All sentences from one on with their arrays, in order, some at a time."""
+
+    def checks(self) -> Checks:
+        """Its checksums, or NO_CHECKS."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def guess_tokens(text: str, count: int | None, path: Path) -> list[str]:
+    """The tokens of a line of which only the text and their number are known.
+
+    Raises:
+        FeaturesError: The text has not so many.
+    """
+    ways = (text.split(), text.split("\t"), text.split(" "))
+    for tokens in ways:
+        if count in (None, len(tokens)):
+            return tokens
+    raise FeaturesError(f"{path}: the sentence {text[:60]!r} has {len(ways[0])} tokens, and its array {count}; the file is damaged")

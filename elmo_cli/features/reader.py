@@ -1,0 +1,198 @@
+"""Features read back: one way for every layout, lazy, in the order of the input."""
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features.checksums import find_wrong
+from elmo_cli.features.formats import STORES
+from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
+from elmo_cli.features.layouts import SUFFIXES
+from elmo_cli.features.protocols import Checks, Chunk, FeatureReader
+from elmo_cli.features.spec import FeatureSpec
+from elmo_cli.types import Array, Sentence
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+HEAD_BYTES = 8
+_STARTS = {b"PAR1": "parquet", b"PK\x03\x04": "npz", b"ARROW1": "arrow", b"{": "jsonl", b"\xff\xff\xff\xff": "arrow"}
+
+
+class Features:
+    """An open file of features: `features[i]` is sentence i's array, (layer, token, dim), fewer axes for one layer or pooled ones.
+
+    Nothing is read before it is asked for. Use it in a `with` block, or call `close`.
+    """
+
+    def __init__(self, path: Path, reader: FeatureReader) -> None:
+        self.path = path
+        self._reader = reader
+
+    @property
+    def layout(self) -> str:
+        """One of STORES: "allennlp", "packed", "e2e-coref", "parquet", "npz", "arrow", "jsonl"."""
+        return self._reader.layout
+
+    @property
+    def description(self) -> FeatureSpec:
+        """Layers, dimensions and type of the arrays."""
+        return self._reader.description
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the file tells of its making: model, model_sha256, options, layers, start_state, command, ...; empty if it tells nothing."""
+        return dict(self._reader.description.metadata)
+
+    def __len__(self) -> int:
+        """Number of sentences."""
+        return len(self._reader)
+
+    def __getitem__(self, index: int) -> Array:
+        """A sentence's array; negative numbers count from the end.
+
+        Raises:
+            FeaturesError: The file is damaged there.
+            IndexError: There is no such sentence.
+        """
+        return self.read(index)
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """A sentence's array with these layers only, by their place in the file: (chosen, token, dim). No other layer is read.
+
+        Raises:
+            FeaturesError: There is no layer axis, or no such layer; or the file is damaged there.
+            IndexError: There is no such sentence.
+        """
+        place = self._place(index)
+        return self._reader.read(place, None if layers is None else self._layers(layers))
+
+    def __iter__(self) -> Iterator[Array]:
+        """Every sentence's array, in order, read some at a time."""
+        return (array for _, arrays in self.windows() for array in arrays)
+
+    def keys(self) -> list[str]:
+        """What each sentence is called: its number in the input, its id, or its text."""
+        return self._reader.keys()
+
+    def sentence(self, index: int) -> Sentence:
+        """A sentence, as far as the file tells of it; tokens that it does not tell are empty strings, and the text is empty too."""
+        return self._reader.sentence(self._place(index))
+
+    def tokens(self, index: int) -> list[str]:
+        """The tokens of a sentence.
+
+        Raises:
+            FeaturesError: The file does not tell them.
+            IndexError: There is no such sentence.
+        """
+        sentence = self.sentence(index)
+        if sentence.tokens and not any(sentence.tokens):
+            raise FeaturesError(f"{self.path}: does not tell the tokens of sentence {index}")
+        return sentence.tokens
+
+    def token_counts(self) -> Iterable[int]:
+        """How many tokens each sentence has, in order; no vectors are read."""
+        return self._reader.token_counts()
+
+    def windows(self, first: int = 0) -> Iterator[Chunk]:
+        """All sentences from one on with their arrays, in order, some at a time: the quick way through a file."""
+        return self._reader.windows(first)
+
+    def checks(self) -> Checks:
+        """The checksums of the file."""
+        return self._reader.checks()
+
+    def torch_dataset(self, transform: "Callable[[Any], Any] | None" = None) -> "Dataset[Any]":
+        """A map-style PyTorch data set of tensors, or of what `transform` makes of them. Each worker opens the file for itself."""
+        from elmo_cli.features.torch_dataset import FeatureDataset  # imports torch
+
+        return FeatureDataset(partial(open_features, self.path), len(self), transform)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+    def __enter__(self) -> "Features":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _place(self, index: int) -> int:
+        place = operator.index(index)
+        place += len(self) if place < 0 else 0
+        if not 0 <= place < len(self):
+            raise IndexError(f"sentence {index} of {len(self)}")
+        return place
+
+    def _layers(self, layers: Sequence[int]) -> list[int]:
+        n = len(self.description.names)
+        if not self.description.layered:
+            raise FeaturesError(f"{self.path}: holds {self.description.names[0]} alone; there are no layers to choose from")
+        if not layers or not all(-n <= layer < n for layer in layers):
+            raise FeaturesError(f"{self.path}: holds layers 0 to {n - 1}, not {list(layers)}")
+        return [layer % n for layer in layers]
+
+
+def open_features(path: str | Path) -> Features:
+    """Open a file of features, or a folder of shards, of any layout, AllenNLP's own files too.
+
+    Raises:
+        FeaturesError: There is none, it is damaged, or it holds something else.
+    """
+    path = Path(path)
+    return Features(path, STORES[find_layout(path)].open(path))
+
+
+def check_content(path: Path) -> None:
+    """Read all of a file of features, and hold it against its checksums, if it has any.
+
+    Raises:
+        FeaturesError: It is damaged.
+    """
+    with open_features(path) as features:
+        checks = features.checks()
+        sentences = enumerate(pair for window in features.windows() for pair in zip(*window, strict=True))
+        wrong = list(find_wrong(((checks.told(index, sentence), array) for index, (sentence, array) in sentences), checks.expected or ()))
+        if wrong and checks.expected is not None:
+            first, end = wrong[0]
+            raise FeaturesError(f"{path}: is damaged (sentences {first} to {end - 1} do not fit their checksum); make it again")
+
+
+def find_layout(path: Path) -> str:
+    """The layout of a file, by its content.
+
+    Raises:
+        FeaturesError: There is no such file, or it has none of ours.
+    """
+    if path.is_dir():
+        return "parquet"
+    if not path.is_file():
+        raise FeaturesError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}; name a file of features")
+    if h5py.is_hdf5(path):
+        return _hdf5_layout(path)
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    found = next((layout for start, layout in _STARTS.items() if head.startswith(start)), None)
+    if found is None and not head and path.suffix.lower() in SUFFIXES["jsonl"]:
+        found = "jsonl"  # of no sentences
+    if found is None:
+        raise FeaturesError(f"{path}: is none of {', '.join(SUFFIXES)}, or damaged at its start; name a file of features")
+    return found
+
+
+def _hdf5_layout(path: Path) -> str:
+    with open_file(path) as file, reading(path):
+        told = attributes(file).get("layout")
+        if told in STORES:
+            return told
+        first = next(iter(file), None)
+        is_group = first is not None and file.get(first, getclass=True) is h5py.Group
+    return "e2e-coref" if is_group else "allennlp"

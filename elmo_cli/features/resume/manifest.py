@@ -1,0 +1,57 @@
+"""What a run is about: the facts that decide what it writes. Work may be gone on with by the same job alone."""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FORMAT = "2"  # of work folders: changed whenever old ones cannot be gone on with
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`job`: what decides the output, by the names that messages use. `metadata`: what the output tells of how it was made."""
+
+    job: Mapping[str, str]
+    metadata: Mapping[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """One hash for the job, hexadecimal."""
+        return hashlib.sha256(json.dumps(self.job, sort_keys=True).encode()).hexdigest()
+
+    def differences(self, other: "Manifest") -> list[str]:
+        """In which facts another plan's job differs, in words: "--layers (top, now all)"."""
+        names = dict.fromkeys([*self.job, *other.job])
+        return [
+            f"{name} ({_short(other.job.get(name))}, now {_short(self.job.get(name))})"
+            for name in names
+            if self.job.get(name) != other.job.get(name)
+        ]
+
+    def to_json(self) -> str:
+        """As kept in a work folder."""
+        kept = {"format": FORMAT, "job": dict(self.job), "metadata": dict(self.metadata)}
+        return json.dumps({**kept, "crc32": _checksum(kept)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Manifest | None":
+        """The plan that was kept; None where the text is damaged or of another format."""
+        try:
+            kept = json.loads(text)
+            if kept["format"] != FORMAT or kept.pop("crc32") != _checksum(kept):
+                return None
+            return cls({str(k): str(v) for k, v in kept["job"].items()}, {str(k): str(v) for k, v in kept["metadata"].items()})
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+
+
+def _checksum(kept: Mapping[str, object]) -> int:
+    return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "not given"
+    return value if len(value) <= 40 else f"{value[:12]}..."

@@ -1,0 +1,230 @@
+"""Whether a file of features is whole and right: read from end to end, and compared with its checksums, its corpus and its model."""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features.checksums import Summed, find_wrong
+from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
+from elmo_cli.features.formats.allennlp import EQUAL_SENTENCES
+from elmo_cli.features.formats.parquet import find_missing
+from elmo_cli.features.protocols import NO_CHECKS, Checks
+from elmo_cli.features.reader import Features, open_features
+from elmo_cli.inference.selection import Selection
+from elmo_cli.readers.corpus import Corpus
+from elmo_cli.types import Sentence
+
+if TYPE_CHECKING:  # it imports torch
+    from elmo_cli.models.files import ModelFiles
+
+SHOWN = 10  # problems told one by one
+SAMPLE = 20  # sentences computed again
+TOLERANCES = {"float16": 1e-2}  # of values that are about 1, else EXACT; other batches and machines round otherwise
+EXACT = 1e-4
+OF_PRECISION = {"bf16": 5e-2}  # other machines sum in another order
+METADATA = ("elmo_version", "model", "model_sha256", "options", "start_state")
+
+
+@dataclass
+class VerifyReport:
+    """What was found: lines that say what was checked, and the problems, the first ones in words."""
+
+    checked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    n_problems: int = 0
+    sentences: int = 0
+    tokens: int = 0
+
+    def add(self, problem: str) -> None:
+        """A problem."""
+        self.n_problems += 1
+        if len(self.problems) < SHOWN:
+            self.problems.append(problem)
+
+
+def verify(path: Path, corpus: Corpus | None = None, model: "ModelFiles | None" = None) -> VerifyReport:
+    """Read all of a file, and check structure, numbers, checksums and metadata; its tokens with a corpus, its vectors with a model.
+
+    Raises:
+        ElmoError: The file cannot be opened, or the corpus or the model not be read.
+    """
+    verdict = VerifyReport()
+    with open_features(path) as features:
+        try:
+            _check_arrays(features, verdict)
+            _check_metadata(features, verdict)
+            sample = _tokens_of_sample(features) if model else {}
+            if corpus:
+                _check_tokens(features, corpus, verdict, sample)
+            if model:
+                _check_vectors(features, model, verdict, sample)
+        except FeaturesError as damage:
+            verdict.add(str(damage).removeprefix(f"{path}: "))
+    return verdict
+
+
+def _check_arrays(features: Features, verdict: VerifyReport) -> None:
+    if features.layout == "npz":
+        _check_members(features.path)
+    checks = features.checks()
+    wrong = list(find_wrong(_read(features, checks, verdict), checks.expected or ()))
+    verdict.checked.append(f"structure  {features.layout}, {verdict.sentences:,} sentences, {verdict.tokens:,} tokens, all read")
+    if verdict.sentences != len(features):
+        verdict.add(f"holds {verdict.sentences:,} sentences, and says that it holds {len(features):,}")
+    verdict.checked.append("numbers    no NaN, nothing infinite" if not verdict.n_problems else "numbers    see below")
+    for missing in find_missing(features.path) if features.layout == "parquet" else ():
+        verdict.add(missing)
+    for first, end in wrong if checks.expected is not None else ():
+        verdict.add(f"sentences {first} to {end - 1}, counted in the file's order: their content does not fit its checksum")
+    if checks is NO_CHECKS and "elmo_version" in features.metadata:
+        verdict.add("its checksums are missing")
+    verdict.checked.append(f"checksums  {checks.words}")
+
+
+def _read(features: Features, checks: Checks, verdict: VerifyReport) -> Iterator[Summed]:
+    last = -1
+    for sentences, arrays in features.windows():
+        for sentence, array in zip(sentences, arrays, strict=True):
+            if not np.isfinite(array).all():
+                verdict.add(f"sentence {sentence.key}: holds NaN or infinite values")
+            if checks is not NO_CHECKS and int(sentence.key) <= last:
+                verdict.add(f"sentence {sentence.key}: stands after sentence {last}")
+            last = int(sentence.key)
+            yield checks.told(verdict.sentences, sentence), array
+            verdict.sentences += 1
+            verdict.tokens += len(sentence.tokens)
+
+
+def _check_members(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise FeaturesError(f"{path}: its member {damaged} does not fit its checksum")
+
+
+def _check_metadata(features: Features, verdict: VerifyReport) -> None:
+    told = features.metadata
+    if missing := [name for name in METADATA if name not in told]:
+        verdict.checked.append(f"metadata   lacks {', '.join(missing)}: made by another program, or a layout without any")
+    else:
+        verdict.checked.append(
+            f"metadata   made by elmo {told['elmo_version']} with {told['model']}, sha256 {told['model_sha256'][:16]}..."
+        )
+    if features.description.intact is False or (features.description.intact is None and "elmo_version" in told):
+        verdict.add("what it tells of its making has another checksum, or none")
+
+
+def _tokens_of_sample(features: Features) -> dict[int, list[str]]:
+    """Some sentences, spread over the file, by their index; of those whose tokens it does not tell, empty strings."""
+    chosen = np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(int)
+    return {index: features.sentence(index).tokens for index in chosen.tolist()}
+
+
+def _check_tokens(features: Features, corpus: Corpus, verdict: VerifyReport, sample: dict[int, list[str]]) -> None:
+    """Compare sentence by sentence. Blank lines may have been skipped, and of equal sentences all but the first.
+
+    Tokens that a sentence of the sample lacks are put there.
+    """
+    before, theirs = verdict.n_problems, corpus.read()
+    told, named_by = features.metadata, _named_by(features)
+    by_text, numbered = told.get(EQUAL_SENTENCES) == "first", named_by in (None, "number")
+    is_ours = "elmo_version" in told and "converted" not in told  # else its numbers and ids may be made up when it is read
+    seen: set[int] = set()
+    for index, ours in enumerate(sentence for sentences, _ in features.windows() for sentence in sentences):
+        for line in theirs:
+            skipped = not line.tokens and ours.tokens != []
+            repeated = by_text and hash(line.text) in seen
+            seen.update([hash(line.text)] if by_text else [])
+            if not skipped and not repeated:
+                break
+        else:
+            verdict.add(f"{corpus.name}: ends before sentence {ours.key}")
+            return
+        if not _agree(ours, line, pooled=features.description.pooled):
+            verdict.add(f"sentence {ours.key}: has other tokens than {corpus.name}, sentence {int(line.key) + 1}")
+            continue
+        if index in sample and not any(sample[index]):
+            sample[index] = line.tokens
+        if is_ours and (name := _other_name(ours, line, numbered=numbered)):
+            verdict.add(f"sentence {ours.key}: has another {name} than {corpus.name}, sentence {int(line.key) + 1}")
+    if more := sum(1 for line in theirs if line.tokens and hash(line.text) not in seen):
+        verdict.add(f"{corpus.name}: has {more:,} more sentences than the file")
+    verdict.checked.append(f"tokens     {'those of' if verdict.n_problems == before else 'not those of'} {corpus.name}")
+
+
+def _named_by(features: Features) -> str | None:
+    """What the data sets of AllenNLP's layout are named by; other layouts tell numbers and ids beside it."""
+    if features.layout != "allennlp":
+        return None
+    with open_file(features.path) as file, reading(features.path):
+        return attributes(file).get("keys")
+
+
+def _other_name(ours: Sentence, theirs: Sentence, *, numbered: bool) -> str | None:
+    """Which of its names is another, where both tell it. A NUL in an id is kept escaped by some layouts."""
+    if numbered and ours.key != theirs.key:
+        return "number"
+    ids = [sentence.id.replace("\0", "\\0") for sentence in (ours, theirs) if sentence.id is not None]
+    return "id" if len(set(ids)) > 1 else None
+
+
+def _agree(ours: Sentence, theirs: Sentence, *, pooled: bool) -> bool:
+    if ours.tokens and any(ours.tokens):
+        return ours.tokens == theirs.tokens
+    return pooled or len(ours.tokens) == len(theirs.tokens)  # the file tells their number alone
+
+
+def _check_vectors(features: Features, model: "ModelFiles", verdict: VerifyReport, sample: dict[int, list[str]]) -> None:
+    """Compute the sample again."""
+    from elmo_cli.inference.embedder import Embedder  # imports torch, which nothing else here needs
+
+    told = features.metadata
+    problem = _why_not_computable(features, sample)
+    if not problem and (used := told.get("model_sha256")) and used != model.sha256:
+        verdict.add(f"made with another model than {model.name}: {told.get('model')}, sha256 {used[:16]}...")
+        return
+    if problem:
+        verdict.checked.append(f"vectors    not computed again: {problem}")
+        return
+    embedder = Embedder(model.load(), precision=_computable_precision(told))
+    select = Selection(told.get("layers", "all"), None, told.get("pool", "none"), "float32").function(embedder.bilm.config.n_output_layers)
+    dtype = "float16" if "converted" in told else features.description.dtype  # which may have been narrower before
+    tolerance = max(TOLERANCES.get(dtype, EXACT), OF_PRECISION.get(embedder.precision, 0.0))
+    worst = 0.0
+    for index, tokens in sample.items():
+        again, ours = select(embedder.embed_batch([tokens])[0]), features[index]
+        if again.shape != ours.shape:
+            verdict.add(f"sentence {features.sentence(index).key}: has the shape {ours.shape}, and computed again {again.shape}")
+            continue
+        difference = float(np.abs(again - ours.astype(np.float32)).max(initial=0))
+        worst = max(worst, difference)
+        if not difference <= tolerance:
+            verdict.add(f"sentence {features.sentence(index).key}: differs by {difference:.2g} from what {model.name} gives")
+    verdict.checked.append(f"vectors    {len(sample)} sentences computed again, largest difference {worst:.1g}")
+
+
+def _computable_precision(told: Mapping[str, str]) -> str:
+    from elmo_cli.nn.devices import choose_precision
+
+    precision = told.get("precision", "fp32")
+    return choose_precision(precision, "cpu") if precision in ("fp32", "bf16") else "fp32"
+
+
+def _why_not_computable(features: Features, sample: dict[int, list[str]]) -> str | None:
+    told = features.metadata
+    if "layers" not in told:  # nor then their precision, their pooling, and where sentences start
+        return "it does not tell how they were made"
+    if (start := told.get("start_state", "zero")) != "zero":
+        return f"its sentences start from a state that is {start.partition(',')[0]}"
+    if _computable_precision(told) != told.get("precision", "fp32"):
+        return f"it was computed in {told['precision']}, which this processor does not have"
+    if told.get("layers") == "mix":
+        return "its layers are mixed"
+    untold = [tokens for tokens in sample.values() if not any(tokens) and (tokens or features.description.pooled)]
+    if any(untold) or (sample and len(untold) == len(sample)):
+        return "it does not tell its tokens; name their --corpus"
+    return None

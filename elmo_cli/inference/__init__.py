@@ -1,0 +1,1 @@
+"""Sentences to vectors: embedder, pipeline, embed job, benchmark."""

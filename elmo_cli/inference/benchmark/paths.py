@@ -1,0 +1,115 @@
+"""The paths that are compared: the simple one, and the fast one at each precision. Each lives in a process of its own."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple, Protocol
+
+from elmo_cli.features.formats.allennlp import AllennlpWriter
+from elmo_cli.features.spec import FeatureSpec, WriteOptions
+from elmo_cli.inference.benchmark.work import Tokens, Work
+from elmo_cli.inference.embedder import Embedder, batch_tokens_for, window_tokens_for
+from elmo_cli.inference.pipeline import embed_corpus, embed_window, windows
+from elmo_cli.io.output_file import OutputFile
+from elmo_cli.nn.reference import embed_padded
+from elmo_cli.nn.type_cache import TypeCache
+from elmo_cli.types import Array, Sentence, Window
+
+SIMPLE, EXACT = "simple", "fp64"  # names of paths that are no precision
+SIMPLE_BATCH = 64  # sentences, as AllenNLP's
+SIMPLE_TOKENS = 1500  # of the text: it is slow
+
+
+class Round(NamedTuple):
+    """One measurement, in tokens and seconds."""
+
+    tokens: int
+    end_to_end: float  # with nothing cached, into an HDF5 file; the simple path writes none
+    writing: float | None = None  # of these, spent in the store
+    lstm: float | None = None  # every type cached, nothing written
+
+
+class BenchmarkPath(Protocol):
+    """A loaded network and a way to run it."""
+
+    def vectors(self, sample: Sequence[Tokens]) -> list[Array]:
+        """Every layer of each sentence."""
+
+    def measure(self) -> Round:
+        """Run the text once."""
+
+
+class SimplePath:
+    """Padded batches in input order, every token through the character CNN, on the CPU; in float64, the exact numbers."""
+
+    def __init__(self, work: Work, *, exact: bool = False) -> None:
+        self.bilm = work.load().double() if exact else work.load()
+        self.sentences = work.sentences
+
+    def vectors(self, sample: Sequence[Tokens]) -> list[Array]:
+        """Every layer of each sentence, in the network's type."""
+        return [layers.numpy() for layers in embed_padded(self.bilm, sample)]
+
+    def measure(self) -> Round:
+        """The first SIMPLE_TOKENS or more of the text."""
+        tokens, began = 0, time.perf_counter()
+        for start in range(0, len(self.sentences), SIMPLE_BATCH):
+            batch = self.sentences[start : start + SIMPLE_BATCH]
+            embed_padded(self.bilm, batch)
+            tokens += sum(map(len, batch))
+            if tokens >= SIMPLE_TOKENS:
+                break
+        return Round(tokens, time.perf_counter() - began)
+
+
+class FastPath:
+    """What `elmo embed` runs."""
+
+    def __init__(self, work: Work, precision: str) -> None:
+        self.embedder = Embedder(work.load(), work.device, precision=precision)
+        config = self.embedder.bilm.config
+        self.batch_tokens, self.window_tokens = batch_tokens_for(config, work.device), window_tokens_for(work.device)
+        self.described = FeatureSpec(tuple(f"layer_{layer}" for layer in range(config.n_output_layers)), config.output_dim)
+        self.text = [Sentence(str(i), tokens, " ".join(tokens)) for i, tokens in enumerate(work.sentences)]
+
+    def vectors(self, sample: Sequence[Tokens]) -> list[Array]:
+        """Every layer of each sentence, float32."""
+        return self.embedder.embed_batch(sample)
+
+    def measure(self) -> Round:
+        """The text with a cold cache, into a file that is thrown away, and once more with a warm one, into nothing."""
+        self.embedder.types = TypeCache(self.embedder.bilm)
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            with AllennlpWriter(OutputFile(Path(folder) / "out.h5"), self.described, WriteOptions()) as store:
+                timed = _TimedStore(store)
+                for _ in embed_corpus(windows(self.text, self.window_tokens), self._embed, lambda layers: layers, timed):
+                    pass
+            end_to_end = time.perf_counter() - began
+        began = time.perf_counter()
+        for window in windows(self.text, self.window_tokens):
+            self._embed(window)
+        return Round(sum(len(sentence.tokens) for sentence in self.text), end_to_end, timed.seconds, time.perf_counter() - began)
+
+    def _embed(self, window: Window, *, stop: Event | None = None) -> list[Array]:
+        return embed_window(window, self.embedder, self.batch_tokens, stop)
+
+
+class _TimedStore:
+    """Passes windows on to a store, and times it."""
+
+    def __init__(self, store: AllennlpWriter) -> None:
+        self.store = store
+        self.seconds = 0.0
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        began = time.perf_counter()
+        self.store.write(window, arrays)
+        self.seconds += time.perf_counter() - began
+
+
+def make_path(name: str, work: Work) -> BenchmarkPath:
+    """The path of that name: SIMPLE, EXACT, or a precision."""
+    return SimplePath(work, exact=name == EXACT) if name in (SIMPLE, EXACT) else FastPath(work, name)

@@ -1,0 +1,215 @@
+"""The engine: a biLM on a device, with a cache of token vectors. Token lists in, arrays out."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from elmo_cli.errors import DeviceError
+from elmo_cli.nn.batching import BATCH_SENTENCES, BATCH_TOKENS, GPU_WINDOW_TOKENS
+from elmo_cli.nn.bilm import BiLM, BiLMConfig, BiLMState
+from elmo_cli.nn.kernels.fast_bilm import compile_bilm
+from elmo_cli.nn.type_cache import TypeCache
+from elmo_cli.types import WINDOW_TOKENS
+
+Array = npt.NDArray[np.float32]
+Tokens = Sequence[str]
+CHUNK_TOKENS = 8192  # of one sentence that go through the LSTMs together
+MIN_CHUNK_TOKENS = 16  # where memory does not suffice for as many
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+NO_MEMORY_WORDS = re.compile(r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory")  # in a plain RuntimeError of torch's
+
+
+def batch_tokens_for(config: BiLMConfig, device: str) -> int:
+    """Tokens computed together: on a GPU as many as a half of its free memory holds."""
+    if not device.startswith("cuda"):
+        return BATCH_TOKENS
+    free, _ = torch.cuda.mem_get_info(device)
+    gates, layers = 4 * config.lstm_dim, config.n_output_layers * config.output_dim
+    of_token = 4 * (2 * gates + 2 * config.lstm_dim + 4 * layers)  # float32; at most, every token being a type of its own
+    return max(BATCH_TOKENS, min(GPU_WINDOW_TOKENS, free // (2 * of_token)))
+
+
+def window_tokens_for(device: str) -> int:
+    """Tokens sorted and written together: more on a GPU, for which a batch is a step of many rows."""
+    return GPU_WINDOW_TOKENS if device.startswith("cuda") else WINDOW_TOKENS
+
+
+class Embedder:
+    """Computes all layers of sentences, each from the same start: its vectors depend on the sentence alone.
+
+    Args:
+        bilm: The network; it is taken over, and may not run by itself afterwards.
+        device: Where to run it.
+        prime: Sentences read once, in order; every sentence then starts from the state they leave, instead of zero.
+        precision: Of the LSTMs' matrix products: "fp32", "tf32", "bf16" or "fp16".
+    """
+
+    def __init__(self, bilm: BiLM, device: str = "cpu", prime: Iterable[Tokens] = (), precision: str = "fp32") -> None:
+        self.bilm = compile_bilm(bilm, device, precision)
+        self.precision = precision
+        self.max_sentences = BATCH_SENTENCES if device == "cpu" else None  # of a batch
+        self.types = TypeCache(self.bilm)
+        self.truncated_tokens = 0  # that did not fit the character window, and the first of them
+        self.truncated_example: str | None = None
+        self._after_boundary = self._read_boundary(prime)
+        self.truncated_tokens, self.truncated_example = 0, None
+
+    def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
+        """Every layer of each sentence, (layer, token, dim) float32, without the boundary positions; no tokens give (layer, 0, dim).
+
+        Memory is bounded: a sentence of more than CHUNK_TOKENS is read in pieces. Where it does not suffice, the batch is halved.
+        """
+        if len(batch) == 1 and len(batch[0]) > CHUNK_TOKENS:
+            return [self._embed_in_pieces(batch[0], CHUNK_TOKENS)]
+        try:
+            return self.run(batch, self._start(len(batch)))[0]
+        except OUT_OF_MEMORY as error:
+            if len(batch) == 1 and len(batch[0]) < 4 * MIN_CHUNK_TOKENS:
+                raise _too_little_memory(error) from None
+        if len(batch) == 1:
+            return [self._embed_in_pieces(batch[0], len(batch[0]) // 4)]
+        middle = len(batch) // 2
+        return self.embed_batch(batch[:middle]) + self.embed_batch(batch[middle:])
+
+    def _embed_in_pieces(self, tokens: Tokens, size: int) -> Array:
+        try:
+            return self._read_pieces(tokens, size)
+        except OUT_OF_MEMORY as error:
+            if size < 2 * MIN_CHUNK_TOKENS:
+                raise _too_little_memory(error) from None
+        return self._embed_in_pieces(tokens, size // 2)
+
+    def _read_pieces(self, tokens: Tokens, size: int) -> Array:
+        """As `run`, of one sentence: the forward direction from its first piece on, the backward one from its last, states carried.
+
+        Two pieces are read side by side, for the sake of one direction each.
+        """
+        config, dim = self.bilm.config, self.bilm.config.projection_dim
+        layers = np.empty((config.n_output_layers, len(tokens), config.output_dim), dtype=np.float32)
+        state = self._start(2)
+        with self._counting_once():
+            for first, last in _pairs_of_pieces(len(tokens), size):
+                (forward, backward), state = self.run([tokens[first], tokens[last]], state)
+                layers[:, first, :dim] = forward[:, :, :dim]
+                layers[:, last, dim:] = backward[:, :, dim:]
+        return layers
+
+    @contextmanager
+    def _counting_once(self) -> Iterator[None]:
+        """Each piece is read twice; of reading that fails nothing counts."""
+        before = self.truncated_tokens
+        try:
+            yield
+        except OUT_OF_MEMORY:
+            self.truncated_tokens = before
+            raise
+        self.truncated_tokens = before + (self.truncated_tokens - before) // 2
+
+    def _start(self, n_sentences: int) -> BiLMState:
+        return self._after_boundary.select(torch.zeros(n_sentences, dtype=torch.long, device=self._after_boundary.hidden.device))
+
+    @torch.inference_mode()
+    def run(self, batch: Sequence[Tokens], state: BiLMState) -> tuple[list[Array], BiLMState]:
+        """Read token lists just as they are, from `state`: their layers and the state after them."""
+        lengths = [len(tokens) for tokens in batch]
+        flat = [token for tokens in batch for token in tokens]
+        rows = self.types.lookup(flat)
+        distinct, places = np.unique(np.array(rows, dtype=np.int64), return_inverse=True)
+        types, of_tokens = (torch.from_numpy(part).to(self.types.vectors.device) for part in (distinct, places))
+        with _telling_out_of_memory():
+            layers, state = self.bilm.read(self.types.vectors[types], of_tokens, lengths, state)
+            arrays = _to_host(layers).numpy()
+        self._count_truncated(flat, rows)
+        ends = np.cumsum(lengths, dtype=np.int64)
+        return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
+
+    @torch.inference_mode()
+    def warm_cache(self, batch: Sequence[Tokens]) -> None:
+        """Be as after `embed_batch`, without computing more than the word types: rounding depends on which ones are computed together."""
+        if len(batch) > 1 or len(batch[0]) <= CHUNK_TOKENS:
+            self._warm_cache(batch)
+            return
+        with self._counting_once():
+            for first, last in _pairs_of_pieces(len(batch[0]), CHUNK_TOKENS):
+                self._warm_cache([batch[0][first], batch[0][last]])
+
+    def _warm_cache(self, batch: Sequence[Tokens]) -> None:
+        flat = [token for tokens in batch for token in tokens]
+        self._count_truncated(flat, self.types.lookup(flat))
+
+    def _count_truncated(self, tokens: Sequence[str], rows: Sequence[int]) -> None:
+        if self.types.truncated_rows:
+            cut = [token for token, row in zip(tokens, rows, strict=True) if row in self.types.truncated_rows]
+            self.truncated_tokens += len(cut)
+            self.truncated_example = self.truncated_example or next(iter(cut), None)
+
+    def _read_boundary(self, prime: Iterable[Tokens]) -> BiLMState:
+        """The state after BOS, forward, and after EOS, backward: the same for every sentence, so computed once."""
+        carried = StatefulEmbedder(self)
+        for tokens in prime:
+            carried.embed_batch([tokens])
+        both = torch.zeros(2, dtype=torch.long, device=carried.state.hidden.device)
+        _, state = self.run([[self.bilm.mapper.bos], [self.bilm.mapper.eos]], carried.state.select(both))
+        return BiLMState(*(torch.stack([part[0, :, :1], part[1, :, 1:]]) for part in state))
+
+
+@contextmanager
+def _telling_out_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if NO_MEMORY_WORDS.search(str(error)) and not isinstance(error, OUT_OF_MEMORY):
+            raise MemoryError(str(error)) from None
+        raise
+
+
+def _too_little_memory(error: BaseException) -> DeviceError:
+    fact = (str(error).splitlines() or ["out of memory"])[0]
+    return DeviceError(f"memory does not suffice for the smallest batch ({fact}); free some, or use a smaller model")
+
+
+def _pairs_of_pieces(n_tokens: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """The pieces of a sentence from its beginning on, beside those from its end on."""
+    pieces = [slice(start, start + size) for start in range(0, n_tokens, size)]
+    return zip(pieces, reversed(pieces), strict=True)
+
+
+def _to_host(layers: Tensor) -> Tensor:
+    """A copy in the host's memory; from a GPU into pages that do not move, which is twice as fast."""
+    return torch.empty(layers.shape, dtype=layers.dtype, pin_memory=True).copy_(layers) if layers.is_cuda else layers.cpu()
+
+
+class StatefulEmbedder:
+    """Computes layers as `allennlp elmo` 0.9.0 does: state is carried from batch to batch.
+
+    Sentence i of a batch starts, in both directions, from the final states of sentence i of the batch before (Peters et al.'s models
+    were trained so), which makes vectors depend on all that was read before.
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+        self.state = embedder.bilm.zero_state(1)
+
+    def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
+        """Every layer of each sentence, (layer, token, dim) float32. A place that no batch has filled yet is at zero.
+
+        A batch of one sentence without tokens leaves the state alone, as AllenNLP does; beside others such a sentence is read.
+        """
+        if [len(tokens) for tokens in batch] == [0]:
+            config = self.embedder.bilm.config
+            return [np.empty((config.n_output_layers, 0, config.output_dim), dtype=np.float32)]
+        missing = len(batch) - self.state.hidden.shape[2]
+        if missing > 0:
+            zero = self.embedder.bilm.zero_state(missing)
+            self.state = BiLMState(*(torch.cat(parts, dim=2) for parts in zip(self.state, zero, strict=True)))
+        rows = torch.arange(len(batch), device=self.state.hidden.device)
+        bos, eos = self.embedder.bilm.mapper.bos, self.embedder.bilm.mapper.eos
+        layers, after = self.embedder.run([[bos, *tokens, eos] for tokens in batch], self.state.select(rows))
+        for whole, part in zip(self.state, after, strict=True):
+            whole[:, :, : len(batch)] = part
+        return [array[:, 1:-1] for array in layers]

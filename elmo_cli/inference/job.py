@@ -1,0 +1,235 @@
+"""One run of `elmo embed`: everything that can be checked first, then the work, then what is to be said about it."""
+
+import os
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from elmo_cli.errors import CorpusError, ResumeError, UsageError
+from elmo_cli.features.formats import check_name, estimate_bytes, open_writer
+from elmo_cli.features.layouts import KEEPERS
+from elmo_cli.features.protocols import FeatureWriter
+from elmo_cli.features.resume.manifest import Manifest
+from elmo_cli.features.resume.run import ResumableRun, make_manifest
+from elmo_cli.features.resume.writer import ResumableWriter
+from elmo_cli.features.spec import FeatureSpec, WriteOptions
+from elmo_cli.inference.embedder import Embedder, StatefulEmbedder, batch_tokens_for, window_tokens_for
+from elmo_cli.inference.pipeline import Embed, batches, embed_carrying_state, embed_corpus, embed_window, groups, windows
+from elmo_cli.inference.selection import Selection
+from elmo_cli.io.output_file import OutputTarget
+from elmo_cli.models.cache import sha256
+from elmo_cli.models.files import ModelFiles
+from elmo_cli.nn.batching import STATEFUL_BATCH
+from elmo_cli.nn.devices import choose_device, choose_precision
+from elmo_cli.readers.corpus import Corpus, CorpusScan
+from elmo_cli.types import NOTHING, Progress, Sentence, Window
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+@dataclass(frozen=True)
+class InitialState:
+    """Where sentences start: at zero, at the state that `prime` leaves, or where those of the batch before ended (`stateful`)."""
+
+    stateful: bool = False
+    batch_size: int = STATEFUL_BATCH
+    prime: Corpus | None = None
+
+    def describe(self) -> str:
+        """For the metadata; a priming text is named and hashed."""
+        if self.stateful:
+            return f"carried between batches of {self.batch_size}"
+        return f"primed by {self.prime.name}, sha256 {sha256(self.prime.local_paths[0])}" if self.prime else "zero"
+
+    def check(self) -> None:
+        """Make sure that the priming text can be read, and says something.
+
+        Raises:
+            CorpusError: It cannot, or does not.
+        """
+        if self.prime and (self.prime.is_stream or len(self.prime.local_paths) != 1):
+            raise CorpusError(f"--prime {self.prime.name}: is read more than once, and hashed; name one file")
+        if self.prime and self.prime.scan().tokens == 0:
+            raise CorpusError(f"--prime {self.prime.name}: holds no tokens")
+
+
+def now() -> str:
+    """The time in UTC, to the second; that of SOURCE_DATE_EPOCH where it is set, so that a file can be made again byte for byte."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    seconds = int(epoch) if epoch.isdecimal() else int(time.time())
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+
+
+@dataclass(frozen=True)
+class EmbedJob:
+    """What to embed, with which model, how, and where to."""
+
+    source: Corpus
+    output: OutputTarget
+    model: ModelFiles
+    selection: Selection = field(default_factory=Selection)
+    layout: str = "allennlp"
+    store: WriteOptions = field(default_factory=WriteOptions)
+    start: InitialState = field(default_factory=InitialState)
+    batch_tokens: int | None = None  # None: by the device
+    window_tokens: int | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    threads: int | None = None
+    command: str = ""
+    resume: bool = False
+    fresh: bool = False
+    journal: bool = True
+    warnings: list[str] = field(default_factory=list)  # what the user ought to know when `run` has ended
+
+    @cached_property
+    def place(self) -> tuple[str, str]:
+        """The device and the precision, settled."""
+        device = choose_device(self.device)
+        return device, choose_precision(self.precision, device)
+
+    @property
+    def work(self) -> ResumableRun:
+        """What is kept of it. State that is carried from batch to batch is not."""
+        return ResumableRun(self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful)
+
+    def check(self) -> CorpusScan | None:
+        """Find what would go wrong, before the model is loaded; returns the scan of a corpus that is no stream.
+
+        Raises:
+            ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
+        """
+        self.work.check()
+        prime = self.start.prime.local_paths if self.start.prime else []
+        self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])
+        described, _ = self._describe(), self.place
+        self.start.check()
+        scan = None if self.source.is_stream else self.source.scan()
+        if not self.work.compare(self.plan(scan)) and scan:
+            self._check_ids()
+            estimated = estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes)
+            self.work.check_space(estimated, "write fewer --layers")
+        return scan
+
+    def is_whole(self, scan: CorpusScan | None) -> bool:
+        """Whether the output is there already, and this run, which was told to resume, is the very job that made it."""
+        return self.work.settle(self.plan(scan))
+
+    def plan(self, scan: CorpusScan | None) -> Manifest:
+        """What decides the output, and what it will tell of itself."""
+        return make_manifest(
+            {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
+            {
+                "--layout": self.layout,
+                "--window-tokens": self._window_tokens,
+                "--blank-lines": self.source.blank_lines,
+                "--keep": ", ".join(self.source.reading.keep),
+                **vars(self.selection),
+                **vars(self.store),
+            },
+            self._metadata,
+            is_known=scan is not None,
+        )
+
+    @cached_property
+    def _metadata(self) -> dict[str, str]:
+        made = {**self.model.metadata(self.start.describe()), **self.selection.metadata()}
+        return {**made, "precision": self.place[1], "command": self.command, "created": now()}
+
+    @property
+    def _window_tokens(self) -> int:
+        return self.window_tokens or window_tokens_for(self.place[0])
+
+    def _describe(self) -> FeatureSpec:
+        """What will be written; the weights are not touched."""
+        config, selection = self.model.config(), self.selection
+        names, pooled = selection.names(config.n_output_layers), selection.pool != "none"
+        return FeatureSpec(names, config.output_dim, selection.dtype, pooled, kept=self._kept_fields())
+
+    def _kept_fields(self) -> "pyarrow.Schema | None":
+        fields = self.source.kept_fields()
+        if fields is not None and self.layout not in KEEPERS:
+            raise UsageError(
+                f"--keep {fields.names[0]}: {self.layout} has no place for columns; write {', '.join(KEEPERS[:-1])} or {KEEPERS[-1]}"
+            )
+        return fields
+
+    def _check_ids(self) -> None:
+        first = next(iter(self.source.read()), None)
+        if first:
+            check_name(first, self.layout, self.store)
+
+    def run(self, scan: CorpusScan | None = None) -> Generator[Progress, None, None]:
+        """Do the work, telling after each window how much is committed; `scan` is what `check` returned.
+
+        Raises:
+            ElmoError: The corpus, the model or the disk fail; `work` tells what is kept to go on with.
+        """
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        device, precision = self.place
+        embedder = Embedder(self.model.load(), device, self._priming_sentences(), precision)
+        batch_tokens = self.batch_tokens or batch_tokens_for(embedder.bilm.config, device)
+        read = CorpusScan()
+        select = self.selection.function(embedder.bilm.config.n_output_layers)
+        with self.work.open_store(self.plan(scan), self._make_store, self._kept_fields()) as (store, journal):
+            sentences = self.source.read(read)
+            done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()
+            windows_, embed = self._steps(sentences, embedder, batch_tokens)
+            yield from embed_corpus(windows_, embed, select, journal or store, done)
+            if scan and read.digest.digest() != scan.digest.digest():  # the metadata tell of what was scanned
+                raise ResumeError(f"{self.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
+        self._warn(embedder, read, store)
+
+    def _make_store(self, place: OutputTarget, metadata: Mapping[str, str]) -> FeatureWriter:
+        return open_writer(self.layout, place, replace(self._describe(), metadata=metadata), self.store)
+
+    def _priming_sentences(self) -> Iterable[list[str]]:
+        return (sentence.tokens for sentence in self.start.prime.read()) if self.start.prime else ()
+
+    def _steps(self, sentences: Iterator[Sentence], embedder: Embedder, batch_tokens: int) -> tuple[Iterator[Window], Embed]:
+        if self.start.stateful:
+            carrying = StatefulEmbedder(embedder)
+            return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)
+        return windows(sentences, self._window_tokens), partial(embed_window, embedder=embedder, max_tokens=batch_tokens)
+
+    def _warn(self, embedder: Embedder, read: CorpusScan, store: FeatureWriter) -> None:
+        if embedder.precision != self.precision:
+            self.warnings.append(f"computed in {embedder.precision}: this processor has no {self.precision} products, and would be slower")
+        if read.sentences == 0:
+            self.warnings.append(f"{self.source.name}: holds no sentences; {self.output.path} is whole, and empty")
+        if read.n_blank and self.source.blank_lines == "skip":
+            self.warnings.append(f"skipped {read.blank_lines()}")
+        if embedder.truncated_example is not None:
+            window, example = embedder.bilm.config.max_characters - 2, embedder.truncated_example
+            shown = example if len(example) <= 60 else f"{example[:60]}..."
+            self.warnings.append(
+                f"cut tokens to the model's {window} {embedder.bilm.mapper.unit}: {embedder.truncated_tokens:,}, such as {shown!r}"
+            )
+        if store.skipped_duplicates:
+            self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--use-sentence-keys)")
+
+
+def replay(
+    journal: ResumableWriter, sentences: Iterator[Sentence], embedder: "Embedder", batch_tokens: int
+) -> Generator[Progress, None, Progress]:
+    """Take over what an earlier run has done, and be where it was then, to the last bit and count."""
+    done = NOTHING
+    for window in journal.replay(sentences):
+        for batch in batches(window, embedder, batch_tokens):
+            embedder.warm_cache([window[i].tokens for i in batch])
+        done = done.plus(window)
+        yield done
+    return done
+
+
+def no_replay() -> Generator[Progress, None, Progress]:
+    """Nothing was done before."""
+    yield from ()
+    return NOTHING

@@ -1,0 +1,116 @@
+"""What is written of a sentence's layers: a choice of them or their weighted sum, for each token or pooled, as float32 or float16."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from elmo_cli.errors import ElmoError
+from elmo_cli.features.values import cast
+from elmo_cli.nn.scalar_mix import ScalarMix
+from elmo_cli.types import Array, Select
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a sentence's layers is written. `mix` takes the place of `layers`."""
+
+    layers: str = "all"
+    mix: ScalarMix | None = None
+    pool: str = "none"
+    dtype: str = "float32"
+
+    def names(self, n_layers: int) -> tuple[str, ...]:
+        """What the layers that are written are called: "layer_0", ..., or "top", "average" or "mix" where there is no layer axis.
+
+        Raises:
+            ElmoError: The choice is none, or not one for a model of so many layers.
+        """
+        if self.mix:
+            if len(self.mix.weights) != n_layers:
+                raise ElmoError(f"--mix: has {len(self.mix.weights)} weights, and the model {n_layers} layers; give one for each")
+            return ("mix",)
+        if self.layers in ("top", "average"):
+            return (self.layers,)
+        return tuple(f"layer_{layer}" for layer in self._chosen(n_layers))
+
+    def function(self, n_layers: int) -> Select:
+        """A function from (layer, token, dim) float32 to what is written.
+
+        Raises:
+            ElmoError: As `names`; and the function itself, for a value that float16 cannot hold.
+        """
+        self.names(n_layers)
+        choose = self.mix or select_layers(self.layers, n_layers)
+        pool = POOLS[self.pool]
+        return lambda layers: cast(pool(choose(layers)), self.dtype)
+
+    def metadata(self) -> dict[str, str]:
+        """In words, for the metadata."""
+        mix = self.mix and f"softmax of {', '.join(map(str, self.mix.weights))}, times {self.mix.gamma}"
+        told = {"mix": f"{mix}, layers normalised" if self.mix and self.mix.layer_norm else mix} if mix else {}
+        return {"layers": "mix" if mix else self.layers, "pool": self.pool, **told}
+
+    def _chosen(self, n_layers: int) -> list[int]:
+        return list(range(n_layers)) if self.layers == "all" else _layers_of_model(self.layers, n_layers)
+
+
+def select_layers(choice: str, n_layers: int) -> Select:
+    """A function from (layer, token, dim) to what `choice` asks for.
+
+    "all" keeps every layer, "top" and "average" give (token, dim) as AllenNLP does, and a list ("0,2", negative from the end) gives
+    those layers, (chosen, token, dim).
+
+    Raises:
+        ElmoError: The choice is none of these, or names a layer twice or one that the model does not have.
+    """
+    if choice == "all":
+        return lambda layers: layers
+    if choice == "top":
+        return lambda layers: layers[-1]
+    if choice == "average":
+        return lambda layers: np.mean(layers, axis=0)
+    chosen = _layers_of_model(choice, n_layers)
+    return lambda layers: layers[chosen]
+
+
+def parse_layers(choice: str) -> list[int]:
+    """The numbers of a list such as "0,2".
+
+    Raises:
+        ElmoError: It is no list of whole numbers.
+    """
+    if not re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", choice):
+        raise ElmoError(f"layers {choice[:60]!r}: takes all, top, average, or a list such as 0,2")
+    return [int(layer) for layer in choice.split(",")]
+
+
+def _layers_of_model(choice: str, n_layers: int) -> list[int]:
+    layers = parse_layers(choice)
+    if not all(-n_layers <= layer < n_layers for layer in layers):
+        raise ElmoError(
+            f"layers {choice!r}: the model has layers 0 to {n_layers - 1}; choose among them, or from the end by -1 to -{n_layers}"
+        )
+    chosen = [layer % n_layers for layer in layers]
+    if len(set(chosen)) < len(chosen):
+        raise ElmoError(f"layers {choice!r}: names a layer twice; name each once")
+    return chosen
+
+
+def _mean(array: Array) -> Array:
+    mean: Array = array.mean(axis=-2, dtype=np.float64).astype(array.dtype)
+    return mean
+
+
+def _of_tokens(pool: Select) -> Select:
+    """A sentence without tokens is pooled to zeros."""
+    return lambda array: pool(array) if array.shape[-2] else np.zeros((*array.shape[:-2], array.shape[-1]), array.dtype)
+
+
+POOLS: dict[str, Select] = {  # (..., token, dim) to (..., dim), over the tokens of one sentence
+    "none": lambda array: array,
+    "mean": _of_tokens(_mean),
+    "max": _of_tokens(lambda array: array.max(axis=-2)),
+    "first": _of_tokens(lambda array: array[..., 0, :]),
+    "last": _of_tokens(lambda array: array[..., -1, :]),
+}

@@ -1,0 +1,185 @@
+"""Zip and tar archives that models come in: looked into, and single files taken out. Nothing else in them is written, no link followed."""
+
+import bz2
+import gzip
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from lzma import LZMAError
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from elmo_cli.errors import ModelError
+from elmo_cli.io.atomic import apply_umask
+from elmo_cli.io.limits import XZ_START, LimitedReader, ResourceLimitError, ZipSource, open_xz
+
+MAX_MEMBERS = 20_000
+MAX_DEPTH = 20
+MAX_NAME = 4096  # characters
+MAX_HEADER = 1 << 20  # bytes of a tar between two members: a header, its extensions, a long name
+MAX_BYTES = 1 << 32  # of what is taken out: several times the largest model
+MAX_SEEN = 1 << 36  # of all that a tar holds: it must be unpacked to be read past
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+
+UNPACKERS: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, XZ_START: open_xz, b"\x5d\0\0": open_xz}
+
+Member = tuple[str, int, Callable[[], IO[bytes]]]  # its name, its size, and how it is opened
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip or tar archive, by what it holds."""
+    try:
+        with _reading(path):
+            return zipfile.is_zipfile(path) or _is_tar(path)
+    except ModelError:
+        return True  # damaged near its beginning, or worse: whoever reads on will say it
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        with _open_tar(path):
+            return True
+    except tarfile.TarError:
+        return False
+
+
+def stem(path: Path) -> str:
+    """An archive's name without its suffixes."""
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def list_names(path: Path) -> list[str]:
+    """The names of the regular files in an archive, relative, with /; those that lead outside are not among them.
+
+    Raises:
+        ModelError: It cannot be read, or is nothing that a model would come in.
+    """
+    with _reading(path):
+        return [name for name, _, _ in _members(path)]
+
+
+def unpack(path: Path, names: Collection[str], folder: Path) -> None:
+    """Write these files of an archive below `folder`, which appears whole or not at all.
+
+    Raises:
+        ModelError: The archive is damaged, or they are too large.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".unpacking.", dir=folder.parent))
+    try:
+        with _reading(path):
+            _write(path, set(names), partial)
+        apply_umask(partial)  # a cache may be shared
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # if it is, another run was quicker: theirs is as good
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(path: Path, names: set[str], folder: Path) -> None:
+    room = min(MAX_BYTES, shutil.disk_usage(folder).free)
+    for name, size, open_member in _members(path):
+        if name not in names:
+            continue
+        room -= size
+        if room < 0:
+            raise ModelError(
+                f"{path}: the model in it takes more than the disk or a model has room for; unpack it by hand and pass the folder"
+            )
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open_member() as source, target.open("xb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+            if out.tell() != size:
+                raise ModelError(f"{path}: {name} is cut short; fetch the archive anew")
+
+
+def _members(path: Path) -> Iterator[Member]:
+    seen: set[str] = set()
+    members = _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path)
+    for number, member in enumerate(members):
+        if number >= MAX_MEMBERS:
+            raise ModelError(f"{path}: holds more than {MAX_MEMBERS:,} files, which is no model")
+        if member is None:
+            continue
+        name, size, open_member = member
+        safe = PurePosixPath(name)
+        if (
+            len(name) > MAX_NAME
+            or len(safe.parts) > MAX_DEPTH
+            or safe.is_absolute()
+            or ".." in safe.parts
+            or "\\" in name
+            or "\0" in name
+            or not safe.parts
+            or str(safe) in seen
+        ):
+            continue
+        seen.add(str(safe))
+        yield str(safe), size, open_member
+
+
+def _zip_members(path: Path) -> Iterator[Member | None]:
+    """The regular files; None for anything else."""
+    with ZipSource(path) as source, zipfile.ZipFile(source) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type == zipfile.ZIP_LZMA:
+                raise ResourceLimitError("is packed by LZMA, which may take any memory to unpack; unpack it by hand, and pass the folder")
+            is_file = not entry.is_dir() and (entry.external_attr >> 28) in (0, 8)  # Unix file types: none told, or regular
+            yield (entry.filename, entry.file_size, partial(archive.open, entry)) if is_file else None
+
+
+def _tar_members(path: Path) -> Iterator[Member | None]:
+    """The regular files; None for anything else."""
+    total = 0
+    with _open_tar(path) as (tar, stream):
+        while (member := tar.next()) is not None:
+            total += max(0, member.size)
+            if total > MAX_SEEN:
+                raise ModelError(f"{path}: unpacks to more than {MAX_SEEN >> 30} GiB, which is no model")
+            if member.issparse():
+                raise ResourceLimitError(f"stores {member.name[:MAX_NAME]} without its holes; pack it anew, without tar's --sparse")
+            stream.room = None  # for the member itself
+            yield (member.name, member.size, partial(tar.extractfile, member)) if member.isreg() else None  # type: ignore[misc]
+            stream.room = MAX_HEADER
+            tar.members.clear()  # type: ignore[attr-defined]  # it keeps all that went before
+            tar.pax_headers = {}  # and copies to each member what is said of all
+
+
+@contextmanager
+def _open_tar(path: Path) -> Iterator[tuple[tarfile.TarFile, LimitedReader]]:
+    """A tar, its first header read, and the stream that it is read from."""
+    with ExitStack() as opened:
+        stream: IO[bytes] = opened.enter_context(path.open("rb"))
+        start = stream.read(len(XZ_START))
+        stream.seek(0)
+        for magic, unpack in UNPACKERS.items():
+            if start.startswith(magic):
+                stream = opened.enter_context(unpack(stream))
+        metered = LimitedReader(stream, MAX_HEADER)
+        yield opened.enter_context(tarfile.open(fileobj=metered, mode="r:")), metered  # type: ignore[call-overload]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ResourceLimitError as problem:
+        raise ModelError(f"{path}: {problem}") from None
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the machine's, not the archive's
+            raise ModelError(f"{error.filename or path}: cannot be unpacked ({error.strerror})") from None
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{path}: not a whole archive ({reason}); fetch it anew") from None

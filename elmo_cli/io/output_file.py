@@ -1,0 +1,240 @@
+"""Output files that appear whole or not at all: written beside their final place under another name, then renamed."""
+
+import filecmp
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from elmo_cli.errors import DiskError, OutputError
+from elmo_cli.io.atomic import apply_umask, check_disk_space, sync, sync_folder
+
+
+class OutputTarget(Protocol):
+    """Where an output goes."""
+
+    @property
+    def path(self) -> Path:
+        """As it was named."""
+
+    def check(self) -> None:
+        """Make sure that it can be put there, before any work is done for it."""
+
+    def check_space(self, n_bytes: int, remedy: str = ...) -> None:
+        """Make sure that there is room for it."""
+
+    def check_is_none_of(self, inputs: Iterable[Path]) -> None:
+        """Make sure that it replaces nothing that is read."""
+
+    def size(self) -> int:
+        """Bytes of the finished output."""
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file to be made. Through a symbolic link the file that it leads to is made, and the link stays."""
+
+    path: Path
+    overwrite: bool = False
+    room: Path | None = None  # a folder on the same disk for unfinished files; without, they lie beside the output
+
+    @property
+    def target(self) -> Path:
+        """The file itself."""
+        return Path(os.path.realpath(self.path))
+
+    @property
+    def folder(self) -> Path:
+        """Where it will lie."""
+        return self.target.parent
+
+    def check(self) -> None:
+        """Make sure that the file can be put there, before any work is done for it.
+
+        Raises:
+            OutputError: Something is there already, or the folder is missing or not writable.
+        """
+        if self.target.is_dir():
+            raise OutputError(f"{self.path}: is a directory; name a file, or pass --output-format parquet for a folder of shards")
+        if self.target.exists() and not self.target.is_file():
+            raise OutputError(f"{self.path}: is no regular file; name one, or a new one")
+        if self.target.exists() and not self.overwrite:
+            raise OutputError(f"{self.path}: exists already; pass --overwrite to replace it")
+        if not self.folder.is_dir():
+            raise OutputError(f"{self.path.parent}: no such folder; make it first")
+        trial = self.make_partial()
+        trial.discard()
+        trial.close()
+
+    def check_space(self, n_bytes: int, remedy: str = "write fewer --layers") -> None:
+        """Make sure that the disk has room for a file of this size.
+
+        Raises:
+            OutputError: It has not.
+        """
+        check_disk_space(self.target, n_bytes, remedy)
+
+    def check_is_none_of(self, inputs: Iterable[Path]) -> None:
+        """Make sure that the output replaces nothing that is read.
+
+        Raises:
+            OutputError: It is one of the inputs.
+        """
+        for path in inputs:
+            if self.target.exists() and path.exists() and self.target.samefile(path):
+                raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
+
+    def size(self) -> int:
+        """Bytes of the finished file."""
+        return self.target.stat().st_size
+
+    def make_partial(self) -> "PartialFile":
+        """A new, empty file, hidden, with the permissions that the output itself would get.
+
+        Raises:
+            DiskError: It cannot be made.
+        """
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder)
+        except OSError as error:
+            raise DiskError(f"{self.path}: cannot be written ({error.strerror})") from None
+        os.close(descriptor)
+        apply_umask(Path(name))
+        return PartialFile(Path(name))
+
+    def put_in_place(self, partial: "PartialFile") -> None:
+        """Give a whole file its final name, durably: its bytes reach the disk before the name does.
+
+        Raises:
+            OutputError: Another run has put a file there meanwhile.
+        """
+        partial.close()
+        sync(partial.path)
+        if self.overwrite:
+            partial.path.replace(self.target)
+        else:
+            self._put_in_free_place(partial.path)
+        sync_folder(self.folder)
+
+    def _put_in_free_place(self, whole: Path) -> None:
+        """Rename without replacing: a link is refused where a file has appeared. Where there are no links, a look must do.
+
+        A file of the same bytes may be there: a run was killed when it had put its output in place, and has been gone on with.
+        """
+        if self.target.is_file() and filecmp.cmp(whole, self.target, shallow=False):
+            return
+        taken = f"{self.path}: has appeared during the run; pass --overwrite to replace it"
+        try:
+            os.link(whole, self.target)
+        except FileExistsError:
+            raise OutputError(taken) from None
+        except OSError:
+            if self.target.exists():
+                raise OutputError(taken) from None
+            whole.replace(self.target)
+
+
+class PartialFile(io.RawIOBase):
+    """An unfinished output, open for a library to write through.
+
+    A library cannot be told to give a file up: the HDF5 one flushes what it holds when it closes, fails again on a full disk, and takes
+    the process down at exit. `discard` makes all further writing succeed, and come to nothing. Nor can the HDF5 library be told of an
+    error while it writes: it goes on, and the error gets lost. For it a failure is kept, and raised by `raising_failures`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._file = path.open("r+b", buffering=0)
+        self._discarded = False
+        self._keeps_failures = False
+        self._failure: OSError | None = None
+
+    def discard(self) -> None:
+        """Remove the file; writing goes nowhere from now on."""
+        self._discarded = True
+        self.path.unlink(missing_ok=True)
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
+        """Write all of `data`, or raise OSError: a nearly full disk takes a part of it without complaint."""
+        view = memoryview(data)
+        written = len(view) if self._discarded else 0
+        with self._keeping_failure():
+            while written < len(view):
+                written += self._file.write(view[written:])
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the file's size."""
+        with self._keeping_failure():
+            return (size or 0) if self._discarded else self._file.truncate(size)
+        return size or 0
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    @contextmanager
+    def raising_failures(self) -> Iterator[None]:
+        """While the block runs, keep what fails, and raise it at the end: what the library makes of it matters no more.
+
+        Raises:
+            OSError: The disk is full or gone; the file is discarded.
+        """
+        self._keeps_failures = True
+        try:
+            yield
+        finally:
+            if self._failure:
+                raise self._failure
+
+    @contextmanager
+    def _keeping_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._keeps_failures:
+                raise
+            self._failure = error
+            self.discard()
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  # any buffer
+        """Read into a buffer."""
+        return self._file.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The place."""
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def close(self) -> None:
+        """Close the file itself."""
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def writing_errors(path: Path) -> Iterator[None]:
+    """Errors of the system while a file is written, in words for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -1,0 +1,1 @@
+"""Checks of untrusted files before a library opens them."""

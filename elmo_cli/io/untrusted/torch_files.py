@@ -1,0 +1,65 @@
+"""A stranger's PyTorch file, looked into before torch loads it: torch takes whatever memory the file asks for.
+
+A zip of a pickle, data.pkl, and a record a tensor, none of them compressed; before PyTorch 1.6, five pickles and then the tensors.
+"""
+
+import io
+import pickletools
+import re
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import IO
+
+from elmo_cli.io.limits import ResourceLimitError, ZipSource
+
+ZIP_START = b"PK\x03\x04"  # by which torch, too, tells the two
+N_PICKLES = 5  # a magic number, a version, the machine, the tensors' names and shapes, the order of their values
+MAX_PICKLE = 1 << 21  # bytes; some 300 name a tensor, and five can ask for a thousand
+NEEDED = re.compile(  # what a pickle of named tensors calls; torch allows more, such as a bytearray of any size
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor(_v2)?|parameter)|torch\.nn\.parameter Parameter"
+    r"|torch (Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage"
+)
+
+
+def check_file(path: Path) -> None:
+    """Make sure that no more memory is asked for than the file is large, and a little more.
+
+    Raises:
+        Unbounded: It asks for more than named tensors need.
+        UnpicklingError: It holds something else than tensors.
+        ValueError: It is damaged, or no such file.
+        BadZipFile: It is damaged.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(MAX_PICKLE)
+    if start.startswith(ZIP_START):
+        _check_zip(path)
+        return
+    pickles = io.BytesIO(start)
+    for _ in range(N_PICKLES):
+        _check_pickle(pickles)
+
+
+def _check_zip(path: Path) -> None:
+    with ZipSource(path) as source, zipfile.ZipFile(source) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
+            raise ResourceLimitError("holds compressed tensors, as torch.save writes none; load it, if you trust it, and save it anew")
+        size, stored = sum(entry.file_size for entry in entries), path.stat().st_size
+        if size > stored:
+            raise ResourceLimitError(f"declares {size:,} bytes of which {stored:,} are stored; check that the file is whole")
+        for entry in entries:
+            if entry.filename.lower().endswith("data.pkl"):  # torch does not tell upper case from lower
+                if entry.file_size > MAX_PICKLE:
+                    raise ResourceLimitError(
+                        f"names its tensors in {entry.file_size:,} bytes, of which {MAX_PICKLE:,} are read; save fewer tensors"
+                    )
+                _check_pickle(io.BytesIO(archive.read(entry)))
+
+
+def _check_pickle(pickled: IO[bytes]) -> None:
+    for operation, argument, _ in pickletools.genops(pickled):
+        if operation.name in ("GLOBAL", "STACK_GLOBAL", "INST") and not NEEDED.fullmatch(str(argument)):
+            raise UnpicklingError(f"calls {argument}")

@@ -1,0 +1,50 @@
+"""A loaded model written in the published format, for AllenNLP, bilm-tf and all that read it."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+
+from elmo_cli.errors import ModelError, OutputError
+from elmo_cli.io.atomic import apply_umask
+from elmo_cli.models.files import ModelFiles
+from elmo_cli.models.formats.bilm_tf import save_bilm
+from elmo_cli.nn.bilm import BiLM, CharacterEncoder
+
+
+def convert_model(model: ModelFiles, folder: Path, dtype: str = "float32") -> None:
+    """Write `options.json` and `weights.hdf5` into a new folder, which appears whole or not at all.
+
+    `dtype` is "float32" or "float16". The network is the same within one rounding of its forget biases, which the format holds less 1.
+
+    Raises:
+        ModelError: The model is none that the format can hold.
+        OutputError: The folder is there already, or cannot be written.
+    """
+    if folder.exists():
+        raise OutputError(f"{folder}: exists already; name a new folder")
+    bilm = model.load()
+    _check_fits(bilm, model.name, dtype)
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", dir=folder.parent))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from None
+    try:
+        save_bilm(bilm, partial / "options.json", partial / "weights.hdf5", dtype)
+        apply_umask(partial)
+        partial.rename(folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_fits(bilm: BiLM, name: str, dtype: str) -> None:
+    if not isinstance(bilm.character_encoder, CharacterEncoder):
+        raise ModelError(
+            f"{name}: a model of ELMoForManyLangs has word vectors and a table of code points, which the published format cannot hold"
+        )
+    largest = max(float(parameter.abs().max()) for parameter in bilm.parameters())
+    if largest > torch.finfo(getattr(torch, dtype)).max:
+        raise ModelError(f"{name}: holds {largest:g}, which is too large for {dtype}; leave out --float16")

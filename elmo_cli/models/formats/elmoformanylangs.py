@@ -1,0 +1,224 @@
+"""The format of ELMoForManyLangs (Che et al. 2018): a folder of two PyTorch files of weights, two dictionaries and a config.
+
+It differs from the published one: characters are code points with a table of their own, the vector of the word itself stands beside
+that of its characters, a token is cut to its first 48 code points before both are looked up, and the names of the two word markers
+are swapped where the ids are made. Facts from the project's frontend.py, elmo.py and modules/.
+"""
+
+import json
+import posixpath
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from elmo_cli.errors import ModelError
+from elmo_cli.models.formats.options_json import MAX_DEPTH, MAX_SIZE, Section, read_options
+from elmo_cli.models.formats.state_dict import StateDict, char_cnn_parameters, lstm_parameters, read_tensors
+from elmo_cli.nn.bilm import BiLM, BiLMConfig, WordCharacterEncoder
+
+LOOKED_FOR = "config.json, token_embedder.pkl and encoder.pkl"
+WEIGHTS = ("token_embedder.pkl", "encoder.pkl", "char.dic", "word.dic")  # what a model's hash is of
+IDEOGRAPHIC_SPACE = "\u3000"  # a line that lost its token to strip() is taken for this one's
+MAX_DICTIONARY = 1 << 30
+# The architecture of every model they published, for those that come without it: cnn_50_100_512_4096_sample.json there.
+PUBLISHED = {
+    "encoder": {"name": "elmo", "projection_dim": 512, "cell_clip": 3, "proj_clip": 3, "dim": 4096, "n_layers": 2},
+    "token_embedder": {
+        "name": "cnn",
+        "activation": "relu",
+        "filters": [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256], [6, 512], [7, 1024]],
+        "n_highway": 2,
+        "word_dim": 100,
+        "char_dim": 50,
+        "max_characters_per_token": 50,
+    },
+}
+PUBLISHED_NAMES = ("cnn_50_100_512_4096_sample.json", "cnn_0_100_512_4096_sample.json")
+
+
+def find(names: Collection[str]) -> dict[str, str] | None:
+    """The files of such a model among these names, or None."""
+    if not {"config.json", "token_embedder.pkl", "encoder.pkl"} <= set(names):
+        return None
+    wanted = (name for name in names if name in WEIGHTS or (name.endswith(".json") and name.count("/") <= 1))
+    return {name: name for name in wanted}
+
+
+def read_architecture(files: Mapping[str, Path]) -> Mapping[str, Any]:
+    """The architecture that config.json leads to: as named there, beside it, or the published one of that name.
+
+    A path out of the model's folder, which leads to a file of the machine that the model was made on, is not followed.
+
+    Raises:
+        ModelError: It is not there.
+    """
+    config = files["config.json"]
+    named = read_options(config).get("config_path")
+    if not isinstance(named, str):
+        raise ModelError(f"{config}: lacks 'config_path', the name of the model's architecture")
+    base = posixpath.basename(named.replace("\\", "/"))
+    for found in (files.get(posixpath.normpath(named)), files.get(base)):
+        if found is not None:
+            return read_options(found)
+    if base in PUBLISHED_NAMES:
+        return PUBLISHED
+    raise ModelError(f"{config}: names the architecture {named}, which is not there; put {base} beside config.json")
+
+
+def load_config(files: Mapping[str, Path]) -> BiLMConfig:
+    """The architecture of the network.
+
+    Raises:
+        ModelError: It is not there, lacks a key, or is of a kind that no published model has.
+    """
+    options, path = read_architecture(files), files["config.json"]
+    encoder, tokens = Section(options, "encoder", path), Section(options, "token_embedder", path)
+    for section, known in [(encoder, "elmo"), (tokens, "cnn")]:
+        if str(section.required("name")).lower() != known:
+            raise ModelError(f"{path}: {section.name}.name is {section.values['name']!r}; only {known!r} can be used")
+    activation = tokens.values.get("activation", "relu")
+    if activation not in ("relu", "tanh"):
+        raise ModelError(f"{path}: token_embedder.activation is {activation!r}; known are relu and tanh")
+    character_dim = tokens.whole("char_dim", at_least=0)
+    config = BiLMConfig(
+        filters=tokens.filters() if character_dim else (),
+        character_dim=character_dim,
+        n_highway=tokens.whole("n_highway", at_least=0, at_most=MAX_DEPTH) if character_dim else 0,
+        activation=activation,
+        max_characters=tokens.whole("max_characters_per_token", at_least=3),
+        projection_dim=encoder.whole("projection_dim"),
+        lstm_dim=encoder.whole("dim"),
+        n_layers=encoder.whole("n_layers", at_most=MAX_DEPTH),
+        cell_clip=encoder.clip("cell_clip"),
+        projection_clip=encoder.clip("proj_clip"),
+        use_skip_connections=True,  # always, there
+    )
+    if config.n_filters > MAX_SIZE:
+        raise ModelError(f"{path}: token_embedder.filters has more than {MAX_SIZE} filters in all")
+    if config.filters and config.max_characters < max(width for width, _ in config.filters):
+        raise ModelError(f"{path}: a filter of token_embedder.filters is wider than max_characters_per_token, {config.max_characters}")
+    if not character_dim and not tokens.whole("word_dim", at_least=0):
+        raise ModelError(f"{path}: word_dim and char_dim are both 0; a token has no vector")
+    return config
+
+
+def load_bilm(files: Mapping[str, Path]) -> BiLM:
+    """Build the network and fill it, strictly.
+
+    Raises:
+        ModelError: A file cannot be read, or a tensor is missing, left over or of another shape than the architecture asks for.
+    """
+    config = load_config(files)
+    word_dim = Section(read_architecture(files), "token_embedder", files["config.json"]).whole("word_dim", at_least=0)
+    tensors = read_tensors(files["token_embedder.pkl"])
+    tables = {
+        "words": ("word_emb_layer.embedding.weight", word_dim),
+        "characters": ("char_emb_layer.embedding.weight", config.character_dim),
+    }
+    sizes = {kind: tensors.shape(name)[0] if dim else 0 for kind, (name, dim) in tables.items()}
+    words = _read_dictionary(files, "word.dic", sizes["words"], ("<oov>", "<pad>")) if word_dim else {}
+    characters = (
+        _read_dictionary(files, "char.dic", sizes["characters"], ("<bow>", "<eow>", "<oov>", "<pad>", "<bos>", "<eos>"))
+        if config.character_dim
+        else {}
+    )
+    mapper = WordCharacterMapper(words, characters, config.max_characters)
+    with torch.device("meta"):
+        encoder = WordCharacterEncoder(
+            config, n_words=sizes["words"], word_dim=word_dim, n_characters=sizes["characters"], padding=characters.get("<pad>", 0)
+        )
+        bilm = BiLM(config, encoder, mapper)
+    parameters = _token_parameters(tensors, config, word_dim, sizes)
+    tensors.check_none_left()
+    recurrent = read_tensors(files["encoder.pkl"])
+    parameters |= lstm_parameters(recurrent, config)
+    recurrent.check_none_left()
+    bilm.load_state_dict(parameters, strict=True, assign=True)
+    return bilm.eval().requires_grad_(False)
+
+
+def _token_parameters(tensors: StateDict, config: BiLMConfig, word_dim: int, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    parameters: dict[str, Tensor] = {}
+    if word_dim:
+        parameters["character_encoder.words.weight"] = tensors.take("word_emb_layer.embedding.weight", sizes["words"], word_dim)
+    if config.character_dim:
+        table = tensors.take("char_emb_layer.embedding.weight", sizes["characters"], config.character_dim)
+        parameters["character_encoder.spelling.characters.weight"] = table
+        parameters |= char_cnn_parameters(tensors, config, "character_encoder.spelling", "convolutions.", "highways._layers.")
+    parameters["character_encoder.projection.weight"] = tensors.take(
+        "projection.weight", config.projection_dim, word_dim + config.n_filters
+    )
+    parameters["character_encoder.projection.bias"] = tensors.take("projection.bias", config.projection_dim)
+    return parameters
+
+
+class WordCharacterMapper:
+    """Turns tokens into a word id and character ids; where the model has no words or no characters, these ids are 0."""
+
+    bos, eos, unit = "<bos>", "<eos>", "characters"
+
+    def __init__(self, words: Mapping[str, int], characters: Mapping[str, int], max_characters: int) -> None:
+        self.words = words
+        self.characters = characters
+        self.max_characters = max_characters
+
+    def token_ids(self, token: str) -> npt.NDArray[np.int64]:
+        """The ids of one token, (1 + max_characters,) int64."""
+        token = token[: self.max_characters - 2]
+        row = np.full(1 + self.max_characters, self.characters.get("<pad>", 0), dtype=np.int64)
+        row[0] = self.words.get(token, self.words.get("<oov>", 0))
+        if self.characters:
+            unknown = self.characters["<oov>"]
+            letters = [token] if token in (self.bos, self.eos) else token
+            spelling = [self.characters.get(letter, unknown) for letter in letters]
+            # Not a slip here: their code looks the two markers up by each other's names, and so the models were trained.
+            spelling = [self.characters["<eow>"], *spelling, self.characters["<bow>"]]
+            row[1 : 1 + len(spelling)] = spelling
+        return row
+
+    def tokens_to_ids(self, tokens: Sequence[str]) -> Tensor:
+        """The ids of a list of tokens, (token, 1 + max_characters) int64."""
+        if not tokens:
+            return torch.empty(0, 1 + self.max_characters, dtype=torch.long)
+        return torch.from_numpy(np.stack([self.token_ids(token) for token in tokens]))
+
+    def is_truncated(self, token: str) -> bool:
+        """Whether the token holds more code points than the window."""
+        return len(token) > self.max_characters - 2
+
+
+def _read_dictionary(files: Mapping[str, Path], name: str, size: int, needed: Collection[str]) -> dict[str, int]:
+    """A dictionary of `size` rows: lines of a token, a tab and its row, as the project's own code reads them."""
+    if name not in files:
+        raise ModelError(f"{files['config.json'].parent}: lacks {name}, the dictionary of an embedding table")
+    path = files[name]
+    if path.stat().st_size > MAX_DICTIONARY:
+        raise ModelError(f"{path}: larger than {MAX_DICTIONARY:,} bytes, which is no dictionary")
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: byte 0x{error.object[error.start]:02x} at byte offset {error.start} is not UTF-8") from None
+    rows: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        token, row = _read_entry(line, f"{path}:{number}", size)
+        if row is not None:
+            rows[token] = row
+    missing = [word for word in needed if word not in rows]
+    if missing:
+        raise ModelError(f"{path}: lacks the entry {missing[0]}")
+    return rows
+
+
+def _read_entry(line: str, place: str, size: int) -> tuple[str, int | None]:
+    fields = line.strip().split("\t")
+    if fields == [""]:
+        return "", None
+    token, row = [IDEOGRAPHIC_SPACE, *fields] if len(fields) == 1 else (fields[0], fields[-1])
+    if len(fields) > 2 or not row.isdecimal() or len(row) > 18 or int(row) >= size:
+        raise ModelError(f"{place}: {json.dumps(line[:80], ensure_ascii=False)} is no token, tab and row below {size}")
+    return token, int(row)

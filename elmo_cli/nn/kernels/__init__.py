@@ -1,0 +1,1 @@
+"""The fast path: packed products, the compiled and the Triton LSTM step."""

@@ -1,0 +1,90 @@
+"""The elementwise half of an LSTM step, in place, in one pass over the gates where torch makes a dozen.
+
+On a CPU by the compiled `_cell`, where the package was built with a compiler; on a CUDA GPU by a Triton kernel, where there is Triton; else
+in torch: `step_in_torch` is the oracle of both. No gradients.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from subprocess import SubprocessError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elmo_cli.nn.lstm import step_in_torch
+
+
+def _load_compiled() -> Any:  # noqa: ANN401  # a module that mypy does not know
+    try:
+        return import_module("elmo_cli.nn.kernels._lstm_step")
+    except ImportError:  # there was no compiler
+        return None
+
+
+_cell = _load_compiled()
+COMPILED = _cell is not None
+_CPU_TYPES = {torch.float32: False, torch.bfloat16: True}  # of the gates that the compiled step reads
+_GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+Step = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, float | None, Tensor], None]
+
+
+def lstm_step(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
+    """One step: the next cell state into `cell`, and what the projection reads, o * tanh(cell), into `output`.
+
+    Args:
+        products: What the gates get from the step before, (row, 4 * cell), gates in the order i, j, f, o; may be overwritten.
+        inputs: What they get from the step's inputs, (any, 4 * cell), float32, bias included; None if `products` hold it.
+        rows: Which row of `inputs` each row takes, (row,) int64; None: the same.
+        cell: (row, cell) float32.
+        clip: Limit of the cell state.
+        output: (row, cell), of the type of `products`.
+    """
+    run: Step = step_in_torch
+    if _is_as_told(products, inputs, rows, cell, output):
+        run = (_triton_step(products.device) if products.is_cuda else _compiled_step()) or step_in_torch
+    run(products, inputs, rows, cell, clip, output)
+
+
+def _is_as_told(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, output: Tensor) -> bool:
+    """Whether these are what the compiled steps take on trust."""
+    n_rows, dim = cell.shape
+    types = _GPU_TYPES if products.is_cuda else tuple(_CPU_TYPES)
+    return (
+        products.dtype in types
+        and products.dtype == output.dtype
+        and cell.dtype == torch.float32
+        and products.shape == (n_rows, 4 * dim)
+        and output.shape == cell.shape
+        and (inputs is None or (inputs.dtype == torch.float32 and inputs.shape[1] == 4 * dim and inputs.is_contiguous()))
+        and (rows is None or (rows.dtype == torch.int64 and len(rows) == n_rows and rows.is_contiguous()))
+        and (inputs is None or rows is not None or len(inputs) >= n_rows)
+        and all(part.is_contiguous() for part in (products, cell, output))
+    )
+
+
+def _compiled_step() -> Step | None:
+    return None if _cell is None else _step_compiled
+
+
+def _step_compiled(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
+    addresses = [0 if x is None else x.data_ptr() for x in (inputs, rows)]
+    limit = math.inf if clip is None else clip
+    _cell.step(_CPU_TYPES[products.dtype], products.data_ptr(), *addresses, *cell.shape, limit, cell.data_ptr(), output.data_ptr())
+
+
+@cache
+def _triton_step(device: torch.device) -> Step | None:
+    """The kernel, if it is to be had on this device and right: Triton needs a C compiler when it runs, and not too old a GPU."""
+    products, cell = torch.ones(1, 4, device=device), torch.zeros(1, 1, device=device)
+    outputs = torch.empty_like(cell), torch.empty_like(cell)
+    try:
+        from elmo_cli.nn.kernels.lstm_step_triton import step as step_on_gpu
+
+        step_on_gpu(products, None, None, cell.clone(), None, outputs[0])
+    except (ImportError, OSError, RuntimeError, SubprocessError):
+        return None
+    step_in_torch(products, None, None, cell, None, outputs[1])
+    return step_on_gpu if torch.allclose(*outputs, atol=1e-6) else None

@@ -1,0 +1,151 @@
+"""The projected, clipped LSTM of Peters et al. (2018): the cell by definition, and two ways to run it over packed sequences.
+
+Packed means: no padding. The rows of step t are the sequences still running at t, longest first, so a step touches the active prefix
+only and shorter sequences keep their final state. Both runs have one signature; `run_by_definition` is the oracle of the tests.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BLOCK_ROWS = 1024  # rows whose input projections are computed together: a large product, and bounded memory
+
+
+class LstmState(NamedTuple):
+    """State of one layer and direction between two steps."""
+
+    hidden: Tensor  # (sequence, output)
+    cell: Tensor  # (sequence, cell)
+
+
+class LstmCellWithProjection(nn.Module):
+    """One step of the LSTM: gates, clipped cell, clipped projection.
+
+    `weight` (4 * cell, input + output) and `bias` (4 * cell,) hold the gates in the file's order i, j (candidate), f, o, with
+    TensorFlow's forget bias of 1 already in `bias`; `projection` is (output, cell), or absent where output equals cell.
+    """
+
+    def __init__(
+        self, input_size: int, cell_size: int, output_size: int, *, projected: bool, cell_clip: float | None, projection_clip: float | None
+    ) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.cell_clip = cell_clip
+        self.projection_clip = projection_clip
+        self.weight = nn.Parameter(torch.empty(4 * cell_size, input_size + output_size))
+        self.bias = nn.Parameter(torch.empty(4 * cell_size))
+        self.projection = nn.Parameter(torch.empty(output_size, cell_size)) if projected else None
+
+    def forward(self, inputs: Tensor, state: LstmState) -> LstmState:
+        """The state after one step over `inputs` (sequence, input); its `hidden` is the output."""
+        gates = functional.linear(torch.cat([inputs, state.hidden], dim=-1), self.weight, self.bias)
+        i, j, f, o = gates.chunk(4, dim=-1)
+        cell = _clip(torch.sigmoid(f) * state.cell + torch.sigmoid(i) * torch.tanh(j), self.cell_clip)
+        hidden = torch.sigmoid(o) * torch.tanh(cell)
+        if self.projection is not None:
+            hidden = _clip(functional.linear(hidden, self.projection), self.projection_clip)
+        return LstmState(hidden, cell)
+
+
+RunLstm = Callable[[LstmCellWithProjection, Tensor, Sequence[int], LstmState], tuple[Tensor, LstmState]]
+
+
+def run_by_definition(
+    lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequence[int], state: LstmState
+) -> tuple[Tensor, LstmState]:
+    """Run the cell step by step: outputs (row, output) in packed order, and each sequence's final state."""
+    if not batch_sizes:
+        return inputs.new_empty(0, state.hidden.shape[1]), state
+    outputs = []
+    for rows in torch.split(inputs, list(batch_sizes)):
+        active = len(rows)
+        step = lstm(rows, LstmState(state.hidden[:active], state.cell[:active]))
+        outputs.append(step.hidden)
+        state = LstmState(torch.cat([step.hidden, state.hidden[active:]]), torch.cat([step.cell, state.cell[active:]]))
+    return torch.cat(outputs), state
+
+
+def run_packed(lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequence[int], state: LstmState) -> tuple[Tensor, LstmState]:
+    """As `run_by_definition`, for inference: inputs projected a block of steps at a time, all else in place."""
+    hidden, cell = state.hidden.clone(), state.cell.clone()
+    outputs = inputs.new_empty(len(inputs), hidden.shape[1])
+    # (out, in), as PyTorch keeps them: few rows times many columns then sum up more exactly than with (in, out)
+    from_input, from_hidden = torch.split(lstm.weight, [lstm.input_size, hidden.shape[1]], dim=1)
+    start = 0
+    for block in _blocks(batch_sizes, BLOCK_ROWS):
+        block_gates = torch.addmm(lstm.bias, inputs[start : start + sum(block)], from_input.T)
+        for gates in torch.split(block_gates, block):
+            active = len(gates)
+            gates.addmm_(hidden[:active], from_hidden.T)
+            _step_in_place(lstm, gates, hidden[:active], cell[:active])
+            outputs[start : start + active] = hidden[:active]
+            start += active
+    return outputs, LstmState(hidden, cell)
+
+
+def _step_in_place(lstm: LstmCellWithProjection, gates: Tensor, hidden: Tensor, cell: Tensor) -> None:
+    output = hidden if lstm.projection is None else torch.empty_like(cell)
+    step_in_torch(gates, None, None, cell, lstm.cell_clip, output)
+    if lstm.projection is not None:
+        torch.mm(output, lstm.projection.T, out=hidden)
+        if lstm.projection_clip is not None:
+            hidden.clamp_(-lstm.projection_clip, lstm.projection_clip)
+
+
+def _blocks(batch_sizes: Sequence[int], max_rows: int) -> list[list[int]]:
+    """Consecutive steps grouped so that a group holds at most `max_rows` rows (or one step)."""
+    blocks: list[list[int]] = []
+    rows = max_rows
+    for size in batch_sizes:
+        if rows + size > max_rows:
+            blocks.append([])
+            rows = 0
+        blocks[-1].append(size)
+        rows += size
+    return blocks
+
+
+def _clip(values: Tensor, limit: float | None) -> Tensor:
+    return values if limit is None else values.clamp(-limit, limit)
+
+
+class Packing(NamedTuple):
+    """Where the rows of a ragged batch go: sequences stored one after another, run step by step in both directions."""
+
+    order: npt.NDArray[np.int64]  # (sequence,): sequences, longest first
+    batch_sizes: list[int]  # (step,): sequences still running
+    forward_rows: npt.NDArray[np.int64]  # (row,): ragged position of each packed row, first to last
+    backward_rows: npt.NDArray[np.int64]  # (row,): the same, last to first
+
+
+def pack(lengths: Sequence[int]) -> Packing:
+    """Lay out sequences of these lengths for the two directions of a biLM. A sequence of length 0 has no rows."""
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    longest_first = sizes[order]
+    starts = (np.cumsum(sizes) - sizes)[order]
+    step, sequence = np.nonzero(np.arange(sizes.max(initial=0))[:, None] < longest_first)
+    return Packing(
+        order=order,
+        batch_sizes=np.bincount(step).tolist(),
+        forward_rows=starts[sequence] + step,
+        backward_rows=starts[sequence] + longest_first[sequence] - 1 - step,
+    )
+
+
+def step_in_torch(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
+    """As `step`, an operation after another."""
+    gates = products.to(cell.dtype)
+    if inputs is not None:
+        gates = gates.add_(inputs[: len(gates)] if rows is None else inputs[rows])
+    i, j, f, o = gates.chunk(4, dim=-1)
+    cell.mul_(f.sigmoid_()).addcmul_(i.sigmoid_(), j.tanh_())
+    if clip is not None:
+        cell.clamp_(-clip, clip)
+    torch.mul(torch.tanh(cell, out=i), o.sigmoid_(), out=i)  # i is spent: its place serves again
+    output.copy_(i)

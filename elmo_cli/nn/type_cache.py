@@ -1,0 +1,67 @@
+"""A bounded cache of the character encoder's output, by word type."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from elmo_cli.nn.batching import bucket_by_length
+from elmo_cli.nn.kernels.fast_bilm import Network
+
+CNN_CHARACTERS = 8192  # characters that go through the CNN together: bounds its memory
+
+
+CACHED_TYPES = 1 << 16  # token vectors kept on the device: 128 MiB for a 512-dimensional model
+
+
+class TypeCache:
+    """Layer-0 vectors of the word types met so far, each computed once; emptied when `capacity` is reached."""
+
+    def __init__(self, bilm: Network, capacity: int = CACHED_TYPES) -> None:
+        self.bilm = bilm
+        self.mapper = bilm.mapper
+        self.capacity = capacity
+        self.rows: dict[str, int] = {}
+        self.truncated_rows: set[int] = set()  # of types longer than the character window
+        self.vectors = next(bilm.parameters()).new_empty(0, bilm.config.projection_dim)
+
+    def lookup(self, tokens: Sequence[str]) -> list[int]:
+        """Rows of `vectors` for these tokens. They hold until the next call."""
+        new = [token for token in dict.fromkeys(tokens) if token not in self.rows]
+        if len(self.rows) + len(new) > self.capacity:
+            self.rows.clear()
+            self.truncated_rows.clear()
+            new = list(dict.fromkeys(tokens))
+        if new:
+            self._add(new)
+        return [self.rows[token] for token in tokens]
+
+    def _add(self, types: list[str]) -> None:
+        first = len(self.rows)
+        self._reserve(first + len(types))
+        self.vectors[first : first + len(types)] = encode_types(self.bilm, types)
+        for row, token in enumerate(types, start=first):
+            self.rows[token] = row
+            if self.mapper.is_truncated(token):
+                self.truncated_rows.add(row)
+
+    def _reserve(self, n_rows: int) -> None:
+        if n_rows > len(self.vectors):  # doubled, so that copying stays linear; a batch of more types than `capacity` still fits
+            grown = self.vectors.new_empty(max(n_rows, min(2 * n_rows, self.capacity)), self.vectors.shape[1])
+            grown[: len(self.vectors)] = self.vectors
+            self.vectors = grown
+
+
+def encode_types(bilm: Network, types: Sequence[str]) -> Tensor:
+    """Layer-0 vectors (type, projection_dim), computed in batches of types of like length."""
+    ids = bilm.mapper.tokens_to_ids(types)
+    vectors = next(bilm.parameters()).new_empty(len(types), bilm.config.projection_dim)
+    batches = list(bucket_by_length([len(token.encode("utf-8", "ignore")) for token in types], CNN_CHARACTERS))
+
+    @torch.inference_mode()
+    def encode(half: int) -> None:
+        for batch in batches[half::2]:
+            vectors[batch] = bilm.character_encoder(ids[batch].to(vectors.device))
+
+    bilm.both(encode)
+    return vectors

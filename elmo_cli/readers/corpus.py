@@ -1,0 +1,226 @@
+"""Look before you leap: a corpus to be read, what it holds, and all that is wrong with it before any work on a model."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from elmo_cli.errors import CorpusError
+from elmo_cli.io.inputs import STDIN, InputFile, display_name, expand_input, is_stream
+from elmo_cli.io.remote import redact_url
+from elmo_cli.readers import READERS, find_formats, unused_options
+from elmo_cli.readers.identifiers import DuplicateIds
+from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.tokens import MAX_TOKENS
+from elmo_cli.types import Sentence
+
+if TYPE_CHECKING:
+    import pyarrow
+
+NO_IDS = "--ignore-ids, or no --id-column or --id-field"
+SHOWN = 10  # problems named one by one; the rest are counted
+
+
+class LocatedSentence(NamedTuple):
+    """A sentence and where it stands."""
+
+    sentence: Sentence
+    file: InputFile
+    number: int  # in the file, from 1
+    unit: str  # what is counted: lines, rows, ...
+
+    def place(self) -> str:
+        """In words."""
+        return (
+            f"{display_name(self.file)}:{self.number}" if self.unit == "line" else f"{display_name(self.file)}: {self.unit} {self.number}"
+        )
+
+
+@dataclass
+class CorpusScan:
+    """What a corpus holds, blank lines among the sentences, and the problems met on the way."""
+
+    sentences: int = 0
+    tokens: int = 0
+    text_bytes: int = 0  # of the sentences in JSON, at most
+    blank: list[str] = field(default_factory=list)  # where: the first ones
+    n_blank: int = 0
+    blank_unit: str = "line"  # or "row", ...: what the first of them is
+    problems: list[CorpusError] = field(default_factory=list)  # the first ones
+    n_problems: int = 0
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # of all that the sentences hold
+
+    def count(self, found: "LocatedSentence", *, among_many: bool = False) -> None:
+        """Take note of a sentence."""
+        sentence = found.sentence
+        self.sentences += 1
+        self.tokens += len(sentence.tokens)
+        self.digest.update("\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode("utf-8", "surrogatepass"))
+        if sentence.id is not None or sentence.kept:
+            self.digest.update(repr((sentence.id, sentence.kept)).encode("utf-8", "surrogatepass"))
+        self.text_bytes += len(sentence.text) * (1 if sentence.text.isascii() else 6)
+        if not sentence.tokens:
+            self.n_blank += 1
+            self.blank_unit = found.unit if self.n_blank == 1 else self.blank_unit
+            if len(self.blank) < SHOWN:
+                self.blank.append(found.place() if among_many else str(found.number))
+
+    def report(self, problem: CorpusError) -> None:
+        """Take note of a problem, and let the reader go on."""
+        self.n_problems += 1
+        if len(self.problems) < SHOWN:
+            self.problems.append(problem)
+
+    def blank_lines(self) -> str:
+        """The blank lines in words: "2 blank lines (3, 7)"."""
+        places = ", ".join(self.blank) + (", ..." if self.n_blank > len(self.blank) else "")
+        return f"{self.n_blank} blank {self.blank_unit}{'s' if self.n_blank > 1 else ''} ({places})"
+
+    def summary(self, name: str) -> CorpusError:
+        """All problems as one error."""
+        if self.n_problems == 1:
+            return self.problems[0]
+        more = "" if self.n_problems <= SHOWN else f", of which the first {SHOWN}"
+        return CorpusError(f"{name}: {self.n_problems} problems{more}:", *map(str, self.problems))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus: the inputs that make it up, one after the other, and how they are to be read. `-` is standard input."""
+
+    inputs: Sequence[str | Path]
+    blank_lines: str = "error"  # or "keep", "skip"
+    reading: ReadOptions = PLAIN
+    max_sentence_tokens: int | None = None  # longer sentences are a problem
+
+    @cached_property
+    def files(self) -> tuple[tuple[InputFile, str], ...]:
+        """What is read, in order, each with its format.
+
+        Raises:
+            CorpusError: An input stands for no files, or for files of no known format, or standard input is named twice.
+        """
+        found = [file for name in self.inputs for file in find_formats(expand_input(str(name)), self.reading.format)]
+        if sum(file == STDIN for file, _ in found) > 1:
+            raise CorpusError("-: standard input is named more than once, and can be read only once; name it once (a file called - is ./-)")
+        return tuple(found)
+
+    @property
+    def name(self) -> str:
+        """It in words."""
+        first, *others = self.inputs
+        return redact_url(f"{first} and {len(others)} more input{'s' * (len(others) > 1)}" if others else str(first))
+
+    @property
+    def local_paths(self) -> list[Path]:
+        """The files on this machine."""
+        return [file for file, _ in self.files if isinstance(file, Path) and file != STDIN]
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it can be read only once: some of it is standard input, or a pipe."""
+        return any(is_stream(file) for file, _ in self.files)
+
+    def misplaced_options(self) -> list[tuple[str, list[str]]]:
+        """Options of its reading that none of its files has use for, each with the formats that take it."""
+        return list(unused_options(self.reading, {name for _, name in self.files}))
+
+    def kept_fields(self) -> "pyarrow.Schema | None":
+        """The columns that its sentences carry over to the output, in the order of `Sentence.kept`.
+
+        Raises:
+            CorpusError: A file has not got them, or got others.
+        """
+        if not self.reading.keep:
+            return None
+        schemas = {file: READERS[name].kept(file, self.reading) for file, name in self.files}
+        first, expected = next(iter(schemas.items()))
+        for file, schema in schemas.items():
+            if not schema.equals(expected):
+                ours, theirs = ", ".join(map(str, schema)), ", ".join(map(str, expected))
+                raise CorpusError(
+                    f"{display_name(file)}: its columns to keep are of other types ({ours}) than those of {display_name(first)} ({theirs})"
+                )
+        return expected
+
+    def scan(self) -> CorpusScan:
+        """Read it whole and count.
+
+        Raises:
+            CorpusError: With the first ten problems and their number, if there are any.
+        """
+        scan, identifiers = CorpusScan(), DuplicateIds()
+        self.kept_fields()
+        for found in self._all(scan.report):
+            scan.count(found, among_many=len(self.files) > 1)
+            if found.sentence.id is not None:
+                identifiers.add(found.sentence.id)
+        if repeated := identifiers.repeated():
+            self._report_clashes(repeated, scan)
+        if self.blank_lines == "error" and scan.n_blank:
+            scan.report(self._blank_error(scan))
+        if scan.n_problems:
+            raise scan.summary(self.name)
+        return scan
+
+    def read(self, scan: CorpusScan | None = None) -> Iterator[Sentence]:
+        """The sentences to be embedded, in order; `scan` counts them as they pass.
+
+        Raises:
+            CorpusError: At the first problem.
+        """
+        scan = scan or CorpusScan()
+        seen: dict[str, str] | None = {} if self.is_stream else None  # a file's are seen to by `scan`
+        for found in self._all(raise_error):
+            scan.count(found, among_many=len(self.files) > 1)
+            if seen is not None:
+                _check_is_new(found, seen, raise_error)
+            if found.sentence.tokens or self.blank_lines == "keep":
+                yield found.sentence
+            elif self.blank_lines == "error":
+                raise self._blank_error(scan)
+
+    def _all(self, report: OnError) -> Iterator[LocatedSentence]:
+        """The sentences of all files, numbered on from file to file."""
+        first = 0
+        for file, name in self.files:
+            reader, number = READERS[name], 0
+            try:
+                for sentence in reader.read(file, self.reading, report):
+                    number = int(sentence.key) + 1
+                    found = LocatedSentence(
+                        sentence._replace(key=str(first + number - 1)) if first else sentence, file, number, reader.unit
+                    )
+                    if len(sentence.tokens) > (self.max_sentence_tokens or MAX_TOKENS):
+                        report(self._too_long(found))
+                    else:
+                        yield found
+            except CorpusError as problem:  # it ends this file
+                report(problem)
+            first += number
+
+    def _report_clashes(self, repeated: set[int], scan: CorpusScan) -> None:
+        """Look again at the sentences whose ids seem to occur more than once."""
+        seen: dict[str, str] = {}
+        for found in self._all(lambda _: None):
+            if hash(found.sentence.id) in repeated:
+                _check_is_new(found, seen, scan.report)
+
+    def _too_long(self, found: LocatedSentence) -> CorpusError:
+        limit = f"--max-sentence-tokens {self.max_sentence_tokens:,}" if self.max_sentence_tokens else f"{MAX_TOKENS:,}"
+        remedy = "split it, or allow more by --max-sentence-tokens"
+        return CorpusError(f"{found.place()}: has {len(found.sentence.tokens):,} tokens, more than {limit}; {remedy}")
+
+    def _blank_error(self, scan: CorpusScan) -> CorpusError:
+        return CorpusError(f"{self.name}: {scan.blank_lines()}; pass --blank-lines skip to drop them or keep to write empty arrays")
+
+
+def _check_is_new(found: LocatedSentence, seen: dict[str, str], report: OnError) -> None:
+    id_ = found.sentence.id
+    if id_ in seen:
+        report(CorpusError(f"{found.place()} has the id {id_!r} of {seen[id_]}; make ids unique, or do without ({NO_IDS})"))
+    elif id_ is not None:
+        seen[id_] = found.place()

@@ -1,0 +1,195 @@
+"""One run of `elmo train`: what can be checked first, then the corpus encoded, the model made, and the loop."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from elmo_cli.errors import CorpusError, ModelError, OutputError
+from elmo_cli.io.lock import locked
+from elmo_cli.nn.characters import CharacterMapper
+from elmo_cli.nn.devices import best_precision, choose_device
+from elmo_cli.readers.corpus import Corpus
+from elmo_cli.readers.options import ReadOptions
+from elmo_cli.training import log
+from elmo_cli.training.bptt import make_streams
+from elmo_cli.training.checkpoint import CHECKPOINT, WORK, load_checkpoint, replace_file, save_checkpoint
+from elmo_cli.training.distributed import ProcessGroup, start_workers
+from elmo_cli.training.encoded_corpus import EncodedText, VocabularyChoice, encode_corpus, open_text, writing
+from elmo_cli.training.initialization import Initialization, find_start
+from elmo_cli.training.loop import TrainingLoop, TrainProgress
+from elmo_cli.training.settings import Run
+from elmo_cli.training.trainer import Trainer, tune_memory
+from elmo_cli.training.vocabulary import read_vocabulary, write_vocabulary
+
+SAMPLE_TOKENS = 30_000  # of the held-out text, scored at every checkpoint; shared out among its files
+SOFTMAX_FIRST = 0.2  # of a run that goes on from a model without one: gradients through random rows would spoil the biLM
+RUN = "run.json"
+
+
+@dataclass
+class TrainJob:
+    """What to train, where to, and on which machine."""
+
+    run: Run
+    folder: Path
+    resume: bool = False
+    device: str = "auto"
+    threads: int | None = None
+    checkpoint_minutes: float = 10.0
+    asked_to_stop: Callable[[], bool] = lambda: False
+    notes: list[str] = field(default_factory=list)  # what the user ought to know
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the folder holds a checkpoint."""
+        return (self.folder / WORK / CHECKPOINT).is_file()
+
+    def train(self) -> Generator[TrainProgress, None, None]:
+        """Check all that can be checked, then train, telling how far it is every few steps and at every checkpoint.
+
+        Raises:
+            KeyboardInterrupt: It was asked to stop, and has left a checkpoint.
+            ElmoError: The corpus, the model, the folder or the device cannot be used, the disk is full, or the loss is no number.
+        """
+        device, start = choose_device(self.device), find_start(self.run)
+        self.run = self._settled(start, device)
+        held_out = list(chain.from_iterable(self._sample(Path(path)) for path in self.run.held_out))
+        for path in self.run.corpora:
+            if not self.resume and path != "-" and not Path(path).exists():
+                raise CorpusError(f"{path}: no such file")
+        tune_memory()
+        torch.set_num_threads(self.threads or torch.get_num_threads())
+        with start_workers(device) as (workers, device), ExitStack() as held:
+            if workers.rank == 0:
+                self._begin(start, held)
+            workers.wait()
+            work = self.folder / WORK
+            text, words = open_text(work), read_vocabulary(work / "vocab.txt")
+            if len(words) != text.facts.vocabulary:
+                raise ModelError(f"{work / 'vocab.txt'}: lacks words of the encoded corpus; start the run anew, in another folder")
+            trainer = self._make_trainer(start, text, words, workers, device)
+            loop = TrainingLoop(trainer, self.run, self.folder, words, held_out, self.checkpoint_minutes, self.asked_to_stop, self.notes)
+            yield from loop.train()
+
+    def _settled(self, start: Initialization, device: str) -> Run:
+        settings = self.run.settings
+        first = settings.softmax_first
+        if first is None:
+            first = SOFTMAX_FIRST if start.lacks_softmax else 0.0
+            if first:
+                self.notes.append(f"{self.run.start}: comes without its softmax, which learns alone in the first {first:.0%} of the run")
+        settled = replace(settings, precision=best_precision(settings.precision, device), softmax_first=first)
+        return replace(self.run, settings=settled)
+
+    def _begin(self, start: Initialization, held: ExitStack) -> None:
+        """Take hold of the folder, and encode the corpus where that has not been done."""
+        existed = self.resume or _make_folder(self.folder)
+        held.enter_context(locked(self.folder / WORK, self.folder))
+        if self.resume:
+            write_run(self.run, self.folder)  # it may be longer now
+        else:
+            with _removed_on_failure(self.folder / WORK if existed else self.folder):
+                self._encode(start)
+
+    def _encode(self, start: Initialization) -> None:
+        work = self.folder / WORK
+        choice = VocabularyChoice(self.run.vocabulary_size, self.run.min_count, start.old_words)
+        widest = max(width for width, _ in start.config.filters)
+        _, words = encode_corpus(self._sentences(), work, choice, CharacterMapper(start.config.max_characters), widest)
+        with writing(work):
+            write_vocabulary(words, work / "vocab.txt")
+        write_run(self.run, self.folder)
+
+    def _make_trainer(self, start: Initialization, text: EncodedText, words: list[str], workers: ProcessGroup, device: str) -> Trainer:
+        settings = self.run.settings
+        streams = make_streams(text.facts.entries, settings.streams, settings.unroll, workers.world)
+        if streams.windows == 0:
+            raise CorpusError(f"the corpus has {text.facts.entries:,} words to predict, too few for {workers.world} processes")
+        if workers.rank == 0 and streams.n_streams < settings.streams:
+            self.notes.append(f"the corpus fills {streams.n_streams} streams of {streams.unroll} steps, not {settings.streams}")
+        model = start.make_model(words, settings.seed).to(device)
+        trainer = Trainer(model, text, streams, settings, workers, torch.device(device))
+        if self.resume:
+            trainer.restore(load_checkpoint(self.folder))
+            if workers.rank == 0:
+                log.rewind(self.folder, trainer.step)
+            return trainer
+        checkpoint = trainer.checkpoint()  # of no steps: a disk that is too small shows now
+        if workers.rank == 0:
+            save_checkpoint(self.folder, checkpoint)
+        return trainer
+
+    def _source(self, path: Path) -> Corpus:
+        return Corpus([path], "skip", ReadOptions(separator=self.run.separator, encoding_errors=self.run.encoding_errors))
+
+    def _sentences(self) -> Iterator[list[str]]:
+        """The corpus, unless it is asked to stop."""
+        for path in self.run.corpora:
+            for sentence in self._source(Path(path)).read():
+                if self.asked_to_stop():
+                    raise KeyboardInterrupt
+                yield sentence.tokens
+
+    def _sample(self, path: Path) -> Iterator[list[str]]:
+        """The first sentences of a held-out file."""
+        n_tokens, wanted = 0, SAMPLE_TOKENS / len(self.run.held_out)
+        for sentence in self._source(path).read():
+            yield sentence.tokens
+            n_tokens += len(sentence.tokens)
+            if n_tokens >= wanted:
+                return
+        if n_tokens == 0:
+            raise CorpusError(f"{path}: holds no tokens to evaluate on")
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Keep the description of a run beside its checkpoint."""
+
+    def write(path: Path) -> None:
+        path.write_text(json.dumps(run.to_json()) + "\n", encoding="utf-8")
+
+    replace_file(folder / WORK / RUN, write)
+
+
+def read_run(folder: Path) -> Run:
+    """The run that a folder's checkpoint belongs to.
+
+    Raises:
+        ModelError: There is none.
+    """
+    load_checkpoint(folder)
+    path = folder / WORK / RUN
+    try:
+        return Run.from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{path}: not the description of a run ({error})") from None
+
+
+def _make_folder(folder: Path) -> bool:
+    """Make the model folder, if need be; returns whether it was there. What was killed before its first checkpoint is begun anew."""
+    can_resume, existed = (folder / WORK / CHECKPOINT).exists(), folder.is_dir()
+    begun = existed and not can_resume and [path.name for path in folder.iterdir()] == [WORK]
+    if folder.exists() and not begun and (not existed or any(folder.iterdir())):
+        raise OutputError(f"{folder}: exists already; {'go on with --resume' if can_resume else 'choose another folder'}")
+    if not folder.parent.is_dir():
+        raise OutputError(f"{folder.parent}: no such folder; make it first")
+    if not os.access(folder.parent, os.W_OK):
+        raise OutputError(f"{folder.parent}: may not be written to; check its permissions")
+    folder.mkdir(exist_ok=True)
+    return existed
+
+
+@contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

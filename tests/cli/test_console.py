@@ -1,0 +1,76 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from elmo_cli.cli import console
+from elmo_cli.cli.console import UserConsole, count, size
+from elmo_cli.types import Progress
+
+JOB = [Progress(10, 100), Progress(20, 200)]
+
+
+def words_on(file: io.StringIO, *, terminal: bool, quiet: bool = False) -> UserConsole:
+    words = UserConsole(quiet=quiet)
+    words._console = Console(file=file, force_terminal=terminal, width=100, markup=False, highlight=False)
+    return words
+
+
+def test_on_a_terminal_progress_is_drawn_and_taken_away():
+    file = io.StringIO()
+    assert words_on(file, terminal=True).track(JOB, 200) == JOB[-1]
+    assert "20 sentences" in file.getvalue()
+    assert "100%" in file.getvalue()
+    assert file.getvalue().endswith("\x1b[2K")
+
+
+@pytest.mark.parametrize(("total", "start"), [(200, "50.0 %: 10 sentences"), (None, "10 sentences")])
+def test_elsewhere_it_is_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch, total: int | None, start: str):
+    monkeypatch.setattr(console, "LOG_SECONDS", 0)
+    file = io.StringIO()
+    assert words_on(file, terminal=False).track(JOB, total) == JOB[-1]
+    assert file.getvalue().startswith(start)
+    assert file.getvalue().count("\n") == len(JOB)
+    assert "\x1b" not in file.getvalue()
+
+
+def fetching(words: UserConsole) -> None:
+    with words.cache(Path("cache"), offline=False) as cache:
+        for done in (0, 5_000, 10_000):
+            cache.progress("weights.hdf5", done, 10_000)
+
+
+def test_a_download_is_drawn_on_a_terminal_and_a_line_now_and_then_elsewhere(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(console, "LOG_SECONDS", 0)
+    drawn, logged, quiet = io.StringIO(), io.StringIO(), io.StringIO()
+    fetching(words_on(drawn, terminal=True))
+    fetching(words_on(logged, terminal=False))
+    fetching(words_on(quiet, terminal=False, quiet=True))
+    assert "weights.hdf5" in drawn.getvalue()
+    assert "\x1b" in drawn.getvalue()
+    assert logged.getvalue().startswith("fetching weights.hdf5, 10.0 kB\n")
+    assert "weights.hdf5: 5.0 kB of 10.0 kB\n" in logged.getvalue()
+    assert "\x1b" not in logged.getvalue()
+    assert quiet.getvalue() == ""
+
+
+def test_quiet_leaves_warnings():
+    file = io.StringIO()
+    words = words_on(file, terminal=True, quiet=True)
+    assert words.track(JOB, 200) == JOB[-1]
+    with words.status("scanning"):
+        words.info("done")
+    assert file.getvalue() == ""
+    words.warning("a \x1b[31m name")
+    assert file.getvalue() == "Warning: a \\x1b[31m name\n"
+
+
+def test_a_job_without_windows_ends_at_nothing():
+    for terminal in (True, False):
+        assert words_on(io.StringIO(), terminal=terminal).track([], 0) == Progress(0, 0)
+
+
+def test_numbers_are_said_with_their_units():
+    assert [count(1, "token"), count(12345, "token")] == ["1 token", "12,345 tokens"]
+    assert [size(999), size(1000), size(2.5e9), size(3e13)] == ["999 bytes", "1.0 kB", "2.5 GB", "30.0 TB"]

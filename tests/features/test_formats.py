@@ -1,0 +1,247 @@
+"""One contract for all layouts: what is written is read back, whole or not there."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from elmo_cli.errors import FeaturesError, OutputError
+from elmo_cli.features.formats import STORES, estimate_bytes, open_writer, output_target
+from elmo_cli.features.layouts import COMPRESSIONS, KEEPERS, TABLES
+from elmo_cli.features.reader import Features, open_features
+from elmo_cli.features.spec import FeatureSpec, WriteOptions
+from elmo_cli.types import Sentence
+
+DIM = 4
+LAYERS = ("layer_0", "layer_1", "layer_2")
+NAMES = {
+    "allennlp": "out.h5",
+    "packed": "out.h5",
+    "e2e-coref": "out.h5",
+    "parquet": "out.parquet",
+    "npz": "out.npz",
+    "arrow": "out.arrow",
+    "jsonl": "out.jsonl",
+}
+EVERY = sorted(STORES)
+METADATA = {"model": "tïny", "layers": "all", "command": "elmo embed 'a b'"}
+TEXTS = ["the cat", "the cat", "", "é  a\u2028b 日本", "a/b \\ . \0 x\0y \\0", "0"]
+
+
+def corpus(*texts: str) -> list[Sentence]:
+    """Sentences with the ids of two documents."""
+    return [Sentence(str(i), text.split(" ") if text else [], text, f"doc/{i // 3}/{i}") for i, text in enumerate(texts)]
+
+
+def arrays_for(sentences: list[Sentence], description: FeatureSpec, seed: int = 0) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    return [random.standard_normal(description.shape(len(s.tokens))).astype(description.dtype) for s in sentences]
+
+
+def windows(items: list, *bounds: int) -> Iterator[list]:
+    return (items[a:b] for a, b in pairwise([0, *bounds, len(items)]))
+
+
+def write(path: Path, layout: str, sentences: list[Sentence], arrays: list, description: FeatureSpec, **options: object) -> Path:
+    with open_writer(layout, output_target(path, layout), description, WriteOptions(**options)) as store:
+        for window, features in zip(windows(sentences, 1, 4), windows(arrays, 1, 4), strict=True):
+            store.write(window, features)
+    assert not list(path.parent.glob(".*"))
+    return path
+
+
+def assert_same(features: Features, arrays: list[np.ndarray]) -> None:
+    assert len(features) == len(arrays)
+    for ours in (list(features), [features[i] for i in range(len(arrays))]):
+        for mine, theirs in zip(ours, arrays, strict=True):
+            np.testing.assert_array_equal(mine, theirs, strict=True)
+
+
+@pytest.mark.parametrize("layout", EVERY)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("names", [LAYERS, ("layer_2",), ("average",)], ids=["three", "one", "average"])
+def test_token_arrays_come_back_as_they_were(tmp_path: Path, layout: str, dtype: str, names: tuple[str, ...]):
+    description = FeatureSpec(names, DIM, dtype, metadata=METADATA)
+    sentences = corpus(*TEXTS)
+    arrays = arrays_for(sentences, description)
+    with open_features(write(tmp_path / NAMES[layout], layout, sentences, arrays, description)) as features:
+        assert features.layout == layout
+        if layout == "jsonl":  # has no metadata, so no type
+            assert {array.dtype for array in features} == {np.dtype(np.float32)}
+            assert all((a.astype(dtype) == b).all() for a, b in zip(features, arrays, strict=True))
+        else:
+            assert features.metadata == METADATA
+            assert features.description == description
+            assert_same(features, arrays)
+
+
+@pytest.mark.parametrize("layout", sorted({*EVERY} - {"e2e-coref"}))
+@pytest.mark.parametrize("names", [LAYERS, ("mix",)], ids=["three", "mix"])
+def test_pooled_arrays_come_back_as_they_were(tmp_path: Path, layout: str, names: tuple[str, ...]):
+    description = FeatureSpec(names, DIM, pooled=True, metadata=METADATA)
+    sentences = corpus(*TEXTS)
+    arrays = arrays_for(sentences, description)
+    with open_features(write(tmp_path / NAMES[layout], layout, sentences, arrays, description)) as features:
+        assert_same(features, arrays)
+        assert features.description.pooled
+        assert [features.tokens(i) for i in (0, 1, 2, 5)] == [["the", "cat"], ["the", "cat"], [], ["0"]]
+
+
+@pytest.mark.parametrize("layout", sorted({*EVERY} - {"e2e-coref"}))
+def test_words_ids_and_order_come_back(tmp_path: Path, layout: str):
+    description = FeatureSpec(LAYERS, DIM)
+    sentences = corpus(*TEXTS)
+    with open_features(write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)) as features:
+        found = [features.sentence(i) for i in range(len(features))]
+        streamed = [sentence for window, _ in features.windows() for sentence in window]
+        assert found == streamed
+        assert [(s.key, s.tokens, s.id) for s in found] == [(s.key, s.tokens, s.id) for s in sentences]
+        assert features.keys() == [s.key if layout == "allennlp" else s.id for s in sentences]
+
+
+def test_coref_groups_are_documents_and_layers_come_last(tmp_path: Path):
+    import h5py
+
+    description = FeatureSpec(LAYERS, DIM)
+    ids = ["bc/x_0/0", "nw/y_0/0", "bc/x_0/1"]
+    sentences = [Sentence(str(i), ["a"] * (i + 1), "", name) for i, name in enumerate(ids)]
+    arrays = arrays_for(sentences, description)
+    path = write(tmp_path / "out.h5", "e2e-coref", sentences, arrays, description)
+    with h5py.File(path) as file:
+        assert {document: list(group) for document, group in file.items()} == {"bc:x_0": ["0", "1"], "nw:y_0": ["0"]}
+        np.testing.assert_array_equal(file["bc:x_0/1"][:], np.moveaxis(arrays[2], 0, -1))
+    with open_features(path) as features:
+        assert features.keys() == ids
+        assert_same(features, arrays)
+
+
+@pytest.mark.parametrize("layout", EVERY)
+def test_layers_are_read_alone(tmp_path: Path, layout: str):
+    description = FeatureSpec(LAYERS, DIM)
+    sentences = corpus(*TEXTS)
+    arrays = arrays_for(sentences, description)
+    with open_features(write(tmp_path / NAMES[layout], layout, sentences, arrays, description)) as features:
+        np.testing.assert_array_equal(features.read(3, layers=[2]), arrays[3][[2]])
+        np.testing.assert_array_equal(features.read(-1, layers=[2, 0]), arrays[-1][[2, 0]])
+        with pytest.raises(FeaturesError, match="layers 0 to 2"):
+            features.read(0, layers=[3])
+        with pytest.raises(IndexError):
+            features[len(arrays)]
+
+
+@pytest.mark.parametrize(("layout", "compression"), [(layout, c) for layout in EVERY for c in COMPRESSIONS[layout]])
+def test_compression_loses_nothing(tmp_path: Path, layout: str, compression: str):
+    description = FeatureSpec(LAYERS, 512)
+    sentences = corpus(*(["a b c d e f"] * 20), "")
+    arrays = [np.round(array) for array in arrays_for(sentences, description)]
+    path = write(tmp_path / NAMES[layout], layout, sentences, arrays, description, compression=compression)
+    with open_features(path) as features:
+        assert_same(features, arrays)
+    if compression != "none":  # (an HDF5 chunk's index takes 2 kB)
+        assert path.stat().st_size < sum(array.nbytes for array in arrays)
+
+
+@pytest.mark.parametrize("layout", TABLES)
+def test_token_rows_are_a_row_a_token(tmp_path: Path, layout: str):
+    description = FeatureSpec(LAYERS, DIM, kept=pa.schema([("label", pa.string())]))
+    sentences = [s._replace(kept=(f"l{s.key}",)) for s in corpus(*TEXTS) if s.tokens]
+    arrays = arrays_for(sentences, description)
+    path = write(tmp_path / NAMES[layout], layout, sentences, arrays, description, rows="token")
+    with open_features(path) as features:
+        assert_same(features, arrays)
+        assert [features.sentence(i) for i in range(len(features))] == [s._replace(text=" ".join(s.tokens)) for s in sentences]
+        assert features.keys() == [s.id for s in sentences]
+    with pytest.raises(OutputError, match="has no tokens, and so no row"):
+        write(
+            tmp_path / "blank.parquet",
+            layout,
+            [corpus("")[0]._replace(kept=("",))],
+            [np.zeros((3, 0, DIM), np.float32)],
+            description,
+            rows="token",
+        )
+
+
+@pytest.mark.parametrize("layout", KEEPERS)
+def test_columns_of_the_input_are_carried_over(tmp_path: Path, layout: str):
+    schema = pa.schema([("label", pa.string()), ("score", pa.float64()), ("when", pa.date32())])
+    description = FeatureSpec(("top",), DIM, kept=schema)
+    import datetime
+
+    sentences = [s._replace(kept=("x", None, datetime.date(2020, 1, 2))) for s in corpus("a b", "c")]
+    path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
+    if layout == "jsonl":
+        assert json.loads(path.read_text().splitlines()[0])["when"] == "2020-01-02"
+    else:
+        with open_features(path) as features:
+            assert features.sentence(1).kept == sentences[1].kept
+            assert features.description.kept == schema
+    with pytest.raises(OutputError, match="rename the input's"):
+        open_writer(layout, output_target(path, layout), replace(description, kept=pa.schema([("tokens", pa.string())])), WriteOptions())
+
+
+@pytest.mark.parametrize("layout", EVERY)
+def test_no_sentences_make_a_whole_empty_file(tmp_path: Path, layout: str):
+    path = write(tmp_path / NAMES[layout], layout, [], [], FeatureSpec(LAYERS, DIM, metadata=METADATA))
+    with open_features(path) as features:
+        assert (len(features), list(features), features.keys()) == (0, [], [])
+
+
+@pytest.mark.parametrize("layout", EVERY)
+def test_a_failed_run_leaves_nothing(tmp_path: Path, layout: str):
+    description = FeatureSpec(LAYERS, DIM)
+    for name in (NAMES[layout], "folder"):
+        if name == "folder" and layout != "parquet":
+            continue
+        store = open_writer(layout, output_target(tmp_path / name, layout), description, WriteOptions(shard_tokens=1))
+        with pytest.raises(KeyboardInterrupt), store:  # noqa: PT012  # the block is what fails
+            store.write(corpus("a b"), arrays_for(corpus("a b"), description))
+            assert not (tmp_path / name).exists()
+            raise KeyboardInterrupt
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("layout", EVERY)
+def test_the_same_job_writes_the_same_bytes(tmp_path: Path, layout: str):
+    description, sentences = FeatureSpec(LAYERS, DIM), corpus(*TEXTS)
+    one, two = (
+        write(tmp_path / f"{i}{NAMES[layout]}", layout, sentences, arrays_for(sentences, description), description) for i in range(2)
+    )
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize("layout", EVERY)
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_estimate_is_no_less_than_the_file(tmp_path: Path, layout: str, pooled: bool):
+    if pooled and layout == "e2e-coref":
+        pytest.skip("the layout holds tokens")
+    description, sentences = FeatureSpec(LAYERS, 32, pooled=pooled, metadata=METADATA), corpus(*["the cat sat on it"] * 2000)
+    path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
+    text_bytes = sum(len(s.text) + len(s.id or "") for s in sentences)
+    estimate = estimate_bytes(layout, description, len(sentences), sum(len(s.tokens) for s in sentences), text_bytes)
+    begun = 600_000 if layout == "packed" else 20_000  # chunks that are not full
+    assert path.stat().st_size < estimate + begun
+
+
+@pytest.mark.parametrize("layout", EVERY)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tokens=st.lists(st.lists(st.text(min_size=1).filter(lambda t: not any(c.isspace() for c in t)), max_size=4), max_size=6))
+def test_any_words_come_back(tmp_path: Path, layout: str, tokens: list[list[str]]):
+    description = FeatureSpec(("top",), 2)
+    sentences = [Sentence(str(i), words, " ".join(words), f"d/{i}") for i, words in enumerate(tokens)]
+    arrays = arrays_for(sentences, description)
+    if layout == "jsonl" and not any(tokens):
+        return  # blank sentences do not tell a dimension
+    path = tmp_path / NAMES[layout]
+    path.unlink(missing_ok=True)
+    with open_features(write(path, layout, sentences, arrays, description)) as features:
+        assert_same(features, arrays)
+        if layout != "e2e-coref":
+            assert [features.tokens(i) for i in range(len(tokens))] == tokens

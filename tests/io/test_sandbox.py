@@ -1,0 +1,93 @@
+"""What reads a stranger's features runs in a process of its own: whatever ends that one is a line here."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.io.sandbox import run_sandboxed
+from tests.conftest import SAMPLE
+
+PATH = Path("a.h5")
+
+
+def end_by(_: Path, number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def tell(path: Path, word: str) -> tuple[str, str, int]:
+    return str(path), word, os.getpid()
+
+
+def fail(_: Path, error: Exception) -> None:
+    raise error
+
+
+def wait(_: Path) -> None:
+    time.sleep(600)
+
+
+def test_the_result_comes_from_another_process():
+    path, word, number = run_sandboxed(tell, PATH, "word")
+    assert (path, word) == ("a.h5", "word")
+    assert number != os.getpid()
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS"])
+def test_a_library_that_is_brought_down_is_a_line(name: str):
+    with pytest.raises(FeaturesError, match=rf"a\.h5: is damaged \(reading it ended in {name}\); make it again"):
+        run_sandboxed(end_by, PATH, getattr(signal, name))
+
+
+def test_a_process_that_is_killed_is_no_damage():
+    with pytest.raises(FeaturesError, match=r"a\.h5: the process that read it was killed; see whether the machine has memory enough"):
+        run_sandboxed(end_by, PATH, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("error", [FeaturesError("a.h5: no such file", "a detail"), PermissionError(13, "Permission denied", "a.h5")])
+def test_errors_come_back_as_they_were(error: Exception):
+    with pytest.raises(type(error)) as raised:
+        run_sandboxed(fail, PATH, error)
+    assert str(raised.value) == str(error)
+
+
+def test_a_bug_keeps_its_traceback(capfd: pytest.CaptureFixture):
+    with pytest.raises(RuntimeError, match="as told above"):
+        run_sandboxed(fail, PATH, ZeroDivisionError("a bug"))
+    assert "ZeroDivisionError: a bug" in capfd.readouterr().err
+
+
+def test_a_stop_does_not_wait_for_the_other_process():
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_sandboxed(wait, PATH)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def run(*arguments: object, text: str = "") -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "elmo_cli", *map(str, arguments)]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+
+
+def test_the_commands_read_so(elmo: Callable, model: Path, tmp_path: Path):
+    out = tmp_path / "out.h5"
+    assert elmo("embed", SAMPLE, out, "--model", model).exit_code == 0
+    verified = run("verify", out, "--model", model, "--corpus", "-", text=SAMPLE.read_text(encoding="utf-8"))
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert "20 sentences computed again" in verified.stdout
+    assert run("inspect", out).stdout.startswith("file ")
+    assert run("convert", out, tmp_path / "out.npz", "--quiet").returncode == 0
+    missing = run("verify", tmp_path / "missing.h5")
+    assert (missing.returncode, missing.stderr) == (1, f"Error: {tmp_path / 'missing.h5'}: no such file; name a file of features\n")

@@ -1,0 +1,112 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from elmo_cli.errors import CorpusError
+from elmo_cli.readers import conll
+from elmo_cli.readers.conll import read_conll, read_conllu
+from elmo_cli.readers.corpus import Corpus
+from elmo_cli.readers.options import ReadOptions
+from tests.conftest import shared
+
+MakeCorpus = Callable[..., Path]
+
+CONLLU = """\
+# newdoc id = d
+# newpar
+# sent_id = fr-1 a
+# text = Du 10 000 vu.
+1-2\tDu\t_\t_\t_\t_\t_\t_\t_\t_
+1\tde\tde\tADP\t_\t_\t0\t_\t_\t_
+2\tle\tle\tDET\t_\t_\t0\t_\t_\t_
+2.1\tnoeud\t_\t_\t_\t_\t_\t_\t_\t_
+3\t10 000\t_\tNUM\t_\t_\t0\t_\t_\t_
+4\t#\t_\tSYM\t_\t_\t0\t_\t_\t_
+
+
+# text = no id
+1\tvu\t_\t_\t_\t_\t_\t_\t_\t_
+# a last comment
+
+# the end
+"""
+
+
+def test_conllu_gives_words_and_ids_and_nothing_else(corpus: MakeCorpus):
+    found = list(read_conllu(corpus(CONLLU, "a.conllu")))
+    assert [(s.key, s.tokens, s.id, s.text) for s in found] == [
+        ("0", ["de", "le", "10 000", "#"], "fr-1 a", "de le 10 000 #"),
+        ("1", ["vu"], None, "vu"),
+    ]
+    assert [s.id for s in read_conllu(corpus(CONLLU, "a.conllu"), ReadOptions(ignore_ids=True))] == [None, None]
+
+
+def test_conllu_plus_says_where_the_form_is(corpus: MakeCorpus):
+    path = corpus("# global.columns = ID LEMMA FORM\n1\tbe\tam\n", "a.conllup")
+    assert [s.tokens for s in read_conllu(path)] == [["am"]]
+    with pytest.raises(CorpusError, match=r"global\.columns have no FORM: ID LEMMA"):
+        list(read_conllu(corpus("# global.columns = ID LEMMA\n1\tbe\n", "a.conllup")))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("1 The the", r"has 1 of CoNLL-U's columns; tabs part them \(for other files: --input-format conll\)"),
+        ("The\tDET", r"'The' is no word's number, which CoNLL-U's first column holds"),
+        ("1\t\tx", r"the form is empty"),
+    ],
+)
+def test_a_bad_line_of_conllu_is_named(corpus: MakeCorpus, line: str, words: str):
+    with pytest.raises(CorpusError, match=rf"a\.conllu:2: {words}"):
+        Corpus([corpus(f"1\tok\n{line}\n", "a.conllu")]).scan()
+
+
+CONLL_2003 = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n\n# SYM O O\n"
+
+
+def test_conll_gives_the_first_column_or_another(corpus: MakeCorpus):
+    path = corpus(CONLL_2003, "eng.train")
+    assert [s.tokens for s in read_conll(path)] == [["EU", "rejects"], ["#"]]
+    assert [s.tokens for s in read_conll(path, ReadOptions(token_column=2))] == [["NNP", "VBZ"], ["SYM"]]
+
+
+def test_conll_2012_and_tabs_are_read(corpus: MakeCorpus):
+    path = corpus("#begin document (x); part 000\nx 0 0 In IN\nx 0 1 it PRP\n\n#end document\n", "a.conll")
+    assert [s.tokens for s in read_conll(path, ReadOptions(token_column=4))] == [["In", "it"]]
+    assert [s.tokens for s in read_conll(corpus("New York\tO\n", "b.conll"))] == [["New York"]]
+
+
+def test_a_column_that_is_not_there_is_named(corpus: MakeCorpus):
+    with pytest.raises(CorpusError, match=r"a\.conll:2: has 1 column, --token-column 2 is none of them"):
+        list(read_conll(corpus("a X\nb\n", "a.conll"), ReadOptions(token_column=2)))
+    with pytest.raises(CorpusError, match=r"a\.conll:1: column 2 is empty"):
+        list(read_conll(corpus("a\t\tX\n", "a.conll"), ReadOptions(token_column=2)))
+
+
+@pytest.mark.parametrize("name", ["a.conll", "a.conllu"])
+def test_sentences_that_never_end_are_refused(corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(conll, "MAX_TOKENS", 10)
+    with pytest.raises(CorpusError, match=rf"{name}:1: 10 lines follow with no blank line"):
+        Corpus([corpus("1\ta\n" * 11, name)]).scan()
+
+
+def test_a_sentence_without_words_is_blank(corpus: MakeCorpus):
+    with pytest.raises(CorpusError, match=r"1 blank sentence \(1\)"):
+        Corpus([corpus("# sent_id = 1\n\n# sent_id = 2\n1\ta\n", "a.conllu")]).scan()
+
+
+def test_equal_ids_are_an_error_that_may_be_ignored(corpus: MakeCorpus):
+    path = corpus("# sent_id = 1\n1\ta\n\n# sent_id = 1\n1\tb\n", "a.conllu")
+    with pytest.raises(
+        CorpusError, match=r"a\.conllu: sentence 2 has the id '1' of .*a\.conllu: sentence 1; make ids unique, or do without .--ignore-ids"
+    ):
+        Corpus([path]).scan()
+    assert Corpus([path], reading=ReadOptions(ignore_ids=True)).scan().sentences == 2
+
+
+def test_a_treebank_is_read_whole():
+    treebank, text = shared("eval", "pos_en_ewt", "dev.conllx"), shared("eval", "pos_en_ewt", "dev.txt")
+    assert [s.tokens for s in Corpus([treebank]).read()] == [line.split(" ") for line in text.read_text(encoding="utf-8").splitlines()]
+    tags = shared("eval", "pos_en_ewt", "dev.tsv")
+    assert [s.tokens for s in Corpus([tags], reading=ReadOptions(format="conll")).read()] == [s.tokens for s in Corpus([treebank]).read()]
