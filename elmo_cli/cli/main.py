@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from elmo_cli import __version__
-from elmo_cli.cli.signals import STOPPING, _occupy_stderr, _stop, _stop_again
+from elmo_cli.cli.signals import STOPPING, occupy_stderr, stop, stop_again
 from elmo_cli.errors import ElmoError, ReaderGone, printable
 
 COMMANDS = (
@@ -56,11 +56,11 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the command."""
-        _occupy_stderr()
+        occupy_stderr()
         # Before torch starts OpenMP: threads that spin while they wait make a shared machine several times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        before = {number: signal.signal(number, _stop) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN}
-        hook, sys.unraisablehook = sys.unraisablehook, _stop_again
+        before = {number: signal.signal(number, stop) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN}
+        hook, sys.unraisablehook = sys.unraisablehook, stop_again
         try:
             super().invoke(ctx)
         except ElmoError as error:

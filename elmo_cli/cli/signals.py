@@ -13,7 +13,7 @@ PATIENCE = 0.02  # seconds
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # if not ignored, as by nohup
 
 
-def _occupy_stderr() -> None:
+def occupy_stderr() -> None:
     """Where standard error is closed, the first file that is opened would get its number, and what libraries complain of."""
     try:
         os.fstat(2)
@@ -24,25 +24,26 @@ def _occupy_stderr() -> None:
             os.close(nowhere)
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
+def stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
     """The first signal unwinds the run, which keeps what is done; a second one leaves at once."""
     for again in STOPPING:
         if signal.getsignal(again) is not signal.SIG_IGN:
-            signal.signal(again, _leave)
+            signal.signal(again, leave)
     raise KeyboardInterrupt(number)
 
 
-def _stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
+def stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
     """A signal that comes while an object is taken down raises where Python lets nothing out: it is sent again, a moment later."""
     if not isinstance(unraisable.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
     number = next(iter(unraisable.exc_value.args), signal.SIGINT)
     for again in STOPPING:
-        if signal.getsignal(again) is _leave:
-            signal.signal(again, _stop)
+        if signal.getsignal(again) is leave:
+            signal.signal(again, stop)
     threading.Timer(PATIENCE, os.kill, (os.getpid(), number)).start()
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
+def leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
+    """Exit at once: the handler of the second signal."""
     os._exit(128 + number)

@@ -1,7 +1,7 @@
 """Whether a file of features is whole and right: read from end to end, and compared with its checksums, its corpus and its model."""
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,18 +15,13 @@ from elmo_cli.features.formats.allennlp import EQUAL_SENTENCES
 from elmo_cli.features.formats.parquet import find_missing
 from elmo_cli.features.protocols import NO_CHECKS, Checks
 from elmo_cli.features.reader import Features, open_features
-from elmo_cli.inference.selection import Selection
-from elmo_cli.readers.corpus import Corpus
 from elmo_cli.types import Sentence
 
-if TYPE_CHECKING:  # it imports torch
-    from elmo_cli.models.files import ModelFiles
+if TYPE_CHECKING:
+    from elmo_cli.readers.corpus import Corpus
 
 SHOWN = 10  # problems told one by one
 SAMPLE = 20  # sentences computed again
-TOLERANCES = {"float16": 1e-2}  # of values that are about 1, else EXACT; other batches and machines round otherwise
-EXACT = 1e-4
-OF_PRECISION = {"bf16": 5e-2}  # other machines sum in another order
 METADATA = ("elmo_version", "model", "model_sha256", "options", "start_state")
 
 
@@ -47,22 +42,34 @@ class VerifyReport:
             self.problems.append(problem)
 
 
-def verify(path: Path, corpus: Corpus | None = None, model: "ModelFiles | None" = None) -> VerifyReport:
-    """Read all of a file, and check structure, numbers, checksums and metadata; its tokens with a corpus, its vectors with a model.
+CheckVectors = Callable[[Features, VerifyReport, dict[int, list[str]]], None]
+
+
+def verify(path: Path, corpus: "Corpus | None" = None, check_vectors: CheckVectors | None = None) -> VerifyReport:
+    """Check a features file: structure, finite numbers, checksums and metadata.
+
+    Args:
+        path: A features file, or a folder of Parquet shards.
+        corpus: The corpus whose tokens, numbers and ids the file should contain.
+        check_vectors: Recomputes a sample of the sentences (index to tokens) and adds what differs
+            to the report; `inference.recompute.check_vectors` does so with a model.
+
+    Returns:
+        What was checked and which problems were found.
 
     Raises:
-        ElmoError: The file cannot be opened, or the corpus or the model not be read.
+        ElmoError: The file cannot be opened, or the corpus or the model cannot be read.
     """
     verdict = VerifyReport()
     with open_features(path) as features:
         try:
             _check_arrays(features, verdict)
             _check_metadata(features, verdict)
-            sample = _tokens_of_sample(features) if model else {}
+            sample = _tokens_of_sample(features) if check_vectors else {}
             if corpus:
                 _check_tokens(features, corpus, verdict, sample)
-            if model:
-                _check_vectors(features, model, verdict, sample)
+            if check_vectors:
+                check_vectors(features, verdict, sample)
         except FeaturesError as damage:
             verdict.add(str(damage).removeprefix(f"{path}: "))
     return verdict
@@ -124,7 +131,7 @@ def _tokens_of_sample(features: Features) -> dict[int, list[str]]:
     return {index: features.sentence(index).tokens for index in chosen.tolist()}
 
 
-def _check_tokens(features: Features, corpus: Corpus, verdict: VerifyReport, sample: dict[int, list[str]]) -> None:
+def _check_tokens(features: Features, corpus: "Corpus", verdict: VerifyReport, sample: dict[int, list[str]]) -> None:
     """Compare sentence by sentence. Blank lines may have been skipped, and of equal sentences all but the first.
 
     Tokens that a sentence of the sample lacks are put there.
@@ -176,55 +183,3 @@ def _agree(ours: Sentence, theirs: Sentence, *, pooled: bool) -> bool:
     if ours.tokens and any(ours.tokens):
         return ours.tokens == theirs.tokens
     return pooled or len(ours.tokens) == len(theirs.tokens)  # the file tells their number alone
-
-
-def _check_vectors(features: Features, model: "ModelFiles", verdict: VerifyReport, sample: dict[int, list[str]]) -> None:
-    """Compute the sample again."""
-    from elmo_cli.inference.embedder import Embedder  # imports torch, which nothing else here needs
-
-    told = features.metadata
-    problem = _why_not_computable(features, sample)
-    if not problem and (used := told.get("model_sha256")) and used != model.sha256:
-        verdict.add(f"made with another model than {model.name}: {told.get('model')}, sha256 {used[:16]}...")
-        return
-    if problem:
-        verdict.checked.append(f"vectors    not computed again: {problem}")
-        return
-    embedder = Embedder(model.load(), precision=_computable_precision(told))
-    select = Selection(told.get("layers", "all"), None, told.get("pool", "none"), "float32").function(embedder.bilm.config.n_output_layers)
-    dtype = "float16" if "converted" in told else features.description.dtype  # which may have been narrower before
-    tolerance = max(TOLERANCES.get(dtype, EXACT), OF_PRECISION.get(embedder.precision, 0.0))
-    worst = 0.0
-    for index, tokens in sample.items():
-        again, ours = select(embedder.embed_batch([tokens])[0]), features[index]
-        if again.shape != ours.shape:
-            verdict.add(f"sentence {features.sentence(index).key}: has the shape {ours.shape}, and computed again {again.shape}")
-            continue
-        difference = float(np.abs(again - ours.astype(np.float32)).max(initial=0))
-        worst = max(worst, difference)
-        if not difference <= tolerance:
-            verdict.add(f"sentence {features.sentence(index).key}: differs by {difference:.2g} from what {model.name} gives")
-    verdict.checked.append(f"vectors    {len(sample)} sentences computed again, largest difference {worst:.1g}")
-
-
-def _computable_precision(told: Mapping[str, str]) -> str:
-    from elmo_cli.nn.devices import choose_precision
-
-    precision = told.get("precision", "fp32")
-    return choose_precision(precision, "cpu") if precision in ("fp32", "bf16") else "fp32"
-
-
-def _why_not_computable(features: Features, sample: dict[int, list[str]]) -> str | None:
-    told = features.metadata
-    if "layers" not in told:  # nor then their precision, their pooling, and where sentences start
-        return "it does not tell how they were made"
-    if (start := told.get("start_state", "zero")) != "zero":
-        return f"its sentences start from a state that is {start.partition(',')[0]}"
-    if _computable_precision(told) != told.get("precision", "fp32"):
-        return f"it was computed in {told['precision']}, which this processor does not have"
-    if told.get("layers") == "mix":
-        return "its layers are mixed"
-    untold = [tokens for tokens in sample.values() if not any(tokens) and (tokens or features.description.pooled)]
-    if any(untold) or (sample and len(untold) == len(sample)):
-        return "it does not tell its tokens; name their --corpus"
-    return None

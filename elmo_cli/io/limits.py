@@ -14,7 +14,7 @@ JSON_MEMORY = 3 << 29  # of what is made of one JSON text
 LIST_BYTES, DICT_BYTES, VALUE_BYTES, STRING_BYTES = 80, 320, 32, 64  # Python's, at most, and the place of each in what holds it
 
 
-class ResourceLimitError(Exception):  # noqa: N818  # made an ElmoError, with the file's name before it, by whoever knows the name
+class ResourceLimitError(Exception):  # made an ElmoError, with the file's name before it, by whoever knows the name
     """A file asks for more memory than it should need; the message goes on after the file's name, and says what to do."""
 
 

@@ -31,4 +31,5 @@ def new_bilm(config: BiLMConfig, generator: torch.Generator) -> BiLM:
 
 
 def normal(weight: Tensor, fan: float, generator: torch.Generator) -> None:
+    """Fill a weight from a normal distribution of variance 1 / fan."""
     weight.normal_(0, 1 / math.sqrt(fan), generator=generator)

@@ -1,12 +1,14 @@
 """A bounded cache of the character encoder's output, by word type."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from elmo_cli.nn.batching import bucket_by_length
-from elmo_cli.nn.kernels.fast_bilm import Network
+from elmo_cli.nn.bilm import BiLMConfig
+from elmo_cli.nn.characters import TokenMapper
 
 CNN_CHARACTERS = 8192  # characters that go through the CNN together: bounds its memory
 
@@ -14,10 +16,24 @@ CNN_CHARACTERS = 8192  # characters that go through the CNN together: bounds its
 CACHED_TYPES = 1 << 16  # token vectors kept on the device: 128 MiB for a 512-dimensional model
 
 
+class TokenEncoder(Protocol):
+    """The part of a biLM that encodes word types: `BiLM` and `FastBiLM` both have it."""
+
+    config: BiLMConfig
+    mapper: TokenMapper
+
+    @property
+    def character_encoder(self) -> Callable[[Tensor], Tensor]:
+        """Maps character ids (type, max_characters) int64 to vectors (type, projection_dim)."""
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Return the parameters of the network."""
+
+
 class TypeCache:
     """Layer-0 vectors of the word types met so far, each computed once; emptied when `capacity` is reached."""
 
-    def __init__(self, bilm: Network, capacity: int = CACHED_TYPES) -> None:
+    def __init__(self, bilm: TokenEncoder, capacity: int = CACHED_TYPES) -> None:
         self.bilm = bilm
         self.mapper = bilm.mapper
         self.capacity = capacity
@@ -52,7 +68,7 @@ class TypeCache:
             self.vectors = grown
 
 
-def encode_types(bilm: Network, types: Sequence[str]) -> Tensor:
+def encode_types(bilm: TokenEncoder, types: Sequence[str]) -> Tensor:
     """Layer-0 vectors (type, projection_dim), computed in batches of types of like length."""
     ids = bilm.mapper.tokens_to_ids(types)
     vectors = next(bilm.parameters()).new_empty(len(types), bilm.config.projection_dim)

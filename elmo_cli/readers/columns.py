@@ -15,7 +15,7 @@ from elmo_cli.types import Sentence
 if TYPE_CHECKING:
     import pyarrow
 
-    from elmo_cli.readers.row_sizes import Integers
+    from elmo_cli.io.untrusted.row_sizes import Integers
 
 SHOWN_COLUMNS, SHOWN_LETTERS = 50, 50
 TARGET_BYTES = 1 << 24  # of rows in memory as Python's objects
@@ -78,7 +78,7 @@ def _pieces(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> I
     """Rows that are decoded together: begin, end, and what is wrong where it is one that is too large to be decoded."""
     import numpy as np
 
-    from elmo_cli.readers.row_sizes import weigh
+    from elmo_cli.io.untrusted.row_sizes import weigh
 
     try:
         weights = {column: weigh(batch.column(column)) for column in needed_columns(reading)}
@@ -112,7 +112,7 @@ def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
     import numpy as np
     import pyarrow
 
-    from elmo_cli.readers.row_sizes import spans
+    from elmo_cli.io.untrusted.row_sizes import spans
 
     if isinstance(array.type, pyarrow.BaseExtensionType):
         return _counts(array.storage)
@@ -202,7 +202,7 @@ def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     import pyarrow
     from pyarrow import types
 
-    from elmo_cli.readers.row_sizes import spans
+    from elmo_cli.io.untrusted.row_sizes import spans
 
     if isinstance(array.type, pyarrow.BaseExtensionType):
         return _decoded(array.storage)

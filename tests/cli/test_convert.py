@@ -182,7 +182,8 @@ def test_options_that_cannot_go_together_are_wrong_usage(run: Run, elmo: Elmo, s
 def test_a_signalled_conversion_is_resumed(sources: Path, tmp_path: Path, number: signal.Signals, code: int):
     """The process stops itself after its third window, at the very moment when that is kept."""
     main_ = (
-        "import os, signal, sys, time; from elmo_cli.features import convert as convert_job; from elmo_cli.cli import main as cli; from elmo_cli.features.resume.writer import ResumableWriter as J\n"
+        "import os, signal, sys, time; from elmo_cli.features import convert as convert_job\n"
+        "from elmo_cli.cli import main as cli; from elmo_cli.features.resume.writer import ResumableWriter as J\n"
         f"convert_job.WINDOW_TOKENS = {WINDOW}; keep, parts = J._pass_on, []\n"
         "def pass_on(store, *window):\n"
         "    parts.append(0); keep(store, *window)\n"

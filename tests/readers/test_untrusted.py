@@ -12,11 +12,11 @@ from elmo_cli.io import sizes
 from elmo_cli.io.sizes import DamagedError
 from elmo_cli.io.untrusted import parquet_plan
 from elmo_cli.io.untrusted.parquet_pages import DICTIONARY_PAGE, pages, row_groups
+from elmo_cli.io.untrusted.row_sizes import weigh
 from elmo_cli.readers import columns
 from elmo_cli.readers.arrow import read_arrow
 from elmo_cli.readers.options import ReadOptions
 from elmo_cli.readers.parquet import read_parquet
-from elmo_cli.readers.row_sizes import weigh
 from tests.helpers.corpora import table, write_arrow, write_parquet
 
 READ = {"parquet": (write_parquet, read_parquet), "arrow": (write_arrow, read_arrow)}

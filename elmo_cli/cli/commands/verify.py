@@ -1,5 +1,6 @@
 """`elmo verify`: whether a file of features is whole and right."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -33,11 +34,14 @@ def command(path: Path, corpus: str | None, model: str | None, reading: ReadOpti
     from elmo_cli.io.sandbox import run_sandboxed
     from elmo_cli.readers.corpus import Corpus
 
-    if model:
-        from elmo_cli.models.resolve import find_model  # imports torch
+    check_vectors = None
+    if model:  # imports torch
+        from elmo_cli.inference import recompute
+        from elmo_cli.models.resolve import find_model
 
+        check_vectors = partial(recompute.check_vectors, find_model(model))
     source = Corpus([corpus], "skip" if blank_lines == "error" else blank_lines, reading) if corpus else None
-    verdict = run_sandboxed(verify, path, source, find_model(model) if model else None)
+    verdict = run_sandboxed(verify, path, source, check_vectors)
     for line in verdict.checked:
         click.echo(printable(line))
     if verdict.n_problems:

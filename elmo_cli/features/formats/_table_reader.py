@@ -18,7 +18,7 @@ from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, checksum_ok, metadata_of, sentence_of
 from elmo_cli.io.arrow_types import is_list, is_text
 from elmo_cli.io.sizes import DamagedError, OversizeError, check_ratio
-from elmo_cli.readers.row_sizes import weigh
+from elmo_cli.io.untrusted.row_sizes import weigh
 from elmo_cli.types import Array, Sentence
 
 CHECKED = {"parquet": "CRC-32 of each row group", "arrow": "CRC-32 of each record batch"}

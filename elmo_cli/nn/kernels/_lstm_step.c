@@ -1,6 +1,6 @@
 /* The elementwise half of an LSTM step, for CPUs: one pass over the gates in place of a dozen.
  *
- * Optional: built where there is a compiler; elmo_cli/cell.py holds the same step in torch, which is its oracle and stands in for it.
+ * Optional: built where there is a compiler; elmo_cli/nn/kernels/lstm_step.py holds the same step in torch, which is its oracle and stands in for it.
  * Gates are in the order i, j (candidate), f, o; the forget bias is in `inputs`.
  */
 #define PY_SSIZE_T_CLEAN
@@ -120,5 +120,5 @@ static PyObject *step(PyObject *module, PyObject *arguments) {
 }
 
 static PyMethodDef methods[] = {{"step", step, METH_VARARGS, "One step of the cells of a layer and direction."}, {NULL, NULL, 0, NULL}};
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_cell", NULL, -1, methods, NULL, NULL, NULL, NULL};
-PyMODINIT_FUNC PyInit__cell(void) { return PyModule_Create(&definition); }
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_lstm_step", NULL, -1, methods, NULL, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit__lstm_step(void) { return PyModule_Create(&definition); }
