@@ -26,6 +26,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "bench",
+    "guide",
 )  # `command` in the module of that name in commands/
 FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output
 

@@ -1,4 +1,4 @@
-"""README.md says what is so: its commands run, its options exist, its example prints what it says."""
+"""README.md and the guides: their commands and options exist, their examples run and print what they show."""
 
 import re
 import shlex
@@ -11,39 +11,67 @@ import pytest
 from click.testing import Result
 
 from elmo_cli.cli import main as cli
+from elmo_cli.cli.commands.guide import guide_names, read_guide
 from elmo_cli.models.catalogue import load_catalogue
 from tests.conftest import SAMPLE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = {name: read_guide(name) for name in guide_names()}
+OTHER_PROGRAMS = {"--nproc-per-node", "--kills", "--fill"}  # torchrun's and the crash harness's
+PAGES = {"README": README, **GUIDES}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_every_option_that_the_readme_names_exists():
+every_page = pytest.mark.parametrize("page", PAGES)
+
+
+@every_page
+def test_every_option_that_a_page_names_exists(page: str):
+    text = PAGES[page]
     commands = [import_module(f"elmo_cli.cli.commands.{name}").command for name in cli.COMMANDS]
     commands += [below for command in commands for below in getattr(command, "commands", {}).values()]
     known = {name for command in commands for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    known |= {"--help", "--version", "--nproc-per-node", "--kills", "--fill"}  # the last are torchrun's and the crash harness's
-    named = {name for span in re.findall(r"`([^`\n]+)`", README) for name in re.findall(r"(?<!-)--[a-z][a-z0-9-]+", span)} | {
-        word for block in blocks("sh") for word in re.findall(r" (--[a-z][a-z0-9-]+)", block)
+    known |= {"--help", "--version", *OTHER_PROGRAMS}
+    named = {name for span in re.findall(r"`([^`\n]+)`", text) for name in re.findall(r"(?<!-)--[a-z][a-z0-9-]+", span)} | {
+        word for block in blocks("sh", text) for word in re.findall(r" (--[a-z][a-z0-9-]+)", block)
     }
     assert named - known == set()
 
 
-def test_every_command_that_the_readme_names_exists():
-    named = {shlex.split(line)[1] for block in blocks("sh") for line in block.splitlines() if line.startswith("elmo ")}
+@every_page
+def test_every_command_that_a_page_names_exists(page: str):
+    lines = [line for block in blocks("sh", PAGES[page]) for line in block.splitlines()]
+    named = {shlex.split(line, comments=True)[1] for line in lines if line.startswith("elmo ")}
     assert named <= set(cli.COMMANDS)
-    below = {tuple(shlex.split(line)[1:3]) for block in blocks("sh") for line in block.splitlines() if line.startswith("elmo models ")}
+    of_models = [words[2:3] for line in lines if (words := shlex.split(line, comments=True))[:2] == ["elmo", "models"]]
+    below = {name for words in of_models for name in words}
+    assert below <= set(import_module("elmo_cli.cli.commands.models").command.commands)
+
+
+def test_the_guide_of_models_names_every_command_of_elmo_models():
     commands = import_module("elmo_cli.cli.commands.models").command.commands
-    assert {name for _, name in below if name != "#"} == set(commands)
+    assert all(f"elmo models {name}" in GUIDES["models"] for name in commands)
 
 
-def test_the_readme_s_models_are_in_the_catalogue():
-    section = README[README.index("| name | language, domain") : README.index("```sh\nelmo models ")]
+def test_the_models_that_the_guide_names_are_in_the_catalogue():
+    text = GUIDES["models"]
+    section = text[text.index("| name | language, domain") : text.index("```sh\nelmo models ")]
     assert set(re.findall(r"`([\w.-]+)`", section)) <= set(load_catalogue())
+
+
+def test_every_guide_that_a_page_names_exists():
+    named = {name for text in PAGES.values() for name in re.findall(r"`elmo guide ([a-z]+)`", text)}
+    assert named <= set(GUIDES)
+    assert all(f"guides/{name}.md" in README for name in GUIDES)  # README links each
+
+
+def test_the_readme_is_read_in_ten_minutes():
+    assert len(README.splitlines()) <= 220
+    assert len(README.split()) <= 1700
 
 
 def test_the_worked_example_prints_what_the_readme_says(
