@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 import click
 
-from elmo_cli import __version__
 from elmo_cli.cli.signals import STOPPING, occupy_stderr, stop, stop_again
 from elmo_cli.errors import ElmoError, ReaderGone, printable
+from elmo_cli.version import __version__
 
 COMMANDS = (
     "embed",

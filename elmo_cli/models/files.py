@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from elmo_cli import __version__
 from elmo_cli.errors import ModelError
 from elmo_cli.io import archives
 from elmo_cli.models.cache import Cache, sha256
 from elmo_cli.models.formats.detect import MODEL_FORMATS, DetectedFormat, detect_format
 from elmo_cli.nn.bilm import BiLM, BiLMConfig
+from elmo_cli.version import __version__
 
 MAX_DEPTH = 2  # a model lies in the folder that is named, or in one in it
 MAX_UNPACKED_DEPTH = 20  # an archive keeps its own folders

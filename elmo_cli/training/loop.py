@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from elmo_cli import __version__
 from elmo_cli.nn.parallel import InThreads, RunBoth, in_sequence
 from elmo_cli.training import log
 from elmo_cli.training.checkpoint import WORK, export_model, replace_file, save_checkpoint
@@ -17,6 +16,7 @@ from elmo_cli.training.model_card import Card, write_card
 from elmo_cli.training.perplexity import Perplexity, score_text
 from elmo_cli.training.settings import Run
 from elmo_cli.training.trainer import DivergenceError, StepResult, Trainer
+from elmo_cli.version import __version__
 
 LOG_STEPS = 20
 STATES = {"zero": False, "carried": True}  # what a sentence starts from
