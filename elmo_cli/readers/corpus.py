@@ -59,8 +59,8 @@ class CorpusScan:
         self.sentences += 1
         self.tokens += len(sentence.tokens)
         self.digest.update("\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode("utf-8", "surrogatepass"))
-        if sentence.id is not None or sentence.kept:
-            self.digest.update(repr((sentence.id, sentence.kept)).encode("utf-8", "surrogatepass"))
+        if (own := (sentence.id, sentence.kept, sentence.document)) != (None, (), None):
+            self.digest.update(repr(own if sentence.document else own[:2]).encode("utf-8", "surrogatepass"))
         self.text_bytes += len(sentence.text) * (1 if sentence.text.isascii() else 6)
         if not sentence.tokens:
             self.n_blank += 1
@@ -136,6 +136,10 @@ class Corpus:
         """
         if not self.reading.keep:
             return None
+        return self._kept_fields
+
+    @cached_property
+    def _kept_fields(self) -> "pyarrow.Schema":
         schemas = {file: READERS[name].kept(file, self.reading) for file, name in self.files}
         first, expected = next(iter(schemas.items()))
         for file, schema in schemas.items():
@@ -184,23 +188,26 @@ class Corpus:
                 raise self._blank_error(scan)
 
     def _all(self, report: OnError) -> Iterator[LocatedSentence]:
-        """The sentences of all files, numbered on from file to file."""
-        first = 0
+        """The sentences of all files, numbered on from file to file; those that share a row are called by its id, or its number."""
+        first = first_row = 0
         for file, name in self.files:
-            reader, number = READERS[name], 0
+            reader, number, row = READERS[name], 0, 0
             try:
                 for sentence in reader.read(file, self.reading, report):
                     number = int(sentence.key) + 1
-                    found = LocatedSentence(
-                        sentence._replace(key=str(first + number - 1)) if first else sentence, file, number, reader.unit
-                    )
+                    row = number if sentence.row is None else sentence.row
+                    placed = sentence._replace(key=str(first + number - 1)) if first else sentence
+                    if sentence.part:
+                        of_row = str(first_row + row - 1) if sentence.id is None else sentence.id
+                        placed = placed._replace(id=f"{of_row}/{sentence.part}")
+                    found = LocatedSentence(placed, file, row, reader.unit)
                     if len(sentence.tokens) > (self.max_sentence_tokens or MAX_TOKENS):
                         report(self._too_long(found))
                     else:
                         yield found
             except CorpusError as problem:  # it ends this file
                 report(problem)
-            first += number
+            first, first_row = first + number, first_row + row
 
     def _report_clashes(self, repeated: set[int], scan: CorpusScan) -> None:
         """Look again at the sentences whose ids seem to occur more than once."""

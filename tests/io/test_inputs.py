@@ -64,10 +64,10 @@ def test_formats_may_differ_from_input_to_input_but_not_in_a_folder(folder: Path
 
 def test_a_format_without_columns_keeps_none(tmp_path: Path):
     table = write_corpus("tsv", [["t"]], tmp_path / "a.tsv")
-    jsonl = write_corpus("jsonl", [["j"]], tmp_path / "b.jsonl")
+    text = write_corpus("text", [["j"]], tmp_path / "b.txt")
     assert Corpus([table], reading=ReadOptions(keep=("label",))).scan().sentences == 1
-    with pytest.raises(CorpusError, match=r"b\.jsonl: --keep takes columns of parquet, arrow, csv, tsv"):
-        Corpus([table, jsonl], reading=ReadOptions(keep=("label",))).scan()
+    with pytest.raises(CorpusError, match=r"b\.txt: --keep takes columns of parquet, arrow, jsonl, csv, tsv"):
+        Corpus([table, text], reading=ReadOptions(keep=("label",))).scan()
 
 
 @pytest.mark.parametrize(

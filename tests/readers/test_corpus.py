@@ -24,7 +24,7 @@ from tests.helpers.corpora import TEXTS, write_corpus
 
 Elmo = Callable[..., Result]
 MakeCorpus = Callable[..., Path]
-LETTERS = [list("MKTAYI"), list("G"), list("WVlxqM")]
+LETTERS = [list("MKTAYI"), list("G"), list("WVLXQM")]
 WORDS = [["The", "cat", '"', "sat", "#", "."], ["Ça", "n'", "€", "𝒳"], ["x"]]
 NAMES = {name: f"corpus{reader.suffixes[0]}" for name, reader in READERS.items()}
 WITH_WORDS = [name for name in READERS if name != "fasta"]
@@ -142,11 +142,11 @@ def test_an_empty_file_is_an_empty_corpus_or_an_error(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", [name for name in READERS if name != "conll"])
 def test_sentences_without_tokens_are_refused_skipped_or_kept(tmp_path: Path, name: str):
-    path = write_corpus(name, [["a"], [], ["b"]], tmp_path / NAMES[name])
+    path = write_corpus(name, [["A"], [], ["B"]], tmp_path / NAMES[name])
     with pytest.raises(CorpusError, match=rf"{path.name}: 1 blank {READERS[name].unit} \(2\); pass --blank-lines skip"):
         Corpus([path]).scan()
     assert [sentence.key for sentence in Corpus([path], "skip").read()] == ["0", "2"]
-    assert tokens_of(path) == [["a"], [], ["b"]]
+    assert tokens_of(path) == [["A"], [], ["B"]]
 
 
 def test_suffixes_name_one_format_each_and_all_others_are_text(tmp_path: Path):

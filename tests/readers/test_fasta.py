@@ -16,7 +16,7 @@ def test_a_residue_is_a_token_and_the_first_word_of_the_header_the_id(corpus: Ma
     path = corpus(">sp|P1|X_Y Some protein\nMKt\n\nAY *\n;old\n>b\nG*A\n", "a.fasta")
     found = list(read_fasta(path))
     assert [(s.key, "".join(s.tokens), s.id, s.text) for s in found] == [
-        ("0", "MKtAY", "sp|P1|X_Y", "M K t A Y"),
+        ("0", "MKTAY", "sp|P1|X_Y", "M K T A Y"),
         ("1", "G*A", "b", "G * A"),
     ]
     assert [s.id for s in read_fasta(path, ReadOptions(ignore_ids=True))] == [None, None]

@@ -17,7 +17,7 @@ def test_a_field_holds_tokens_or_a_text_and_a_line_may_be_the_list(corpus: Corpu
 
 def test_fields_are_chosen_by_name(corpus: Corpus):
     path = corpus('{"text": "a\\tb c", "n": 7}\n{"n": "x", "text": "d"}\n', "a.jsonl")
-    found = list(read_jsonl(path, ReadOptions(field="text", id_field="n", separator="tab")))
+    found = list(read_jsonl(path, ReadOptions(field=("text",), id_field="n", separator="tab")))
     assert [(sentence.tokens, sentence.id) for sentence in found] == [(["a", "b c"], "7"), (["d"], "x")]
 
 
