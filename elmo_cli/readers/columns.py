@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from elmo_cli.errors import CorpusError
@@ -125,19 +126,18 @@ def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
 
 def _read_rows(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, name: str, report: OnError) -> Iterator[Sentence]:
     columns, ids, kept = _decode(batch, reading, f"{name}: rows {first + 1} to {first + batch.num_rows}")
-    between, n_columns = SEPARATORS[reading.separator], len(reading.column)
-    of_row = list(zip(reading.column, parts_of(reading.column), columns, strict=True))
-    for i in range(batch.num_rows):
-        row = first + i + 1
-        place = f"{name}: row {row}: column "
-        for number, (column, part, values) in enumerate(of_row, start=(row - 1) * n_columns):
-            try:
-                sentence = _sentence(number, values[i], between, f"{place}{column!r}")
-                id_ = parse_id(ids[i], f"{place}{reading.id_column!r}") if ids else None
-            except CorpusError as problem:
-                report(problem)
-            else:
-                yield sentence._replace(id=id_, kept=kept[i] if kept else (), row=row, part=part) if ids or kept or part else sentence
+    between, parts = SEPARATORS[reading.separator], parts_of(reading.column)
+    cells = product(range(batch.num_rows), zip(reading.column, parts, columns, strict=True))
+    for number, (i, (column, part, values)) in enumerate(cells, start=first * len(parts)):
+        place = f"{name}: row {first + i + 1}: column "
+        try:
+            sentence = _sentence(number, values[i], between, f"{place}{column!r}")
+            id_ = parse_id(ids[i], f"{place}{reading.id_column!r}") if ids else None
+        except CorpusError as problem:
+            report(problem)
+            continue
+        row = first + i + 1 if part else None
+        yield sentence._replace(id=id_, kept=kept[i] if kept else (), row=row, part=part) if ids or kept or part else sentence
 
 
 def _sentence(number: int, value: Any, between: str | None, place: str) -> Sentence:  # noqa: ANN401  # any value

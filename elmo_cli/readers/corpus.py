@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 NO_IDS = "--ignore-ids, or no --id-column or --id-field"
+MAX_COLUMNS = 15  # of a column file that may have been taken for a text
 SHOWN = 10  # problems named one by one; the rest are counted
 
 
@@ -48,6 +49,7 @@ class CorpusScan:
     text_bytes: int = 0  # of the sentences in JSON, at most
     blank: list[str] = field(default_factory=list)  # where: the first ones
     n_blank: int = 0
+    widths: set[int] = field(default_factory=set)  # of sentences in tokens, blank ones aside: two at most
     blank_unit: str = "line"  # or "row", ...: what the first of them is
     problems: list[CorpusError] = field(default_factory=list)  # the first ones
     n_problems: int = 0
@@ -62,6 +64,8 @@ class CorpusScan:
         if (own := (sentence.id, sentence.kept, sentence.document)) != (None, (), None):
             self.digest.update(repr(own if sentence.document else own[:2]).encode("utf-8", "surrogatepass"))
         self.text_bytes += len(sentence.text) * (1 if sentence.text.isascii() else 6)
+        if sentence.tokens and len(self.widths) < 2:
+            self.widths.add(len(sentence.tokens))
         if not sentence.tokens:
             self.n_blank += 1
             self.blank_unit = found.unit if self.n_blank == 1 else self.blank_unit
@@ -222,7 +226,10 @@ class Corpus:
         return CorpusError(f"{found.place()}: has {len(found.sentence.tokens):,} tokens, more than {limit}; {remedy}")
 
     def _blank_error(self, scan: CorpusScan) -> CorpusError:
-        return CorpusError(f"{self.name}: {scan.blank_lines()}; pass --blank-lines skip to drop them or keep to write empty arrays")
+        remedy = "pass --blank-lines skip to drop them or keep to write empty arrays"
+        if scan.blank_unit == "line" and len(scan.widths) == 1 and max(scan.widths) <= MAX_COLUMNS and self.reading.format is None:
+            remedy += "; or, if each line is a token and a blank line ends a sentence, --input-format conll"
+        return CorpusError(f"{self.name}: {scan.blank_lines()}; {remedy}")
 
 
 def _check_is_new(found: LocatedSentence, seen: dict[str, str], report: OnError) -> None:

@@ -2,12 +2,12 @@
 
 A text is refused only where its first lines can hardly be sentences. Each rule looks at the first lines up to `SAMPLE`:
 
-- FASTA: the first line is `>` and an id; all others are such headers, `;` comments, or one word of residue letters, of which one at least
-  has five upper-case letters or more, or twenty of either case.
-- CoNLL-U: up to the first blank line, after comments (`#`), the words are numbered 1, 2, ... (ranges and empty nodes aside) and have ten
+- FASTA: the first line is `>` and an id; all others are such headers, `;` comments, or one word of residue letters, and one sequence at
+  least has five upper-case letters or more, or twenty of either case.
+- CoNLL-U: after comments (`#`), up to a blank line, the words are numbered 1, 2, ... (ranges and empty nodes aside) and have ten
   columns between tabs, or a comment is one of CoNLL-U's (`# sent_id =`, `# text =`, `# newdoc`, `# global.columns =`).
-- CoNLL: the first line is `#begin document (`, or `-DOCSTART-` with more columns; or all lines have the same number of columns, 2 to 15, the
-  last of which is a BIO tag: three lines or more, one of which begins an entity, or eight that are all `O`.
+- CoNLL: the first line is `#begin document (`, or `-DOCSTART-` with more columns; or all lines have the same number of columns, 2 to 15, of
+  which the last is a BIO tag: three lines or more, one of them in an entity, or eight that are all `O`.
 - JSON Lines: the lines (five at most) are objects that are not empty; or lists of strings, two lines or more.
 
 A table is not detected: the first line of CSV or TSV may be any sentence. Neither is a column file without BIO tags.
@@ -16,7 +16,7 @@ A table is not detected: the first line of CSV or TSV may be any sentence. Neith
 import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain, dropwhile, islice, takewhile
+from itertools import chain, groupby, islice, takewhile
 from typing import Any
 
 from elmo_cli.errors import CorpusError
@@ -50,7 +50,7 @@ def refuse_markup(lines: Iterator[Line], name: str, formats: Sequence[str], insi
     first = list(_until_text(lines))
     head = [*first, *(islice(lines, SAMPLE) if first and _MAY_BE.match(first[-1][1]) else ())]
     found = detect_format([line for _, line in head])
-    if found in formats:
+    if found is not None and found in formats:
         shown = next(line for _, line in head if line.strip())[:40]
         raise CorpusError(
             f"{name}: looks like {NAMES[found]} (it begins with {shown!r}); pass --input-format {found}, or --input-format {insist} "
@@ -77,20 +77,16 @@ def detect_format(lines: Sequence[str]) -> str | None:
 
 
 def _is_fasta(lines: Sequence[str]) -> bool:
-    rest = [line.strip() for line in lines[1:] if not line.startswith((">", ";"))]
-    headers = [line for line in lines if line.startswith(">")]
-    return (
-        _HEADER.match(lines[0]) is not None
-        and all(map(_HEADER.match, headers))
-        and all(map(_RESIDUES.fullmatch, rest))
-        and any(map(_LONG.fullmatch, rest))
-    )
+    if not _HEADER.match(lines[0]):
+        return False
+    rest = [line.strip() for line in lines if not line.startswith(";")]
+    records = [list(run) for is_header, run in groupby(rest, lambda line: _HEADER.match(line) is not None) if not is_header]
+    return all(map(_RESIDUES.fullmatch, chain.from_iterable(records))) and any(_LONG.fullmatch("".join(record)) for record in records)
 
 
 def _is_conllu(lines: Sequence[str]) -> bool:
-    block = list(takewhile(str.strip, dropwhile(lambda line: not line.strip(), lines)))
-    comments = [line for line in block if line.startswith("#")]
-    words = [line for line in block if not line.startswith("#")]
+    comments = list(takewhile(lambda line: not line.strip() or line.startswith("#"), lines))
+    words = list(takewhile(str.strip, lines[len(comments) :]))
     found = list(map(_WORD.fullmatch, words))
     numbers = [int(word[1]) for word in found if word and not word[2]]
     if not words or None in found or numbers != list(range(1, len(numbers) + 1)):

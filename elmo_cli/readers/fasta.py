@@ -59,7 +59,7 @@ def _records(file: InputFile, reading: ReadOptions, report: OnError) -> Iterator
 
 
 def _number(id_field: str | None, name: str) -> int | None:
-    if id_field is not None and not (id_field.isascii() and id_field.isdecimal() and 0 < int(id_field[:9])):
+    if id_field is not None and not (id_field.isascii() and id_field.isdecimal() and int(id_field[:9]) > 0):
         raise CorpusError(f"{name}: --id-field {id_field}: of FASTA it is a number, from 1: the P1 of '>sp|P1|NAME' is field 2")
     return None if id_field is None else int(id_field[:9])
 
