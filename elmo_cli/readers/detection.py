@@ -28,9 +28,7 @@ _LONG = re.compile(r"[A-Z]{5,}\*?|[A-Za-z]{20,}\*?")
 _COMMENT = re.compile(r"#\s*(sent_id\s*=|text\s*=|newdoc\b|newpar\b|global\.columns\s*=).*")
 _WORD = re.compile(r"(\d+)([-.]\d+)?\t.*")
 _TAG = re.compile(r"O|[BIESLUM]-\S+")
-_MAY_BE = re.compile(
-    r">[^\s>]|#|-DOCSTART-\s|[01](-\d+|\.\d+)?\t|\s*[{\[]|.*\s(O|[BIESLUM]-\S+)\s*$"
-)  # a first line of any of these formats
+_MAY_BE = re.compile(r">[^\s>]|#|-DOCSTART-|[01](-\d+|\.\d+)?\t|\s*[{\[]|.*\s(O|[BIESLUM]-\S+)\s*$")  # a first line of any of these formats
 
 Line = tuple[int, str]
 

@@ -52,8 +52,6 @@ def _unified_type(name: str, type_: pa.DataType, records: list[tuple[int, dict[s
         pa.array(values, unified)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
         fact = f"field {name!r} holds values that no one column can hold"
-        remedy = "make them of one kind (texts, numbers, true and false, lists, objects), or do without --keep"
+        remedy = "make them of one kind (texts, numbers, true and false, or lists of such), or do without --keep"
         raise CorpusError(f"{lines}: {fact} ({str(error).partition(chr(10))[0][:150]}); {remedy}") from None
-    if "struct<>" in str(unified):
-        raise CorpusError(f"{lines}: field {name!r} holds empty objects, which no column can hold; do without --keep {name}")
     return unified

@@ -61,7 +61,7 @@ def _records(file: InputFile, reading: ReadOptions) -> Iterator[tuple[int, dict[
         except CorpusError:
             continue
         if isinstance(record, dict):
-            yield number, record
+            yield number, {name: _kept_value(value) if name in reading.keep else None for name, value in record.items()}
 
 
 def _sentences(line: str, reading: ReadOptions, place: str) -> list[Sentence]:
@@ -71,11 +71,20 @@ def _sentences(line: str, reading: ReadOptions, place: str) -> list[Sentence]:
     id_ = None
     if reading.id_field is not None:
         id_ = parse_id(_field(record, reading.id_field, "--id-field", place), f"{place}: field {reading.id_field!r}")
-    kept = tuple(_object(record, place).get(name) for name in reading.keep)
+    kept = tuple(_kept_value(_object(record, place).get(name)) for name in reading.keep)
     found = [sentence._replace(id=id_, kept=kept) for sentence in _parts(record, reading, place)]
     if "\\u" in line:
         _check_surrogates(json.dumps([id_, kept, *(sentence.text for sentence in found)], ensure_ascii=False), place)
     return found
+
+
+def _kept_value(value: Any) -> Any:  # noqa: ANN401  # JSON
+    """A value as a column holds it: what has objects in it, whose names may differ from line to line, as JSON."""
+    return json.dumps(value, ensure_ascii=False) if _has_object(value) else value
+
+
+def _has_object(value: Any) -> bool:  # noqa: ANN401  # JSON
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_has_object, value)))
 
 
 def _parts(record: Any, reading: ReadOptions, place: str) -> Iterator[Sentence]:  # noqa: ANN401  # JSON

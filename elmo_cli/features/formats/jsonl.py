@@ -58,11 +58,18 @@ class JsonLinesWriter:
             ReaderGone: Standard output has been closed by its reader.
         """
         with writing_errors(self.output.path):
-            for sentence, array in zip(window, arrays, strict=True):
+            for sentence, array in zip(self._with_floats(window), arrays, strict=True):
                 line = self._line(sentence, array)
                 if len(line) * DICT_BYTES > JSON_MEMORY and parsed_bytes(line) > JSON_MEMORY - SPARE:
                     raise OutputError(f"{self.output.path}: sentence {sentence.key} of {len(sentence.tokens):,} tokens has {UNREADABLE}")
                 self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), zlib.crc32(line)))
+
+    def _with_floats(self, window: Sequence[Sentence]) -> Iterator[Sentence]:
+        """Whole numbers among a kept column's fractions as such, which they are once a stopped run has kept them."""
+        places = [i for i, kept in enumerate(self.description.kept or ()) if str(kept.type) == "double"]
+        for sentence in window:
+            kept = (float(value) if i in places and isinstance(value, int) else value for i, value in enumerate(sentence.kept))
+            yield sentence._replace(kept=tuple(kept)) if places else sentence
 
     def _line(self, sentence: Sentence, array: Array) -> bytes:
         told = {"key": name_of(sentence, self.options.keys), "number": int(sentence.key), "tokens": sentence.tokens}
