@@ -19,6 +19,15 @@ def test_a_column_is_chosen_by_name(corpus: MakeCorpus):
     assert Corpus([path], reading=ReadOptions(column=("text",), keep=("label",))).kept_fields().names == ["label"]
 
 
+def test_line_ends_of_windows_stand_in_quoted_cells_too(corpus: MakeCorpus):
+    path = corpus(b'\xef\xbb\xbfid,tokens\r\n1,"a\r\nb ""c"""\r\n\r\n2,d\r\n', "a.csv")
+    assert [(s.tokens, s.id) for s in Corpus([path], "keep", ReadOptions(id_column="id")).read()] == [
+        (["a", "b", '"c"'], "1"),
+        ([], None),
+        (["d"], "2"),
+    ]
+
+
 def test_a_quote_in_tsv_is_a_token(corpus: MakeCorpus):
     path = corpus('tokens\tlabel\n" Hi , " he said\tx\n"\ty\n', "a.tsv")
     assert [sentence.tokens for sentence in read_tsv(path)] == [['"', "Hi", ",", '"', "he", "said"], ['"']]
