@@ -122,7 +122,7 @@ def test_pairs_have_the_vectors_of_their_sentences(elmo: Elmo, model: Path, tmp_
     pairs, text = read_features(tmp_path / "pairs.h5"), read_features(tmp_path / "text.h5")
     assert list(pairs) == list(text)
     assert all(np.array_equal(pairs[key], text[key]) for key in text)
-    assert elmo("verify", tmp_path / "pairs.h5", table, *options, "--id-column", "pair").exit_code == 0
+    assert elmo("verify", tmp_path / "pairs.h5", "--corpus", table, *options, "--id-column", "pair").exit_code == 0
     assert elmo("embed", table, tmp_path / "a.parquet", "--model", model, *options, "--keep", "label").exit_code == 0
     found = pq.read_table(tmp_path / "a.parquet").select(["key", "number", "label"]).to_pylist()
     assert [tuple(row.values()) for row in found] == [("0/one", 0, "yes"), ("0/two", 1, "yes"), ("1/one", 2, "no"), ("1/two", 3, "no")]

@@ -3,7 +3,7 @@
 The group is the document's key with ":" for "/", and holds the data sets "0", "1", ... of its sentences, (token, dim, layer). A sentence's
 document is the one that the input names apart from ids (CoNLL-U's `# newdoc id`, CoNLL-2012's `#begin document`), else its id up to the
 last "/" (bc/cctv/00/cctv_0000_0/12), or the whole id. Each data set has its sentence's number in the input
-and its id as attributes; there is no place for tokens.
+and its id (or the document and its number there) as attributes; there is no place for tokens.
 """
 
 from collections import Counter
@@ -64,7 +64,8 @@ class CorefWriter:
         values = np.ascontiguousarray(np.moveaxis(layers, 0, -1), dtype=self.description.dtype)
         compressed = compression_of(self.options.compression) if values.size else {}
         group = self._file.require_group(document)
-        name, own = str(self._sizes[document]), (sentence.id or "").replace("\0", "\\0")
+        name = str(self._sizes[document])
+        own = (sentence.id or f"{document}/{name}").replace("\0", "\\0")
         dataset = group.create_dataset(name, data=values, **compressed)
         dataset.attrs["number"], dataset.attrs["id"] = sentence.key, own
         self._checksums.add((document, name, sentence.key, own), np.moveaxis(values, -1, 0))
