@@ -13,6 +13,7 @@ from click.testing import Result
 
 from elmo_cli import open_features
 from elmo_cli.errors import CorpusError
+from elmo_cli.features.resume.parts import read_part, write_part
 from elmo_cli.readers import columns
 from elmo_cli.readers.corpus import Corpus
 from elmo_cli.readers.options import ReadOptions
@@ -68,6 +69,16 @@ def test_without_an_id_the_rows_number_stands_for_it_from_file_to_file(tmp_path:
     assert [s.key for s in found] == list("01234567")
     assert [s.id for s in found] == [f"{row}/{column}" for row in range(4) for column in ("two", "one")]
     assert [s.text for s in found[4:6]] == ["A cat .", "The cat sat ."]
+
+
+@formats
+def test_sentences_are_the_same_after_a_run_that_was_stopped(tmp_path: Path, name: str):
+    path = write_rows(name, ROWS, tmp_path / f"a.{name}")
+    for names in (NAMES, ("two",)):
+        source = Corpus([path], reading=reading_of(name, names=names, keep=("label",)))
+        window = list(source.read())
+        write_part(tmp_path / "part", window, [np.zeros((1, 1, 1), np.float32)] * len(window), source.kept_fields())
+        assert read_part(tmp_path / "part")[0] == window
 
 
 @formats

@@ -200,11 +200,7 @@ class Corpus:
                 for sentence in reader.read(file, self.reading, report):
                     number = int(sentence.key) + 1
                     row = number if sentence.row is None else sentence.row
-                    placed = sentence._replace(key=str(first + number - 1)) if first else sentence
-                    if sentence.part:
-                        of_row = str(first_row + row - 1) if sentence.id is None else sentence.id
-                        placed = placed._replace(id=f"{of_row}/{sentence.part}")
-                    found = LocatedSentence(placed, file, row, reader.unit)
+                    found = LocatedSentence(_placed(sentence, first, first_row), file, row, reader.unit)
                     if len(sentence.tokens) > (self.max_sentence_tokens or MAX_TOKENS):
                         report(self._too_long(found))
                     else:
@@ -230,6 +226,16 @@ class Corpus:
         if scan.blank_unit == "line" and len(scan.widths) == 1 and max(scan.widths) <= MAX_COLUMNS and self.reading.format is None:
             remedy += "; or, if each line is a token and a blank line ends a sentence, --input-format conll"
         return CorpusError(f"{self.name}: {scan.blank_lines()}; {remedy}")
+
+
+def _placed(sentence: Sentence, first: int, first_row: int) -> Sentence:
+    """A sentence of a file, before which a corpus has so many sentences and rows: its row is told by its id alone."""
+    if not first and sentence.row is None:
+        return sentence
+    id_ = sentence.id
+    if sentence.part:
+        id_ = f"{first_row + (sentence.row or 1) - 1 if id_ is None else id_}/{sentence.part}"
+    return sentence._replace(key=str(first + int(sentence.key)), id=id_, row=None, part="")
 
 
 def _check_is_new(found: LocatedSentence, seen: dict[str, str], report: OnError) -> None:

@@ -8,6 +8,7 @@ from click.testing import Result
 
 from elmo_cli import open_features
 from elmo_cli.errors import CorpusError
+from elmo_cli.features.resume.parts import read_part, write_part
 from elmo_cli.readers import conll
 from elmo_cli.readers.conll import read_conll, read_conllu
 from elmo_cli.readers.corpus import Corpus
@@ -125,6 +126,13 @@ def test_documents_are_groups_of_e2e_coref_and_no_id_is_lost(
     assert all(np.array_equal(array, plain) for array, plain in zip(arrays, read_features(tmp_path / "plain.h5").values(), strict=True))
     with h5py.File(tmp_path / "plain.h5") as file:
         assert file["0"].attrs.get("id") == (None if is_2012 else "fr-1 a")
+
+
+def test_documents_are_the_same_after_a_run_that_was_stopped(corpus: MakeCorpus, tmp_path: Path):
+    window = list(Corpus([corpus(CONLLU, "a.conllu")]).read())
+    write_part(tmp_path / "part", window, [np.zeros((1, 1, 1), np.float32)] * 2)
+    assert read_part(tmp_path / "part")[0] == window
+    assert [sentence.document for sentence in window] == ["d", "d"]
 
 
 CONLL_2003 = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n\n# SYM O O\n"
