@@ -19,6 +19,9 @@ class Sentence(NamedTuple):
     text: str  # the sentence as it stands in the input, stripped: its key in AllenNLP's sentence_to_index
     id: str | None = None  # its own name, where the input's format has one
     kept: tuple[Any, ...] = ()  # values of the input's columns that are carried over to the output, in the order they were asked for
+    document: str | None = None  # of which it is one of the sentences, where the input's format names documents apart from ids
+    row: int | None = None  # of its file, from 1: the line or row that holds it; None where that is the key's number
+    part: str = ""  # of its row, where a row holds several sentences: the end of its id
 
 
 Window = list[Sentence]

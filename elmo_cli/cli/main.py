@@ -7,6 +7,7 @@ keeps its traceback.
 import os
 import signal
 import sys
+from collections import Counter
 from errno import EDQUOT, ENOSPC
 from importlib import import_module
 from typing import Any, NoReturn
@@ -45,6 +46,13 @@ class Commands(click.Group):
         command: click.Command = import_module(f"elmo_cli.cli.commands.{cmd_name}").command
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command and its arguments, among which an option stands once."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            _check_given_once(command, name, rest, ctx)
+        return name, command, rest
+
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401  # click's
         """Run all. Whatever is written may find the disk full, the group's own help too."""
         try:
@@ -80,6 +88,26 @@ class Commands(click.Group):
             sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _check_given_once(command: click.Command, name: str | None, args: list[str], parent: click.Context) -> None:
+    """Refuse an option of one value that is given twice, of which click would take the last; so for the commands of a group.
+
+    Raises:
+        click.UsageError: One is.
+    """
+    ctx = click.Context(command, parent, name, **command.context_settings)
+    _, rest, given = command.make_parser(ctx).parse_args(list(args))
+    for parameter, times in Counter(given).items():
+        if times > 1 and isinstance(parameter, click.Option) and _has_one_value(parameter):
+            raise click.UsageError(f"{max(parameter.opts, key=len)} is given {times} times; give it once.", ctx)
+    if isinstance(command, click.Group) and rest and (below := command.get_command(ctx, rest[0])):
+        _check_given_once(below, rest[0], rest[1:], ctx)
+
+
+def _has_one_value(option: click.Option) -> bool:
+    """Neither one that may be repeated, nor a flag that is on however often it stands there."""
+    return not (option.multiple or option.count or (option.is_flag and not option.secondary_opts))
 
 
 def _fail(ctx: click.Context, message: str) -> NoReturn:

@@ -141,21 +141,29 @@ _format_options = options(
     click.option(
         *("--column", "column"),
         metavar="NAME",
+        multiple=True,
         default=PLAIN.column,
         show_default=True,
-        help=f"Column of the sentences ({_takers('column')}): lists of tokens, or text to be split.",
+        help=f"Column of the sentences ({_takers('column')}): lists of tokens, or text to be split; may be repeated, for pairs.",
     ),
     click.option("--id-column", metavar="NAME", help="Column of the sentences' own ids."),
-    click.option("--keep", metavar="NAME", multiple=True, help="Column that is carried over to the output; may be said again."),
-    click.option("--field", metavar="NAME", default=PLAIN.field, show_default=True, help=f"Field of the sentence ({_takers('field')})."),
-    click.option("--id-field", metavar="NAME", help="Field of the sentence's own id."),
+    click.option("--keep", metavar="NAME", multiple=True, help="Column or field that is carried over to the output; may be repeated."),
+    click.option(
+        *("--field", "field"),
+        metavar="NAME",
+        multiple=True,
+        default=PLAIN.field,
+        show_default=True,
+        help=f"Field of the sentence ({_takers('field')}); may be repeated, for pairs.",
+    ),
+    click.option("--id-field", metavar="NAME|N", help="Field of the sentence's own id; of a FASTA header's, its number: 2 in sp|P1|NAME."),
+    click.option("--documents", is_flag=True, help=f"A list of texts holds sentences, not tokens ({_takers('documents')})."),
     click.option(
         "--token-column",
         type=click.IntRange(1, 1000),
-        default=PLAIN.token_column,
-        show_default=True,
-        help=f"Column of the tokens, from 1 ({_takers('token_column')}).",
+        help=f"Column of the tokens, from 1 ({_takers('token_column')}).  [default: 1; in CoNLL-2012 4]",
     ),
+    click.option("--keep-case", is_flag=True, help=f"Leave lower-case residues as they are ({_takers('keep_case')})."),
     click.option("--ignore-ids", is_flag=True, help=f"Take no ids from INPUT ({_takers('ignore_ids')})."),
 )
 
@@ -165,7 +173,10 @@ def reading_options(command: Command) -> Command:
 
     @wraps(command)
     def with_reading(*args: Any, **given: Any) -> Any:  # noqa: ANN401  # any command's
-        reading = ReadOptions(**{field.name: given.pop(field.name) for field in fields(ReadOptions)})
+        reading = ReadOptions(**{field.name: given.pop(field.name) for field in fields(ReadOptions) if field.name in given})
+        for option, names in (("--column", reading.column), ("--field", reading.field), ("--keep", reading.keep)):
+            if len(set(names)) < len(names):
+                raise click.UsageError(f"{option} names {next(name for name in names if names.count(name) > 1)} twice; name it once.")
         return command(*args, reading=reading, **given)
 
     return _format_options(cast("Command", with_reading))

@@ -1,8 +1,14 @@
-"""What a user names as input becomes the files to be read: local or remote files, globs, folders of shards, standard input."""
+"""What a user names as input becomes the files to be read: local or remote files, globs, folders of shards, standard input.
 
-from collections.abc import Iterator
+A folder may be what `save_to_disk` of Hugging Face's datasets writes: `data-00000-of-00002.arrow`, ... (Arrow streams), `dataset_info.json`
+and `state.json`, with caches beside them; or, of a dataset of several splits, `dataset_dict.json` and a folder a split.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
+from itertools import groupby
 from pathlib import Path
 
 from elmo_cli.errors import CorpusError
@@ -10,6 +16,9 @@ from elmo_cli.io.remote import RemoteFile, find_remote, is_uri
 
 STDIN = Path("-")
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata"}  # what Spark and its like write beside their shards
+DATASET_DESCRIPTIONS = {"dataset_info.json", "state.json"}
+DATASET_SPLITS = "dataset_dict.json"
+DATASET_SHARD = re.compile(r"data-(\d{5})-of-(\d{5})\.arrow")
 
 InputFile = Path | RemoteFile
 
@@ -34,7 +43,7 @@ def expand_input(name: str) -> Input:
         raise CorpusError("an input's name is empty; name a file")
     if is_uri(name):
         found, is_folder = find_remote(name, _is_shard)
-        files: tuple[InputFile, ...] = tuple(found)
+        files: tuple[InputFile, ...] = tuple(_without_descriptions(found) if is_folder else found)
     else:
         files, is_folder = _find_local(name)
     if not files:
@@ -67,10 +76,39 @@ def _find_local(name: str) -> tuple[tuple[InputFile, ...], bool]:
 
 
 def _shards(folder: Path) -> Iterator[Path]:
-    """The files in a folder and in those below it; hidden ones and marks of completion are none."""
-    for path in sorted(folder.iterdir()):
-        if _is_shard(path.name):
+    """The files in a folder and in those below it; hidden ones and marks of completion are none, nor what describes a saved dataset."""
+    paths = sorted(path for path in folder.iterdir() if _is_shard(path.name))
+    wanted = _dataset_shards(str(folder), [path.name for path in paths])
+    for path in paths:
+        if path.name in wanted:
             yield from _shards(path) if path.is_dir() else [path]
+
+
+def _without_descriptions(files: list[RemoteFile]) -> Iterator[RemoteFile]:
+    """The same for the remote files of a folder and those below it."""
+    for folder, of_folder in groupby(files, lambda file: file.uri.rpartition("/")[0]):
+        names = {file.name: file for file in of_folder}
+        yield from (names[name] for name in _dataset_shards(folder, list(names)))
+
+
+def _dataset_shards(folder: str, names: Sequence[str]) -> Sequence[str]:
+    """Return the names in a folder that hold sentences: of a saved dataset its shards, of any other folder all.
+
+    Raises:
+        CorpusError: It holds the splits of a dataset, or a dataset that lacks a shard.
+    """
+    if DATASET_SPLITS in names:
+        splits = [name for name in names if name != DATASET_SPLITS]
+        fact = f"is a saved dataset of several splits{': ' * bool(splits)}{', '.join(splits)}"
+        raise CorpusError(f"{folder}: {fact}; name the folder of one, such as {folder.rstrip('/')}/{(splits or ['train'])[0]}")
+    if not DATASET_DESCRIPTIONS.issubset(names):
+        return names
+    shards = {name: found for name in names if (found := DATASET_SHARD.fullmatch(name))}
+    n_shards = max((int(found[2]) for found in shards.values()), default=0)
+    missing = [name for i in range(n_shards) if (name := f"data-{i:05}-of-{n_shards:05}.arrow") not in shards]
+    if missing or not shards:
+        raise CorpusError(f"{folder}: is a saved dataset without {missing[0] if missing else 'data-*.arrow'}; save or copy it again")
+    return list(shards)
 
 
 def _is_shard(name: str) -> bool:

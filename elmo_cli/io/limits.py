@@ -94,10 +94,15 @@ def load_json(text: bytes | memoryview) -> Any:  # noqa: ANN401  # JSON
     """
     size = 2 * len(text)
     text = bytes(text) if size <= JSON_MEMORY else b""
-    values, strings = text.count(b",") * VALUE_BYTES, text.count(b'"') // 2 * STRING_BYTES
-    if size + text.count(b"[") * LIST_BYTES + text.count(b"{") * DICT_BYTES + values + strings > JSON_MEMORY:
+    if size > JSON_MEMORY or parsed_bytes(text) > JSON_MEMORY:
         raise ResourceLimitError(f"takes more than {JSON_MEMORY >> 20} MiB of memory to parse {size // 2:,} bytes of JSON")
     return json.loads(text)
+
+
+def parsed_bytes(text: bytes) -> int:
+    """Bytes of memory that a JSON text takes when it is parsed, at most."""
+    values, strings = text.count(b",") * VALUE_BYTES, text.count(b'"') // 2 * STRING_BYTES
+    return 2 * len(text) + text.count(b"[") * LIST_BYTES + text.count(b"{") * DICT_BYTES + values + strings
 
 
 def open_xz(stream: Any) -> IO[bytes]:  # noqa: ANN401  # whatever has read

@@ -12,7 +12,7 @@ from elmo_cli.readers.arrow import kept_in_arrow, read_arrow
 from elmo_cli.readers.conll import read_conll, read_conllu
 from elmo_cli.readers.delimited import kept_texts, read_csv, read_tsv
 from elmo_cli.readers.fasta import read_fasta
-from elmo_cli.readers.jsonl import read_jsonl
+from elmo_cli.readers.jsonl import kept_in_jsonl, read_jsonl
 from elmo_cli.readers.options import PLAIN, ReadOptions
 from elmo_cli.readers.parquet import kept_in_parquet, read_parquet
 from elmo_cli.readers.problems import OnError
@@ -46,17 +46,20 @@ class CorpusFormat:
 _TEXT = frozenset({"encoding_errors"})
 _SPLIT = _TEXT | {"separator"}
 _TABLE = _SPLIT | {"column", "id_column", "keep"}
+_OBJECTS = _SPLIT | {"field", "id_field", "documents", "keep"}
+_CONLL = (".conll", ".iob", ".iob2", ".bio", ".v4_gold_conll", ".v4_auto_conll", ".gold_conll", ".auto_conll")
+_FASTA = (".fasta", ".fa", ".faa", ".fas", ".fna", ".ffn", ".pep")
 
 READERS = {
     "text": CorpusFormat(read_text, (".txt", ".text", ".tok", ""), _SPLIT),
     "parquet": CorpusFormat(read_parquet, (".parquet", ".pq"), _TABLE, "row", kept_in_parquet),
     "arrow": CorpusFormat(read_arrow, (".arrow", ".feather", ".ipc", ".arrows"), _TABLE, "row", kept_in_arrow),
-    "jsonl": CorpusFormat(read_jsonl, (".jsonl", ".ndjson"), _SPLIT | {"field", "id_field"}),
+    "jsonl": CorpusFormat(read_jsonl, (".jsonl", ".ndjson", ".jsonlines"), _OBJECTS, kept=kept_in_jsonl),
     "csv": CorpusFormat(read_csv, (".csv",), _TABLE, "row", kept_texts),
     "tsv": CorpusFormat(read_tsv, (".tsv",), _TABLE, "row", kept_texts),
     "conllu": CorpusFormat(read_conllu, (".conllu", ".conllup", ".conllx"), _TEXT | {"ignore_ids"}, "sentence"),
-    "conll": CorpusFormat(read_conll, (".conll", ".iob", ".iob2", ".bio"), _TEXT | {"token_column"}, "sentence"),
-    "fasta": CorpusFormat(read_fasta, (".fasta", ".fa", ".faa", ".fas"), _TEXT | {"ignore_ids"}, "sequence"),
+    "conll": CorpusFormat(read_conll, _CONLL, _TEXT | {"token_column", "ignore_ids"}, "sentence"),
+    "fasta": CorpusFormat(read_fasta, _FASTA, _TEXT | {"ignore_ids", "id_field", "keep_case"}, "sequence"),
 }
 FORMATS_BY_SUFFIX = {suffix: name for name, reader in READERS.items() for suffix in reader.suffixes}
 NO_CORPUS = {  # suffixes of what is no text; any other unknown one is a text's, as for `allennlp elmo`

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.arrow_types import is_list, is_text, plain_type
 from elmo_cli.io.sizes import DamagedError
-from elmo_cli.readers.options import ReadOptions
+from elmo_cli.readers.options import ReadOptions, parts_of
 from elmo_cli.readers.problems import OnError
 from elmo_cli.readers.tokens import MAX_TOKENS, SEPARATORS, parse_id, parse_sentence
 from elmo_cli.types import Sentence
@@ -38,7 +39,7 @@ def find_column(column: str, names: list[str], option: str, place: str, advice: 
 
 def needed_columns(reading: ReadOptions) -> list[str]:
     """The columns that are read, each once."""
-    return list(dict.fromkeys([reading.column, *([reading.id_column] if reading.id_column else []), *reading.keep]))
+    return list(dict.fromkeys([*reading.column, *([reading.id_column] if reading.id_column else []), *reading.keep]))
 
 
 def check_columns(schema: "pyarrow.Schema", reading: ReadOptions, name: str) -> None:
@@ -48,9 +49,10 @@ def check_columns(schema: "pyarrow.Schema", reading: ReadOptions, name: str) -> 
         CorpusError: One is missing, there more than once, or of another type.
     """
     kinds = {"--column": _check_tokens, "--id-column": _check_id, "--keep": _check_kept}
-    wanted = [("--column", reading.column), ("--id-column", reading.id_column), *(("--keep", column) for column in reading.keep)]
-    for option, column in wanted:
-        if column is not None:
+    id_columns = () if reading.id_column is None else (reading.id_column,)
+    wanted = {"--column": reading.column, "--id-column": id_columns, "--keep": reading.keep}
+    for option, columns in wanted.items():
+        for column in columns:
             found = schema.field(find_column(column, schema.names, option, name))
             kinds[option](found.type, f"{name}: column {column!r}")
 
@@ -84,8 +86,10 @@ def _pieces(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> I
         weights = {column: weigh(batch.column(column)) for column in needed_columns(reading)}
     except DamagedError as error:
         raise CorpusError(f"{place}: cannot be decoded ({error}); check that the file is whole") from None
-    tokens = _counts(batch.column(reading.column))
-    too_large = (tokens > MAX_TOKENS) | np.any([of > MAX_ROW_BYTES for of in weights.values()], axis=0)
+    tokens = {column: _counts(batch.column(column)) for column in reading.column}
+    too_large = np.any([of > MAX_TOKENS for of in tokens.values()], axis=0) | np.any(
+        [of > MAX_ROW_BYTES for of in weights.values()], axis=0
+    )
     sums = np.cumsum(sum(weights.values()))
     begin = 0
     for stop in [*np.flatnonzero(too_large).tolist(), batch.num_rows]:
@@ -95,13 +99,14 @@ def _pieces(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> I
             yield begin, end, None
             begin = end
         if stop < batch.num_rows:
-            yield stop, stop + 1, _too_large(reading.column, int(tokens[stop]), {column: int(of[stop]) for column, of in weights.items()})
+            yield stop, stop + 1, _too_large(*({column: int(of[stop]) for column, of in each.items()} for each in (tokens, weights)))
             begin = stop + 1
 
 
-def _too_large(column: str, tokens: int, weights: dict[str, int]) -> str:
-    if tokens > MAX_TOKENS:
-        return f"{column!r} has {tokens:,} tokens, more than {MAX_TOKENS:,}; a row has to be a sentence"
+def _too_large(tokens: dict[str, int], weights: dict[str, int]) -> str:
+    longest = max(tokens, key=lambda name: tokens[name])
+    if tokens[longest] > MAX_TOKENS:
+        return f"{longest!r} has {tokens[longest]:,} tokens, more than {MAX_TOKENS:,}; a row has to be a sentence"
     heaviest = max(weights, key=lambda name: weights[name])
     least = weights[heaviest] >> 20
     return f"{heaviest!r} takes {least:,} MiB or more, above {MAX_ROW_BYTES >> 20}; a row has to be a sentence"
@@ -120,31 +125,37 @@ def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
 
 
 def _read_rows(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, name: str, report: OnError) -> Iterator[Sentence]:
-    values, ids, kept = _decode(batch, reading, f"{name}: rows {first + 1} to {first + batch.num_rows}")
-    between = SEPARATORS[reading.separator]
-    for i, value in enumerate(values):
+    columns, ids, kept = _decode(batch, reading, f"{name}: rows {first + 1} to {first + batch.num_rows}")
+    between, parts = SEPARATORS[reading.separator], parts_of(reading.column)
+    cells = product(range(batch.num_rows), zip(reading.column, parts, columns, strict=True))
+    for number, (i, (column, part, values)) in enumerate(cells, start=first * len(parts)):
         place = f"{name}: row {first + i + 1}: column "
         try:
-            if isinstance(value, UnicodeDecodeError):
-                raise CorpusError(f"{place}{reading.column!r} is not UTF-8 ({value.reason}); pass --encoding-errors replace to keep it")
-            if isinstance(value, str) and len(value) > MAX_TOKENS < len(value.split(between, MAX_TOKENS)):
-                raise CorpusError(f"{place}{reading.column!r} has more than {MAX_TOKENS:,} tokens; a row has to be a sentence")
-            sentence = parse_sentence(first + i, value, between, f"{place}{reading.column!r}")
+            sentence = _sentence(number, values[i], between, f"{place}{column!r}")
             id_ = parse_id(ids[i], f"{place}{reading.id_column!r}") if ids else None
         except CorpusError as problem:
             report(problem)
-        else:
-            yield sentence._replace(id=id_, kept=kept[i] if kept else ()) if ids or kept else sentence
+            continue
+        row = first + i + 1 if part else None
+        yield sentence._replace(id=id_, kept=kept[i] if kept else (), row=row, part=part) if ids or kept or part else sentence
 
 
-def _decode(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> tuple[list[Any], list[Any], list[tuple[Any, ...]]]:
-    """Sentences, ids (if there are any), values to keep (if there are any)."""
+def _sentence(number: int, value: Any, between: str | None, place: str) -> Sentence:  # noqa: ANN401  # any value
+    if isinstance(value, UnicodeDecodeError):
+        raise CorpusError(f"{place} is not UTF-8 ({value.reason}); pass --encoding-errors replace to keep it")
+    if isinstance(value, str) and len(value) > MAX_TOKENS < len(value.split(between, MAX_TOKENS)):
+        raise CorpusError(f"{place} has more than {MAX_TOKENS:,} tokens; a row has to be a sentence")
+    return parse_sentence(number, value, between, place)
+
+
+def _decode(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> tuple[list[list[Any]], list[Any], list[tuple[Any, ...]]]:
+    """Sentences of each column, ids (if there are any), values to keep (if there are any)."""
     import pyarrow
 
     try:
-        values = _values(batch, reading.column, reading.encoding_errors)
+        columns = [_values(batch, column, reading.encoding_errors) for column in reading.column]
         ids = _values(batch, reading.id_column, reading.encoding_errors) if reading.id_column else []
-        return values, ids, list(zip(*(_kept_values(batch.column(column)) for column in reading.keep), strict=True))
+        return columns, ids, list(zip(*(_kept_values(batch.column(column)) for column in reading.keep), strict=True))
     except UnicodeDecodeError as error:
         raise CorpusError(f"{place}: a column to keep holds text that is not UTF-8 ({error.reason})") from None
     except pyarrow.ArrowException as error:

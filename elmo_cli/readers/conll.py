@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.inputs import InputFile, display_name
+from elmo_cli.readers.detection import refuse_markup
 from elmo_cli.readers.lines import read_lines
 from elmo_cli.readers.options import PLAIN, ReadOptions
 from elmo_cli.readers.problems import OnError, raise_error
@@ -14,9 +16,12 @@ from elmo_cli.types import Sentence
 
 MAX_BLOCK = 1 << 27  # characters of a sentence's lines
 NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # in the ID column: a range of words, or an empty node
+NEWDOC = re.compile(r"#\s*newdoc(?:\s+id\s*=\s*(\S.*?))?\s*")
 SENT_ID = re.compile(r"#\s*sent_id\s*=?\s*(\S.*?)\s*")
 COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(\S.*)")  # CoNLL-U Plus
-IGNORED = ("-DOCSTART-", "#begin document", "#end document")  # CoNLL-2003; CoNLL-2012
+MARKS = ("-DOCSTART-", "#begin document", "#end document")  # between documents: CoNLL-2003; CoNLL-2012
+BEGIN = re.compile(r"#begin document \((.*)\)(?:; part (\d+))?.*")
+WORD_IN_2012 = 4  # the column
 
 Line = tuple[int, str]
 
@@ -29,23 +34,26 @@ class _Comments(NamedTuple):
 
 
 def read_conllu(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
-    """Read CoNLL-U: the FORM column; ranges of words (`1-2`) and empty nodes (`1.1`) are no tokens; `# sent_id` is the sentence's id.
+    """Read CoNLL-U: the FORM column; ranges of words (`1-2`) and empty nodes (`1.1`) are no tokens.
 
+    `# sent_id` is the sentence's id, `# newdoc id` the document of the sentences from there to the next `# newdoc`.
     Keys are sentence numbers from 0. What is wrong with a line goes to `report`, and the line is left out. A form may hold blanks.
 
     Raises:
         CorpusError: The file cannot be read, is no text, or has a sentence without end.
     """
-    name, form, number = display_name(file), 1, 0
+    name, form, number, document = display_name(file), 1, 0, None
     for lines in _blocks(read_lines(file, reading.encoding_errors, report), name):
         comments = [line for _, line in lines if line[0] == "#"]
         for columns in filter(None, map(COLUMNS.fullmatch, comments)):
             form = _form_column(columns[1].split(), name)
+        for begun in filter(None, map(NEWDOC.fullmatch, comments)):
+            document = None if reading.ignore_ids else begun[1]
         said = _comments(comments, ignore_ids=reading.ignore_ids)
         words = [word for word in lines if word[1][0] != "#"]
         tokens = list(_forms(words, form, name, report))
         if words or said.announce:
-            yield Sentence(str(number), tokens, " ".join(tokens), said.id)
+            yield Sentence(str(number), tokens, " ".join(tokens), said.id, document=document)
             number += 1
 
 
@@ -80,17 +88,38 @@ def _why_no_word(cells: list[str], column: int) -> str:
 def read_conll(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
     """Read any column file: column `reading.token_column`, parted by tabs where a line has some, else by white space.
 
-    Lines of `-DOCSTART-` and CoNLL-2012's `#begin document` and `#end document` are no tokens; nothing else is a comment, since `#` is
-    a token too. Keys are sentence numbers from 0. What is wrong with a line goes to `report`, and the line is left out.
+    Lines of `-DOCSTART-` and CoNLL-2012's `#begin document` and `#end document` are no tokens, and end a sentence; nothing else is a
+    comment, since `#` is a token too. After `#begin document (NAME); part 000` the sentences are those of document `NAME_0`, and the
+    default column is the fourth. Keys are sentence numbers from 0. What is wrong with a line goes to `report`, and the line is left out.
 
     Raises:
-        CorpusError: The file cannot be read, is no text, or has a sentence without end.
+        CorpusError: The file cannot be read, is no text, has a sentence without end, or is clearly CoNLL-U.
     """
-    name = display_name(file)
-    lines = ((at, line) for at, line in read_lines(file, reading.encoding_errors, report) if not line.startswith(IGNORED))
-    for number, block in enumerate(_blocks(lines, name)):
-        tokens = list(_cells(block, reading.token_column, name, report))
-        yield Sentence(str(number), tokens, " ".join(tokens))
+    name, number, document, column = display_name(file), 0, None, reading.token_column or 1
+    lines = read_lines(file, reading.encoding_errors, report)
+    if reading.detect and reading.format is None and reading.token_column is None:
+        lines = refuse_markup(lines, name, ("conllu",), "conll")
+    for is_mark, block in _sentences(lines, name):
+        if is_mark:
+            for begun in filter(None, (BEGIN.fullmatch(line) for _, line in block)):
+                document = None if reading.ignore_ids else _document(begun)
+                column = reading.token_column or WORD_IN_2012
+            continue
+        tokens = list(_cells(block, column, name, report))
+        yield Sentence(str(number), tokens, " ".join(tokens), document=document)
+        number += 1
+
+
+def _sentences(lines: Iterable[Line], name: str) -> Iterator[tuple[bool, list[Line]]]:
+    """Lines of sentences, and of marks between documents, which are told by True."""
+    for block in _blocks(lines, name):
+        for is_mark, run in groupby(block, lambda numbered: numbered[1].startswith(MARKS)):
+            yield is_mark, list(run)
+
+
+def _document(begun: re.Match[str]) -> str:
+    """The document's name as e2e-coref has it."""
+    return begun[1] if begun[2] is None else f"{begun[1]}_{int(begun[2])}"
 
 
 def _cells(lines: Iterable[Line], column: int, name: str, report: OnError) -> Iterator[str]:

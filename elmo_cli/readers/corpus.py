@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 NO_IDS = "--ignore-ids, or no --id-column or --id-field"
+MAX_COLUMNS = 15  # of a column file that may have been taken for a text
 SHOWN = 10  # problems named one by one; the rest are counted
 
 
@@ -48,6 +49,7 @@ class CorpusScan:
     text_bytes: int = 0  # of the sentences in JSON, at most
     blank: list[str] = field(default_factory=list)  # where: the first ones
     n_blank: int = 0
+    widths: set[int] = field(default_factory=set)  # of sentences in tokens, blank ones aside: two at most
     blank_unit: str = "line"  # or "row", ...: what the first of them is
     problems: list[CorpusError] = field(default_factory=list)  # the first ones
     n_problems: int = 0
@@ -59,9 +61,11 @@ class CorpusScan:
         self.sentences += 1
         self.tokens += len(sentence.tokens)
         self.digest.update("\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode("utf-8", "surrogatepass"))
-        if sentence.id is not None or sentence.kept:
-            self.digest.update(repr((sentence.id, sentence.kept)).encode("utf-8", "surrogatepass"))
+        if (own := (sentence.id, sentence.kept, sentence.document)) != (None, (), None):
+            self.digest.update(repr(own if sentence.document else own[:2]).encode("utf-8", "surrogatepass"))
         self.text_bytes += len(sentence.text) * (1 if sentence.text.isascii() else 6)
+        if sentence.tokens and len(self.widths) < 2:
+            self.widths.add(len(sentence.tokens))
         if not sentence.tokens:
             self.n_blank += 1
             self.blank_unit = found.unit if self.n_blank == 1 else self.blank_unit
@@ -136,6 +140,10 @@ class Corpus:
         """
         if not self.reading.keep:
             return None
+        return self._kept_fields
+
+    @cached_property
+    def _kept_fields(self) -> "pyarrow.Schema":
         schemas = {file: READERS[name].kept(file, self.reading) for file, name in self.files}
         first, expected = next(iter(schemas.items()))
         for file, schema in schemas.items():
@@ -184,23 +192,22 @@ class Corpus:
                 raise self._blank_error(scan)
 
     def _all(self, report: OnError) -> Iterator[LocatedSentence]:
-        """The sentences of all files, numbered on from file to file."""
-        first = 0
+        """The sentences of all files, numbered on from file to file; those that share a row are called by its id, or its number."""
+        first = first_row = 0
         for file, name in self.files:
-            reader, number = READERS[name], 0
+            reader, number, row = READERS[name], 0, 0
             try:
                 for sentence in reader.read(file, self.reading, report):
                     number = int(sentence.key) + 1
-                    found = LocatedSentence(
-                        sentence._replace(key=str(first + number - 1)) if first else sentence, file, number, reader.unit
-                    )
+                    row = number if sentence.row is None else sentence.row
+                    found = LocatedSentence(_placed(sentence, first, first_row), file, row, reader.unit)
                     if len(sentence.tokens) > (self.max_sentence_tokens or MAX_TOKENS):
                         report(self._too_long(found))
                     else:
                         yield found
             except CorpusError as problem:  # it ends this file
                 report(problem)
-            first += number
+            first, first_row = first + number, first_row + row
 
     def _report_clashes(self, repeated: set[int], scan: CorpusScan) -> None:
         """Look again at the sentences whose ids seem to occur more than once."""
@@ -215,7 +222,20 @@ class Corpus:
         return CorpusError(f"{found.place()}: has {len(found.sentence.tokens):,} tokens, more than {limit}; {remedy}")
 
     def _blank_error(self, scan: CorpusScan) -> CorpusError:
-        return CorpusError(f"{self.name}: {scan.blank_lines()}; pass --blank-lines skip to drop them or keep to write empty arrays")
+        remedy = "pass --blank-lines skip to drop them or keep to write empty arrays"
+        if scan.blank_unit == "line" and len(scan.widths) == 1 and max(scan.widths) <= MAX_COLUMNS and self.reading.format is None:
+            remedy += "; or, if each line is a token and a blank line ends a sentence, --input-format conll"
+        return CorpusError(f"{self.name}: {scan.blank_lines()}; {remedy}")
+
+
+def _placed(sentence: Sentence, first: int, first_row: int) -> Sentence:
+    """A sentence of a file, before which a corpus has so many sentences and rows: its row is told by its id alone."""
+    if not first and sentence.row is None:
+        return sentence
+    id_ = sentence.id
+    if sentence.part:
+        id_ = f"{first_row + (sentence.row or 1) - 1 if id_ is None else id_}/{sentence.part}"
+    return sentence._replace(key=str(first + int(sentence.key)), id=id_, row=None, part="")
 
 
 def _check_is_new(found: LocatedSentence, seen: dict[str, str], report: OnError) -> None:

@@ -9,7 +9,7 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.columns import find_column
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.options import PLAIN, ReadOptions, parts_of
 from elmo_cli.readers.problems import OnError, raise_error
 from elmo_cli.readers.tokens import SEPARATORS, parse_id, split_text
 from elmo_cli.types import Sentence
@@ -28,7 +28,7 @@ class _Place(NamedTuple):
     """Where in a row things stand."""
 
     width: int
-    tokens: int
+    tokens: tuple[int, ...]
     id: int | None
     kept: tuple[int, ...]
 
@@ -44,20 +44,20 @@ def read_delimited(file: InputFile, reading: ReadOptions = PLAIN, report: OnErro
     """
     name, between = display_name(file), SEPARATORS[reading.separator]
     rows = _rows(file, reading, report, delimiter)
-    place = _place(next(rows, (0, []))[1], reading, name)
+    place, parts = _place(next(rows, (0, []))[1], reading, name), parts_of(reading.column)
     for number, (line, row) in enumerate(rows):
         cells = row or [""] * place.width
         if len(cells) != place.width:
             report(CorpusError(f"{name}:{line}: the row has {len(row)} cells, the header {place.width}; {ADVICE[delimiter]}"))
             continue
-        sentence = split_text(number, cells[place.tokens], between)._replace(kept=tuple(cells[i] for i in place.kept))
-        if place.id is None or not row:
-            yield sentence
-            continue
         try:
-            yield sentence._replace(id=parse_id(cells[place.id], f"{name}:{line}: column {reading.id_column!r}"))
+            id_ = None if place.id is None or not row else parse_id(cells[place.id], f"{name}:{line}: column {reading.id_column!r}")
         except CorpusError as problem:
             report(problem)
+            continue
+        kept = tuple(cells[i] for i in place.kept)
+        for key, (part, column) in enumerate(zip(parts, place.tokens, strict=True), start=number * len(parts)):
+            yield split_text(key, cells[column], between)._replace(id=id_, kept=kept, row=number + 1, part=part)
 
 
 def _rows(file: InputFile, reading: ReadOptions, report: OnError, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -90,7 +90,7 @@ def _place(header: list[str], reading: ReadOptions, name: str) -> _Place:
     find = partial(find_column, advice=ADVICE_ON_COLUMNS)
     return _Place(
         len(header),
-        find(reading.column, header, "--column", name),
+        tuple(find(column, header, "--column", name) for column in reading.column),
         None if reading.id_column is None else find(reading.id_column, header, "--id-column", name),
         tuple(find(column, header, "--keep", name) for column in reading.keep),
     )

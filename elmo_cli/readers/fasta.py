@@ -1,4 +1,10 @@
-"""FASTA: protein sequences, one residue a token."""
+"""FASTA: protein sequences, one residue a token.
+
+As SeqVec's own reader: blanks inside a sequence are left out, and residues are made upper-case, which is what its model was trained on
+(lower case marks repeats and masked regions in many files). Gaps (`-`, `.`) and a stop `*` within a sequence are tokens as they stand.
+Unlike it: a `*` at the end is dropped, lines that begin with `;` are comments, and what is not a residue (a digit, a `>` within a line) is
+an error. Its `--id 1`, a field of the header by number from 0, is `--id-field 2` here.
+"""
 
 import re
 from collections.abc import Iterator
@@ -15,27 +21,29 @@ NO_RESIDUE = re.compile(r"[^A-Za-z*.\-]")  # letters of either case, a stop, gap
 
 
 def read_fasta(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
-    """Read FASTA: a header's first word is the sequence's id; a `*` at a sequence's end is dropped, all else taken as it stands.
+    """Read FASTA: a header's first word is the sequence's id, or field `reading.id_field` of it, from 1, with `|` between fields.
 
-    Blanks in a sequence and lines that begin with `;` are ignored. Keys are record numbers from 0. What is wrong with a line goes to
-    `report`, and the line is left out.
+    Residues are made upper-case unless `reading.keep_case`. Keys are record numbers from 0. What is wrong with a line goes to `report`,
+    and the line is left out.
 
     Raises:
-        CorpusError: The file cannot be read, is no text, or has a sequence above MAX_TOKENS residues.
+        CorpusError: The file cannot be read, is no text, or has a sequence above MAX_TOKENS residues; `id_field` is not a number.
     """
     for number, (id_, residues) in enumerate(_records(file, reading, report)):
-        tokens = list(residues.removesuffix("*"))
+        sequence = residues.removesuffix("*")
+        tokens = list(sequence if reading.keep_case else sequence.upper())
         yield Sentence(str(number), tokens, " ".join(tokens), None if reading.ignore_ids else id_)
 
 
 def _records(file: InputFile, reading: ReadOptions, report: OnError) -> Iterator[tuple[str, str]]:
     """Ids and sequences."""
     name, id_, parts, length = display_name(file), None, list[str](), 0
+    id_field = _number(reading.id_field, name)
     for at, line in read_lines(file, reading.encoding_errors, report):
         if line.startswith(">"):
             if id_ is not None:
                 yield id_, "".join(parts)
-            id_, parts, length = _id(line, f"{name}:{at}", report), [], 0
+            id_, parts, length = _id(line, id_field, f"{name}:{at}", report), [], 0
             continue
         part = "" if line.startswith(";") else "".join(line.split())
         if part and id_ is None:
@@ -50,8 +58,20 @@ def _records(file: InputFile, reading: ReadOptions, report: OnError) -> Iterator
         yield id_, "".join(parts)
 
 
-def _id(header: str, place: str, report: OnError) -> str:
+def _number(id_field: str | None, name: str) -> int | None:
+    if id_field is not None and not (id_field.isascii() and id_field.isdecimal() and int(id_field[:9]) > 0):
+        raise CorpusError(f"{name}: --id-field {id_field}: of FASTA it is a number, from 1: the P1 of '>sp|P1|NAME' is field 2")
+    return None if id_field is None else int(id_field[:9])
+
+
+def _id(header: str, field: int | None, place: str, report: OnError) -> str:
     words = header[1:].split(maxsplit=1)
     if not words or header[1].isspace():
         report(CorpusError(f"{place}: the header has no id; it has to follow '>' at once"))
-    return words[0] if words else ""
+    if not words or field is None:
+        return words[0] if words else ""
+    fields = words[0].split("|")
+    if field > len(fields) or not fields[field - 1]:
+        report(CorpusError(f"{place}: the header's first word {words[0][:60]!r} has no field {field} between '|'; leave out --id-field"))
+        return words[0]
+    return fields[field - 1]

@@ -1,4 +1,7 @@
-"""The lines of a text: UTF-8, compressed or not, ended by LF, CRLF or CR and nothing else, a byte-order mark at the start dropped."""
+"""The lines of a text: UTF-8, compressed or not, ended by LF, CRLF or CR and nothing else.
+
+A byte-order mark at the start is dropped, and so is a Ctrl-Z (0x1a) at the very end, which ends a file of DOS.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,10 +12,13 @@ from elmo_cli.readers.problems import OnError
 
 MAX_LINE_BYTES = 1 << 25  # a line is held in memory whole, and as many short tokens take thirty times as much
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+END_OF_FILE = b"\x1a"
 MAGIC = {
     b"PAR1": "a Parquet file; pass --input-format parquet",
+    b"\xff\xff\xff\xff": "a stream of Arrow; pass --input-format arrow",
     b"ARROW1": "an Arrow file; pass --input-format arrow",
     b"\x1f\x8b": "packed by gzip; give its name the suffix .gz",
+    b"BZh91AY&SY": "packed by bzip2; give its name the suffix .bz2",
     b"\x28\xb5\x2f\xfd": "packed by zstd; give its name the suffix .zst",
     b"\xfd7zXZ": "packed by xz; give its name the suffix .xz",
     b"PK\x03\x04": "a zip archive; unpack it first",
@@ -28,7 +34,10 @@ def read_lines(file: InputFile, encoding_errors: str, report: OnError) -> Iterat
     """
     name = display_name(file)
     offset = 0
-    for number, line in enumerate(_split(_checked(read_blocks(file), name), name), start=1):
+    for number, full in enumerate(_split(_checked(read_blocks(file), name), name), start=1):
+        line = full[:-1] if full.endswith(END_OF_FILE) else full  # which ends no line but the last
+        if full == END_OF_FILE:
+            return
         try:
             text = (line[len(UTF8_MARK) :] if offset == 0 and line.startswith(UTF8_MARK) else line).decode("utf-8", encoding_errors)
         except UnicodeDecodeError as error:
@@ -41,7 +50,7 @@ def read_lines(file: InputFile, encoding_errors: str, report: OnError) -> Iterat
             )
         else:
             yield number, text.rstrip("\r\n")
-        offset += len(line)
+        offset += len(full)
 
 
 def _checked(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:

@@ -5,7 +5,8 @@ Nothing is normalised.
 
 from collections.abc import Iterator
 
-from elmo_cli.io.inputs import InputFile
+from elmo_cli.io.inputs import InputFile, display_name
+from elmo_cli.readers.detection import NAMES, refuse_markup
 from elmo_cli.readers.lines import read_lines
 from elmo_cli.readers.options import PLAIN, ReadOptions
 from elmo_cli.readers.problems import OnError, raise_error
@@ -19,8 +20,11 @@ def read_text(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = r
     What is wrong with a line goes to `report`, and the line is left out.
 
     Raises:
-        CorpusError: The file cannot be read, is no UTF-8 text at all, or holds a line above MAX_LINE_BYTES.
+        CorpusError: The file cannot be read, is no UTF-8 text at all, holds a line above MAX_LINE_BYTES, or is clearly of another format.
     """
     between = SEPARATORS[reading.separator]
-    for number, line in read_lines(file, reading.encoding_errors, report):
+    lines = read_lines(file, reading.encoding_errors, report)
+    if reading.detect and reading.format is None and between is None:
+        lines = refuse_markup(lines, display_name(file), tuple(NAMES), "text")
+    for number, line in lines:
         yield split_text(number - 1, line, between)

@@ -127,7 +127,7 @@ class TrainJob:
         return trainer
 
     def _source(self, path: Path) -> Corpus:
-        return Corpus([path], "skip", ReadOptions(separator=self.run.separator, encoding_errors=self.run.encoding_errors))
+        return Corpus([path], "skip", ReadOptions(separator=self.run.separator, encoding_errors=self.run.encoding_errors, detect=False))
 
     def _sentences(self) -> Iterator[list[str]]:
         """The corpus, unless it is asked to stop."""

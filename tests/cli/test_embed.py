@@ -25,6 +25,7 @@ from tests.conftest import SAMPLE, read_features, sentences_of
 
 Elmo = Callable[..., Result]
 OUTPUTS = {
+    "arrow stream": ["out.arrows"],
     "allennlp": ["out.h5"],
     "gzip": ["out.h5", "--compression", "gzip"],
     "packed": ["out.hdf5", "--layout", "packed"],

@@ -13,7 +13,7 @@ from elmo_cli.io.inputs import expand_input
 from elmo_cli.readers.corpus import Corpus
 from elmo_cli.readers.options import ReadOptions
 from tests.conftest import read_features
-from tests.helpers.corpora import write_corpus
+from tests.helpers.corpora import table, write_arrow, write_corpus
 
 Elmo = Callable[..., Result]
 
@@ -64,10 +64,44 @@ def test_formats_may_differ_from_input_to_input_but_not_in_a_folder(folder: Path
 
 def test_a_format_without_columns_keeps_none(tmp_path: Path):
     table = write_corpus("tsv", [["t"]], tmp_path / "a.tsv")
-    jsonl = write_corpus("jsonl", [["j"]], tmp_path / "b.jsonl")
+    text = write_corpus("text", [["j"]], tmp_path / "b.txt")
     assert Corpus([table], reading=ReadOptions(keep=("label",))).scan().sentences == 1
-    with pytest.raises(CorpusError, match=r"b\.jsonl: --keep takes columns of parquet, arrow, csv, tsv"):
-        Corpus([table, jsonl], reading=ReadOptions(keep=("label",))).scan()
+    with pytest.raises(CorpusError, match=r"b\.txt: --keep takes columns of parquet, arrow, jsonl, csv, tsv"):
+        Corpus([table, text], reading=ReadOptions(keep=("label",))).scan()
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """What `save_to_disk` of Hugging Face's datasets writes, with a cache beside it."""
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    for number in range(2):
+        stream = write_arrow(table([[f"s{number}"]], label=[number]), folder / f"{number}.arrows")
+        stream.rename(folder / f"data-{number:05}-of-00002.arrow")
+    write_arrow(table([["cached"]]), folder / "cache-1f.arrow")
+    (folder / "state.json").write_text('{"_data_files": []}')
+    (folder / "dataset_info.json").write_text("{}")
+    return folder
+
+
+def test_a_saved_dataset_is_its_shards(dataset: Path):
+    reading = ReadOptions(keep=("label",))
+    for name in (dataset, dataset.as_uri(), f"{dataset.parent}/*"):
+        assert [(s.text, s.kept) for s in Corpus([name], reading=reading).read()] == [("s0", (0,)), ("s1", (1,))]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_saved_dataset_that_lacks_a_shard_or_has_splits_is_one_error(dataset: Path, remote: bool):
+    (dataset / "data-00000-of-00002.arrow").unlink()
+    with pytest.raises(CorpusError, match=r"saved: is a saved dataset without data-00000-of-00002\.arrow; save or copy it again"):
+        Corpus([dataset.as_uri() if remote else dataset]).scan()
+    splits = dataset.parent / "splits"
+    (splits / "train").mkdir(parents=True)
+    dataset.rename(splits / "test")
+    (splits / "dataset_dict.json").write_text("{}")
+    named = r"several splits; name the folder" if remote else r"several splits: test, train; name the folder of one, such as .*splits/test$"
+    with pytest.raises(CorpusError, match=named):
+        Corpus([splits.as_uri() if remote else splits]).scan()
 
 
 @pytest.mark.parametrize(

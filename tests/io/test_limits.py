@@ -8,13 +8,14 @@ import tarfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from elmo_cli.errors import CorpusError, FeaturesError, ModelError
+from elmo_cli.errors import CorpusError, FeaturesError, ModelError, OutputError
 from elmo_cli.features.formats import jsonl, npz
 from elmo_cli.features.reader import open_features
 from elmo_cli.features.spec import FeatureSpec
@@ -24,6 +25,7 @@ from elmo_cli.models.formats.state_dict import read_tensors
 from elmo_cli.readers import conll, delimited
 from elmo_cli.readers.corpus import Corpus
 from elmo_cli.readers.text import read_text
+from elmo_cli.types import Sentence
 from tests.features.test_formats import arrays_for, corpus, write
 
 MANY = 1 << 24
@@ -268,6 +270,24 @@ def test_an_npz_that_the_disk_has_no_room_for_says_what_to_do(tmp_path: Path, mo
     monkeypatch.setattr(npz.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
     with pytest.raises(FeaturesError, match=r"a\.npz: unpacks to [\d,]+ bytes, more than .* has room for; set TMPDIR"):
         open_features(path)
+
+
+def test_lines_that_could_not_be_read_back_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "JSON_MEMORY", 1 << 16)
+    monkeypatch.setattr(jsonl, "JSON_MEMORY", 1 << 16)
+    written = []
+    for n_tokens in range(50, 250, 5):
+        sentence, array = Sentence("0", ["t"] * n_tokens, ""), np.zeros((1, n_tokens, 4), np.float32)
+        with suppress(OutputError):
+            written.append(write(tmp_path / f"{n_tokens}.jsonl", "jsonl", [sentence], [array], FeatureSpec(("layer_0",), 4)))
+    assert 10 < len(written) < 30
+    for path in written:
+        with open_features(path) as features:
+            assert features[0].shape == (1, int(path.stem), 4)
+    words = r"250\.jsonl: sentence 0 of 250 tokens has more vectors than a line may have to be read back; write fewer --layers"
+    with pytest.raises(OutputError, match=words):
+        write(tmp_path / "250.jsonl", "jsonl", [Sentence("0", ["t"] * 250, "")], [np.zeros((1, 250, 4))], FeatureSpec(("layer_0",), 4))
+    assert sorted(tmp_path.iterdir()) == sorted(written)
 
 
 def test_a_line_of_features_takes_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

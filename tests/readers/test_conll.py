@@ -1,15 +1,21 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
+from click.testing import Result
 
+from elmo_cli import open_features
 from elmo_cli.errors import CorpusError
+from elmo_cli.features.resume.parts import read_part, write_part
 from elmo_cli.readers import conll
 from elmo_cli.readers.conll import read_conll, read_conllu
 from elmo_cli.readers.corpus import Corpus
 from elmo_cli.readers.options import ReadOptions
-from tests.conftest import shared
+from tests.conftest import read_features, shared
 
+Elmo = Callable[..., Result]
 MakeCorpus = Callable[..., Path]
 
 CONLLU = """\
@@ -60,6 +66,73 @@ def test_conllu_plus_says_where_the_form_is(corpus: MakeCorpus):
 def test_a_bad_line_of_conllu_is_named(corpus: MakeCorpus, line: str, words: str):
     with pytest.raises(CorpusError, match=rf"a\.conllu:2: {words}"):
         Corpus([corpus(f"1\tok\n{line}\n", "a.conllu")]).scan()
+
+
+def documents(path: Path, **reading: object) -> list[tuple[str, str | None, str | None]]:
+    return [(s.text, s.id, s.document) for s in Corpus([path], "skip", ReadOptions(**reading)).read()]
+
+
+def test_newdoc_names_the_document_of_the_sentences_after_it_and_leaves_their_ids(corpus: MakeCorpus):
+    path = corpus(
+        "1\ta\n\n# newdoc id = d/1 x\n# sent_id = s1\n1\tb\n\n1\tc\n\n# newdoc\n# sent_id = s2\n1\td\n\n#newdoc id=e\n\n1\tf\n", "a.conllu"
+    )
+    assert documents(path) == [("a", None, None), ("b", "s1", "d/1 x"), ("c", None, "d/1 x"), ("d", "s2", None), ("f", None, "e")]
+    assert {document for *_, document in documents(path, ignore_ids=True)} == {None}
+
+
+CONLL_2012 = """\
+#begin document (bc/cctv/00/cctv_0000); part 000
+bc/cctv/00/cctv_0000 0 0 In IN (TOP(S*
+bc/cctv/00/cctv_0000 0 1 it PRP *
+
+bc/cctv/00/cctv_0000 0 0 Yes UH *
+
+#end document
+#begin document (bc/cctv/00/cctv_0000); part 012
+bc/cctv/00/cctv_0000 12 0 # SYM *
+#end document
+"""
+
+
+@pytest.mark.parametrize("suffix", ["v4_gold_conll", "gold_conll", "v4_auto_conll", "conll"])
+def test_conll_2012_has_its_words_in_the_fourth_column_and_names_documents(corpus: MakeCorpus, suffix: str):
+    path = corpus(CONLL_2012, f"a.{suffix}")
+    assert documents(path) == [
+        ("In it", None, "bc/cctv/00/cctv_0000_0"),
+        ("Yes", None, "bc/cctv/00/cctv_0000_0"),
+        ("#", None, "bc/cctv/00/cctv_0000_12"),
+    ]
+    assert documents(path, token_column=5, ignore_ids=True) == [("IN PRP", None, None), ("UH", None, None), ("SYM", None, None)]
+
+
+@pytest.mark.parametrize(("content", "name"), [(CONLLU, "a.conllu"), (CONLL_2012, "a.v4_gold_conll")])
+def test_documents_are_groups_of_e2e_coref_and_no_id_is_lost(
+    elmo: Elmo, model: Path, corpus: MakeCorpus, tmp_path: Path, content: str, name: str
+):
+    path, out = corpus(content, name), tmp_path / "out.h5"
+    result = elmo("embed", path, out, "--model", model, "--layout", "e2e-coref")
+    assert result.exit_code == 0, result.output
+    is_2012 = name.endswith("gold_conll")
+    groups = {"bc:cctv:00:cctv_0000_0": ["0", "1"], "bc:cctv:00:cctv_0000_12": ["0"]} if is_2012 else {"d": ["0", "1"]}
+    with h5py.File(out) as file:
+        assert {name: list(group) for name, group in file.items()} == groups
+    with open_features(out) as features:
+        assert features.keys() == ([f"{g}/{i}" for g, names in groups.items() for i in names] if is_2012 else ["fr-1 a", "d/1"])
+        arrays = list(features)
+    assert elmo("convert", out, tmp_path / "again.h5", "--layout", "e2e-coref", "--dtype", "float16").exit_code == 0
+    with h5py.File(tmp_path / "again.h5") as file:
+        assert {name: list(group) for name, group in file.items()} == groups
+    assert elmo("embed", path, tmp_path / "plain.h5", "--model", model).exit_code == 0
+    assert all(np.array_equal(array, plain) for array, plain in zip(arrays, read_features(tmp_path / "plain.h5").values(), strict=True))
+    with h5py.File(tmp_path / "plain.h5") as file:
+        assert file["0"].attrs.get("id") == (None if is_2012 else "fr-1 a")
+
+
+def test_documents_are_the_same_after_a_run_that_was_stopped(corpus: MakeCorpus, tmp_path: Path):
+    window = list(Corpus([corpus(CONLLU, "a.conllu")]).read())
+    write_part(tmp_path / "part", window, [np.zeros((1, 1, 1), np.float32)] * 2)
+    assert read_part(tmp_path / "part")[0] == window
+    assert [sentence.document for sentence in window] == ["d", "d"]
 
 
 CONLL_2003 = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n\n# SYM O O\n"

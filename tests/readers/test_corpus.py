@@ -24,7 +24,7 @@ from tests.helpers.corpora import TEXTS, write_corpus
 
 Elmo = Callable[..., Result]
 MakeCorpus = Callable[..., Path]
-LETTERS = [list("MKTAYI"), list("G"), list("WVlxqM")]
+LETTERS = [list("MKTAYI"), list("G"), list("WVLXQM")]
 WORDS = [["The", "cat", '"', "sat", "#", "."], ["Ça", "n'", "€", "𝒳"], ["x"]]
 NAMES = {name: f"corpus{reader.suffixes[0]}" for name, reader in READERS.items()}
 WITH_WORDS = [name for name in READERS if name != "fasta"]
@@ -87,6 +87,26 @@ def test_line_ends_and_marks_of_other_systems_change_nothing(tmp_path: Path, nam
     assert tokens_of(path) == LETTERS
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_mark_that_ends_a_file_of_dos_is_no_sentence(tmp_path: Path, name: str):
+    path = write_corpus(name, LETTERS, tmp_path / NAMES[name])
+    lines = path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    for end in (b"\x1a", b"\r\n\x1a" if name in ("conll", "conllu", "fasta") else b"\x1a"):
+        path.write_bytes(lines + end)
+        assert tokens_of(path) == LETTERS
+    path.write_bytes(lines.rstrip(b"\r\n") + b"\x1a")
+    assert tokens_of(path) == LETTERS
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_other_encodings_of_unicode_are_one_error_that_says_so(tmp_path: Path, name: str, encoding: str):
+    path = write_corpus(name, LETTERS, tmp_path / NAMES[name])
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+    with pytest.raises(CorpusError, match=r"is UTF-16 or UTF-32, or no text at all; convert text first: iconv -f UTF-16 -t UTF-8"):
+        Corpus([path]).scan()
+
+
 @pytest.mark.parametrize("name", [*TEXTS, "arrow"])
 def test_every_format_but_parquet_is_read_from_a_stream(tmp_path: Path, name: str):
     path = write_corpus(name, LETTERS, tmp_path / ("corpus.arrows" if name == "arrow" else NAMES[name]))
@@ -142,11 +162,11 @@ def test_an_empty_file_is_an_empty_corpus_or_an_error(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", [name for name in READERS if name != "conll"])
 def test_sentences_without_tokens_are_refused_skipped_or_kept(tmp_path: Path, name: str):
-    path = write_corpus(name, [["a"], [], ["b"]], tmp_path / NAMES[name])
+    path = write_corpus(name, [["A"], [], ["B"]], tmp_path / NAMES[name])
     with pytest.raises(CorpusError, match=rf"{path.name}: 1 blank {READERS[name].unit} \(2\); pass --blank-lines skip"):
         Corpus([path]).scan()
     assert [sentence.key for sentence in Corpus([path], "skip").read()] == ["0", "2"]
-    assert tokens_of(path) == [["a"], [], ["b"]]
+    assert tokens_of(path) == [["A"], [], ["B"]]
 
 
 def test_suffixes_name_one_format_each_and_all_others_are_text(tmp_path: Path):

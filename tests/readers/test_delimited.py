@@ -14,9 +14,18 @@ MakeCorpus = Callable[..., Path]
 
 def test_a_column_is_chosen_by_name(corpus: MakeCorpus):
     path = corpus('id,text,label\n1,"a ""b"", c",x\n2,"d\ne",y\n', "a.csv")
-    found = list(read_csv(path, ReadOptions(column="text", id_column="id", keep=("label", "id"))))
+    found = list(read_csv(path, ReadOptions(column=("text",), id_column="id", keep=("label", "id"))))
     assert [(s.tokens, s.id, s.kept) for s in found] == [(["a", '"b",', "c"], "1", ("x", "1")), (["d", "e"], "2", ("y", "2"))]
-    assert Corpus([path], reading=ReadOptions(column="text", keep=("label",))).kept_fields().names == ["label"]
+    assert Corpus([path], reading=ReadOptions(column=("text",), keep=("label",))).kept_fields().names == ["label"]
+
+
+def test_line_ends_of_windows_stand_in_quoted_cells_too(corpus: MakeCorpus):
+    path = corpus(b'\xef\xbb\xbfid,tokens\r\n1,"a\r\nb ""c"""\r\n\r\n2,d\r\n', "a.csv")
+    assert [(s.tokens, s.id) for s in Corpus([path], "keep", ReadOptions(id_column="id")).read()] == [
+        (["a", "b", '"c"'], "1"),
+        ([], None),
+        (["d"], "2"),
+    ]
 
 
 def test_a_quote_in_tsv_is_a_token(corpus: MakeCorpus):

@@ -1,3 +1,4 @@
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +17,43 @@ def test_a_residue_is_a_token_and_the_first_word_of_the_header_the_id(corpus: Ma
     path = corpus(">sp|P1|X_Y Some protein\nMKt\n\nAY *\n;old\n>b\nG*A\n", "a.fasta")
     found = list(read_fasta(path))
     assert [(s.key, "".join(s.tokens), s.id, s.text) for s in found] == [
-        ("0", "MKtAY", "sp|P1|X_Y", "M K t A Y"),
+        ("0", "MKTAY", "sp|P1|X_Y", "M K T A Y"),
         ("1", "G*A", "b", "G * A"),
     ]
     assert [s.id for s in read_fasta(path, ReadOptions(ignore_ids=True))] == [None, None]
 
 
+def test_residues_are_upper_case_unless_the_case_is_kept(corpus: MakeCorpus):
+    path = corpus(">a\nmktLLV\n", "a.fasta")
+    assert ["".join(s.tokens) for s in read_fasta(path)] == ["MKTLLV"]
+    assert ["".join(s.tokens) for s in read_fasta(path, ReadOptions(keep_case=True))] == ["mktLLV"]
+
+
+def test_an_id_is_a_field_of_the_headers_first_word(corpus: MakeCorpus):
+    path = corpus(">sp|P00193|FER_PEPAS Ferredoxin | x\nM\n>tr|Q1|B\nK\n", "a.fasta")
+    assert [s.id for s in read_fasta(path, ReadOptions(id_field="2"))] == ["P00193", "Q1"]
+    assert [s.id for s in read_fasta(path, ReadOptions(id_field="3"))] == ["FER_PEPAS", "B"]
+    assert [s.id for s in read_fasta(path, ReadOptions(id_field="2", ignore_ids=True))] == [None, None]
+    for field in ("0", "-1", "id", ""):
+        with pytest.raises(CorpusError, match=rf"a\.fasta: --id-field {field}: of FASTA it is a number, from 1"):
+            list(read_fasta(path, ReadOptions(id_field=field)))
+    with pytest.raises(CorpusError, match=r"a\.fa:3: the header's first word 'b' has no field 2 between '\|'; leave out --id-field"):
+        list(read_fasta(corpus(">a|b\nM\n>b\nK\n", "a.fa"), ReadOptions(id_field="2")))
+
+
+def test_gaps_and_inner_stops_are_tokens_and_blank_lines_and_comments_are_not(corpus: MakeCorpus):
+    path = corpus(">a\n;comment\nM-K.\n\n  T*A *\n\n>b\n\nG\n", "a.fa")
+    assert ["".join(s.tokens) for s in read_fasta(path)] == ["M-K.T*A", "G"]
+
+
+@pytest.mark.parametrize("suffix", [".pep", ".fna", ".ffn", ".faa", ".fasta", ".fa", ".fas"])
+def test_suffixes_of_fasta_are_known_packed_ones_too(corpus: MakeCorpus, suffix: str):
+    for name, content in ((f"a{suffix}", b">a\nMK\n"), (f"b{suffix.upper()}.gz", gzip.compress(b">b\nMK\n"))):
+        assert [s.tokens for s in Corpus([corpus(content, name)]).read()] == [["M", "K"]]
+
+
 BAD = {
+    ">a\nMK>b\n": r"2: '>' is no residue",
     "MKT\n>a\nM\n": r"1: a sequence before the first header; a line '>' and an id has to come first",
     ">\nM\n": r"1: the header has no id; it has to follow '>' at once",
     "> a\nM\n": r"1: the header has no id",

@@ -106,7 +106,7 @@ def test_large_rows_are_decoded_a_few_at_a_time(tmp_path: Path, kind: str, monke
 @pytest.mark.parametrize(
     ("data", "reading", "words"),
     [
-        (table([["a"]], words=["x"]), {"column": "word"}, "has no column 'word'; its columns: tokens, words; choose one by --column"),
+        (table([["a"]], words=["x"]), {"column": ("word",)}, "has no column 'word'; its columns: tokens, words; choose one by --column"),
         (table([["a"]]), {"id_column": "id"}, "has no column 'id'; its columns: tokens; choose one by --id-column"),
         (table([["a"]]), {"keep": ("label",)}, "has no column 'label'; its columns: tokens; choose one by --keep"),
         (table([["a"]], x=[1.5]), {"id_column": "x"}, "column 'x' is of type double; an id has to be a string or a whole number"),

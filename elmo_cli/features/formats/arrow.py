@@ -1,4 +1,4 @@
-"""Arrow IPC: a file (Feather version 2), or a stream on standard output. Columns as in table.py."""
+"""Arrow IPC: a file (Feather version 2), or a stream, under a name `.arrows` and on standard output. Columns as in table.py."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -19,6 +19,7 @@ from elmo_cli.io.untrusted.arrow import check_file, check_stream
 from elmo_cli.types import Array, Sentence
 
 MAGIC = b"ARROW1"
+STREAM_SUFFIX = ".arrows"  # the one that Arrow registered for it
 ALIGNED = 8  # bytes: where the stream in a file begins
 END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream
 CHECKSUM = "crc32"  # in the metadata of a record batch: table.py's `checksum_of` it, going on from the batch before
@@ -27,7 +28,7 @@ _NO_OPTIONS = WriteOptions()
 
 
 class ArrowWriter:
-    """Writes a file, or to standard output a stream: a record batch a window, sent when it is computed."""
+    """Writes a file, or a stream (to standard output it is sent window by window): a record batch a window."""
 
     def __init__(self, output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
         self.output = output
@@ -59,7 +60,8 @@ class ArrowWriter:
             else:
                 self._partial = self.output.make_partial()
                 opening.callback(self._partial.close)
-                self._writer = pa.ipc.new_file(self._partial, self._schema, options=pa.ipc.IpcWriteOptions(compression=compression))
+                new = pa.ipc.new_stream if self.output.path.suffix.lower() == STREAM_SUFFIX else pa.ipc.new_file
+                self._writer = new(self._partial, self._schema, options=pa.ipc.IpcWriteOptions(compression=compression))
                 opening.callback(self._partial.discard)
             self._open = opening.pop_all()
         return self

@@ -1,8 +1,9 @@
 """The HDF5 layout of e2e-coref (Lee et al. 2018) and its successors: a group a document, layers last.
 
 The group is the document's key with ":" for "/", and holds the data sets "0", "1", ... of its sentences, (token, dim, layer). A sentence's
-document is its id up to the last "/" (bc/cctv/00/cctv_0000_0/12), or the whole id. Each data set has its sentence's number in the input
-and its id as attributes; there is no place for tokens.
+document is the one that the input names apart from ids (CoNLL-U's `# newdoc id`, CoNLL-2012's `#begin document`), else its id up to the
+last "/" (bc/cctv/00/cctv_0000_0/12), or the whole id. Each data set has its sentence's number in the input
+and its id (or the document and its number there) as attributes; there is no place for tokens.
 """
 
 from collections import Counter
@@ -63,7 +64,8 @@ class CorefWriter:
         values = np.ascontiguousarray(np.moveaxis(layers, 0, -1), dtype=self.description.dtype)
         compressed = compression_of(self.options.compression) if values.size else {}
         group = self._file.require_group(document)
-        name, own = str(self._sizes[document]), (sentence.id or "").replace("\0", "\\0")
+        name = str(self._sizes[document])
+        own = (sentence.id or f"{document}/{name}").replace("\0", "\\0")
         dataset = group.create_dataset(name, data=values, **compressed)
         dataset.attrs["number"], dataset.attrs["id"] = sentence.key, own
         self._checksums.add((document, name, sentence.key, own), np.moveaxis(values, -1, 0))
@@ -93,13 +95,14 @@ def document_of(sentence: Sentence) -> str:
     """The name of a sentence's group.
 
     Raises:
-        OutputError: The sentence has no id.
+        OutputError: The sentence has neither document nor id.
     """
-    if not sentence.id:
+    if not sentence.id and not sentence.document:
         raise OutputError(
             f"--layout e2e-coref: sentence {sentence.key} has no id for its document; use an input format with ids, or another layout"
         )
-    document = sentence.id.rpartition("/")[0] or sentence.id
+    own = sentence.id or ""
+    document = sentence.document or own.rpartition("/")[0] or own
     return {".": ":."}.get(document) or document.replace("/", ":").replace("\0", "\\0")
 
 
@@ -154,7 +157,8 @@ class CorefReader:
 
     def sentence(self, index: int) -> Sentence:
         """A sentence without its words, which the layout does not tell."""
-        return Sentence(str(self._numbers[index]), [""] * self._dataset(index).shape[0], "", self._id(index))
+        tokens = [""] * self._dataset(index).shape[0]
+        return Sentence(str(self._numbers[index]), tokens, "", self._id(index), document=self._places[index][0])
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
         """The array of a sentence, its layers first again."""

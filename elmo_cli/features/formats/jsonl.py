@@ -19,7 +19,7 @@ import numpy.typing as npt
 from elmo_cli.errors import FeaturesError, OutputError
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, WriteOptions, name_of, sentence_of
-from elmo_cli.io.limits import JSON_MEMORY, ResourceLimitError, load_json
+from elmo_cli.io.limits import DICT_BYTES, JSON_MEMORY, ResourceLimitError, load_json, parsed_bytes
 from elmo_cli.io.output_file import OutputFile, writing_errors
 from elmo_cli.io.stdout import Pipe, Stdout
 from elmo_cli.types import Array, Sentence
@@ -28,6 +28,8 @@ DIGITS = {"float32": "%.9g", "float16": "%.5g"}  # enough to give the same bits 
 BLOCK_BYTES = 1 << 20
 LEAST_BYTES = 32  # of a line: it has a key, a number and tokens
 TOO_LONG = "more than a line may have; write such long sentences to another layout"
+UNREADABLE = "more vectors than a line may have to be read back; write fewer --layers, or such long sentences to another layout"
+SPARE = 1 << 10  # bytes: what its checksum adds
 CHECKSUM = "crc32"
 OWN = ("key", "number", "tokens", CHECKSUM)
 _NO_OPTIONS = WriteOptions()
@@ -52,13 +54,22 @@ class JsonLinesWriter:
         """Write a window's lines.
 
         Raises:
-            OutputError: The disk is full or gone.
+            OutputError: The disk is full or gone, or a line could not be read back.
             ReaderGone: Standard output has been closed by its reader.
         """
         with writing_errors(self.output.path):
-            for sentence, array in zip(window, arrays, strict=True):
+            for sentence, array in zip(self._with_floats(window), arrays, strict=True):
                 line = self._line(sentence, array)
+                if len(line) * DICT_BYTES > JSON_MEMORY and parsed_bytes(line) > JSON_MEMORY - SPARE:
+                    raise OutputError(f"{self.output.path}: sentence {sentence.key} of {len(sentence.tokens):,} tokens has {UNREADABLE}")
                 self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), zlib.crc32(line)))
+
+    def _with_floats(self, window: Sequence[Sentence]) -> Iterator[Sentence]:
+        """Whole numbers among a kept column's fractions as such, which they are once a stopped run has kept them."""
+        places = [i for i, kept in enumerate(self.description.kept or ()) if str(kept.type) == "double"]
+        for sentence in window:
+            kept = (float(value) if i in places and isinstance(value, int) else value for i, value in enumerate(sentence.kept))
+            yield sentence._replace(kept=tuple(kept)) if places else sentence
 
     def _line(self, sentence: Sentence, array: Array) -> bytes:
         told = {"key": name_of(sentence, self.options.keys), "number": int(sentence.key), "tokens": sentence.tokens}

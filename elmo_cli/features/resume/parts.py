@@ -33,7 +33,7 @@ def write_part(path: Path, window: Sequence[Sentence], arrays: Sequence[Array], 
     """
     facts = json.dumps(
         {
-            "sentences": [[s.key, s.tokens, None if s.text == " ".join(s.tokens) else s.text, s.id] for s in window],
+            "sentences": [[s.key, s.tokens, None if s.text == " ".join(s.tokens) else s.text, s.id, s.document] for s in window],
             "shapes": [array.shape for array in arrays],
             "dtype": arrays[0].dtype.str if arrays else "<f4",
         },
@@ -67,8 +67,8 @@ def read_part(path: Path) -> Part | None:
     columns = _decode_columns(view[_HEAD.size + n_facts : _HEAD.size + n_facts + n_columns], len(facts["sentences"]))
     values = np.frombuffer(view[_HEAD.size + n_facts + n_columns : -_CHECKSUM.size], dtype=facts["dtype"])
     sentences = [
-        Sentence(key, tokens, " ".join(tokens) if text is None else text, id_, kept)
-        for (key, tokens, text, id_), kept in zip(facts["sentences"], columns, strict=True)
+        Sentence(key, tokens, " ".join(tokens) if text is None else text, id_, kept, *document)
+        for (key, tokens, text, id_, *document), kept in zip(facts["sentences"], columns, strict=True)
     ]
     return sentences, list(_cut(values, facts["shapes"]))
 

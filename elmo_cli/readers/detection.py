@@ -1,0 +1,118 @@
+"""Detection of other formats in what would be read as text, by the first lines.
+
+A text is refused only where its first lines can hardly be sentences. Each rule looks at the first lines up to `SAMPLE`:
+
+- FASTA: the first line is `>` and an id; all others are such headers, `;` comments, or one word of residue letters, and one sequence at
+  least has five upper-case letters or more, or twenty of either case.
+- CoNLL-U: after comments (`#`), up to a blank line, the words are numbered 1, 2, ... (ranges and empty nodes aside) and have ten
+  columns between tabs, or a comment is one of CoNLL-U's (`# sent_id =`, `# text =`, `# newdoc`, `# global.columns =`).
+- CoNLL: the first line is `#begin document (`, or `-DOCSTART-` with more columns; or all lines have the same number of columns, 2 to 15, of
+  which the last is a BIO tag: three lines or more, one of them in an entity, or eight that are all `O`.
+- JSON Lines: the lines (five at most) are objects that are not empty; or lists of strings, two lines or more.
+
+A table is not detected: the first line of CSV or TSV may be any sentence. Neither is a column file without BIO tags.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain, groupby, islice, takewhile
+from typing import Any
+
+from elmo_cli.errors import CorpusError
+
+SAMPLE = 100  # lines
+NAMES = {"fasta": "FASTA", "conllu": "CoNLL-U", "conll": "CoNLL, a token a line", "jsonl": "JSON Lines"}
+_HEADER, _RESIDUES = re.compile(r">[^\s>].*"), re.compile(r"[A-Za-z*.\-]+")
+_LONG = re.compile(r"[A-Z]{5,}\*?|[A-Za-z]{20,}\*?")
+_COMMENT = re.compile(r"#\s*(sent_id\s*=|text\s*=|newdoc\b|newpar\b|global\.columns\s*=).*")
+_WORD = re.compile(r"(\d+)([-.]\d+)?\t.*")
+_TAG = re.compile(r"O|[BIESLUM]-\S+")
+_MAY_BE = re.compile(r">[^\s>]|#|-DOCSTART-|[01](-\d+|\.\d+)?\t|\s*[{\[]|.*\s(O|[BIESLUM]-\S+)\s*$")  # a first line of any of these formats
+
+Line = tuple[int, str]
+
+
+def refuse_markup(lines: Iterator[Line], name: str, formats: Sequence[str], insist: str) -> Iterator[Line]:
+    """Iterate over numbered lines, unless the first ones are clearly of another format.
+
+    Args:
+        lines: Line numbers and lines without their ends.
+        name: The file, for the message.
+        formats: The formats that are looked for.
+        insist: The format by which the lines are read nonetheless.
+
+    Raises:
+        CorpusError: They are of one of the formats.
+    """
+    first = list(_until_text(lines))
+    head = [*first, *(islice(lines, SAMPLE) if first and _MAY_BE.match(first[-1][1]) else ())]
+    found = detect_format([line for _, line in head])
+    if found is not None and found in formats:
+        shown = next(line for _, line in head if line.strip())[:40]
+        raise CorpusError(
+            f"{name}: looks like {NAMES[found]} (it begins with {shown!r}); pass --input-format {found}, or --input-format {insist} "
+            "if that is wrong"
+        )
+    yield from chain(head, lines)
+
+
+def _until_text(lines: Iterator[Line]) -> Iterator[Line]:
+    """The lines up to the first that is not blank: a stream of text is not held back for more."""
+    for numbered in islice(lines, SAMPLE):
+        yield numbered
+        if numbered[1].strip():
+            return
+
+
+def detect_format(lines: Sequence[str]) -> str | None:
+    """Return the format that the first lines of a file are clearly of, by the rules above; None where they may be text."""
+    filled = [line for line in lines if line.strip()]
+    if not filled:
+        return None
+    rules = {"jsonl": _is_jsonl(filled), "fasta": _is_fasta(filled), "conllu": _is_conllu(lines), "conll": _is_conll(filled)}
+    return next((name for name, holds in rules.items() if holds), None)
+
+
+def _is_fasta(lines: Sequence[str]) -> bool:
+    if not _HEADER.match(lines[0]):
+        return False
+    rest = [line.strip() for line in lines if not line.startswith(";")]
+    records = [list(run) for is_header, run in groupby(rest, lambda line: _HEADER.match(line) is not None) if not is_header]
+    return all(map(_RESIDUES.fullmatch, chain.from_iterable(records))) and any(_LONG.fullmatch("".join(record)) for record in records)
+
+
+def _is_conllu(lines: Sequence[str]) -> bool:
+    comments = list(takewhile(lambda line: not line.strip() or line.startswith("#"), lines))
+    words = list(takewhile(str.strip, lines[len(comments) :]))
+    found = list(map(_WORD.fullmatch, words))
+    numbers = [int(word[1]) for word in found if word and not word[2]]
+    if not words or None in found or numbers != list(range(1, len(numbers) + 1)):
+        return False
+    return any(map(_COMMENT.match, comments)) or all(line.count("\t") == 9 for line in words)
+
+
+def _is_conll(lines: Sequence[str]) -> bool:
+    if lines[0].startswith("#begin document (") or re.match(r"-DOCSTART-\s+\S", lines[0]):
+        return True
+    rows = [line.split("\t") if "\t" in line else line.split() for line in lines if not line.startswith("-DOCSTART-")]
+    tags = [row[-1].strip() for row in rows]
+    if len({len(row) for row in rows}) != 1 or not 2 <= len(rows[0]) <= 15 or not all(map(_TAG.fullmatch, tags)):
+        return False
+    return len(rows) >= (8 if set(tags) == {"O"} else 3)
+
+
+def _is_jsonl(lines: Sequence[str]) -> bool:
+    values = list(map(_json, lines[:5]))
+    if all(isinstance(value, dict) and value for value in values):
+        return True
+    return len(values) > 1 and all(isinstance(value, list) and value and set(map(type, value)) == {str} for value in values)
+
+
+def _json(line: str) -> Any:  # noqa: ANN401  # JSON
+    if not line.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
