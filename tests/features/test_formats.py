@@ -136,6 +136,29 @@ def test_layers_are_read_alone(tmp_path: Path, layout: str):
             features[len(arrays)]
 
 
+@pytest.mark.parametrize("layout", EVERY)
+def test_closed_features_are_one_error(tmp_path: Path, layout: str):
+    description, sentences = FeatureSpec(("layer_0",), DIM), corpus("a b", "c d")
+    path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
+    features = open_features(path)
+    begun = [iter(features), features.windows(), iter(features.token_counts())]
+    for iterator in begun:
+        next(iterator)
+    dataset = features.torch_dataset()
+    features.close()
+    features.close()  # does nothing
+    uses = [lambda iterator=iterator: next(iterator) for iterator in begun]
+    uses += [lambda: features[0], lambda: features.read(1, layers=[0]), lambda: list(features), lambda: next(features.windows())]
+    uses += [features.keys, lambda: features.sentence(0), lambda: features.tokens(0), features.checks, features.__enter__]
+    uses += [lambda: list(features.token_counts())]
+    for use in uses:
+        with pytest.raises(FeaturesError, match=r": the features are closed; open them again$"):
+            use()
+    assert (len(features), features.layout, features.description.dim, features.metadata) == (2, layout, DIM, {})
+    assert dataset[1].shape[-1] == DIM  # a data set opens the file for itself
+    dataset.close()
+
+
 @pytest.mark.parametrize(("layout", "compression"), [(layout, c) for layout in EVERY for c in COMPRESSIONS[layout]])
 def test_compression_loses_nothing(tmp_path: Path, layout: str, compression: str):
     description = FeatureSpec(LAYERS, 512)
