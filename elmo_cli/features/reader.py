@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import h5py
 
-from elmo_cli.errors import FeaturesError
+from elmo_cli.errors import FeaturesError, reason_of, refuse_limit
 from elmo_cli.features.checksums import find_wrong
 from elmo_cli.features.formats import STORES
 from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
@@ -195,16 +195,24 @@ def find_layout(path: Path) -> str:
         return "parquet"
     if not path.is_file():
         raise FeaturesError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}; name a file of features")
+    head = _read_head(path)
     if h5py.is_hdf5(path):
         return _hdf5_layout(path)
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
     found = next((layout for start, layout in _STARTS.items() if head.startswith(start)), None)
     if found is None and not head and path.suffix.lower() in SUFFIXES["jsonl"]:
         found = "jsonl"  # of no sentences
     if found is None:
         raise FeaturesError(f"{path}: is none of {', '.join(SUFFIXES)}, or damaged at its start; name a file of features")
     return found
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError as error:
+        refuse_limit(error, path)
+        raise FeaturesError(f"{path}: cannot be read ({reason_of(error)})") from None
 
 
 def _hdf5_layout(path: Path) -> str:

@@ -14,7 +14,8 @@ class Sentences(Protocol):
 
     def __getitem__(self, index: int) -> Array: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close it."""
 
 
 class FeatureDataset(Dataset[Any]):

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from elmo_cli.errors import FeaturesError, OutputError
+from elmo_cli.errors import FeaturesError, OutputError, refuse_limit
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, WriteOptions, name_of, sentence_of
 from elmo_cli.io.limits import JSON_MEMORY, ResourceLimitError, load_json
@@ -108,6 +108,7 @@ class JsonLinesReader:
                 self._file = opening.enter_context(path.open("rb"))
                 self._starts = _find_starts(self._file, path)
             except OSError as error:
+                refuse_limit(error, path)
                 raise FeaturesError(f"{path}: cannot be read ({error.strerror})") from None
             self._check_lengths()
             self.description = self._describe()

@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from elmo_cli.errors import FeaturesError
+from elmo_cli.errors import FeaturesError, refuse_limit
 from elmo_cli.features.formats._hdf5 import describe
 from elmo_cli.features.protocols import Checks, Chunk
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
@@ -161,6 +161,7 @@ class NpzReader:
             EOFError,
             zlib.error,
         ) as error:
+            refuse_limit(error, path)
             raise FeaturesError(f"{path}: is no .npz of features, or damaged ({error})") from None
 
     def _check(self) -> None:
