@@ -13,6 +13,8 @@ from elmo_cli.errors import FeaturesError, reason_of, refuse_limit
 from elmo_cli.features.checksums import find_wrong
 from elmo_cli.features.formats import STORES
 from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
+from elmo_cli.features.formats.npz_arrays import is_of_arrays
+from elmo_cli.features.formats.word2vec import FIRST_LINE
 from elmo_cli.features.layouts import SUFFIXES
 from elmo_cli.features.protocols import Checks, Chunk, FeatureReader
 from elmo_cli.features.spec import FeatureSpec
@@ -21,9 +23,17 @@ from elmo_cli.types import Array, Sentence
 if TYPE_CHECKING:
     from elmo_cli.features.torch_dataset import FeatureDataset
 
-HEAD_BYTES = 8
+HEAD_BYTES = 32
 Item = TypeVar("Item")
-_STARTS = {b"PAR1": "parquet", b"PK\x03\x04": "npz", b"ARROW1": "arrow", b"{": "jsonl", b"\xff\xff\xff\xff": "arrow"}
+_STARTS = {
+    b"PAR1": "parquet",
+    b"PK\x03\x04": "npz",
+    b"PK\x05\x06": "npz",
+    b"\x93NUMPY": "npy",
+    b"ARROW1": "arrow",
+    b"{": "jsonl",
+    b"\xff\xff\xff\xff": "arrow",
+}
 
 
 class Features:
@@ -40,7 +50,7 @@ class Features:
 
     @property
     def layout(self) -> str:
-        """One of STORES: "allennlp", "packed", "e2e-coref", "parquet", "npz", "arrow", "jsonl"."""
+        """One of STORES: "allennlp", "packed", "e2e-coref", "parquet", "npz", "arrays", "arrow", "jsonl", "word2vec", "npy"."""
         return self._reader.layout
 
     @property
@@ -201,6 +211,10 @@ def find_layout(path: Path) -> str:
     found = next((layout for start, layout in _STARTS.items() if head.startswith(start)), None)
     if found is None and not head and path.suffix.lower() in SUFFIXES["jsonl"]:
         found = "jsonl"  # of no sentences
+    if found is None and FIRST_LINE.match(head):
+        found = "word2vec"
+    if found == "npz" and is_of_arrays(path):
+        found = "arrays"
     if found is None:
         raise FeaturesError(f"{path}: is none of {', '.join(SUFFIXES)}, or damaged at its start; name a file of features")
     return found

@@ -106,7 +106,7 @@ class JsonLinesReader:
         with ExitStack() as opening:
             try:
                 self._file = opening.enter_context(path.open("rb"))
-                self._starts = _find_starts(self._file, path)
+                self._starts = find_line_starts(self._file, path)
             except OSError as error:
                 refuse_limit(error, path)
                 raise FeaturesError(f"{path}: cannot be read ({error.strerror})") from None
@@ -211,8 +211,12 @@ def _fits(line: bytes) -> bool:
     return sum_.rstrip() == b"%d}" % zlib.crc32(before)
 
 
-def _find_starts(file: IO[bytes], path: Path) -> npt.NDArray[np.int64]:
-    """Where each line begins, and where the last one ends; no line is held."""
+def find_line_starts(file: IO[bytes], path: Path) -> npt.NDArray[np.int64]:
+    """Return where each line begins, and where the last one ends, (lines + 1,); no line is held.
+
+    Raises:
+        FeaturesError: There are more lines than features of such a size have.
+    """
     starts, at, n = [np.zeros(1, dtype=np.int64)], 0, 0
     while block := file.read(BLOCK_BYTES):
         starts.append(np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + (at + 1))
