@@ -1,7 +1,7 @@
 """NumPy's .npz with an array a sentence, for small jobs: np.load("out.npz")["0"] is (layer, token, dim), by number, id or sentence.
 
-Only the arrays are members, so that `np.load(...).files` lists the sentences. What else is known stands in the comments that the zip format
-has room for: of each member its number and tokens, [number, [token, ...]] as JSON, and of the file the metadata with a checksum of them all.
+Only the arrays are members, so that `np.load(...).files` lists the sentences. All else is in comments, which the zip format has room for:
+each member's is its number and tokens, [number, [token, ...]] as JSON, and the file's the metadata with a checksum of the members.
 """
 
 import io

@@ -1,8 +1,8 @@
 """word2vec's text format: a word type a line with one vector, for gensim, fastText and all that read it.
 
-The first line is the number of types and of dimensions; then each line is a word and its values, parted by spaces, the most frequent type
-first and equally frequent ones in the order in which they first occur. Layer 0 knows no context: its vector is that of the first occurrence.
-Of any other layer, or the average or a mix, it is the mean over all occurrences.
+The first line is the number of types and of dimensions; then each line is a word and its values, separated by spaces, the most frequent
+type first and equally frequent ones in the order in which they first occur. Layer 0 does not depend on the context: the vector is that of
+the first occurrence. Of any other layer, or the average or a mix, it is the mean over all occurrences.
 """
 
 import re
