@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import elmo_cli
-from elmo_cli.errors import ElmoError, FeaturesError
+from elmo_cli.errors import ElmoError, FeaturesError, refuse_limit
 
 Result = TypeVar("Result")
 # The module path is set before anything is imported: no module of the current folder is found, whatever it is called.
@@ -24,9 +24,14 @@ def run_sandboxed(function: Callable[..., Result], path: Path, *arguments: Any) 
 
     Raises:
         FeaturesError: Reading the file has ended the process.
+        LimitError: There may be no more open files.
         ElmoError: From the function, as is an OSError.
     """
-    ours, theirs = Pipe()
+    try:
+        ours, theirs = Pipe()
+    except OSError as error:
+        refuse_limit(error, path)
+        raise
     with ours:
         with theirs:
             process = _start(theirs)

@@ -1,5 +1,6 @@
 """What reads a stranger's features runs in a process of its own: whatever ends that one is a line here."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import elmo_cli
-from elmo_cli.errors import FeaturesError
+from elmo_cli.errors import FeaturesError, LimitError
+from elmo_cli.io import sandbox as own_process
 from elmo_cli.io.sandbox import module_path, run_sandboxed
 from tests.conftest import SAMPLE
 
@@ -62,6 +64,15 @@ def test_a_bug_keeps_its_traceback(capfd: pytest.CaptureFixture):
     with pytest.raises(RuntimeError, match="as told above"):
         run_sandboxed(fail, PATH, ZeroDivisionError("a bug"))
     assert "ZeroDivisionError: a bug" in capfd.readouterr().err
+
+
+def test_a_limit_of_open_files_is_named(monkeypatch: pytest.MonkeyPatch):
+    def no_pipe() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(own_process, "Pipe", no_pipe)
+    with pytest.raises(LimitError, match=r"a\.h5: cannot be read \(Too many open files: .* ulimit -n\)"):
+        run_sandboxed(tell, PATH, "word")
 
 
 def test_a_stop_does_not_wait_for_the_other_process():
