@@ -1,5 +1,8 @@
 """The errors a user can fix. A message says the place, the fact and the remedy in one line."""
 
+import resource
+from errno import EMFILE, ENFILE
+
 
 class ElmoError(Exception):
     """Something outside the program is wrong: the command line prints the message and exits with 1.
@@ -39,6 +42,10 @@ class FeaturesError(ElmoError):
     """A file of features cannot be read."""
 
 
+class LimitError(ElmoError):
+    """A limit of the system on this process is reached: the files that it reads or writes may be sound."""
+
+
 class UsageError(ElmoError):
     """Options that contradict one another: the command line exits with 2."""
 
@@ -54,3 +61,25 @@ class DeviceError(ElmoError):
 def printable(line: str) -> str:
     """A line for a terminal: control characters (a file's name may hold some) are written as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def reason_of(error: OSError) -> str:
+    """Return the system's words for an error, with the limit where one is reached."""
+    words = error.strerror or str(error)
+    if error.errno not in (EMFILE, ENFILE):
+        return words
+    return f"{words}: a process may have {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,} open; raise the limit by ulimit -n"
+
+
+def refuse_limit(error: BaseException, place: object) -> None:
+    """Separate an error that a limit causes from one that a damaged file causes.
+
+    Args:
+        error: What was raised while a file was read.
+        place: The file.
+
+    Raises:
+        LimitError: The process or the system has as many files open as it may.
+    """
+    if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
+        raise LimitError(f"{place}: cannot be read ({reason_of(error)})") from None

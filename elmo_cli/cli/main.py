@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from elmo_cli.cli.signals import STOPPING, occupy_stderr, stop, stop_again
-from elmo_cli.errors import ElmoError, ReaderGone, printable
+from elmo_cli.errors import ElmoError, ReaderGone, printable, reason_of
 from elmo_cli.version import __version__
 
 COMMANDS = (
@@ -78,7 +78,7 @@ class Commands(click.Group):
             ctx.exit(0)
         except OSError as error:
             if error.filename is not None:  # a file that was named is the user's
-                _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {error.strerror}"))
+                _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {reason_of(error)}"))
             raise  # a bug, or a full disk, which `main` tells
         except KeyboardInterrupt as interruption:
             number, *words = interruption.args or (signal.SIGINT,)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from elmo_cli.errors import UsageError
-from elmo_cli.features.layouts import FORMATS, HDF5_LAYOUTS, ROWS
+from elmo_cli.features.layouts import FORMATS, NAMED_LAYOUTS, ROWS
 from elmo_cli.io.stdout import STDOUT
 from elmo_cli.readers import READERS
 from elmo_cli.readers.options import PLAIN, ReadOptions
@@ -96,8 +96,12 @@ blank_lines_option = click.option(
 )
 
 output_options = options(
-    click.option("--output-format", type=click.Choice(FORMATS), help="Format of OUTPUT.  [default: by its suffix, else hdf5]"),
-    click.option("--layout", type=click.Choice(HDF5_LAYOUTS), help="How HDF5 is laid out.  [default: allennlp]"),
+    click.option("--output-format", type=click.Choice(FORMATS), help="Format of OUTPUT.  [default: by its suffix; hdf5 without one]"),
+    click.option(
+        "--layout",
+        type=click.Choice(NAMED_LAYOUTS),
+        help="Layout of HDF5, or of .npz (arrays: one a sentence).  [default: allennlp; all in one]",
+    ),
     click.option(
         "--compression", type=click.Choice(["none", "gzip", "zstd"]), help="Of the values.  [default: zstd in Parquet, else none]"
     ),

@@ -6,7 +6,7 @@ HDF5 is read twice, first in a process of its own: damage can end that one, and 
 
 import hashlib
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,18 +14,20 @@ import h5py
 import numpy as np
 
 from elmo_cli.errors import FeaturesError, OutputError
-from elmo_cli.features.formats import check_name, estimate_bytes, open_writer
-from elmo_cli.features.layouts import KEEPERS
+from elmo_cli.features.formats import check_description, check_name, estimate_bytes, open_writer, warnings_of
+from elmo_cli.features.layouts import DEFAULT_LAYERS, DTYPES, KEEPERS, OF_TOKENS, WITHOUT_METADATA, WITHOUT_TOKENS
 from elmo_cli.features.protocols import Chunk, FeatureWriter
 from elmo_cli.features.reader import Features, check_content, open_features
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import FINGERPRINT, ResumableRun, make_manifest
 from elmo_cli.features.resume.writer import ResumableWriter
-from elmo_cli.features.spec import FeatureSpec, WriteOptions
+from elmo_cli.features.spec import LAYER, FeatureSpec, WriteOptions
 from elmo_cli.features.values import cast, find_not_finite
 from elmo_cli.io import sandbox as own_process
 from elmo_cli.io.output_file import OutputTarget
 from elmo_cli.types import NOTHING, WINDOW_TOKENS, Array, Progress, Sentence
+
+Change = Callable[[FeatureSpec, list[Array]], list[Array]]
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ class ConvertJob:
         with open_features(self.source) as features:
             if not features.description.dim:
                 raise OutputError(f"{self.source}: holds nothing that tells the vectors' dimension; there is nothing to convert")
-            if features.description.pooled and (self.store.rows == "token" or self.layout == "e2e-coref"):
+            if features.description.pooled and (self.store.rows == "token" or self.layout in OF_TOKENS):
                 raise OutputError(f"{self.source}: holds one vector a sentence, and the output is to hold tokens; choose another layout")
+            check_description(self.layout, self._describe(features))
             plan = self.plan(features)
             if self.work.compare(plan):
                 self.work.settle(plan)
@@ -100,30 +103,45 @@ class ConvertJob:
 
             done, with_words, without_words = NOTHING, 0, 0
             with self.work.open_store(self.plan(features), make, kept) as (store, journal):
-                for window in _write(features, described.dtype, store, journal):
+                for window in _write(features, self._arrays, store, journal):
                     with_words += sum(any(s.tokens) for s in window)
                     without_words += sum(bool(s.tokens) and not any(s.tokens) for s in window)
                     done = done.plus(window)
                     yield done
-            self._warn(features, with_words, without_words, store.skipped_duplicates)
+            self._warn(features, with_words, without_words, store)
 
     def _describe(self, features: Features) -> FeatureSpec:
         source = features.description
         metadata = {name: value for name, value in source.metadata.items() if name != FINGERPRINT}  # the output is another job's
         metadata |= {"converted": self.command} if self.command else {}
-        return replace(source, dtype=self.dtype or source.dtype, metadata=metadata, kept=source.kept if self.layout in KEEPERS else None)
+        kept = source.kept if self.layout in KEEPERS else None
+        return replace(source.only(self._layers(source)), dtype=self._dtype(source), metadata=metadata, kept=kept)
 
-    def _warn(self, features: Features, with_words: int, without_words: int, skipped: int) -> None:
+    def _layers(self, source: FeatureSpec) -> list[int] | None:
+        """The layers that are written, by their places in the source; None for all."""
+        default = f"{LAYER}{DEFAULT_LAYERS.get(self.layout)}"
+        return [source.names.index(default)] if len(source.names) > 1 and default in source.names else None
+
+    def _dtype(self, source: FeatureSpec) -> str:
+        return self.dtype or (source.dtype if source.dtype in DTYPES else DTYPES[0])
+
+    def _arrays(self, source: FeatureSpec, arrays: list[Array]) -> list[Array]:
+        """What is written of arrays of the source."""
+        layers, dtype = self._layers(source), self._dtype(source)
+        return [cast(array if layers is None else array[layers], dtype) for array in arrays]
+
+    def _warn(self, features: Features, with_words: int, without_words: int, store: FeatureWriter) -> None:
         if features.description.kept and self.layout not in KEEPERS:
             self.warnings.append(f"left out the columns {', '.join(features.description.kept.names)}: {self.layout} has no place for them")
-        if features.metadata and self.layout == "jsonl":
-            self.warnings.append("left out the metadata (model, options, ...): JSON Lines has no place for it")
-        if with_words and self.layout == "e2e-coref":
-            self.warnings.append(f"left out the tokens of {with_words:,} sentences: e2e-coref has no place for them")
-        if without_words and self.layout not in ("allennlp", "e2e-coref"):
+        if features.metadata and self.layout in WITHOUT_METADATA:
+            self.warnings.append(f"left out the metadata (model, options, ...): {WITHOUT_METADATA[self.layout]} has no place for it")
+        if with_words and self.layout in WITHOUT_TOKENS:
+            self.warnings.append(f"left out the tokens of {with_words:,} sentences: {self.layout} has no place for them")
+        if without_words and self.layout not in ("allennlp", *WITHOUT_TOKENS):
             self.warnings.append(f"{features.path} does not tell the words of {without_words:,} sentences: their tokens are empty")
-        if skipped:
-            self.warnings.append(f"wrote the first of equal sentences only: left out {skipped:,} (--keys sentence)")
+        self.warnings.extend(warnings_of(store))
+        if store.skipped_duplicates:
+            self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--keys sentence)")
 
 
 def _identity(features: Features) -> str:
@@ -135,7 +153,7 @@ def _identity(features: Features) -> str:
     return f"sha256 {hashlib.sha256(facts.encode()).hexdigest()}"
 
 
-def _write(features: Features, dtype: str, store: FeatureWriter, journal: ResumableWriter | None) -> Iterator[list[Sentence]]:
+def _write(features: Features, change: Change, store: FeatureWriter, journal: ResumableWriter | None) -> Iterator[list[Sentence]]:
     """Write window after window, those that are kept first; yields each when it is committed."""
     first = 0
     for window in journal.replay(map(features.sentence, range(len(features)))) if journal else ():
@@ -146,7 +164,7 @@ def _write(features: Features, dtype: str, store: FeatureWriter, journal: Resuma
             raise FeaturesError(
                 f"{features.path}: sentence {int(sentence.key) + 1}: its vectors hold NaN or infinite values; make it again"
             )
-        (journal or store).write(window, [cast(array, dtype) for array in arrays])
+        (journal or store).write(window, change(features.description, arrays))
         yield window
 
 

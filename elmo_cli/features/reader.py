@@ -5,39 +5,52 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import h5py
 
-from elmo_cli.errors import FeaturesError
+from elmo_cli.errors import FeaturesError, reason_of, refuse_limit
 from elmo_cli.features.checksums import find_wrong
 from elmo_cli.features.formats import STORES
 from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
+from elmo_cli.features.formats.npz_arrays import is_of_arrays
+from elmo_cli.features.formats.word2vec import FIRST_LINE
 from elmo_cli.features.layouts import SUFFIXES
 from elmo_cli.features.protocols import Checks, Chunk, FeatureReader
 from elmo_cli.features.spec import FeatureSpec
 from elmo_cli.types import Array, Sentence
 
 if TYPE_CHECKING:
-    from torch.utils.data import Dataset
+    from elmo_cli.features.torch_dataset import FeatureDataset
 
-HEAD_BYTES = 8
-_STARTS = {b"PAR1": "parquet", b"PK\x03\x04": "npz", b"ARROW1": "arrow", b"{": "jsonl", b"\xff\xff\xff\xff": "arrow"}
+HEAD_BYTES = 32
+Item = TypeVar("Item")
+_STARTS = {
+    b"PAR1": "parquet",
+    b"PK\x03\x04": "npz",
+    b"PK\x05\x06": "npz",
+    b"\x93NUMPY": "npy",
+    b"ARROW1": "arrow",
+    b"{": "jsonl",
+    b"\xff\xff\xff\xff": "arrow",
+}
 
 
 class Features:
     """An open file of features: `features[i]` is sentence i's array, (layer, token, dim), fewer axes for one layer or pooled ones.
 
-    Nothing is read before it is asked for. Use it in a `with` block, or call `close`.
+    Nothing is read before it is asked for. Use it in a `with` block, or call `close`. When it is closed, what is held in memory can
+    still be asked for: path, layout, description, metadata and length; all else raises FeaturesError.
     """
 
     def __init__(self, path: Path, reader: FeatureReader) -> None:
         self.path = path
         self._reader = reader
+        self._closed = False
 
     @property
     def layout(self) -> str:
-        """One of STORES: "allennlp", "packed", "e2e-coref", "parquet", "npz", "arrow", "jsonl"."""
+        """One of STORES: "allennlp", "packed", "e2e-coref", "parquet", "npz", "arrays", "arrow", "jsonl", "word2vec", "npy"."""
         return self._reader.layout
 
     @property
@@ -71,19 +84,19 @@ class Features:
             IndexError: There is no such sentence.
         """
         place = self._place(index)
-        return self._reader.read(place, None if layers is None else self._layers(layers))
+        return self._opened().read(place, None if layers is None else self._layers(layers))
 
     def __iter__(self) -> Iterator[Array]:
         """Every sentence's array, in order, read some at a time."""
-        return (array for _, arrays in self.windows() for array in arrays)
+        return self._while_open(array for _, arrays in self.windows() for array in arrays)
 
     def keys(self) -> list[str]:
         """What each sentence is called: its number in the input, its id, or its text."""
-        return self._reader.keys()
+        return self._opened().keys()
 
     def sentence(self, index: int) -> Sentence:
         """A sentence, as far as the file tells of it; tokens that it does not tell are empty strings, and the text is empty too."""
-        return self._reader.sentence(self._place(index))
+        return self._opened().sentence(self._place(index))
 
     def tokens(self, index: int) -> list[str]:
         """The tokens of a sentence.
@@ -99,31 +112,47 @@ class Features:
 
     def token_counts(self) -> Iterable[int]:
         """How many tokens each sentence has, in order; no vectors are read."""
-        return self._reader.token_counts()
+        return self._while_open(self._opened().token_counts())
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
         """All sentences from one on with their arrays, in order, some at a time: the quick way through a file."""
-        return self._reader.windows(first)
+        return self._while_open(self._opened().windows(first))
 
     def checks(self) -> Checks:
         """The checksums of the file."""
-        return self._reader.checks()
+        return self._opened().checks()
 
-    def torch_dataset(self, transform: "Callable[[Any], Any] | None" = None) -> "Dataset[Any]":
-        """A map-style PyTorch data set of tensors, or of what `transform` makes of them. Each worker opens the file for itself."""
+    def torch_dataset(self, transform: "Callable[[Any], Any] | None" = None) -> "FeatureDataset":
+        """A map-style PyTorch data set of tensors, or of what `transform` makes of them. Each worker opens the file for itself.
+
+        So it can be read when these features are closed; its own `close` closes the file that it has opened.
+        """
         from elmo_cli.features.torch_dataset import FeatureDataset  # imports torch
 
         return FeatureDataset(partial(open_features, self.path), len(self), transform)
 
     def close(self) -> None:
-        """Close the file."""
-        self._reader.close()
+        """Close the file. It may be closed again, which does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._reader.close()
 
     def __enter__(self) -> "Features":
+        self._opened()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _opened(self) -> FeatureReader:
+        if self._closed:
+            raise FeaturesError(f"{self.path}: the features are closed; open them again")
+        return self._reader
+
+    def _while_open(self, items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            yield item
+            self._opened()
 
     def _place(self, index: int) -> int:
         place = operator.index(index)
@@ -176,16 +205,28 @@ def find_layout(path: Path) -> str:
         return "parquet"
     if not path.is_file():
         raise FeaturesError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}; name a file of features")
+    head = _read_head(path)
     if h5py.is_hdf5(path):
         return _hdf5_layout(path)
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
     found = next((layout for start, layout in _STARTS.items() if head.startswith(start)), None)
     if found is None and not head and path.suffix.lower() in SUFFIXES["jsonl"]:
         found = "jsonl"  # of no sentences
+    if found is None and FIRST_LINE.match(head):
+        found = "word2vec"
+    if found == "npz" and is_of_arrays(path):
+        found = "arrays"
     if found is None:
         raise FeaturesError(f"{path}: is none of {', '.join(SUFFIXES)}, or damaged at its start; name a file of features")
     return found
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError as error:
+        refuse_limit(error, path)
+        raise FeaturesError(f"{path}: cannot be read ({reason_of(error)})") from None
 
 
 def _hdf5_layout(path: Path) -> str:

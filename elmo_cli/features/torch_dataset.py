@@ -14,6 +14,9 @@ class Sentences(Protocol):
 
     def __getitem__(self, index: int) -> Array: ...
 
+    def close(self) -> None:
+        """Close it."""
+
 
 class FeatureDataset(Dataset[Any]):
     """Sentence by sentence: item i is the tensor of `Features.read(i)`, or what `transform` makes of it.
@@ -37,6 +40,12 @@ class FeatureDataset(Dataset[Any]):
             self._features, self._worker = self.open_file(), _worker()
         tensor = torch.from_numpy(self._features[index].copy())
         return self.transform(tensor) if self.transform else tensor
+
+    def close(self) -> None:
+        """Close the file of this process; whatever is read next opens it again."""
+        if self._features is not None and self._worker == _worker():
+            self._features.close()
+        self._features = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the open file."""

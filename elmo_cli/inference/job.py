@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from elmo_cli.errors import CorpusError, ResumeError, UsageError
-from elmo_cli.features.formats import check_name, estimate_bytes, open_writer
+from elmo_cli.features.formats import check_description, check_name, estimate_bytes, open_writer, warnings_of
 from elmo_cli.features.layouts import KEEPERS
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
@@ -109,6 +109,7 @@ class EmbedJob:
         prime = self.start.prime.local_paths if self.start.prime else []
         self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])
         described, _ = self._describe(), self.place
+        check_description(self.layout, described)
         self.start.check()
         scan = None if self.source.is_stream else self.source.scan()
         if not self.work.compare(self.plan(scan)) and scan:
@@ -212,6 +213,7 @@ class EmbedJob:
             self.warnings.append(
                 f"cut tokens to the model's {window} {embedder.bilm.mapper.unit}: {embedder.truncated_tokens:,}, such as {shown!r}"
             )
+        self.warnings.extend(warnings_of(store))
         if store.skipped_duplicates:
             self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--use-sentence-keys)")
 

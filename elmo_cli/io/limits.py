@@ -69,8 +69,9 @@ class LimitedReader:
 class ZipSource(io.FileIO):
     """A file for `zipfile`, which reads the whole list of members at once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int = MAX_DIRECTORY) -> None:
         super().__init__(path)
+        self.most = most
 
     def read(self, size: int | None = -1) -> bytes:
         """Bytes; without a size the rest, of which zipfile asks only near the end.
@@ -78,9 +79,9 @@ class ZipSource(io.FileIO):
         Raises:
             Unbounded: More at once than any list of members takes.
         """
-        size = MAX_DIRECTORY if size is None or size < 0 else size
-        if size > MAX_DIRECTORY:
-            raise ResourceLimitError(f"lists its members in {size:,} bytes, of which {MAX_DIRECTORY:,} are read; pack fewer files")
+        size = self.most if size is None or size < 0 else size
+        if size > self.most:
+            raise ResourceLimitError(f"lists its members in {size:,} bytes, of which {self.most:,} are read; pack fewer files")
         return super().read(size) or b""
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from elmo_cli.errors import DiskError, OutputError
+from elmo_cli.errors import DiskError, OutputError, reason_of
 from elmo_cli.io.atomic import apply_umask, check_disk_space, sync, sync_folder
 
 
@@ -101,7 +101,7 @@ class OutputFile:
         try:
             descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder)
         except OSError as error:
-            raise DiskError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise DiskError(f"{self.path}: cannot be written ({reason_of(error)})") from None
         os.close(descriptor)
         apply_umask(Path(name))
         return PartialFile(Path(name))
@@ -237,4 +237,4 @@ def writing_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DiskError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise DiskError(f"{path}: cannot be written ({reason_of(error)})") from None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from elmo_cli.errors import DiskError, OutputError
+from elmo_cli.errors import DiskError, OutputError, reason_of
 from elmo_cli.io.atomic import apply_umask, check_disk_space, sync_folder
 
 SHARD = "part-*.parquet"
@@ -72,7 +72,7 @@ class OutputFolder:
         try:
             partial = Path(tempfile.mkdtemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder))
         except OSError as error:
-            raise DiskError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise DiskError(f"{self.path}: cannot be written ({reason_of(error)})") from None
         apply_umask(partial)
         return partial
 

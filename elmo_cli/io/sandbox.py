@@ -3,7 +3,6 @@
 The HDF5 library follows what a file says of itself; one wrong bit in a thousand ends in a signal, which no handler can turn into words.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,10 +11,12 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, TypeVar
 
-from elmo_cli.errors import ElmoError, FeaturesError
+import elmo_cli
+from elmo_cli.errors import ElmoError, FeaturesError, refuse_limit
 
 Result = TypeVar("Result")
-_SERVE = "import sys; from elmo_cli.io.sandbox import serve; serve(int(sys.argv[1]))"
+# The module path is set before anything is imported: no module of the current folder is found, whatever it is called.
+_SERVE = "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.io.sandbox import serve; serve(int(sys.argv[1]))"
 
 
 def run_sandboxed(function: Callable[..., Result], path: Path, *arguments: Any) -> Result:  # noqa: ANN401  # the function's
@@ -23,9 +24,14 @@ def run_sandboxed(function: Callable[..., Result], path: Path, *arguments: Any) 
 
     Raises:
         FeaturesError: Reading the file has ended the process.
+        LimitError: There may be no more open files.
         ElmoError: From the function, as is an OSError.
     """
-    ours, theirs = Pipe()
+    try:
+        ours, theirs = Pipe()
+    except OSError as error:
+        refuse_limit(error, path)
+        raise
     with ours:
         with theirs:
             process = _start(theirs)
@@ -43,10 +49,16 @@ def run_sandboxed(function: Callable[..., Result], path: Path, *arguments: Any) 
 
 
 def _start(connection: Connection) -> "subprocess.Popen[bytes]":
-    """A process that answers on the connection, finds our modules where we do, and is not stopped by a Ctrl-C that is meant for us."""
+    """A process that answers on the connection, finds our modules where we do, and ignores a Ctrl-C that is meant for us."""
     number = connection.fileno()
-    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.Popen([sys.executable, "-c", _SERVE, str(number)], env=paths, pass_fds=[number])  # noqa: S603  # our own words
+    python = [sys.executable, "-I", "-X", f"utf8={sys.flags.utf8_mode}"]
+    return subprocess.Popen([*python, "-c", _SERVE, str(number), *module_path()], pass_fds=[number])  # noqa: S603  # our own words
+
+
+def module_path() -> list[str]:
+    """Return our module path without the current folder, and with the folder of our own package, however it was installed."""
+    own = str(Path(elmo_cli.__file__).resolve().parents[1])
+    return list(dict.fromkeys([*(entry for entry in sys.path if Path(entry).is_absolute()), own]))
 
 
 def _died(code: int, path: Path) -> Exception:

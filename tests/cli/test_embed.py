@@ -190,9 +190,14 @@ def test_ids_are_kept_in_hdf5(elmo: Elmo, model: Path, labelled: Path, tmp_path:
             assert [features.sentence(i).id for i in range(3)] == ["bc/x_0/0", "bc/x_0/1", "nw/y_0/0"]
 
 
+UNKNOWN = ("pt", "csv", "tsv", "json", "pkl", "bin", "tgz", "H4")
 USAGE = {
     "suffix against format": (["o.h5", "--output-format", "npz"], "contradict each other"),
     "layout of no HDF5": (["o.npz", "--layout", "packed"], "is one of HDF5's"),
+    "layout of no npz": (["o.h5", "--layout", "arrays"], "is one of npz's"),
+    **{f"suffix .{suffix}": ([f"o.{suffix}"], f"no output format has the suffix .{suffix}") for suffix in UNKNOWN},
+    "tokens in npy": (["o.npy"], "holds one vector a sentence; pass --pool mean"),
+    "words and pool": (["o.vec", "--pool", "mean"], "contradict"),
     "compression of another": (["o.h5", "--compression", "zstd"], "takes none or gzip"),
     "rows of HDF5": (["o.h5", "--rows", "token"], "--rows token is for parquet and arrow"),
     "rows and pool": (["o.parquet", "--rows", "token", "--pool", "mean"], "contradict"),
@@ -211,6 +216,19 @@ def test_contradictions_are_wrong_usage(elmo: Elmo, tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     assert_one_line_error(elmo("embed", SAMPLE, *arguments), words, code=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_suffix_lists_the_formats_and_a_named_format_goes_before_it(
+    elmo: Elmo, model: Path, tmp_path: Path, expected: list[np.ndarray]
+):
+    result = elmo("embed", SAMPLE, tmp_path / "out.pt", "--model", model)
+    for words in (".h5 or .hdf5 (hdf5)", ".vec or .txt (word2vec)", ".npy (npy)", "--output-format, which takes hdf5, parquet, npz"):
+        assert words in " ".join(result.stderr.split())
+    assert_one_line_error(elmo("convert", tmp_path / "in.h5", tmp_path / "out.pkl"), "no output format has the suffix .pkl", code=2)
+    for name, options in (("out.pt", ["--output-format", "hdf5"]), ("out", []), ("v1.0", ["--layout", "packed"])):
+        assert elmo("embed", SAMPLE, tmp_path / name, "--model", model, *options).exit_code == 0
+        with open_features(tmp_path / name) as features:
+            np.testing.assert_allclose(features[3], expected[3], atol=1e-6)
 
 
 MISTAKES = {

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from elmo_cli.errors import FeaturesError, OutputError
 from elmo_cli.features.formats import STORES, estimate_bytes, open_writer, output_target
-from elmo_cli.features.layouts import COMPRESSIONS, KEEPERS, TABLES
+from elmo_cli.features.layouts import COMPRESSIONS, KEEPERS, OF_TOKENS, POOLED, TABLES, WITHOUT_METADATA, WITHOUT_TOKENS
 from elmo_cli.features.reader import Features, open_features
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.types import Sentence
@@ -29,8 +29,13 @@ NAMES = {
     "npz": "out.npz",
     "arrow": "out.arrow",
     "jsonl": "out.jsonl",
+    "arrays": "out.npz",
+    "npy": "out.npy",
+    "word2vec": "out.vec",
 }
-EVERY = sorted(STORES)
+OF_WORDS = {"word2vec"}  # hold word types and no sentences
+EVERY = sorted({*STORES} - OF_WORDS - {*POOLED})  # hold sentences of tokens
+OF_SENTENCES = sorted({*STORES} - {*OF_TOKENS})  # hold one vector a sentence, if that is what there is
 METADATA = {"model": "tïny", "layers": "all", "command": "elmo embed 'a b'"}
 TEXTS = ["the cat", "the cat", "", "é  a\u2028b 日本", "a/b \\ . \0 x\0y \\0", "0"]
 
@@ -82,7 +87,7 @@ def test_token_arrays_come_back_as_they_were(tmp_path: Path, layout: str, dtype:
             assert_same(features, arrays)
 
 
-@pytest.mark.parametrize("layout", sorted({*EVERY} - {"e2e-coref"}))
+@pytest.mark.parametrize("layout", OF_SENTENCES)
 @pytest.mark.parametrize("names", [LAYERS, ("mix",)], ids=["three", "mix"])
 def test_pooled_arrays_come_back_as_they_were(tmp_path: Path, layout: str, names: tuple[str, ...]):
     description = FeatureSpec(names, DIM, pooled=True, metadata=METADATA)
@@ -91,7 +96,9 @@ def test_pooled_arrays_come_back_as_they_were(tmp_path: Path, layout: str, names
     with open_features(write(tmp_path / NAMES[layout], layout, sentences, arrays, description)) as features:
         assert_same(features, arrays)
         assert features.description.pooled
-        assert [features.tokens(i) for i in (0, 1, 2, 5)] == [["the", "cat"], ["the", "cat"], [], ["0"]]
+        told = [["the", "cat"], ["the", "cat"], [], ["0"]] if layout not in WITHOUT_TOKENS else [[]] * 4
+        assert [features.tokens(i) for i in (0, 1, 2, 5)] == told
+        assert features.metadata == ({} if layout in WITHOUT_METADATA else METADATA)
 
 
 @pytest.mark.parametrize("layout", sorted({*EVERY} - {"e2e-coref"}))
@@ -134,6 +141,29 @@ def test_layers_are_read_alone(tmp_path: Path, layout: str):
             features.read(0, layers=[3])
         with pytest.raises(IndexError):
             features[len(arrays)]
+
+
+@pytest.mark.parametrize("layout", EVERY)
+def test_closed_features_are_one_error(tmp_path: Path, layout: str):
+    description, sentences = FeatureSpec(("layer_0",), DIM), corpus("a b", "c d")
+    path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
+    features = open_features(path)
+    begun = [iter(features), features.windows(), iter(features.token_counts())]
+    for iterator in begun:
+        next(iterator)
+    dataset = features.torch_dataset()
+    features.close()
+    features.close()  # does nothing
+    uses = [lambda iterator=iterator: next(iterator) for iterator in begun]
+    uses += [lambda: features[0], lambda: features.read(1, layers=[0]), lambda: list(features), lambda: next(features.windows())]
+    uses += [features.keys, lambda: features.sentence(0), lambda: features.tokens(0), features.checks, features.__enter__]
+    uses += [lambda: list(features.token_counts())]
+    for use in uses:
+        with pytest.raises(FeaturesError, match=r": the features are closed; open them again$"):
+            use()
+    assert (len(features), features.layout, features.description.dim, features.metadata) == (2, layout, DIM, {})
+    assert dataset[1].shape[-1] == DIM  # a data set opens the file for itself
+    dataset.close()
 
 
 @pytest.mark.parametrize(("layout", "compression"), [(layout, c) for layout in EVERY for c in COMPRESSIONS[layout]])

@@ -26,6 +26,7 @@ FORMATS = {
     "arrow": ["--output-format", "arrow"],
     "jsonl": ["--output-format", "jsonl"],
     "npz": ["--output-format", "npz"],
+    "arrays": ["--output-format", "npz", "--layout", "arrays"],
     "pooled": ["--pool", "mean", "--layers", "average"],
     "float16": ["--dtype", "float16", "--layout", "packed"],
 }
@@ -41,10 +42,11 @@ NAMED = {
     "rows": ["--output-format", "parquet", "--compression", "none", "--rows", "token"],
     "arrow": ["--output-format", "arrow"],
     "npz": ["--output-format", "npz"],
+    "arrays": ["--output-format", "npz", "--layout", "arrays"],
     "jsonl": ["--output-format", "jsonl"],
     "forgotten": ["--forget-sentences"],
 }
-SUFFIXES = {"parquet": "", "arrow": ".arrow", "jsonl": ".jsonl", "npz": ".npz"}
+SUFFIXES = {"parquet": "", "arrow": ".arrow", "jsonl": ".jsonl", "npz": ".npz", "arrays": ".npz"}
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What reads a stranger's features runs in a process of its own: whatever ends that one is a line here."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from elmo_cli.errors import FeaturesError
-from elmo_cli.io.sandbox import run_sandboxed
+import elmo_cli
+from elmo_cli.errors import FeaturesError, LimitError
+from elmo_cli.io import sandbox as own_process
+from elmo_cli.io.sandbox import module_path, run_sandboxed
 from tests.conftest import SAMPLE
 
 PATH = Path("a.h5")
@@ -63,6 +66,15 @@ def test_a_bug_keeps_its_traceback(capfd: pytest.CaptureFixture):
     assert "ZeroDivisionError: a bug" in capfd.readouterr().err
 
 
+def test_a_limit_of_open_files_is_named(monkeypatch: pytest.MonkeyPatch):
+    def no_pipe() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(own_process, "Pipe", no_pipe)
+    with pytest.raises(LimitError, match=r"a\.h5: cannot be read \(Too many open files: .* ulimit -n\)"):
+        run_sandboxed(tell, PATH, "word")
+
+
 def test_a_stop_does_not_wait_for_the_other_process():
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -79,6 +91,45 @@ def test_a_stop_does_not_wait_for_the_other_process():
 def run(*arguments: object, text: str = "") -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "elmo_cli", *map(str, arguments)]
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+
+
+MARK = "a planted module ran"
+PLANTED = ("h5py", "signal", "numpy", "json", "pyarrow", "pickle", "subprocess", "multiprocessing", "click", "elmo")
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """A current folder whose modules end the process that imports them."""
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    for name in PLANTED:
+        (folder / f"{name}.py").write_text(f"import os\nos.write(2, b'{MARK}: {name}\\n')\nos._exit(7)\n")
+    (tmp_path / "elmo.py").write_text("from elmo_cli.cli.main import main\nmain()\n")
+    return folder
+
+
+def test_no_module_of_the_current_folder_is_run(elmo: Callable, corpus: Callable, model: Path, tmp_path: Path, planted: Path):
+    assert elmo("embed", corpus("A cat .\n"), tmp_path / "out.h5", "--model", model, "--quiet").exit_code == 0
+    script, module = [str(tmp_path / "elmo.py")], ["-m", "elmo_cli"]  # as the console script, and by `python -m`
+    environment = {**os.environ, "PYTHONPATH": str(Path(elmo_cli.__file__).parents[2])}
+    for program, arguments in [
+        (script, "inspect ../out.h5"),
+        (script, "verify ../out.h5"),
+        (script, "convert ../out.h5 ../out.npz"),
+        (module, "inspect ../out.h5"),
+    ]:
+        ran = subprocess.run(
+            [sys.executable, *program, *arguments.split()], cwd=planted, env=environment, capture_output=True, text=True, check=False
+        )
+        assert MARK not in ran.stderr
+        assert ran.returncode == 0, ran.stderr
+
+
+def test_a_package_that_only_a_hook_finds_is_found_by_its_folder(monkeypatch: pytest.MonkeyPatch):
+    root = str(Path(elmo_cli.__file__).parents[2])
+    monkeypatch.setattr(sys, "path", ["", *(entry for entry in sys.path if entry != root), "relative"])
+    assert module_path()[-1] == root
+    assert not {"", "relative"} & set(module_path())
 
 
 def test_the_commands_read_so(elmo: Callable, model: Path, tmp_path: Path):

@@ -179,6 +179,7 @@ def make_seeds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]
         ("features.parquet", []),
         ("features.arrow", []),
         ("features.npz", []),
+        ("features.arrays.npz", ["--layout", "arrays"]),
         ("features.jsonl", []),
     ]:
         arguments = ["embed", corpus, folder / name, "--model", model, "--quiet", "--layers", "0,2", "--id-column", "id", *options]

@@ -53,7 +53,7 @@ def command(
     check_resuming(resume, fresh=fresh, output=output)
     with usage_errors():
         chosen = choose_layout(output, output_format, layout)
-        check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool="none")
+        check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=None, keys=keys)
 
     from elmo_cli.cli.console import UserConsole, count, size
     from elmo_cli.features.convert import ConvertJob

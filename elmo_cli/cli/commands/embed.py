@@ -24,7 +24,7 @@ from elmo_cli.cli.options import (
     resuming_options,
     usage_errors,
 )
-from elmo_cli.features.layouts import COMPRESSIONS, DTYPES, KEYS, POOLS, check_options, choose_layout
+from elmo_cli.features.layouts import COMPRESSIONS, DEFAULT_LAYERS, DTYPES, KEYS, POOLS, check_options, choose_layout
 from elmo_cli.io.remote import redact_url
 from elmo_cli.io.stdout import STDOUT, output_path
 from elmo_cli.nn.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS, STATEFUL_BATCH
@@ -44,6 +44,7 @@ Examples:
   elmo embed corpus.txt out.h5 --model original --layers top --device cuda
   elmo embed corpus.txt features/ --output-format parquet --dtype float16
   elmo embed corpus.txt sentences.parquet --layers average --pool mean
+  elmo embed corpus.txt words.vec --layers top   (a word type a line, the mean over its occurrences)
   cat corpus.txt | elmo embed - - --output-format jsonl --layers top | head
   elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (the numbers of allennlp elmo)
 """
@@ -62,7 +63,7 @@ _start_options = options(
 )
 
 _selection_options = options(
-    click.option("--layers", metavar="CHOICE", help="all, top, average, or a list such as 0,2.  [default: all]"),
+    click.option("--layers", metavar="CHOICE", help="all, top, average, or a list such as 0,2.  [default: all; word2vec: 0]"),
     click.option("--mix", metavar="FILE|W0,W1,...[,GAMMA]", help="The layers' sum, weighted by softmax(W), times GAMMA."),
     click.option("--mix-layer-norm", is_flag=True, help="With --mix: normalise each layer first, over a sentence's tokens."),
     click.option(
@@ -162,8 +163,8 @@ def command(
     INPUT is text, one tokenized sentence a line, or one of the formats below (.gz, .bz2, .xz and .zst are unpacked; - is standard input).
     Several inputs, folders, globs and remote files (s3://, gs://, hdfs://) are read one after the other as one corpus. OUTPUT is, by its
     suffix or --output-format: HDF5 (out.h5; without more it has a data set a sentence, "0", "1", ..., each (layer, token, dim) float32, and
-    sentence_to_index: the layout of allennlp elmo), a Parquet file (out.parquet) or folder of shards, Arrow, JSON Lines, or .npz;
-    - is standard output.
+    sentence_to_index: the layout of allennlp elmo), a Parquet file (out.parquet) or folder of shards, Arrow, JSON Lines, .npz,
+    .npy (with --pool), or word2vec's text (out.vec: a vector a word type); - is standard output.
     """
     if not inputs:
         raise click.UsageError("Missing argument 'OUTPUT': name the input, then the file to write.")
@@ -185,7 +186,7 @@ def command(
     check_resuming(resume, fresh=fresh, output=output)
     with usage_errors():
         chosen = choose_layout(output, output_format, layout)
-        check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool)
+        check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool, keys=keys)
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.features.formats import output_target
@@ -204,7 +205,7 @@ def command(
         source=_checked(Corpus(inputs, blank_lines, reading, max_sentence_tokens)),
         output=output_target(output, chosen, overwrite=overwrite),
         model=files,
-        selection=Selection(next(iter(flags), "all") if layers is None else layers, weighted, pool, dtype),
+        selection=Selection(next(iter(flags), DEFAULT_LAYERS.get(chosen, "all")) if layers is None else layers, weighted, pool, dtype),
         layout=chosen,
         store=WriteOptions(
             "sentence" if use_sentence_keys else keys,

@@ -7,7 +7,7 @@ from typing import Any
 
 import h5py
 
-from elmo_cli.errors import FeaturesError
+from elmo_cli.errors import FeaturesError, refuse_limit
 from elmo_cli.features.checksums import read_checksums
 from elmo_cli.features.protocols import NO_CHECKS, Checks
 from elmo_cli.features.spec import LAYER, FeatureSpec, checksum_ok, metadata_of
@@ -26,6 +26,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        refuse_limit(error, path)
         raise FeaturesError(f"{path}: is damaged ({str(error) or type(error).__name__}); make it again") from None
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from elmo_cli.errors import FeaturesError, OutputError
+from elmo_cli.errors import FeaturesError, OutputError, refuse_limit
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, WriteOptions, name_of, sentence_of
 from elmo_cli.io.limits import DICT_BYTES, JSON_MEMORY, ResourceLimitError, load_json, parsed_bytes
@@ -117,8 +117,9 @@ class JsonLinesReader:
         with ExitStack() as opening:
             try:
                 self._file = opening.enter_context(path.open("rb"))
-                self._starts = _find_starts(self._file, path)
+                self._starts = find_line_starts(self._file, path)
             except OSError as error:
+                refuse_limit(error, path)
                 raise FeaturesError(f"{path}: cannot be read ({error.strerror})") from None
             self._check_lengths()
             self.description = self._describe()
@@ -221,8 +222,12 @@ def _fits(line: bytes) -> bool:
     return sum_.rstrip() == b"%d}" % zlib.crc32(before)
 
 
-def _find_starts(file: IO[bytes], path: Path) -> npt.NDArray[np.int64]:
-    """Where each line begins, and where the last one ends; no line is held."""
+def find_line_starts(file: IO[bytes], path: Path) -> npt.NDArray[np.int64]:
+    """Return where each line begins, and where the last one ends, (lines + 1,); no line is held.
+
+    Raises:
+        FeaturesError: There are more lines than features of such a size have.
+    """
     starts, at, n = [np.zeros(1, dtype=np.int64)], 0, 0
     while block := file.read(BLOCK_BYTES):
         starts.append(np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + (at + 1))

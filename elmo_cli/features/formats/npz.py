@@ -4,7 +4,6 @@
 tokens.json, keys.json (with numbers), and metadata.json are given by np.load as bytes: json.loads(np.load("out.npz")["tokens.json"]).
 """
 
-import io
 import json
 import mmap
 import shutil
@@ -22,8 +21,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from elmo_cli.errors import FeaturesError
+from elmo_cli.errors import FeaturesError, refuse_limit
 from elmo_cli.features.formats._hdf5 import describe
+from elmo_cli.features.formats.npy import parse_npy
 from elmo_cli.features.protocols import Checks, Chunk
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
 from elmo_cli.io.hdf5 import MAX_COMPRESSION
@@ -32,7 +32,6 @@ from elmo_cli.io.output_file import OutputFile, writing_errors
 from elmo_cli.types import Array, Sentence
 
 COPY_BYTES = 1 << 20
-MAX_HEADER = 1 << 17  # bytes of an array's: its length is a number of 16 bits
 MAX_SENTENCES = 1 << 25  # four numbers each are held in memory
 LOCAL_HEADER = struct.Struct("<26x2H")  # of a zip's member: lengths of its name and its extra field
 EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes
@@ -161,6 +160,7 @@ class NpzReader:
             EOFError,
             zlib.error,
         ) as error:
+            refuse_limit(error, path)
             raise FeaturesError(f"{path}: is no .npz of features, or damaged ({error})") from None
 
     def _check(self) -> None:
@@ -243,15 +243,7 @@ def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True)
 
 
 def _load(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> npt.NDArray[Any]:
-    data = _map(archive, path, name, check=check)
-    header = io.BytesIO(data[:MAX_HEADER])
-    if np.lib.format.read_magic(header) != (1, 0):
-        raise ValueError(f"{name} is of another version of NumPy's format")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(header)
-    if dtype.hasobject or fortran or header.tell() + dtype.itemsize * int(np.prod(shape, dtype=object)) != len(data):
-        raise ValueError(f"{name} holds something else than its header says")
-    array: npt.NDArray[Any] = np.ndarray(shape, dtype, data, header.tell())
-    return array
+    return parse_npy(_map(archive, path, name, check=check), name)
 
 
 def _load_lines(archive: zipfile.ZipFile, path: Path, name: str, n: int) -> Sequence[Any]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elmo_cli.errors import FeaturesError
+from elmo_cli.errors import FeaturesError, reason_of, refuse_limit
 from elmo_cli.features.formats._table import checksum_of, is_vector, schema_of, to_table
 from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow, texts_of
 from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum_ok
@@ -151,22 +151,40 @@ def open_parquet(path: Path) -> TableReader:
     Raises:
         FeaturesError: There are none, they do not go together, or one is damaged.
     """
-    paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    if not paths:
-        raise FeaturesError(f"{path}: holds no *.parquet; name a file of features, or a folder of shards")
-    with ExitStack() as opening, reading_arrow(path):
-        files = []
-        for part in paths:
-            with reading_arrow(part):
-                files.append(opening.enter_context(pq.ParquetFile(part, page_checksum_verification=True)))
-            if not files[-1].schema_arrow.equals(files[0].schema_arrow):
-                raise FeaturesError(f"{part}: has other columns than {paths[0].name}; a folder holds the shards of one run")
+    paths = _find_shards(path) if path.is_dir() else [path]
+    shards = [_look_into(part) for part in paths]
+    for shard in shards:
+        if not shard.schema.equals(shards[0].schema):
+            raise FeaturesError(f"{shard.path}: has other columns than {paths[0].name}; a folder holds the shards of one run")
+    with reading_arrow(path):
         if path.is_dir():
-            _check_order({part: texts_of(file.metadata.metadata) for part, file in zip(paths, files, strict=True)})
-        chunks = [chunk for file, part in zip(files, paths, strict=True) for chunk in _chunks(file, part)]
-        reader = TableReader(path, "parquet", files[0].schema_arrow, chunks, partial(_close, files))
-        opening.pop_all()  # the reader closes them
-        return reader
+            _check_order({shard.path: texts_of(shard.metadata.metadata) for shard in shards})
+        chunks = [chunk for shard in shards for chunk in _chunks(shard)]
+        return TableReader(path, "parquet", shards[0].schema, chunks, lambda: None)
+
+
+def _find_shards(folder: Path) -> list[Path]:
+    try:
+        paths = sorted(folder.glob("*.parquet"))
+    except OSError as error:
+        refuse_limit(error, folder)
+        raise FeaturesError(f"{folder}: cannot be read ({reason_of(error)})") from None
+    if not paths:
+        raise FeaturesError(f"{folder}: holds no *.parquet; name a file of features, or a folder of shards")
+    return paths
+
+
+class _Shard(NamedTuple):
+    """What a file tells of itself. It is opened again for each row group that is read: a folder may hold more than may be open."""
+
+    path: Path
+    metadata: pq.FileMetaData
+    schema: pa.Schema
+
+
+def _look_into(path: Path) -> _Shard:
+    with reading_arrow(path), pq.ParquetFile(path) as file:
+        return _Shard(path, file.metadata, file.schema_arrow)
 
 
 def _check_order(shards: Mapping[Path, Mapping[str, str]]) -> None:
@@ -221,29 +239,25 @@ def _account(part: Path) -> tuple[int, dict[str, str]]:
     return described.num_rows, texts_of(described.metadata)
 
 
-def _close(files: list[pq.ParquetFile]) -> None:
-    for file in files:
-        file.close()
-
-
-def _chunks(file: pq.ParquetFile, path: Path) -> list[TablePart]:
+def _chunks(shard: _Shard) -> list[TablePart]:
+    path, metadata = shard.path, shard.metadata
     with reading_arrow(path), path.open("rb") as stream:
-        groups, told = row_groups(read_footer(stream), range(len(file.schema))), texts_of(file.metadata.metadata)
+        groups, told = row_groups(read_footer(stream), range(len(metadata.schema))), texts_of(metadata.metadata)
         sums = _numbers(told.get("part", "")) + _numbers(told.get("row_group_crc32", ""))
-    if len(groups) != file.num_row_groups:
+    if len(groups) != metadata.num_row_groups:
         raise FeaturesError(f"{path}: is damaged (its row groups are not as described); make it again")
     if "part" in told and len(sums) != 1 + len(groups):
         raise FeaturesError(f"{path}: is damaged (it has {len(groups)} row groups, and other checksums); make it again")
     summed = list(pairwise(sums)) if "part" in told else [None] * len(groups)
-    rows = [file.metadata.row_group(number).num_rows for number in range(len(groups))]
-    return [TablePart(rows[i], partial(_read, file, path, i, group), summed[i]) for i, group in enumerate(groups)]
+    rows = [metadata.row_group(number).num_rows for number in range(len(groups))]
+    return [TablePart(rows[i], partial(_read, shard, i, group), summed[i]) for i, group in enumerate(groups)]
 
 
-def _read(file: pq.ParquetFile, path: Path, number: int, group: Mapping[int, Extent], names: list[str]) -> pa.Table:
+def _read(shard: _Shard, number: int, group: Mapping[int, Extent], names: list[str]) -> pa.Table:
     """Columns of a row group; texts that a dictionary repeats are left as such."""
-    with path.open("rb") as stream:
-        plan = plan_group(stream, group, file.metadata.row_group(number).num_rows, leaves_of(file, names), whole=True)
-        if plan.as_dictionary:
-            way = {"read_dictionary": plan.as_dictionary, "page_checksum_verification": True}
-            return pq.ParquetFile(stream, metadata=file.metadata, **way).read_row_group(number, columns=names)
-    return file.read_row_group(number, columns=names)
+    with shard.path.open("rb") as stream:
+        leaves = leaves_of(shard.metadata, names)
+        plan = plan_group(stream, group, shard.metadata.row_group(number).num_rows, leaves, whole=True)
+    way = {"read_dictionary": plan.as_dictionary, "page_checksum_verification": True}
+    with pq.ParquetFile(shard.path, metadata=shard.metadata, **way) as file:
+        return file.read_row_group(number, columns=names)

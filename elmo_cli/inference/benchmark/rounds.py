@@ -4,6 +4,7 @@ So each one's peak memory is its own, and what else the machine does meets all o
 """
 
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -61,6 +62,7 @@ def run_benchmark(work: Work, precisions: Sequence[str], repeats: int) -> Iterat
 
 
 def _start(name: str, work: Work) -> ProcessPoolExecutor:
+    os.environ["PYTHONSAFEPATH"] = "1"  # from Python 3.11 on: the process imports nothing from the current folder
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), process.start, (name, work))
 
 

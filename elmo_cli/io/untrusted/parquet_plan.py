@@ -12,7 +12,7 @@ from elmo_cli.io.sizes import DamagedError, OversizeError, check_ratio
 from elmo_cli.io.untrusted.parquet_pages import DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, DICTIONARY_PAGE, Extent, Leaf, Page, pages
 
 if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetFile
+    from pyarrow.parquet import FileMetaData, ParquetFile
 
 MAX_PAGE_BYTES = 1 << 28  # a page is unpacked whole
 READ_BYTES, AVERAGE_BYTES = 3 << 28, 1 << 24  # of a batch at worst, and of its lists on average
@@ -49,7 +49,7 @@ class _Cost(NamedTuple):
         return sum(page.unpacked for page in self.pages) + values * (LEVEL_BYTES + self.longest)
 
 
-def leaves_of(table: "ParquetFile", columns: Sequence[str]) -> list[Leaf]:
+def leaves_of(table: "ParquetFile | FileMetaData", columns: Sequence[str]) -> list[Leaf]:
     """The leaves of some columns."""
     schema = table.schema
     described = [(number, schema.column(number)) for number in range(len(schema))]

@@ -1,5 +1,6 @@
 """What is kept of a run that stops, and what becomes of it."""
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +10,16 @@ import pytest
 
 from elmo_cli.errors import OutputError
 from elmo_cli.features.formats import allennlp as hdf5
+from elmo_cli.features.formats.npy import NpyStore
+from elmo_cli.features.formats.npz_arrays import NpzArraysStore
+from elmo_cli.features.formats.word2vec import Word2VecStore
+from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.parts import count_sentences
 from elmo_cli.inference import job as embed_job
 from elmo_cli.inference.embedder import Embedder
 from elmo_cli.types import Sentence
 from tests.conftest import SAMPLE, sentences_of
-from tests.helpers.runs import BugError, Check, Corpus, Run, parts_of, work_of
+from tests.helpers.runs import BugError, Check, Corpus, Run, parts_of, stop_writing, work_of
 
 
 @pytest.mark.parametrize("after", [0, 1, 4, 8])
@@ -27,6 +32,28 @@ def test_a_resumed_run_writes_what_an_uninterrupted_one_does(assert_whole: Check
     assert [path.name for path in tmp_path.iterdir()] == [work_of(tmp_path).name]
     assert run("--resume").exit_code == 0
     assert_whole()
+
+
+@pytest.mark.parametrize(
+    ("out", "kind", "options"),
+    [
+        ("out.vec", Word2VecStore, ["--layers", "top"]),
+        ("out.npy", NpyStore, ["--pool", "mean"]),
+        ("out.npz", NpzArraysStore, ["--layout", "arrays"]),
+    ],
+)
+def test_a_file_that_is_made_at_the_end_is_the_same_when_it_is_resumed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, kind: type[FeatureWriter], options: list[str]
+):
+    assert run(*options, out=out).exit_code == 0
+    expected = (tmp_path / out).read_bytes()
+    (tmp_path / out).unlink()
+    with monkeypatch.context() as patch:
+        stop_writing(patch, kind, 3, KeyboardInterrupt(signal.SIGTERM))
+        assert run(*options, out=out).exit_code == 143
+    assert [path.name for path in tmp_path.iterdir()] == [work_of(tmp_path, out).name]
+    assert run(*options, "--resume", out=out).exit_code == 0
+    assert (tmp_path / out).read_bytes() == expected
 
 
 def test_what_is_kept_is_not_computed_again(run: Run, stopped: Run, tmp_path: Path, embedded: list[list[str]]):

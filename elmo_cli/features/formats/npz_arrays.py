@@ -1,0 +1,257 @@
+"""NumPy's .npz with an array a sentence, for small jobs: np.load("out.npz")["0"] is (layer, token, dim), by number, id or sentence.
+
+Only the arrays are members, so that `np.load(...).files` lists the sentences. All else is in comments, which the zip format has room for:
+each member's is its number and tokens, [number, [token, ...]] as JSON, and the file's the metadata with a checksum of the members.
+"""
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from elmo_cli.errors import FeaturesError, OutputError, refuse_limit
+from elmo_cli.features.formats._hdf5 import describe
+from elmo_cli.features.formats.npy import DAMAGE, parse_npy
+from elmo_cli.features.protocols import Checks, Chunk
+from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of
+from elmo_cli.io.hdf5 import MAX_COMPRESSION
+from elmo_cli.io.limits import ResourceLimitError, ZipSource, load_json
+from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.types import Array, Sentence
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes
+SUFFIX = ".npy"
+MARK = b'{"elmo": '  # the start of the file's comment
+MOST_BYTES = (1 << 16) - 1  # of a name or a comment
+MAX_DIRECTORY = 1 << 26  # bytes of the list of members, which is held in memory
+ENTRY_BYTES = 46 + 28  # of a member in it, beside its name and its comment
+SLACK = 1 << 20
+BROKEN = (zipfile.BadZipFile, KeyError, AttributeError, RuntimeError, EOFError, NotImplementedError, zlib.error, *DAMAGE)
+_NO_OPTIONS = WriteOptions()
+
+
+class NpzArraysStore:
+    """Writes a member a sentence. Names and tokens are held in memory until the end, where the zip format lists them."""
+
+    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
+        self.output = output
+        self.description = description
+        self.options = options
+        self.skipped_duplicates = 0
+        self._method = zipfile.ZIP_DEFLATED if options.compression == "gzip" else zipfile.ZIP_STORED
+        self._directory = self._sum = 0
+        self._open = ExitStack()
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Write the members of a window.
+
+        Raises:
+            OutputError: The disk is full or gone, two sentences have one name, or there are more than can be listed.
+        """
+        with writing_errors(self.output.path):
+            for sentence, array in zip(window, arrays, strict=True):
+                self._add(sentence, array)
+
+    def _add(self, sentence: Sentence, array: Array) -> None:
+        called = name_of(sentence, self.options.keys)
+        info = self._member(sentence, called)
+        if info.filename in self._archive.NameToInfo:
+            if self.options.keys != "sentence":
+                raise OutputError(f"{self.output.path}: two sentences are called {called[:60]!r}; pass --keys number")
+            self.skipped_duplicates += 1  # AllenNLP keeps the first one too
+            return
+        values = io.BytesIO()
+        np.lib.format.write_array(values, np.ascontiguousarray(array, dtype=self.description.dtype), version=(1, 0))
+        self._archive.writestr(info, values.getbuffer())
+        self._sum = _checksum(info, self._sum)
+        self._directory += ENTRY_BYTES + len(info.filename.encode()) + len(info.comment)
+        if self._directory > MAX_DIRECTORY:
+            raise OutputError(f"{self.output.path}: holds more sentences than an .npz can list in memory; write --layout packed, to HDF5")
+
+    def _member(self, sentence: Sentence, called: str) -> zipfile.ZipInfo:
+        name = called.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()  # a name ends at NUL
+        if len(name.encode()) > MOST_BYTES - len(SUFFIX):
+            raise OutputError(f"{self.output.path}: sentence {sentence.key} is too long for a name; pass --keys number")
+        info = zipfile.ZipInfo(f"{name}{SUFFIX}", EPOCH)
+        info.create_system, info.external_attr, info.compress_type = 3, 0o644 << 16, self._method
+        told = [int(sentence.key), sentence.tokens, *([called] if called != name else [])]
+        info.comment = json.dumps(told, separators=(",", ":")).encode()
+        if len(info.comment) > MOST_BYTES:  # the tokens do not fit
+            info.comment = json.dumps([told[0], len(sentence.tokens), *told[2:]]).encode()[:MOST_BYTES]
+        return info
+
+    def __enter__(self) -> "NpzArraysStore":
+        with ExitStack() as opening, writing_errors(self.output.path):
+            self._partial = self.output.make_partial()
+            opening.callback(self._partial.close)
+            self._archive = opening.enter_context(zipfile.ZipFile(self._partial, "w", self._method))
+            opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with writing_errors(self.output.path), self._open:
+            if kind is None:
+                self._archive.comment = self._comment()
+                self._archive.close()
+                self.output.put_in_place(self._partial)
+
+    def _comment(self) -> bytes:
+        """The metadata; of a text that is too long for it, such as a command with a thousand inputs, the start."""
+        metadata = dict(self.description.metadata)
+        while True:
+            told = replace(self.description, metadata=metadata).text("arrays", self.options.keys or "auto")
+            comment = json.dumps({"elmo": told, "sentences": len(self._archive.NameToInfo), "crc32": self._sum}).encode()
+            if len(comment) <= MOST_BYTES or not metadata:
+                return comment
+            longest = max(metadata, key=lambda name: len(metadata[name]))
+            metadata[longest] = f"{metadata[longest][: len(metadata[longest]) // 2]}..."
+
+
+class NpzArraysReader:
+    """Reads such a file, also that of another program (np.savez): sentences are listed in the order of the members."""
+
+    layout = "arrays"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with ExitStack() as opening:
+            try:
+                source = opening.enter_context(ZipSource(path, MAX_DIRECTORY))
+                self._archive = opening.enter_context(zipfile.ZipFile(source))
+                self._members = self._archive.infolist()
+                told = _told(self._archive)
+                self._by = told.get("keys")
+                first = self._array(self._members[0]) if self._members else None
+                self.description = describe(
+                    told, first.shape if first is not None else None, told.get("dtype", "float32") if first is None else first.dtype.name
+                )
+            except ResourceLimitError as problem:
+                raise FeaturesError(f"{path}: {problem}; make it again, in another layout") from None
+            except BROKEN as error:
+                refuse_limit(error, path)
+                raise FeaturesError(f"{path}: is no .npz of arrays, or damaged ({error})") from None
+            self._open = opening.pop_all()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def keys(self) -> list[str]:
+        """What the sentences are called."""
+        return [self._facts(index)[2] for index in range(len(self))]
+
+    def sentence(self, index: int) -> Sentence:
+        """A sentence, as its comment has it; without one its tokens are not known."""
+        number, tokens, called = self._facts(index)
+        if isinstance(tokens, int):
+            tokens = [""] * (tokens if tokens or self.description.pooled else self._count(index))
+        if not self._members[index].comment:
+            return Sentence(str(number), tokens, "", called)
+        return sentence_of(str(number), called, tokens, self._by)
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """The array of a sentence."""
+        with _reading(self.path):
+            array = self._array(self._members[index])
+        if array.shape != self.description.shape(array.shape[-2] if array.ndim > 1 else 0):
+            raise FeaturesError(f"{self.path}: {self._name(index)!r} has the shape {array.shape}, unlike the first; the file is damaged")
+        return np.array(array if layers is None else array[list(layers)])
+
+    def token_counts(self) -> Iterable[int]:
+        """By the tokens, or the arrays' shapes."""
+        return (self._count(index) for index in range(len(self)))
+
+    def windows(self, first: int = 0) -> Iterator[Chunk]:
+        """A sentence at a time."""
+        for index in range(first, len(self)):
+            yield [self.sentence(index)], [self.read(index)]
+
+    def checks(self) -> Checks:
+        """Those of a zip archive, and of its comments."""
+        return Checks("CRC-32 of each member")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._open.close()
+
+    def _count(self, index: int) -> int:
+        tokens = self._facts(index)[1]
+        if not isinstance(tokens, int):
+            return len(tokens)
+        return tokens if tokens or self.description.pooled else int(self.read(index).shape[-2])
+
+    def _name(self, index: int) -> str:
+        return self._members[index].filename.removesuffix(SUFFIX)
+
+    def _facts(self, index: int) -> tuple[int, list[str] | int, str]:
+        """The number, the tokens or how many they are (0 where that is not known), and the name."""
+        comment = self._members[index].comment
+        with _reading(self.path):
+            number, tokens, *called = load_json(comment) if comment else (index, 0)
+            of_text = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
+            if not isinstance(number, int) or not (of_text or isinstance(tokens, int)) or not all(isinstance(c, str) for c in called):
+                raise ValueError("a comment is none of ours")
+        return number, tokens, called[0] if called else self._name(index)
+
+    def _array(self, info: zipfile.ZipInfo) -> Array:
+        if not info.filename.endswith(SUFFIX) or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{info.filename} is not an array as np.savez writes them")
+        if info.file_size > MAX_COMPRESSION * info.compress_size + SLACK or info.compress_size > self.path.stat().st_size:
+            raise ValueError(f"{info.filename} declares {info.file_size:,} bytes of which {info.compress_size:,} are stored")
+        array = parse_npy(memoryview(self._archive.read(info)), info.filename)
+        if array.dtype.kind != "f" or array.ndim not in (1, 2, 3):
+            raise ValueError(f"{info.filename} holds {array.dtype} of the shape {array.shape}")
+        return array
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What the libraries find wrong with a member, in words for the user."""
+    try:
+        yield
+    except (ResourceLimitError, *BROKEN) as error:
+        raise FeaturesError(f"{path}: is damaged ({error}); make it again") from None
+
+
+def is_of_arrays(path: Path) -> bool:
+    """Whether an .npz file has an array a sentence: it says so, or it lacks the members of npz.py."""
+    try:
+        with ZipSource(path, MAX_DIRECTORY) as source, zipfile.ZipFile(source) as archive:
+            return archive.comment.startswith(MARK) or "layers.npy" not in archive.NameToInfo
+    except (ResourceLimitError, *BROKEN):
+        return False
+
+
+def _checksum(info: zipfile.ZipInfo, before: int) -> int:
+    return zlib.crc32(b"%b\0%d\0%b" % (info.filename.encode(), info.CRC, info.comment), before)
+
+
+def _told(archive: zipfile.ZipFile) -> dict[str, str]:
+    """The metadata, compared with the members.
+
+    Raises:
+        ValueError: They are other members than those that were written.
+    """
+    members = archive.infolist()
+    if not archive.comment.startswith(MARK):
+        if any(info.comment for info in members):
+            raise ValueError("its comment is missing")
+        return {}
+    told: dict[str, Any] = load_json(archive.comment)
+    found = 0
+    for info in members:
+        found = _checksum(info, found)
+    if (told["sentences"], told["crc32"]) != (len(members), found):
+        raise ValueError("its list of members does not fit its checksum")
+    if not all(isinstance(value, str) for value in told["elmo"].values()):
+        raise ValueError("its metadata are not texts")
+    metadata: dict[str, str] = told["elmo"]
+    return metadata
