@@ -4,6 +4,8 @@ Exit codes: 0 done, 1 an error the user can fix (one line on stderr), 2 wrong us
 keeps its traceback.
 """
 
+import codecs
+import io
 import os
 import signal
 import sys
@@ -57,6 +59,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> None:
         """Run the command."""
         _occupy_stderr()
+        _let_stdout_take_any_text()
         # Before torch starts OpenMP: threads that spin while they wait make a shared machine several times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         before = {number: signal.signal(number, _stop) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN}
@@ -79,6 +82,13 @@ class Commands(click.Group):
             sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _let_stdout_take_any_text() -> None:
+    """Write file names as the bytes that they are, and escape characters that the encoding of the terminal lacks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
 
 
 def _fail(ctx: click.Context, message: str) -> NoReturn:

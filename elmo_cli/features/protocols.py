@@ -1,6 +1,7 @@
 """What every layout offers when it is read back."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from errno import EACCES, ENOMEM, EPERM
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -42,6 +43,16 @@ class Checks(NamedTuple):
 
 
 NO_CHECKS = Checks("none in this file")
+
+
+def refusal(path: Path, error: BaseException) -> FeaturesError | None:
+    """The error for a file that the system does not let this process read; None where the file itself is at fault."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (EACCES, EPERM):
+        return FeaturesError(f"{path}: cannot be read (permission denied); check its permissions")
+    if isinstance(error, MemoryError) or number == ENOMEM:
+        return FeaturesError(f"{path}: reading it takes more memory than this process may use; free some, or raise its limit")
+    return None
 
 
 class FeatureReader(Protocol):

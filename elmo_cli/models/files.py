@@ -101,7 +101,8 @@ def find_in_archive(path: Path, cache: Cache, name: str | None = None) -> ModelF
     if not archives.is_archive(path):
         raise ModelError(f"{path}: is no zip or tar archive; pass the folder that holds the model's files, or --options and --weights")
     found = detect_format(archives.list_names(path), str(path))
-    archives.unpack(path, found.files.values(), folder)
+    with cache.failing_as_model_error():
+        archives.unpack(path, found.files.values(), folder)
     return _model(name, found, folder)
 
 

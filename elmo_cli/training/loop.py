@@ -158,4 +158,4 @@ def _figures(score: Perplexity) -> dict[str, float]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))  # file names need not be UTF-8

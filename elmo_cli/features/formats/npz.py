@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from elmo_cli.errors import FeaturesError
 from elmo_cli.features.formats._hdf5 import describe
-from elmo_cli.features.protocols import Checks, Chunk
+from elmo_cli.features.protocols import Checks, Chunk, refusal
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
 from elmo_cli.io.hdf5 import MAX_COMPRESSION
 from elmo_cli.io.limits import ResourceLimitError, ZipSource, load_json
@@ -152,6 +152,7 @@ class NpzReader:
         except (
             TokenError,  # NumPy's, for a header of other brackets
             OSError,
+            MemoryError,
             zipfile.BadZipFile,
             KeyError,
             ValueError,
@@ -161,6 +162,8 @@ class NpzReader:
             EOFError,
             zlib.error,
         ) as error:
+            if refused := refusal(path, error):
+                raise refused from None
             raise FeaturesError(f"{path}: is no .npz of features, or damaged ({error})") from None
 
     def _check(self) -> None:
