@@ -7,9 +7,10 @@ keeps its traceback.
 import codecs
 import io
 import os
+import re
 import signal
 import sys
-from errno import EDQUOT, ENOSPC
+from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -29,6 +30,14 @@ COMMANDS = (
     "evaluate",
     "bench",
 )  # `command` in the module of that name in commands/
+REFUSED = {  # what a process may need more of, and how it gets that
+    EAGAIN: "end other processes, raise their limit (ulimit -u), or pass --threads 1",
+    ENOMEM: "free memory, or raise the limit of this process (ulimit -v)",
+    EMFILE: "raise the limit of open files (ulimit -n)",
+    ENFILE: "close files of other processes",
+}
+NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|cannot allocate memory|std::bad_alloc", re.IGNORECASE)
+NO_THREAD = re.compile(r"can't start new thread|pthread_create|temporarily unavailable", re.IGNORECASE)
 FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output
 
 
@@ -73,7 +82,13 @@ class Commands(click.Group):
         except OSError as error:
             if error.filename is not None:  # a file that was named is the user's
                 _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {error.strerror}"))
+            if error.errno in REFUSED:
+                _fail(ctx, f"the system refuses more ({printable(error.strerror or str(error)).lower()}); {REFUSED[error.errno]}")
             raise  # a bug, or a full disk, which `main` tells
+        except (MemoryError, RuntimeError) as error:
+            if (shortage := _shortage(error)) is None:
+                raise
+            _fail(ctx, shortage)
         except KeyboardInterrupt as interruption:
             number, *words = interruption.args or (signal.SIGINT,)
             click.echo("; ".join([f"Stopped by {signal.Signals(number).name}", *filter(None, words)]) + ".", err=True)
@@ -82,6 +97,14 @@ class Commands(click.Group):
             sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _shortage(error: MemoryError | RuntimeError) -> str | None:
+    """A line for memory or threads that the system does not give; None for a bug."""
+    said = printable(next(iter(str(error).splitlines()), "out of memory"))[:200]
+    if isinstance(error, MemoryError) or NO_MEMORY.search(said):
+        return f"memory does not suffice ({said}); free some, or raise the limit of this process (ulimit -v)"
+    return f"the system refuses more threads ({said}); {REFUSED[EAGAIN]}" if NO_THREAD.search(said) else None
 
 
 def _let_stdout_take_any_text() -> None:

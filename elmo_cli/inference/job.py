@@ -186,10 +186,11 @@ class EmbedJob:
         if self.threads:
             torch.set_num_threads(self.threads)
         device, precision = self.place
-        embedder = Embedder(self.model.load(), device, self._priming_sentences(), precision)
+        bilm = self.model.load()
+        choose, select = self.selection.steps(bilm.config.n_output_layers)
+        embedder = Embedder(bilm, device, self._priming_sentences(), precision, choose)
         batch_tokens = self.batch_tokens or batch_tokens_for(embedder.bilm.config, device)
         read = CorpusScan()
-        select = self.selection.function(embedder.bilm.config.n_output_layers)
         with self.work.open_store(self.plan(scan), self._make_store, self._kept_fields()) as (store, journal):
             sentences = self.source.read(read)
             done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()

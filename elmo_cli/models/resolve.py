@@ -159,7 +159,7 @@ def _fetch_files(known: KnownModel, cache: Cache) -> None:
     _fetch_missing(known, cache, lambda: _believe(known, cache))
 
 
-def _fetch_missing(known: KnownModel, cache: Cache, check: Callable[[], None] = lambda: None) -> None:
+def _fetch_missing(known: KnownModel, cache: Cache, check: Callable[[], object] = lambda: None) -> None:
     """Fetch the files that the cache lacks, and `check` them; two runs that want the same ones wait for each other."""
     place = cache.place(known.name)
     missing = [file for file in known.files if not (place / file.name).is_file()]
