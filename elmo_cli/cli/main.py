@@ -82,6 +82,8 @@ class Commands(click.Group):
         except OSError as error:
             if error.filename is not None:  # a file that was named is the user's
                 _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {error.strerror}"))
+            if "temporary directory" in str(error):  # Python's own words, without a file's name
+                _fail(ctx, "no folder for temporary files takes one; set TMPDIR to a folder with room")
             if error.errno in REFUSED:
                 _fail(ctx, f"the system refuses more ({printable(error.strerror or str(error)).lower()}); {REFUSED[error.errno]}")
             raise  # a bug, or a full disk, which `main` tells

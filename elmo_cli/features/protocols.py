@@ -1,7 +1,7 @@
 """What every layout offers when it is read back."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from errno import EACCES, ENOMEM, EPERM
+from errno import EACCES, EDQUOT, ENOMEM, ENOSPC, EPERM
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -50,6 +50,8 @@ def refusal(path: Path, error: BaseException) -> FeaturesError | None:
     number = error.errno if isinstance(error, OSError) else None
     if number in (EACCES, EPERM):
         return FeaturesError(f"{path}: cannot be read (permission denied); check its permissions")
+    if number in (ENOSPC, EDQUOT):  # for what is unpacked
+        return FeaturesError(f"{path}: cannot be unpacked: the folder of temporary files is full; set TMPDIR to one with room")
     if isinstance(error, MemoryError) or number == ENOMEM:
         return FeaturesError(f"{path}: reading it takes more memory than this process may use; free some, or raise its limit")
     return None
