@@ -164,6 +164,21 @@ def test_another_user_is_told_that_a_file_may_not_be_read(elmo: Elmo, model: Pat
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_what_is_stored_as_it_is_needs_no_room_for_temporary_files(
+    elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = features(elmo, model, corpus, tmp_path, "out.npz")
+    assert elmo("convert", path, tmp_path / "gzip.npz", "--compression", "gzip").exit_code == 0
+
+    def full(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    for name in ("gettempdir", "TemporaryFile"):
+        monkeypatch.setattr(f"elmo_cli.features.formats.npz.tempfile.{name}", full)
+    assert elmo("verify", path).exit_code == 0
+    assert_one_line_error(elmo("inspect", tmp_path / "gzip.npz"), "set TMPDIR")
+
+
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_memory_that_does_not_suffice_is_no_damage(
     elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -255,9 +270,11 @@ def test_a_date_is_taken_up_to_the_year_9999(
     [
         (MemoryError("Unable to allocate 9 GiB"), ["memory does not suffice", "9 GiB", "ulimit -v"]),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), ["memory does not suffice", "ulimit -v"]),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), ["memory does not suffice"]),
         (RuntimeError("can't start new thread"), ["refuses more threads", "ulimit -u", "--threads 1"]),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), ["resource temporarily unavailable", "ulimit -u"]),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), ["cannot allocate memory", "ulimit -v"]),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), ["set TMPDIR"]),
         (OSError(errno.EMFILE, "Too many open files"), ["too many open files", "ulimit -n"]),
     ],
 )
@@ -272,7 +289,7 @@ def test_what_the_system_refuses_is_one_line(
 
 
 def test_a_bug_keeps_its_traceback():
-    assert cli._shortage(RuntimeError("dictionary changed size during iteration")) is None
+    assert cli._refusal(RuntimeError("dictionary changed size during iteration")) is None
 
 
 def test_a_sentence_that_memory_does_not_suffice_for_is_named(

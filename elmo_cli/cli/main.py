@@ -36,7 +36,9 @@ REFUSED = {  # what a process may need more of, and how it gets that
     EMFILE: "raise the limit of open files (ulimit -n)",
     ENFILE: "close files of other processes",
 }
-NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|cannot allocate memory|std::bad_alloc", re.IGNORECASE)
+NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|cannot allocate memory|failed to map segment|std::bad_alloc", re.IGNORECASE
+)
 NO_THREAD = re.compile(r"can't start new thread|pthread_create|temporarily unavailable", re.IGNORECASE)
 FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output
 
@@ -79,18 +81,10 @@ class Commands(click.Group):
             _fail(ctx, str(error))
         except ReaderGone:  # of standard output: `| head` has seen enough
             ctx.exit(0)
-        except OSError as error:
-            if error.filename is not None:  # a file that was named is the user's
-                _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {error.strerror}"))
-            if "temporary directory" in str(error):  # Python's own words, without a file's name
-                _fail(ctx, "no folder for temporary files takes one; set TMPDIR to a folder with room")
-            if error.errno in REFUSED:
-                _fail(ctx, f"the system refuses more ({printable(error.strerror or str(error)).lower()}); {REFUSED[error.errno]}")
-            raise  # a bug, or a full disk, which `main` tells
-        except (MemoryError, RuntimeError) as error:
-            if (shortage := _shortage(error)) is None:
-                raise
-            _fail(ctx, shortage)
+        except (OSError, MemoryError, RuntimeError, ImportError) as error:
+            if (refusal := _refusal(error)) is None:
+                raise  # a bug, or a full disk, which `main` tells
+            _fail(ctx, refusal)
         except KeyboardInterrupt as interruption:
             number, *words = interruption.args or (signal.SIGINT,)
             click.echo("; ".join([f"Stopped by {signal.Signals(number).name}", *filter(None, words)]) + ".", err=True)
@@ -101,11 +95,18 @@ class Commands(click.Group):
                 signal.signal(number, handler)
 
 
-def _shortage(error: MemoryError | RuntimeError) -> str | None:
-    """A line for memory or threads that the system does not give; None for a bug."""
+def _refusal(error: OSError | MemoryError | RuntimeError | ImportError) -> str | None:
+    """A line for what the system refuses: a file, memory, threads; None for a bug, and for a full disk."""
+    if isinstance(error, OSError) and error.filename is not None:  # a file that was named is the user's
+        return printable("; ".join([f"{os.fsdecode(error.filename)}: {error.strerror}", *filter(None, [REFUSED.get(error.errno or 0)])]))
     said = printable(next(iter(str(error).splitlines()), "out of memory"))[:200]
+    if isinstance(error, OSError):
+        if "temporary directory" in said:  # Python's own words
+            return "no folder for temporary files takes one; set TMPDIR to a folder with room"
+        reason = (error.strerror or said).lower()
+        return f"the system refuses more ({reason}); {REFUSED[error.errno]}" if error.errno in REFUSED else None
     if isinstance(error, MemoryError) or NO_MEMORY.search(said):
-        return f"memory does not suffice ({said}); free some, or raise the limit of this process (ulimit -v)"
+        return f"memory does not suffice ({said}); {REFUSED[ENOMEM]}"
     return f"the system refuses more threads ({said}); {REFUSED[EAGAIN]}" if NO_THREAD.search(said) else None
 
 
