@@ -36,8 +36,9 @@ REFUSED = {  # what a process may need more of, and how it gets that
     EMFILE: "raise the limit of open files (ulimit -n)",
     ENFILE: "close files of other processes",
 }
-NO_MEMORY = re.compile(
-    r"can't allocate memory|not enough memory|out of memory|cannot allocate memory|failed to map segment|std::bad_alloc", re.IGNORECASE
+NO_MEMORY = re.compile(  # the last but one is oneDNN's, the one before it the loader's
+    r"(can't|cannot) allocate memory|not enough memory|out of memory|failed to map segment|could not create a primitive|std::bad_alloc",
+    re.IGNORECASE,
 )
 NO_THREAD = re.compile(r"can't start new thread|pthread_create|temporarily unavailable", re.IGNORECASE)
 FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output

@@ -21,7 +21,9 @@ Tokens = Sequence[str]
 CHUNK_TOKENS = 8192  # of one sentence that go through the LSTMs together
 MIN_CHUNK_TOKENS = 16  # where memory does not suffice for as many
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
-NO_MEMORY_WORDS = re.compile(r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory")  # in a plain RuntimeError of torch's
+NO_MEMORY_WORDS = re.compile(
+    r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory|could not create a primitive"
+)  # in a plain RuntimeError of torch's
 
 
 def batch_tokens_for(config: BiLMConfig, device: str) -> int:

@@ -68,6 +68,6 @@ def draw(folder: Path) -> bool:
             axes.plot(*zip(*held_out, strict=True), marker="o", markersize=3, label=f"held out, full softmax, {state} state")
     axes.set(xlabel="words predicted in each direction", ylabel="perplexity", yscale="log")
     axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend()
+    axes.legend() if axes.has_data() else None
     figure.savefig(folder / CURVE, dpi=120)
     return True

@@ -5,6 +5,7 @@ before and the first from the number of the part (`row_group_crc32`); the last o
 """
 
 import math
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -158,7 +159,7 @@ def open_parquet(path: Path) -> TableReader:
         files = []
         for part in paths:
             with reading_arrow(part):
-                files.append(opening.enter_context(pq.ParquetFile(part, page_checksum_verification=True)))
+                files.append(opening.enter_context(pq.ParquetFile(_open(part), page_checksum_verification=True)))
             if not files[-1].schema_arrow.equals(files[0].schema_arrow):
                 raise FeaturesError(f"{part}: has other columns than {paths[0].name}; a folder holds the shards of one run")
         if path.is_dir():
@@ -167,6 +168,11 @@ def open_parquet(path: Path) -> TableReader:
         reader = TableReader(path, "parquet", files[0].schema_arrow, chunks, partial(_close, files))
         opening.pop_all()  # the reader closes them
         return reader
+
+
+def _open(path: Path) -> pa.NativeFile:
+    """A file for pyarrow to read, whose name need not be UTF-8."""
+    return pa.OSFile(os.fsencode(path))
 
 
 def _check_order(shards: Mapping[Path, Mapping[str, str]]) -> None:
@@ -217,13 +223,14 @@ def _number(part: Path) -> int:
 def _account(part: Path) -> tuple[int, dict[str, str]]:
     """How many rows a file has, and what it tells."""
     with reading_arrow(part):
-        described = pq.read_metadata(part)
+        with _open(part) as source:
+            described = pq.read_metadata(source)
     return described.num_rows, texts_of(described.metadata)
 
 
 def _close(files: list[pq.ParquetFile]) -> None:
     for file in files:
-        file.close()
+        file.close(force=True)  # its source too
 
 
 def _chunks(file: pq.ParquetFile, path: Path) -> list[TablePart]:
