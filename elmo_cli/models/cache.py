@@ -32,7 +32,7 @@ def default_folder() -> Path:
     except RuntimeError:  # older versions return "~/.cache/elmo" as it is
         folder = Path()
     if not folder.is_absolute():
-        fact = "there is no folder for downloaded models, because this user has no home folder"
+        fact = "there is no folder for models that are downloaded or unpacked, because this user has no home folder"
         raise ModelError(f"{fact}; name one with --cache-dir or ELMO_CACHE")
     return folder
 

@@ -222,9 +222,8 @@ def _number(part: Path) -> int:
 
 def _account(part: Path) -> tuple[int, dict[str, str]]:
     """How many rows a file has, and what it tells."""
-    with reading_arrow(part):
-        with _open(part) as source:
-            described = pq.read_metadata(source)
+    with reading_arrow(part), _open(part) as source:
+        described = pq.read_metadata(source)
     return described.num_rows, texts_of(described.metadata)
 
 
