@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 
 from elmo_cli.cli import main as cli
 from elmo_cli.errors import DiskError, FeaturesError
@@ -232,20 +232,18 @@ def test_a_model_is_trained_in_a_folder_whose_name_is_not_utf8(elmo: Elmo, text:
     assert elmo("evaluate", tmp_path / NOT_UTF8, text).exit_code == 0
 
 
-def test_paths_on_standard_output_are_the_bytes_that_they_are(tmp_path: Path, model: Path):
+def test_paths_on_standard_output_are_the_bytes_that_they_are(elmo: Elmo, tmp_path: Path, model: Path):
     cache = tmp_path / NOT_UTF8
     shutil.copytree(model, cache / "original")
-    command = [sys.executable, "-m", "elmo_cli", "models", "path", "original", "--cache-dir", str(cache)]
-    done = subprocess.run(command, capture_output=True, check=False)
-    assert (done.returncode, done.stdout) == (0, os.fsencode(cache / "original") + b"\n")
+    result = elmo("models", "path", "original", "--cache-dir", cache)
+    assert (result.exit_code, result.stdout_bytes) == (0, os.fsencode(cache / "original") + b"\n")
 
 
-def test_characters_that_the_terminal_lacks_are_escaped(tmp_path: Path, elmo: Elmo, model: Path, corpus: Corpus):
+def test_characters_that_the_terminal_lacks_are_escaped(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
     elmo("embed", corpus("Łódź\n"), tmp_path / "out.h5", "--model", model)
-    command = [sys.executable, "-m", "elmo_cli", "inspect", str(tmp_path / "out.h5")]
-    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert rb"\u0141\xf3d\u017a" in done.stdout.replace(b"\xf3", rb"\xf3")
+    result = CliRunner(charset="latin-1").invoke(cli.main, ["inspect", str(tmp_path / "out.h5")])
+    assert result.exit_code == 0
+    assert rb"\u0141" + b"\xf3d" + rb"\u017a" in result.stdout_bytes
 
 
 @pytest.mark.parametrize("epoch", ["253402300800", "9" * 40, "-1", "abc", "1.5", "\u0663", "\u00b2"])
