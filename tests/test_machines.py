@@ -380,7 +380,11 @@ def test_a_full_disk_at_a_later_checkpoint_advises_a_resume_that_works(
     result = elmo("train", text, tmp_path / "m", "--options", options, *QUICK, "--steps", 2)
     assert_one_line_error(result, f"make room, then go on with: elmo train --resume {tmp_path / 'm'}")
     monkeypatch.undo()
-    assert elmo("train", "--resume", tmp_path / "m").exit_code == 0
+    result = elmo("train", "--resume", tmp_path / "m")
+    assert result.exit_code == 0
+    assert "2 steps" in result.stderr
+    assert (tmp_path / "m" / "weights.hdf5").is_file()
+    assert not (tmp_path / "m" / ".training").exists()
 
 
 def test_a_clock_that_goes_backwards_gives_no_negative_rate(
