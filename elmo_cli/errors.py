@@ -1,6 +1,7 @@
 """The errors a user can fix. A message says the place, the fact and the remedy in one line."""
 
 import resource
+from collections.abc import Sequence
 from errno import EMFILE, ENFILE
 
 
@@ -56,6 +57,14 @@ class ReaderGone(Exception):  # noqa: N818  # no error
 
 class DeviceError(ElmoError):
     """The device that was asked for is not there."""
+
+
+class MemoryShortageError(DeviceError):
+    """Memory does not suffice for a sentence: `tokens` are those of the sentence, for whoever knows its number."""
+
+    def __init__(self, message: str, tokens: Sequence[str]) -> None:
+        super().__init__(message)
+        self.tokens = tokens
 
 
 def printable(line: str) -> str:

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from elmo_cli.errors import printable
-from elmo_cli.models.cache import Cache, default_folder, default_offline
+from elmo_cli.models.cache import Cache, default_offline
 from elmo_cli.types import Progress as Committed
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class UserConsole:
                     said = time.perf_counter()
                     self.info(f"{name}: {size(done)}" + (f" of {size(total)}" if total else ""))
 
-            yield Cache(folder or default_folder(), offline or default_offline(), show, self.info)
+            yield Cache(folder, offline or default_offline(), show, self.info)
 
     def track(self, job: Iterable[Committed], total_tokens: int | None) -> Committed:
         """Run a job to its end, showing how far it is; returns its last word."""

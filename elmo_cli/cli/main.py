@@ -4,11 +4,14 @@ Exit codes: 0 done, 1 an error the user can fix (one line on stderr), 2 wrong us
 keeps its traceback.
 """
 
+import codecs
+import io
 import os
+import re
 import signal
 import sys
 from collections import Counter
-from errno import EDQUOT, ENOSPC
+from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -29,6 +32,17 @@ COMMANDS = (
     "bench",
     "guide",
 )  # `command` in the module of that name in commands/
+REFUSED = {  # what a process may need more of, and how it gets that
+    EAGAIN: "end other processes, raise their limit (ulimit -u), or pass --threads 1",
+    ENOMEM: "free memory, or raise the limit of this process (ulimit -v)",
+    EMFILE: "raise the limit of open files (ulimit -n)",
+    ENFILE: "close files of other processes",
+}
+NO_MEMORY = re.compile(  # the last but one is oneDNN's, the one before it the loader's
+    r"(can't|cannot) allocate memory|not enough memory|out of memory|failed to map segment|could not create a primitive|std::bad_alloc",
+    re.IGNORECASE,
+)
+NO_THREAD = re.compile(r"can't start new thread|pthread_create|temporarily unavailable", re.IGNORECASE)
 FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output
 
 
@@ -66,6 +80,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> None:
         """Run the command."""
         occupy_stderr()
+        _let_stdout_take_any_text()
         # Before torch starts OpenMP: threads that spin while they wait make a shared machine several times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         before = {number: signal.signal(number, stop) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN}
@@ -76,10 +91,10 @@ class Commands(click.Group):
             _fail(ctx, str(error))
         except ReaderGone:  # of standard output: `| head` has seen enough
             ctx.exit(0)
-        except OSError as error:
-            if error.filename is not None:  # a file that was named is the user's
-                _fail(ctx, printable(f"{os.fsdecode(error.filename)}: {reason_of(error)}"))
-            raise  # a bug, or a full disk, which `main` tells
+        except (OSError, MemoryError, RuntimeError, ImportError) as error:
+            if (refusal := _refusal(error)) is None:
+                raise  # a bug, or a full disk, which `main` tells
+            _fail(ctx, refusal)
         except KeyboardInterrupt as interruption:
             number, *words = interruption.args or (signal.SIGINT,)
             click.echo("; ".join([f"Stopped by {signal.Signals(number).name}", *filter(None, words)]) + ".", err=True)
@@ -108,6 +123,29 @@ def _check_given_once(command: click.Command, name: str | None, args: list[str],
 def _has_one_value(option: click.Option) -> bool:
     """Neither one that may be repeated, nor a flag that is on however often it stands there."""
     return not (option.multiple or option.count or (option.is_flag and not option.secondary_opts))
+
+
+def _refusal(error: OSError | MemoryError | RuntimeError | ImportError) -> str | None:
+    """A line for what the system refuses: a file, memory, threads; None for a bug, and for a full disk."""
+    if isinstance(error, OSError) and error.filename is not None:  # a file that was named is the user's
+        remedy = "" if error.errno in (EMFILE, ENFILE) else REFUSED.get(error.errno or 0, "")  # reason_of names the limit
+        return printable("; ".join(filter(None, [f"{os.fsdecode(error.filename)}: {reason_of(error)}", remedy])))
+    said = printable(next(iter(str(error).splitlines()), "out of memory"))[:200]
+    if isinstance(error, OSError):
+        if "temporary directory" in said:  # Python's own words
+            return "no folder for temporary files takes one; set TMPDIR to a folder with room"
+        reason = (error.strerror or said).lower()
+        return f"the system refuses more ({reason}); {REFUSED[error.errno]}" if error.errno in REFUSED else None
+    if isinstance(error, MemoryError) or NO_MEMORY.search(said):
+        return f"memory does not suffice ({said}); {REFUSED[ENOMEM]}"
+    return f"the system refuses more threads ({said}); {REFUSED[EAGAIN]}" if NO_THREAD.search(said) else None
+
+
+def _let_stdout_take_any_text() -> None:
+    """Write file names as the bytes that they are, and escape characters that the encoding of the terminal lacks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
 
 
 def _fail(ctx: click.Context, message: str) -> NoReturn:

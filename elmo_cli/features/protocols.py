@@ -1,11 +1,12 @@
 """What every layout offers when it is read back."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from errno import EACCES, EDQUOT, ENOMEM, ENOSPC, EPERM
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
-from elmo_cli.errors import FeaturesError
+from elmo_cli.errors import FeaturesError, refuse_limit
 from elmo_cli.features.spec import FeatureSpec
 from elmo_cli.types import Array, Sentence
 
@@ -42,6 +43,19 @@ class Checks(NamedTuple):
 
 
 NO_CHECKS = Checks("none in this file")
+
+
+def refusal(path: Path, error: BaseException) -> FeaturesError | None:
+    """The error for a file that the system does not let this process read; None where the file itself is at fault."""
+    refuse_limit(error, path)
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (EACCES, EPERM):
+        return FeaturesError(f"{path}: cannot be read (permission denied); check its permissions")
+    if number in (ENOSPC, EDQUOT):  # for what is unpacked
+        return FeaturesError(f"{path}: cannot be unpacked: the folder of temporary files is full; set TMPDIR to one with room")
+    if isinstance(error, MemoryError) or number == ENOMEM:
+        return FeaturesError(f"{path}: reading it takes more memory than this process may use; free some, or raise its limit")
+    return None
 
 
 class FeatureReader(Protocol):

@@ -1,22 +1,24 @@
 """Features read back: one way for every layout, lazy, in the order of the input."""
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 import h5py
+import numpy as np
 
-from elmo_cli.errors import FeaturesError, reason_of, refuse_limit
+from elmo_cli.errors import FeaturesError
 from elmo_cli.features.checksums import find_wrong
 from elmo_cli.features.formats import STORES
 from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
 from elmo_cli.features.formats.npz_arrays import is_of_arrays
 from elmo_cli.features.formats.word2vec import FIRST_LINE
 from elmo_cli.features.layouts import SUFFIXES
-from elmo_cli.features.protocols import Checks, Chunk, FeatureReader
+from elmo_cli.features.protocols import Checks, Chunk, FeatureReader, refusal
 from elmo_cli.features.spec import FeatureSpec
 from elmo_cli.types import Array, Sentence
 
@@ -34,6 +36,9 @@ _STARTS = {
     b"{": "jsonl",
     b"\xff\xff\xff\xff": "arrow",
 }
+
+
+LayerChoice = Iterable[SupportsIndex] | slice | None
 
 
 class Features:
@@ -67,7 +72,7 @@ class Features:
         """Number of sentences."""
         return len(self._reader)
 
-    def __getitem__(self, index: int) -> Array:
+    def __getitem__(self, index: SupportsIndex) -> Array:
         """A sentence's array; negative numbers count from the end.
 
         Raises:
@@ -76,12 +81,21 @@ class Features:
         """
         return self.read(index)
 
-    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
-        """A sentence's array with these layers only, by their place in the file: (chosen, token, dim). No other layer is read.
+    def read(self, index: SupportsIndex, layers: LayerChoice = None) -> Array:
+        """Return a sentence's array with some of the layers; no other layer is read.
+
+        Args:
+            index: Place of the sentence, any integer; negative numbers count from the end.
+            layers: Places of the layers in the file: integers in a list or an integer array of one axis, negative ones from the end, or
+                a slice. None for the array as it is.
+
+        Returns:
+            (chosen, token, dim).
 
         Raises:
             FeaturesError: There is no layer axis, or no such layer; or the file is damaged there.
             IndexError: There is no such sentence.
+            TypeError: The layers are no integers; True and False are none.
         """
         place = self._place(index)
         return self._opened().read(place, None if layers is None else self._layers(layers))
@@ -154,20 +168,28 @@ class Features:
             yield item
             self._opened()
 
-    def _place(self, index: int) -> int:
-        place = operator.index(index)
+    def _place(self, index: SupportsIndex) -> int:
+        place = _integer(index)
         place += len(self) if place < 0 else 0
         if not 0 <= place < len(self):
             raise IndexError(f"sentence {index} of {len(self)}")
         return place
 
-    def _layers(self, layers: Sequence[int]) -> list[int]:
+    def _layers(self, choice: Iterable[SupportsIndex] | slice) -> list[int]:
         n = len(self.description.names)
+        layers = list(range(n)[choice]) if isinstance(choice, slice) else [_integer(layer) for layer in choice]
         if not self.description.layered:
             raise FeaturesError(f"{self.path}: holds {self.description.names[0]} alone; there are no layers to choose from")
         if not layers or not all(-n <= layer < n for layer in layers):
-            raise FeaturesError(f"{self.path}: holds layers 0 to {n - 1}, not {list(layers)}")
+            raise FeaturesError(f"{self.path}: holds layers 0 to {n - 1}, not {layers or choice}")
         return [layer % n for layer in layers]
+
+
+def _integer(value: SupportsIndex) -> int:
+    """A whole number of any type; a mask of True and False would be taken for the numbers 1 and 0."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{value!r} is not an integer; pass the places of sentences or layers, such as numpy.flatnonzero(mask)")
+    return operator.index(value)
 
 
 def open_features(path: str | Path) -> Features:
@@ -202,6 +224,7 @@ def find_layout(path: Path) -> str:
         FeaturesError: There is no such file, or it has none of ours.
     """
     if path.is_dir():
+        _check_may_be_read(path)
         return "parquet"
     if not path.is_file():
         raise FeaturesError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}; name a file of features")
@@ -221,12 +244,32 @@ def find_layout(path: Path) -> str:
 
 
 def _read_head(path: Path) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        FeaturesError: It cannot be read, for lack of permission or by a fault of the disk.
+    """
     try:
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except OSError as error:
-        refuse_limit(error, path)
-        raise FeaturesError(f"{path}: cannot be read ({reason_of(error)})") from None
+        raise _unreadable(path, error) from None
+
+
+def _check_may_be_read(folder: Path) -> None:
+    """Make sure that a folder can be listed, and its shards opened: a glob of a folder without permission is empty."""
+    try:
+        shards = [Path(entry.path) for entry in os.scandir(folder) if entry.name.endswith(".parquet")]
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    for shard in sorted(shards):
+        _read_head(shard)
+
+
+def _unreadable(path: Path, error: OSError) -> FeaturesError:
+    return refusal(path, error) or FeaturesError(
+        f"{path}: cannot be read ({(error.strerror or str(error)).lower()}); check the file and its disk"
+    )
 
 
 def _hdf5_layout(path: Path) -> str:

@@ -1,7 +1,7 @@
 """The engine: a biLM on a device, with a cache of token vectors. Token lists in, arrays out."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elmo_cli.errors import DeviceError
+from elmo_cli.errors import MemoryShortageError
 from elmo_cli.nn.batching import BATCH_SENTENCES, BATCH_TOKENS, GPU_WINDOW_TOKENS
 from elmo_cli.nn.bilm import BiLM, BiLMConfig, BiLMState
 from elmo_cli.nn.kernels.fast_bilm import compile_bilm
@@ -21,7 +21,9 @@ Tokens = Sequence[str]
 CHUNK_TOKENS = 8192  # of one sentence that go through the LSTMs together
 MIN_CHUNK_TOKENS = 16  # where memory does not suffice for as many
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
-NO_MEMORY_WORDS = re.compile(r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory")  # in a plain RuntimeError of torch's
+NO_MEMORY_WORDS = re.compile(
+    r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory|could not create a primitive"
+)  # in a plain RuntimeError of torch's
 
 
 def batch_tokens_for(config: BiLMConfig, device: str) -> int:
@@ -39,6 +41,11 @@ def window_tokens_for(device: str) -> int:
     return GPU_WINDOW_TOKENS if device.startswith("cuda") else WINDOW_TOKENS
 
 
+def all_layers(layers: Array) -> Array:
+    """Keep every layer."""
+    return layers
+
+
 class Embedder:
     """Computes all layers of sentences, each from the same start: its vectors depend on the sentence alone.
 
@@ -47,9 +54,19 @@ class Embedder:
         device: Where to run it.
         prime: Sentences read once, in order; every sentence then starts from the state they leave, instead of zero.
         precision: Of the LSTMs' matrix products: "fp32", "tf32", "bf16" or "fp16".
+        choose: What is kept of the layers, (layer, token, dim) float32: a function of each token's and dimension's values, such as the
+            choice of a layer. Of a long sentence nothing else is held.
     """
 
-    def __init__(self, bilm: BiLM, device: str = "cpu", prime: Iterable[Tokens] = (), precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        bilm: BiLM,
+        device: str = "cpu",
+        prime: Iterable[Tokens] = (),
+        precision: str = "fp32",
+        choose: Callable[[Array], Array] = all_layers,
+    ) -> None:
+        self.choose = choose
         self.bilm = compile_bilm(bilm, device, precision)
         self.precision = precision
         self.max_sentences = BATCH_SENTENCES if device == "cpu" else None  # of a batch
@@ -60,44 +77,55 @@ class Embedder:
         self.truncated_tokens, self.truncated_example = 0, None
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
-        """Every layer of each sentence, (layer, token, dim) float32, without the boundary positions; no tokens give (layer, 0, dim).
+        """What is kept of the layers of each sentence, all of them (layer, token, dim) float32, without the boundary positions.
 
-        Memory is bounded: a sentence of more than CHUNK_TOKENS is read in pieces. Where it does not suffice, the batch is halved.
+        No tokens give (layer, 0, dim). Memory is bounded: a sentence of more than CHUNK_TOKENS is read in pieces. Where it does not
+        suffice, the batch is halved.
+
+        Raises:
+            MemoryShortageError: It does not suffice for one sentence.
         """
         if len(batch) == 1 and len(batch[0]) > CHUNK_TOKENS:
             return [self._embed_in_pieces(batch[0], CHUNK_TOKENS)]
         try:
-            return self.run(batch, self._start(len(batch)))[0]
+            return [self.choose(layers) for layers in self.run(batch, self._start(len(batch)))[0]]
         except OUT_OF_MEMORY as error:
             if len(batch) == 1 and len(batch[0]) < 4 * MIN_CHUNK_TOKENS:
-                raise _too_little_memory(error) from None
+                raise _too_little_memory(error, batch[0]) from None
         if len(batch) == 1:
             return [self._embed_in_pieces(batch[0], len(batch[0]) // 4)]
         middle = len(batch) // 2
         return self.embed_batch(batch[:middle]) + self.embed_batch(batch[middle:])
 
     def _embed_in_pieces(self, tokens: Tokens, size: int) -> Array:
+        config = self.bilm.config
+        kept = self.choose(np.zeros((config.n_output_layers, 1, config.output_dim), dtype=np.float32))
         try:
-            return self._read_pieces(tokens, size)
-        except OUT_OF_MEMORY as error:
-            if size < 2 * MIN_CHUNK_TOKENS:
-                raise _too_little_memory(error) from None
-        return self._embed_in_pieces(tokens, size // 2)
+            chosen = np.empty((*kept.shape[:-2], len(tokens), config.output_dim), dtype=np.float32)
+        except MemoryError as error:
+            raise _too_little_memory(error, tokens) from None
+        while True:
+            try:
+                self._read_pieces(tokens, size, chosen)
+            except OUT_OF_MEMORY as error:
+                if size < 2 * MIN_CHUNK_TOKENS:
+                    raise _too_little_memory(error, tokens) from None
+            else:
+                return chosen
+            size //= 2
 
-    def _read_pieces(self, tokens: Tokens, size: int) -> Array:
+    def _read_pieces(self, tokens: Tokens, size: int, chosen: Array) -> None:
         """As `run`, of one sentence: the forward direction from its first piece on, the backward one from its last, states carried.
 
-        Two pieces are read side by side, for the sake of one direction each.
+        Two pieces are read side by side, for the sake of one direction each. What is kept of the layers goes to
+        `chosen`, (..., token, dim).
         """
-        config, dim = self.bilm.config, self.bilm.config.projection_dim
-        layers = np.empty((config.n_output_layers, len(tokens), config.output_dim), dtype=np.float32)
-        state = self._start(2)
+        dim, state = self.bilm.config.projection_dim, self._start(2)
         with self._counting_once():
             for first, last in _pairs_of_pieces(len(tokens), size):
                 (forward, backward), state = self.run([tokens[first], tokens[last]], state)
-                layers[:, first, :dim] = forward[:, :, :dim]
-                layers[:, last, dim:] = backward[:, :, dim:]
-        return layers
+                chosen[..., first, :dim] = self.choose(forward[:, :, :dim])
+                chosen[..., last, dim:] = self.choose(backward[:, :, dim:])
 
     @contextmanager
     def _counting_once(self) -> Iterator[None]:
@@ -168,9 +196,9 @@ def _telling_out_of_memory() -> Iterator[None]:
         raise
 
 
-def _too_little_memory(error: BaseException) -> DeviceError:
+def _too_little_memory(error: BaseException, tokens: Tokens) -> MemoryShortageError:
     fact = (str(error).splitlines() or ["out of memory"])[0]
-    return DeviceError(f"memory does not suffice for the smallest batch ({fact}); free some, or use a smaller model")
+    return MemoryShortageError(f"memory does not suffice for one sentence of {len(tokens):,} tokens ({fact})", tokens)
 
 
 def _pairs_of_pieces(n_tokens: int, size: int) -> Iterator[tuple[slice, slice]]:
@@ -202,7 +230,7 @@ class StatefulEmbedder:
         """
         if [len(tokens) for tokens in batch] == [0]:
             config = self.embedder.bilm.config
-            return [np.empty((config.n_output_layers, 0, config.output_dim), dtype=np.float32)]
+            return [self.embedder.choose(np.empty((config.n_output_layers, 0, config.output_dim), dtype=np.float32))]
         missing = len(batch) - self.state.hidden.shape[2]
         if missing > 0:
             zero = self.embedder.bilm.zero_state(missing)
@@ -212,4 +240,4 @@ class StatefulEmbedder:
         layers, after = self.embedder.run([[bos, *tokens, eos] for tokens in batch], self.state.select(rows))
         for whole, part in zip(self.state, after, strict=True):
             whole[:, :, : len(batch)] = part
-        return [array[:, 1:-1] for array in layers]
+        return [self.embedder.choose(array[:, 1:-1]) for array in layers]

@@ -1,6 +1,7 @@
 """One run of `elmo embed`: everything that can be checked first, then the work, then what is to be said about it."""
 
 import os
+import re
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+LAST_SECOND = 253402300799  # of the year 9999, where Python's dates end
+
+
 @dataclass(frozen=True)
 class InitialState:
     """Where sentences start: at zero, at the state that `prime` leaves, or where those of the batch before ended (`stateful`)."""
@@ -60,10 +64,18 @@ class InitialState:
 
 
 def now() -> str:
-    """The time in UTC, to the second; that of SOURCE_DATE_EPOCH where it is set, so that a file can be made again byte for byte."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    seconds = int(epoch) if epoch.isdecimal() else int(time.time())
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+    """The time in UTC, to the second; that of SOURCE_DATE_EPOCH where it is set, so that a file can be made again byte for byte.
+
+    Raises:
+        UsageError: SOURCE_DATE_EPOCH is not a time.
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return datetime.fromtimestamp(int(time.time()), timezone.utc).isoformat()
+    if not re.fullmatch(r"[0-9]{1,12}", epoch) or int(epoch) > LAST_SECOND:
+        fact = f"SOURCE_DATE_EPOCH={epoch[:40]!r} is not a number of seconds since 1970 (0 to {LAST_SECOND})"
+        raise UsageError(f"{fact}; set such a number, or unset it")
+    return datetime.fromtimestamp(int(epoch), timezone.utc).isoformat()
 
 
 @dataclass(frozen=True)
@@ -175,10 +187,11 @@ class EmbedJob:
         if self.threads:
             torch.set_num_threads(self.threads)
         device, precision = self.place
-        embedder = Embedder(self.model.load(), device, self._priming_sentences(), precision)
+        bilm = self.model.load()
+        choose, select = self.selection.steps(bilm.config.n_output_layers)
+        embedder = Embedder(bilm, device, self._priming_sentences(), precision, choose)
         batch_tokens = self.batch_tokens or batch_tokens_for(embedder.bilm.config, device)
         read = CorpusScan()
-        select = self.selection.function(embedder.bilm.config.n_output_layers)
         with self.work.open_store(self.plan(scan), self._make_store, self._kept_fields()) as (store, journal):
             sentences = self.source.read(read)
             done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()

@@ -4,10 +4,12 @@ The window is the unit of everything: sorted inside, put back in order inside, c
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
+from elmo_cli.errors import DeviceError, MemoryShortageError
 from elmo_cli.features.values import check_finite
 from elmo_cli.inference.prefetch import PATIENCE, Prefetch
 from elmo_cli.nn.batching import bucket_by_length
@@ -75,8 +77,33 @@ def embed_window(window: Sequence[Sentence], embedder: "Embedder", max_tokens: i
     for batch in batches(window, embedder, max_tokens):
         if stop and stop.is_set():
             raise StoppedError
-        embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True))
+        with _naming_the_sentence(window):
+            embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True))
     return [embedded[i] for i in range(len(window))]
+
+
+@contextmanager
+def _naming_the_sentence(window: Sequence[Sentence]) -> Iterator[None]:
+    """Say which sentence of a window it is that memory does not suffice for."""
+    try:
+        yield
+    except MemoryShortageError as error:
+        number = next((int(sentence.key) + 1 for sentence in window if sentence.tokens is error.tokens), None)
+        remedy = "free some, use a smaller model, write fewer --layers, or leave such sentences out (--max-sentence-tokens finds them)"
+        raise DeviceError(f"sentence {number or ''}: {error}; {remedy}") from None
+
+
+def _select_each(window: Window, arrays: list[Array], select: Select) -> list[Array]:
+    """What is written of each sentence."""
+    with _naming_the_sentence(window):
+        return [_select(sentence.tokens, array, select) for sentence, array in zip(window, arrays, strict=True)]
+
+
+def _select(tokens: Sequence[str], array: Array, select: Select) -> Array:
+    try:
+        return select(array)
+    except MemoryError as error:
+        raise MemoryShortageError(f"memory does not suffice for one sentence of {len(tokens):,} tokens ({error})", tokens) from None
 
 
 def embed_carrying_state(
@@ -100,7 +127,7 @@ def embed_corpus(
     """
     stop = Event()
     read = Prefetch(windows_)  # reading, embedding and writing overlap
-    embedded = Prefetch((window, [select(layers) for layers in embed(window, stop=stop)]) for window in read)
+    embedded = Prefetch((window, _select_each(window, embed(window, stop=stop), select)) for window in read)
     try:
         for number, (window, arrays) in enumerate(embedded, start=1):
             check_finite(window, arrays)

@@ -1,7 +1,8 @@
 """Work that overlaps: an iterator that runs ahead of who reads it, on a thread of its own."""
 
 from collections.abc import Iterable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Event, Semaphore, Thread
 from typing import Generic, TypeVar, cast
 
@@ -42,7 +43,7 @@ class Prefetch(Generic[Item]):
         return self
 
     def __next__(self) -> Item:
-        item = self._ready.get()
+        item = self._take()
         if item is not _END and not self._stop.is_set():
             self._room.release()
             return cast("Item", item)
@@ -50,6 +51,14 @@ class Prefetch(Generic[Item]):
         if self._failed is not None and not self._stop.is_set():
             raise self._failed
         raise StopIteration
+
+    def _take(self) -> object:
+        """What comes next; of a maker that could not even report its end, for lack of memory, nothing will."""
+        while self._maker.is_alive() or not self._ready.empty():
+            with suppress(Empty):
+                return self._ready.get(timeout=PATIENCE)
+        self._failed = self._failed or MemoryError("a thread has ended for lack of memory")
+        return _END
 
     def stop(self) -> None:
         """Make no more, and end."""

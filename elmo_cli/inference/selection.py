@@ -40,10 +40,23 @@ class Selection:
         Raises:
             ElmoError: As `names`; and the function itself, for a value that float16 cannot hold.
         """
+        choose, finish = self.steps(n_layers)
+        return lambda layers: finish(choose(layers))
+
+    def steps(self, n_layers: int) -> tuple[Select, Select]:
+        """The function in two steps, of which the first may be applied to any part of a sentence's tokens and dimensions.
+
+        It leaves no more than is needed: of a long sentence the other layers are never held.
+
+        Raises:
+            ElmoError: As `function`.
+        """
         self.names(n_layers)
-        choose = self.mix or select_layers(self.layers, n_layers)
         pool = POOLS[self.pool]
-        return lambda layers: cast(pool(choose(layers)), self.dtype)
+        if self.mix and self.mix.layer_norm:  # over all tokens
+            mix = self.mix
+            return select_layers("all", n_layers), lambda layers: cast(pool(mix(layers)), self.dtype)
+        return self.mix or select_layers(self.layers, n_layers), lambda chosen: cast(pool(chosen), self.dtype)
 
     def metadata(self) -> dict[str, str]:
         """In words, for the metadata."""

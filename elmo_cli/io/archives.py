@@ -138,7 +138,8 @@ def _zip_members(path: Path) -> Iterator[Member | None]:
             if entry.compress_type == zipfile.ZIP_LZMA:
                 raise ResourceLimitError("is packed by LZMA, which may take any memory to unpack; unpack it by hand, and pass the folder")
             is_file = not entry.is_dir() and (entry.external_attr >> 28) in (0, 8)  # Unix file types: none told, or regular
-            yield (entry.filename, entry.file_size, partial(archive.open, entry)) if is_file else None
+            name = entry.filename.replace("\\", "/")  # as some programs on Windows write it
+            yield (name, entry.file_size, partial(archive.open, entry)) if is_file else None
 
 
 def _tar_members(path: Path) -> Iterator[Member | None]:

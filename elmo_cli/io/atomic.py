@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from elmo_cli.errors import OutputError
+from elmo_cli.errors import DiskError
 
 
 def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
@@ -58,8 +58,8 @@ def check_disk_space(path: Path, n_bytes: float, remedy: str) -> None:
     """Make sure that the disk has room for a file of this size.
 
     Raises:
-        OutputError: It has not.
+        DiskError: It has not.
     """
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
-        raise OutputError(f"{path}: will take {n_bytes / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left; {remedy}")
+        raise DiskError(f"{path}: will take {n_bytes / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left; {remedy}")

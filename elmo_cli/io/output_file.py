@@ -84,8 +84,12 @@ class OutputFile:
         Raises:
             OutputError: It is one of the inputs.
         """
+        try:
+            target = self.target.stat()
+        except FileNotFoundError:
+            return
         for path in inputs:
-            if self.target.exists() and path.exists() and self.target.samefile(path):
+            if path.exists() and os.path.samestat(target, path.stat()):
                 raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
 
     def size(self) -> int:

@@ -59,8 +59,12 @@ class OutputFolder:
         Raises:
             OutputError: It does.
         """
+        if not self._entries():
+            return
+        target = self.target
         for path in inputs:
-            if self.target in (Path(os.path.realpath(path)), *Path(os.path.realpath(path)).parents) and self._entries():
+            real = Path(os.path.realpath(path))
+            if target in (real, *real.parents):
                 raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
 
     def make_partial(self) -> Path:

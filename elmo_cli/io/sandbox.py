@@ -25,7 +25,7 @@ def run_sandboxed(function: Callable[..., Result], path: Path, *arguments: Any) 
     Raises:
         FeaturesError: Reading the file has ended the process.
         LimitError: There may be no more open files.
-        ElmoError: From the function, as is an OSError.
+        ElmoError: From the function, as are an OSError and a MemoryError.
     """
     try:
         ours, theirs = Pipe()
@@ -73,11 +73,15 @@ def serve(number: int) -> None:
     """In the process itself: do what is asked for on the connection of that number. A bug leaves its traceback on standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(number) as connection:
-        function, *arguments = connection.recv()
         try:
+            function, *arguments = connection.recv()  # imports the function's module
             answer = (True, function(*arguments))
         except (ElmoError, OSError) as error:
             answer = (False, error)
+        except (MemoryError, ImportError) as error:  # of an import, where a library does not fit into memory
+            if isinstance(error, ImportError) and "allocate memory" not in str(error) and "map segment" not in str(error):
+                raise
+            answer = (False, MemoryError(str(error)))
         try:
             connection.send(answer)
         except ConnectionError:  # who asked is gone

@@ -3,25 +3,38 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from elmo_cli.errors import ModelError
 
 HASH_BLOCK = 1 << 20
 RECORD = ".sha256.json"  # beside the files it is about
+ANOTHER_CACHE = "name another folder with --cache-dir or ELMO_CACHE"
 
 
 def default_folder() -> Path:
-    """Where models are kept: ELMO_CACHE, or by the platform's convention."""
+    """Where models are kept: ELMO_CACHE, or by the platform's convention.
+
+    Raises:
+        ModelError: Neither the environment nor the system names a home folder.
+    """
     named = os.environ.get("ELMO_CACHE")
     if named:
         return Path(named)
     import platformdirs
 
-    return platformdirs.user_cache_path("elmo", appauthor=False)
+    try:
+        folder = platformdirs.user_cache_path("elmo", appauthor=False)
+    except RuntimeError:  # older versions return "~/.cache/elmo" as it is
+        folder = Path()
+    if not folder.is_absolute():
+        fact = "there is no folder for models that are downloaded or unpacked, because this user has no home folder"
+        raise ModelError(f"{fact}; name one with --cache-dir or ELMO_CACHE")
+    return folder
 
 
 def default_offline() -> bool:
@@ -31,12 +44,29 @@ def default_offline() -> bool:
 
 @dataclass(frozen=True)
 class Cache:
-    """Where models are kept, whether more may be fetched, and who is told of it."""
+    """Where models are kept, whether more may be fetched, and who is told of it.
 
-    folder: Path = field(default_factory=default_folder)
+    Without `root` the folder is the default one, which is looked up when it is first needed: a local model needs none.
+    """
+
+    root: Path | None = None
     offline: bool = field(default_factory=default_offline)
     progress: Callable[[str, int, int | None], None] = lambda *_: None  # a file's name, bytes that are there, bytes in all
     say: Callable[[str], None] = lambda _: None
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where models are kept."""
+        return self.root or default_folder()
+
+    @contextmanager
+    def failing_as_model_error(self) -> Iterator[None]:
+        """Raise what the system refuses in the cache as a ModelError that names the settings of the cache."""
+        try:
+            yield
+        except OSError as error:
+            place = self.folder if error.filename is None else os.fsdecode(error.filename)
+            raise ModelError(f"{place}: {(error.strerror or str(error)).lower()}; {ANOTHER_CACHE}") from None
 
     def place(self, name: str) -> Path:
         """The folder of a model of the catalogue."""
@@ -106,7 +136,9 @@ def _read_record(folder: Path) -> dict[str, dict[str, object]]:
         record = json.loads((folder / RECORD).read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError):
+    except OSError as error:
+        raise ModelError(f"{folder / RECORD}: {(error.strerror or str(error)).lower()}; {ANOTHER_CACHE}") from None
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or not all(isinstance(entry, dict) for entry in record.values()):
         raise ModelError(f"{folder / RECORD}: damaged; delete it, and the model's files will be hashed anew")

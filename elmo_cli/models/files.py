@@ -96,12 +96,14 @@ def find_in_archive(path: Path, cache: Cache, name: str | None = None) -> ModelF
     """
     name = name or archives.stem(path)
     folder = cache.unpacked(path)
-    if folder.is_dir():
-        return find_in_folder(folder, name, MAX_UNPACKED_DEPTH)
+    with cache.failing_as_model_error():
+        if folder.is_dir():
+            return find_in_folder(folder, name, MAX_UNPACKED_DEPTH)
     if not archives.is_archive(path):
         raise ModelError(f"{path}: is no zip or tar archive; pass the folder that holds the model's files, or --options and --weights")
     found = detect_format(archives.list_names(path), str(path))
-    archives.unpack(path, found.files.values(), folder)
+    with cache.failing_as_model_error():
+        archives.unpack(path, found.files.values(), folder)
     return _model(name, found, folder)
 
 

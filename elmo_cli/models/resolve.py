@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -49,14 +49,32 @@ def find_model(
 
 
 def _find_pair(options: str, weights: str, cache: Cache) -> ModelFiles:
-    """Two files; or two URLs, which are known ones' as likely as not."""
+    """Two files; two URLs, which are known ones' as likely as not; or a file and a URL."""
     if "://" not in options and "://" not in weights:
         files = {"options": _existing(options, "options"), "weights": _existing(weights, "weights")}
         return ModelFiles(files["weights"].stem, "allennlp", files)
+    if "://" not in options:
+        return _with_one_fetched(weights, {"options": _existing(options, "options")}, cache)
+    if "://" not in weights:
+        return _with_one_fetched(options, {"weights": _existing(weights, "weights")}, cache)
     for known in load_catalogue().values():
         if len(known.files) == 2 and all(url in file.urls for url, file in zip((options, weights), known.files, strict=True)):
             return find_known(known, cache)
     return find_known(_at_urls(options, weights), cache)
+
+
+def _with_one_fetched(url: str, local: Mapping[str, Path], cache: Cache) -> ModelFiles:
+    """A model of one local file and one that is fetched; the hash of that one is kept from the first time on."""
+    known = _at_urls(url)
+    (part,) = {"options", "weights"} - local.keys()
+    path = cache.place(known.name) / known.files[0].name
+    both = {**local, part: path}
+    model = ModelFiles(archives.stem(both["weights"]), "allennlp", {name: both[name] for name in ("options", "weights")})
+    with cache.failing_as_model_error():
+        if not path.is_file():
+            _fetch_missing(known, cache, lambda: _load(known, cache, lambda: model))
+        check_hash(path)
+    return model
 
 
 def _find_named(name: str, cache: Cache) -> ModelFiles:
@@ -117,15 +135,16 @@ def find_known(known: KnownModel, cache: Cache, *, fetching: bool = True) -> Mod
     """
     if not known.files:
         return replace(find_in_folder(TINY), built_in=True)
-    if not known.is_in(cache.place(known.name)):
-        if not fetching:
-            raise ModelError(
-                f"{known.name}: is not in the cache ({cache.place(known.name)}); elmo models download {known.name} brings it there"
-            )
-        _fetch_files(known, cache)
-    model = _find_in_cache(known, cache)
-    for path, published in cached_files(known, cache, model):
-        check_hash(path, published)
+    with cache.failing_as_model_error():
+        if not known.is_in(cache.place(known.name)):
+            if not fetching:
+                raise ModelError(
+                    f"{known.name}: is not in the cache ({cache.place(known.name)}); elmo models download {known.name} brings it there"
+                )
+            _fetch_files(known, cache)
+        model = _find_in_cache(known, cache)
+        for path, published in cached_files(known, cache, model):
+            check_hash(path, published)
     return model
 
 
@@ -136,7 +155,12 @@ def cached_files(known: KnownModel, cache: Cache, model: ModelFiles) -> list[tup
 
 
 def _fetch_files(known: KnownModel, cache: Cache) -> None:
-    """Fetch what the cache lacks of a model; two runs that want the same one wait for each other."""
+    """Fetch what the cache lacks of a model, and make sure that it loads."""
+    _fetch_missing(known, cache, lambda: _believe(known, cache))
+
+
+def _fetch_missing(known: KnownModel, cache: Cache, check: Callable[[], object] = lambda: None) -> None:
+    """Fetch the files that the cache lacks, and `check` them; two runs that want the same ones wait for each other."""
     place = cache.place(known.name)
     missing = [file for file in known.files if not (place / file.name).is_file()]
     if cache.offline:
@@ -158,7 +182,7 @@ def _fetch_files(known: KnownModel, cache: Cache) -> None:
         except DownloadError as error:
             raise DownloadError(f"{error}; {_by_hand(missing, place)}") from None
         if missing:
-            _believe(known, cache)
+            check()
 
 
 def _by_hand(files: Sequence[WebFile], place: Path) -> str:
@@ -168,20 +192,26 @@ def _by_hand(files: Sequence[WebFile], place: Path) -> str:
 
 def _believe(known: KnownModel, cache: Cache) -> None:
     """What was fetched must load as a model before its hash is kept: a server may have sent something else, or less."""
-    place = cache.place(known.name)
-    try:
-        model = _find_in_cache(known, cache)
-        model.load()
-    except ModelError:
-        for file in known.files:
-            if file.hash is None:
-                (place / file.name).unlink(missing_ok=True)
-                forget_hash(place / file.name)
-        raise
+    model = _load(known, cache, lambda: _find_in_cache(known, cache))
     for path, published in cached_files(known, cache, model):
         recorded = check_hash(path, published)
         if recorded:
             cache.say(f"{path.name}: no hash of it is published; its sha256 {recorded} is kept, and holds from now on")
+
+
+def _load(known: KnownModel, cache: Cache, find: Callable[[], ModelFiles]) -> ModelFiles:
+    """Find and load a model; where that fails, what was fetched without a published hash is deleted."""
+    try:
+        model = find()
+        model.load()
+    except ModelError:
+        for file in known.files:
+            if file.hash is None:
+                path = cache.place(known.name) / file.name
+                path.unlink(missing_ok=True)
+                forget_hash(path)
+        raise
+    return model
 
 
 def _find_in_cache(known: KnownModel, cache: Cache) -> ModelFiles:

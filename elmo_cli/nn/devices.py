@@ -23,7 +23,8 @@ def choose_device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise DeviceError(f"--device {name}: not available here ({str(error).splitlines()[0]}); pass --device cpu") from None
+        words = "PyTorch has no such device here" if name == "mps" else str(error).splitlines()[0]  # an essay, of MPS
+        raise DeviceError(f"--device {name}: not available here ({words}); pass --device cpu") from None
     return name
 
 

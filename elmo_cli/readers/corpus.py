@@ -123,7 +123,7 @@ class Corpus:
         """The files on this machine."""
         return [file for file, _ in self.files if isinstance(file, Path) and file != STDIN]
 
-    @property
+    @cached_property
     def is_stream(self) -> bool:
         """Whether it can be read only once: some of it is standard input, or a pipe."""
         return any(is_stream(file) for file, _ in self.files)

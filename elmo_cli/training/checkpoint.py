@@ -10,7 +10,7 @@ import h5py
 import torch
 from torch import Tensor
 
-from elmo_cli.errors import ModelError, OutputError
+from elmo_cli.errors import DiskError, ModelError
 from elmo_cli.io.atomic import atomic_write, check_disk_space
 from elmo_cli.models.formats.bilm_tf import check_tensor, own_tensors, read_tensor, save_bilm
 from elmo_cli.models.formats.options_json import to_options
@@ -21,6 +21,7 @@ from elmo_cli.training.vocabulary import read_vocabulary, write_vocabulary
 WORK = ".training"  # inside the model folder: encoded corpus and checkpoint, gone when the run is over
 CHECKPOINT = "checkpoint.pt"
 SOFTMAX = "softmax.hdf5"
+MAKE_ROOM = "make room"  # the command adds how to continue
 RESERVE = 1.1  # of the space that a file is reckoned to take
 
 
@@ -39,11 +40,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in place of the one before.
 
     Raises:
-        OutputError: There is no room; the one before is whole.
+        DiskError: There is no room; the one before, if there was one, is whole.
     """
     path = folder / WORK / CHECKPOINT
     numbers = sum(tensor.numel() for tensor in checkpoint.model.values())
-    check_disk_space(path, RESERVE * 12 * numbers, "make room, then --resume")  # weights and two moments, float32
+    check_disk_space(path, RESERVE * 12 * numbers, MAKE_ROOM)  # weights and two moments, float32
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:
@@ -73,12 +74,18 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` make a file under another name, then give it this one.
 
     Raises:
-        OutputError: It cannot be written; what was there before is whole.
+        DiskError: It cannot be written; what was there before is whole.
     """
     try:
         atomic_write(path, write)
     except (OSError, RuntimeError) as error:  # h5py and torch report a full disk as either
-        raise OutputError(f"{path}: cannot be written ({str(error).splitlines()[0]}); what was there before is whole") from None
+        kept = "what was there before is whole; " if path.exists() else ""
+        raise DiskError(f"{path}: cannot be written ({_reason(error)}); {kept}{MAKE_ROOM}") from None
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    strerror = error.strerror if isinstance(error, OSError) else None
+    return strerror or next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def export_model(folder: Path, model: LanguageModel, words: list[str], facts: dict[str, Any], dtype: str) -> None:
@@ -88,7 +95,7 @@ def export_model(folder: Path, model: LanguageModel, words: list[str], facts: di
         OutputError: They cannot be written.
     """
     n_bytes = {"float16": 2, "float32": 4}[dtype] * sum(parameter.numel() for parameter in model.parameters())
-    check_disk_space(folder / "weights.hdf5", RESERVE * n_bytes, "make room, then --resume")
+    check_disk_space(folder / "weights.hdf5", RESERVE * n_bytes, MAKE_ROOM)
     replace_file(folder / "vocab.txt", lambda path: write_vocabulary(words, path))
     replace_file(folder / SOFTMAX, lambda path: _save_softmax(model.softmax, path, dtype))
     options = json.dumps({**to_options(model.bilm.config), **facts}, indent=2) + "\n"

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elmo_cli.errors import CorpusError, ModelError, OutputError
+from elmo_cli.errors import CorpusError, DiskError, ModelError
 from elmo_cli.nn.characters import BOS, EOS, PADDING, CharacterMapper
 from elmo_cli.training.vocabulary import BOS_ID, EOS_ID, SPECIAL, choose_words
 
@@ -132,7 +132,7 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None
+        raise DiskError(f"{folder}: cannot be written ({error.strerror or error}); make room") from None
 
 
 def without_boundaries(tokens: list[str]) -> list[str]:

@@ -119,7 +119,8 @@ class TrainJob:
         if self.resume:
             trainer.restore(load_checkpoint(self.folder))
             if workers.rank == 0:
-                log.rewind(self.folder, trainer.step)
+                with writing(self.folder):
+                    log.rewind(self.folder, trainer.step)
             return trainer
         checkpoint = trainer.checkpoint()  # of no steps: a disk that is too small shows now
         if workers.rank == 0:

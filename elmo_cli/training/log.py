@@ -16,18 +16,39 @@ def append(folder: Path, entry: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines; one that an interrupted run left unfinished is passed over."""
+    """The entries; a line that an interrupted run left unfinished, or that is damaged, is passed over."""
     path = folder / LOG
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    yield from (json.loads(line) for line in lines if line.endswith("\n"))
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    yield from (entry for line in lines if line.endswith(b"\n") and (entry := _entry(line)) is not None)
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) and all(_is_number(entry.get(name)) for name in ("step", "words")) else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def rewind(folder: Path, step: int) -> None:
-    """Drop what was logged after a step: a resumed run logs it again."""
+    """Drop what was logged after a step, which a resumed run logs again, and lines that are damaged."""
     kept = [entry for entry in read(folder) if entry["step"] <= step]
     partial = folder / f".{LOG}.partial"
     partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
     partial.replace(folder / LOG)
+
+
+def _held_out(entry: dict[str, Any], state: str) -> float | None:
+    """The perplexity of the held-out text, where an entry has it."""
+    try:
+        average = entry["held_out"][state]["average"]
+    except (KeyError, TypeError):
+        return None
+    return average if _is_number(average) else None
 
 
 def draw(folder: Path) -> bool:
@@ -39,14 +60,14 @@ def draw(folder: Path) -> bool:
     entries = list(read(folder))
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    training = [(entry["words"], entry["perplexity"]) for entry in entries if "perplexity" in entry]
+    training = [(entry["words"], entry["perplexity"]) for entry in entries if _is_number(entry.get("perplexity"))]
     axes.plot(*zip(*training, strict=True), linewidth=0.8, label="training, this run's softmax") if training else None
     for state in ("zero", "carried"):
-        held_out = [(entry["words"], entry["held_out"][state]["average"]) for entry in entries if state in entry.get("held_out", {})]
+        held_out = [(entry["words"], found) for entry in entries if (found := _held_out(entry, state)) is not None]
         if held_out:
             axes.plot(*zip(*held_out, strict=True), marker="o", markersize=3, label=f"held out, full softmax, {state} state")
     axes.set(xlabel="words predicted in each direction", ylabel="perplexity", yscale="log")
     axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend()
+    axes.legend() if axes.has_data() else None
     figure.savefig(folder / CURVE, dpi=120)
     return True

@@ -80,10 +80,18 @@ class TrainingLoop:
             if taken.stop and not over:
                 raise KeyboardInterrupt
         if self.is_first:
-            if not log.draw(self.folder):
-                self.notes.append("no curve.png: matplotlib is not installed; pip install 'elmo-cli[plot]' brings it")
+            self._draw()
             shutil.rmtree(self.folder / WORK)
         trainer.workers.wait()
+
+    def _draw(self) -> None:
+        """The picture of the log; a run that has got so far does not fail for the lack of it."""
+        try:
+            if not log.draw(self.folder):
+                self.notes.append("no curve.png: matplotlib is not installed; pip install 'elmo-cli[plot]' brings it")
+        except OSError as error:  # the disk is full, or matplotlib finds no folder for its own files
+            (self.folder / log.CURVE).unlink(missing_ok=True)
+            self.notes.append(f"no curve.png: it cannot be drawn ({error.strerror or str(error).splitlines()[0]})")
 
     @contextmanager
     def _naming_what_is_good(self, kept_step: int) -> Iterator[None]:
@@ -158,4 +166,4 @@ def _figures(score: Perplexity) -> dict[str, float]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))  # file names need not be UTF-8

@@ -107,7 +107,7 @@ class Trainer:
         self.optimizer.step()
         self.state = state
         self.step += 1
-        self.seconds += float(clock[0]) if self.workers.world > 1 else time.perf_counter() - start
+        self.seconds += max(0.0, float(clock[0]) if self.workers.world > 1 else time.perf_counter() - start)
         return StepResult(loss, rate, norm, bool(clock[1] > 0))
 
     def look_ahead(self, both: RunBoth) -> StepResult:

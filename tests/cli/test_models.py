@@ -183,7 +183,24 @@ def test_two_urls_are_a_model_and_published_ones_a_known_model(server: FlakyServ
     found = find_model(None, options, other, cache)
     assert (found.name, found.load().config.lstm_dim) == ("weights_other", 10)
     with pytest.raises(ModelError, match="not the URL of a file"):
-        find_model(None, str(model / "options.json"), other, cache)
+        find_model(None, options, "ftp://x.invalid/weights", cache)
+
+
+def test_one_of_options_and_weights_may_be_a_url(server: FlakyServer, model: Path, cache: Cache):
+    url = server.url("/far.hdf5", whole((model / "weights.hdf5").read_bytes()))
+    for _ in range(2):  # fetched once
+        found = find_model(None, str(model / "options.json"), url, cache)
+        assert (found.name, found.load().config.lstm_dim) == ("far", 10)
+    assert len(server.requests["/far.hdf5"]) == 1
+    url = server.url("/far.json", whole((model / "options.json").read_bytes()))
+    assert find_model(None, url, str(model / "weights.hdf5"), cache).load().config.lstm_dim == 10
+
+
+def test_a_file_that_is_fetched_beside_a_local_one_is_kept_only_if_they_load(server: FlakyServer, model: Path, cache: Cache):
+    url = server.url("/w.hdf5", whole(b"<html>"), whole((model / "weights.hdf5").read_bytes()))
+    with pytest.raises(ModelError):
+        find_model(None, str(model / "options.json"), url, cache)
+    assert find_model(None, str(model / "options.json"), url, cache).load().config.lstm_dim == 10
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x.invalid/a.zip", "https://", "://a"])

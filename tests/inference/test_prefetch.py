@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 import pytest
 
@@ -67,3 +68,18 @@ def test_one_that_waits_for_another_ends_with_it():
     doubled.join(10)
     assert not doubled._maker.is_alive()
     never.set()
+
+
+def test_a_maker_that_cannot_report_its_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("elmo_cli.inference.prefetch.PATIENCE", 0.01)
+
+    class Full(SimpleQueue):
+        def put(self, *item: object) -> None:
+            if threading.current_thread().name == "prefetch":
+                raise MemoryError
+            super().put(*item)
+
+    monkeypatch.setattr("elmo_cli.inference.prefetch.SimpleQueue", Full)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    with pytest.raises(MemoryError):
+        next(Prefetch(iter([1])))

@@ -246,7 +246,7 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
     began = time.perf_counter()
     with with_resume_hint(job.work.how_to_go_on), closing(job.run(scan)) as progress:
         done = words.track(progress, scan.tokens if scan else None)
-    seconds = time.perf_counter() - began
+    seconds = max(time.perf_counter() - began, 1e-9)  # the clock of a virtual machine may stand still
     for warning in job.warnings:
         words.warning(warning)
     place = "standard output" if job.output.path == STDOUT else f"{job.output.path}, {size(job.output.size())}"

@@ -11,7 +11,7 @@ import click
 from elmo_cli.cli.options import FILE, cache_options, quiet_option
 from elmo_cli.errors import ElmoError, ModelError
 from elmo_cli.io.remote import redact_url
-from elmo_cli.models.cache import Cache, check_hash, default_folder, default_offline, recorded_hash
+from elmo_cli.models.cache import Cache, check_hash, default_offline, recorded_hash
 from elmo_cli.models.catalogue import KnownModel, load_catalogue
 
 EPILOG = """\b
@@ -43,7 +43,9 @@ def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
         return
     cache = _cache(cache_dir)
     models = list(load_catalogue().values())
-    click.echo(json.dumps([_facts(model, cache) for model in models], indent=1, ensure_ascii=False) if as_json else _table(models, cache))
+    with cache.failing_as_model_error():
+        shown = json.dumps([_facts(model, cache) for model in models], indent=1) if as_json else _table(models, cache)
+    click.echo(shown)
 
 
 @command.command(epilog="Example: elmo models show original")
@@ -52,8 +54,10 @@ def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
 @cache_dir_option
 def show(name: str, as_json: bool, cache_dir: Path | None) -> None:
     """Tell all that is known of a model: domain, licence, paper, files, hashes."""
-    facts = _facts(_known(name), _cache(cache_dir))
-    click.echo(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else "\n".join(_lines(facts)))
+    cache = _cache(cache_dir)
+    with cache.failing_as_model_error():
+        facts = _facts(_known(name), cache)
+    click.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_lines(facts)))
 
 
 @command.command(epilog="Example: elmo models download original efml-pt")
@@ -89,15 +93,9 @@ def remove(names: tuple[str, ...], cache_dir: Path | None) -> None:
     cache = _cache(cache_dir)
     for name in names:
         known = _known(name)
-        place = cache.place(known.name)
-        if not known.files or not place.is_dir():
-            raise ModelError(
-                f"{redact_url(name)}: is {'built in' if not known.files else f'not in the cache ({place})'}; there is nothing to remove"
-            )
-        unpacked = [cache.unpacked(place / file.name) for file in known.files if (place / file.name).is_file()]
-        for folder in [place, *filter(Path.is_dir, unpacked)]:
-            shutil.rmtree(folder)
-        click.echo(f"removed {place}", err=True)
+        with cache.failing_as_model_error():
+            _remove(known, redact_url(name), cache)
+        click.echo(f"removed {cache.place(known.name)}", err=True)
 
 
 @command.command(epilog="Example: elmo models verify   (all that are here)")
@@ -111,14 +109,16 @@ def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
     from elmo_cli.models.resolve import cached_files, find_known
 
     cache = _cache(cache_dir)
-    here = [known.name for known in load_catalogue().values() if known.files and known.is_in(cache.place(known.name))]
+    with cache.failing_as_model_error():
+        here = [known.name for known in load_catalogue().values() if known.files and known.is_in(cache.place(known.name))]
     wrong = []
     for name in names or here:
         known = _known(name)
         try:
             model = find_known(known, cache, fetching=False)
             for file, published in cached_files(known, cache, model) if known.files else ():
-                check_hash(file, published, again=True)
+                with cache.failing_as_model_error():
+                    check_hash(file, published, again=True)
                 click.echo(f"{recorded_hash(file)}  {file}")
             model.load()
         except ElmoError as error:
@@ -151,7 +151,16 @@ def convert(
 
 
 def _cache(folder: Path | None) -> Cache:
-    return Cache(folder or default_folder(), default_offline())
+    return Cache(folder, default_offline())
+
+
+def _remove(known: KnownModel, name: str, cache: Cache) -> None:
+    place = cache.place(known.name)
+    if not known.files or not place.is_dir():
+        raise ModelError(f"{name}: is {'built in' if not known.files else f'not in the cache ({place})'}; there is nothing to remove")
+    unpacked = [cache.unpacked(place / file.name) for file in known.files if (place / file.name).is_file()]
+    for folder in [place, *filter(Path.is_dir, unpacked)]:
+        shutil.rmtree(folder)
 
 
 def _known(name: str) -> KnownModel:

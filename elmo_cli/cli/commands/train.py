@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from elmo_cli.cli.options import FILE, encoding_option, machine_options, options, quiet_option, separator_option
-from elmo_cli.errors import ModelError
+from elmo_cli.errors import DiskError, ModelError
 from elmo_cli.io.remote import redact_url
 from elmo_cli.nn.presets import PRESETS
 from elmo_cli.training.settings import GRADIENT_CLIPS, LEARNING_RATES, Run, Settings
@@ -226,6 +226,11 @@ def _stop_on_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def _how_to_continue(job: "TrainJob") -> str:
+    again = f"go on with: elmo train --resume {shlex.quote(str(job.folder))}"
+    return again if job.can_resume else "run the same command again (there is no checkpoint yet)"
+
+
 def _follow(job: "TrainJob", *, quiet: bool) -> None:
     from contextlib import closing
 
@@ -237,8 +242,11 @@ def _follow(job: "TrainJob", *, quiet: bool) -> None:
             done = words.track_training(progress)
     except KeyboardInterrupt:
         if job.can_resume:
-            words.info(f"A checkpoint is kept; go on with: elmo train --resume {shlex.quote(str(job.folder))}")
+            words.info(f"A checkpoint is kept; {_how_to_continue(job)}")
         raise
+    except DiskError as error:
+        message, *details = error.args
+        raise DiskError(f"{message}, then {_how_to_continue(job)}", *details) from None
     for note in job.notes:
         words.info(note)
     if done:

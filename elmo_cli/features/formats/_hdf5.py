@@ -7,9 +7,9 @@ from typing import Any
 
 import h5py
 
-from elmo_cli.errors import FeaturesError, refuse_limit
+from elmo_cli.errors import FeaturesError
 from elmo_cli.features.checksums import read_checksums
-from elmo_cli.features.protocols import NO_CHECKS, Checks
+from elmo_cli.features.protocols import NO_CHECKS, Checks, refusal
 from elmo_cli.features.spec import LAYER, FeatureSpec, checksum_ok, metadata_of
 from elmo_cli.io.hdf5 import find_unstored
 from elmo_cli.io.hdf5_heap import find_damage
@@ -26,7 +26,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        refuse_limit(error, path)
+        if refused := refusal(path, error):
+            raise refused from None
         raise FeaturesError(f"{path}: is damaged ({str(error) or type(error).__name__}); make it again") from None
 
 

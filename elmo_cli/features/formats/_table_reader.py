@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elmo_cli.errors import FeaturesError, refuse_limit
+from elmo_cli.errors import FeaturesError
 from elmo_cli.features.formats._table import ARROW_TYPES, SENTENCE_COLUMNS, TOKEN_COLUMNS, checksum_of
-from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
+from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk, refusal
 from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, checksum_ok, metadata_of, sentence_of
 from elmo_cli.io.arrow_types import is_list, is_text
 from elmo_cli.io.sizes import DamagedError, OversizeError, check_ratio
@@ -253,7 +253,8 @@ def reading_arrow(path: Path) -> Iterator[None]:
     except OversizeError as error:
         raise FeaturesError(f"{path}: {error}; write it anew in smaller row groups or record batches") from None
     except (OSError, pa.ArrowException, DamagedError, MemoryError, OverflowError, UnicodeDecodeError) as error:
-        refuse_limit(error, path)
+        if refused := refusal(path, error):
+            raise refused from None
         said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise FeaturesError(f"{path}: is damaged ({said}); make it again") from None
 

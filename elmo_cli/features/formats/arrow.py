@@ -1,5 +1,6 @@
 """Arrow IPC: a file (Feather version 2), or a stream, under a name `.arrows` and on standard output. Columns as in table.py."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -83,7 +84,7 @@ def open_arrow(path: Path) -> TableReader:
     with reading_arrow(path), path.open("rb") as start:
         is_file = start.read(len(MAGIC)) == MAGIC
     with reading_arrow(path):
-        source = pa.memory_map(str(path))
+        source = pa.memory_map(os.fsencode(path))  # a text would have to be UTF-8
         if is_file:
             file = pa.ipc.open_file(source)
             check_file(source)

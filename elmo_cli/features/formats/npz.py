@@ -21,10 +21,10 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from elmo_cli.errors import FeaturesError, refuse_limit
+from elmo_cli.errors import FeaturesError
 from elmo_cli.features.formats._hdf5 import describe
 from elmo_cli.features.formats.npy import parse_npy
-from elmo_cli.features.protocols import Checks, Chunk
+from elmo_cli.features.protocols import Checks, Chunk, refusal
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
 from elmo_cli.io.hdf5 import MAX_COMPRESSION
 from elmo_cli.io.limits import ResourceLimitError, ZipSource, load_json
@@ -151,6 +151,7 @@ class NpzReader:
         except (
             TokenError,  # NumPy's, for a header of other brackets
             OSError,
+            MemoryError,
             zipfile.BadZipFile,
             KeyError,
             ValueError,
@@ -160,7 +161,8 @@ class NpzReader:
             EOFError,
             zlib.error,
         ) as error:
-            refuse_limit(error, path)
+            if refused := refusal(path, error):
+                raise refused from None
             raise FeaturesError(f"{path}: is no .npz of features, or damaged ({error})") from None
 
     def _check(self) -> None:
@@ -221,18 +223,20 @@ def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
         if info.file_size > MAX_COMPRESSION * info.compress_size + COPY_BYTES or info.compress_size > path.stat().st_size:
             raise FeaturesError(f"{path}: {info.filename} declares {info.file_size:,} bytes of which {info.compress_size:,} are stored")
         unpacked += info.file_size if info.compress_type != zipfile.ZIP_STORED else 0
-    if unpacked > shutil.disk_usage(tempfile.gettempdir()).free:
-        raise FeaturesError(f"{path}: unpacks to {unpacked:,} bytes, more than {tempfile.gettempdir()} has room for; set TMPDIR")
+    try:
+        fits = not unpacked or unpacked <= shutil.disk_usage(tempfile.gettempdir()).free
+    except FileNotFoundError:  # no folder for temporary files takes one
+        fits = False
+    if not fits:
+        raise FeaturesError(f"{path}: unpacks to {unpacked:,} bytes, more than the folder of temporary files has room for; set TMPDIR")
 
 
 def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> memoryview:
     """The bytes of a member, mapped; held against their checksum, unless that is not to be done for what is stored as it is."""
     info = archive.getinfo(name)
-    with archive.open(info) as member, tempfile.TemporaryFile() as unpacked:
+    with archive.open(info) as member:
         if info.compress_type != zipfile.ZIP_STORED:
-            shutil.copyfileobj(member, unpacked, COPY_BYTES)
-            unpacked.flush()
-            return memoryview(mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ))
+            return _unpack(member)
         while check and member.read(COPY_BYTES):
             pass
     with path.open("rb") as file:
@@ -240,6 +244,14 @@ def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True)
         name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
         begin = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[begin : begin + info.file_size]
+
+
+def _unpack(member: IO[bytes]) -> memoryview:
+    """The bytes of a compressed member, mapped from a temporary file."""
+    with tempfile.TemporaryFile() as unpacked:
+        shutil.copyfileobj(member, unpacked, COPY_BYTES)
+        unpacked.flush()
+        return memoryview(mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _load(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> npt.NDArray[Any]:

@@ -5,6 +5,7 @@ before and the first from the number of the part (`row_group_crc32`); the last o
 """
 
 import math
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -183,8 +184,13 @@ class _Shard(NamedTuple):
 
 
 def _look_into(path: Path) -> _Shard:
-    with reading_arrow(path), pq.ParquetFile(path) as file:
+    with reading_arrow(path), pq.ParquetFile(_open(path)) as file:
         return _Shard(path, file.metadata, file.schema_arrow)
+
+
+def _open(path: Path) -> pa.NativeFile:
+    """A file for pyarrow to read, whose name need not be UTF-8."""
+    return pa.OSFile(os.fsencode(path))
 
 
 def _check_order(shards: Mapping[Path, Mapping[str, str]]) -> None:
@@ -234,8 +240,8 @@ def _number(part: Path) -> int:
 
 def _account(part: Path) -> tuple[int, dict[str, str]]:
     """How many rows a file has, and what it tells."""
-    with reading_arrow(part):
-        described = pq.read_metadata(part)
+    with reading_arrow(part), _open(part) as source:
+        described = pq.read_metadata(source)
     return described.num_rows, texts_of(described.metadata)
 
 

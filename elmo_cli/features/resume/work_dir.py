@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
 
-from elmo_cli.errors import OutputError, ResumeError
+from elmo_cli.errors import DiskError, OutputError, ResumeError
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.parts import count_sentences
 from elmo_cli.io.atomic import atomic_write, sync_folder
@@ -82,13 +82,25 @@ class WorkDir:
         if self.path.is_symlink():  # what lies where it leads is not ours to remove
             raise OutputError(f"{self.output.path}: its work folder {self.path} is a link; remove it")
         with ExitStack() as claimed:
-            with self._failing_as_output_error():
+            with self._failing_as_output_error(), self._naming_its_owner():
                 claimed.enter_context(locked(self.path, self.output.path))
                 for leftover in self.path.glob(".*.partial"):  # of a run that was killed
                     _remove(leftover)
             claimed.callback(self._remove_unless_of_use)
             self._refuse_unfinished()
             yield
+
+    @contextmanager
+    def _naming_its_owner(self) -> Iterator[None]:
+        """The folder may be what another user's run has left."""
+        try:
+            yield
+        except PermissionError:
+            if not self.path.is_dir():
+                raise
+            owner = _owner(self.path)
+            remedy = "remove it, or let its owner do so, or name another output"
+            raise DiskError(f"{self.output.path}: its work folder {self.path}, of {owner}, may not be written to; {remedy}") from None
 
     def _refuse_unfinished(self) -> None:
         if not (self.resume or self.fresh) and (kept := self.kept_sentences()):
@@ -181,6 +193,13 @@ class WorkDir:
 
     def _failing_as_output_error(self) -> AbstractContextManager[None]:
         return writing_errors(self.output.path)
+
+
+def _owner(path: Path) -> str:
+    try:
+        return f"user {path.owner()}"
+    except (KeyError, OSError, NotImplementedError):  # a user without a name, or a system without users
+        return f"user {path.stat().st_uid}"
 
 
 def _write(path: Path, text: str) -> None:
