@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elmo_cli.features.reader import open_features
+    from elmo_cli.inference.elmo import Elmo, batch_to_ids, load_model
     from elmo_cli.inference.elmo_embedder import ElmoEmbedder
-    from elmo_cli.nn.characters import batch_to_ids
     from elmo_cli.nn.scalar_mix import ScalarMix
 
 __version__ = "0.1.0"
-__all__ = ["ElmoEmbedder", "ScalarMix", "batch_to_ids", "open_features"]
+__all__ = ["Elmo", "ElmoEmbedder", "ScalarMix", "batch_to_ids", "load_model", "open_features"]
 
 _HOMES = {
+    "Elmo": "elmo_cli.inference.elmo",
     "ElmoEmbedder": "elmo_cli.inference.elmo_embedder",
     "ScalarMix": "elmo_cli.nn.scalar_mix",
-    "batch_to_ids": "elmo_cli.nn.characters",
+    "batch_to_ids": "elmo_cli.inference.elmo",
+    "load_model": "elmo_cli.inference.elmo",
     "open_features": "elmo_cli.features.reader",
 }
 

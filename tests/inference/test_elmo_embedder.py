@@ -25,7 +25,7 @@ def embedder(model: Path) -> ElmoEmbedder:
 
 
 def test_public_names_are_there():
-    assert sorted(elmo_cli.__all__) == ["ElmoEmbedder", "ScalarMix", "batch_to_ids", "open_features"]
+    assert sorted(elmo_cli.__all__) == ["Elmo", "ElmoEmbedder", "ScalarMix", "batch_to_ids", "load_model", "open_features"]
     assert all(hasattr(elmo_cli, name) for name in elmo_cli.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         elmo_cli.nothing  # noqa: B018
