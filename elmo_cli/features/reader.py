@@ -13,6 +13,7 @@ from elmo_cli.errors import FeaturesError
 from elmo_cli.features.checksums import find_wrong
 from elmo_cli.features.formats import STORES
 from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
+from elmo_cli.features.formats.shared import SharedReader
 from elmo_cli.features.layouts import SUFFIXES
 from elmo_cli.features.protocols import Checks, Chunk, FeatureReader
 from elmo_cli.features.spec import FeatureSpec
@@ -29,6 +30,8 @@ class Features:
     """An open file of features: `features[i]` is sentence i's array, (layer, token, dim), fewer axes for one layer or pooled ones.
 
     Nothing is read before it is asked for. Use it in a `with` block, or call `close`.
+
+    Several threads may read one file; they take turns. A forked process and one that unpickles it open the file for themselves.
     """
 
     def __init__(self, path: Path, reader: FeatureReader) -> None:
@@ -148,7 +151,7 @@ def open_features(path: str | Path) -> Features:
         FeaturesError: There is none, it is damaged, or it holds something else.
     """
     path = Path(path)
-    return Features(path, STORES[find_layout(path)].open(path))
+    return Features(path, SharedReader(path, find_layout(path)))
 
 
 def check_content(path: Path) -> None:

@@ -87,7 +87,7 @@ class Elmo(ElmoRepresentations):
             scalar_mix_parameters=scalar_mix_parameters,
             stateful=stateful,
         )
-        self.register_load_state_dict_pre_hook(_rename_allennlp_parameters)
+        self.register_load_state_dict_pre_hook(_rename_allennlp_parameters)  # type: ignore[no-untyped-call]  # torch's
 
     @classmethod
     def from_params(cls, *_: object, **__: object) -> NoReturn:

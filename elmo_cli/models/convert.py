@@ -62,6 +62,6 @@ def _check_fits(bilm: BiLM, name: str, dtype: str) -> None:
         raise ModelError(
             f"{name}: a model of ELMoForManyLangs has word vectors and a table of code points, which the published format cannot hold"
         )
-    largest = max(float(parameter.abs().max()) for parameter in bilm.parameters())
+    largest = max(float(parameter.detach().abs().max()) for parameter in bilm.parameters())
     if largest > torch.finfo(getattr(torch, dtype)).max:
         raise ModelError(f"{name}: holds {largest:g}, which is too large for {dtype}; leave out --float16")

@@ -115,7 +115,8 @@ def read_differentiable(
             ends.append(LstmState(*(part.detach()[back] for part in end)))
         halves.append(outputs)
     layers = [tokens.repeat(1, DIRECTIONS), *(torch.cat(pair, dim=1) for pair in zip(*halves, strict=True))]
-    return layers, BiLMState(*(torch.stack(parts).unflatten(0, (DIRECTIONS, -1)) for parts in zip(*ends, strict=True)))
+    states = (torch.stack(parts) for parts in zip(*ends, strict=True))  # (direction * layer, sequence, dim)
+    return layers, BiLMState(*(state.view(DIRECTIONS, config.n_layers, *state.shape[1:]) for state in states))
 
 
 def _encode_differentiable(bilm: BiLM, ids: Tensor) -> Tensor:
