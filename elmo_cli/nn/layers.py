@@ -13,7 +13,8 @@ from elmo_cli.nn.bilm import DIRECTIONS, BiLM, BiLMState
 from elmo_cli.nn.character_ids import TypedBatch
 from elmo_cli.nn.characters import PADDING
 from elmo_cli.nn.kernels.fast_bilm import FastBiLM
-from elmo_cli.nn.lstm import LstmState, RunLstm, pack, run_by_definition
+from elmo_cli.nn.lstm import LstmState, RunLstm, pack
+from elmo_cli.nn.packed_gradient import run_with_gradient
 
 CNN_CHARACTERS = 8192  # characters that go through the CNN together: bounds its memory
 SAMPLES = 8  # values of each parameter that are compared to find out whether it has changed
@@ -95,7 +96,7 @@ def _encode_frozen(network: Network, ids: Tensor) -> Tensor:
 
 
 def read_differentiable(
-    bilm: BiLM, batch: TypedBatch, start: BiLMState, run_lstm: RunLstm = run_by_definition
+    bilm: BiLM, batch: TypedBatch, start: BiLMState, run_lstm: RunLstm = run_with_gradient
 ) -> tuple[list[Tensor], BiLMState]:
     """As `read_frozen`, with gradients into the parameters; none flow into the states."""
     config, device = bilm.config, start.hidden.device
