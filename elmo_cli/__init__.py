@@ -7,16 +7,18 @@ from elmo_cli.version import __version__
 
 if TYPE_CHECKING:
     from elmo_cli.features.reader import open_features
+    from elmo_cli.inference.elmo import Elmo, batch_to_ids, load_model
     from elmo_cli.inference.elmo_embedder import ElmoEmbedder
-    from elmo_cli.nn.characters import batch_to_ids
     from elmo_cli.nn.scalar_mix import ScalarMix
 
-__all__ = ["ElmoEmbedder", "ScalarMix", "__version__", "batch_to_ids", "open_features"]
+__all__ = ["Elmo", "ElmoEmbedder", "ScalarMix", "__version__", "batch_to_ids", "load_model", "open_features"]
 
 _HOMES = {
+    "Elmo": "elmo_cli.inference.elmo",
     "ElmoEmbedder": "elmo_cli.inference.elmo_embedder",
     "ScalarMix": "elmo_cli.nn.scalar_mix",
-    "batch_to_ids": "elmo_cli.nn.characters",
+    "batch_to_ids": "elmo_cli.inference.elmo",
+    "load_model": "elmo_cli.inference.elmo",
     "open_features": "elmo_cli.features.reader",
 }
 

@@ -16,6 +16,7 @@ from elmo_cli.features.checksums import find_wrong
 from elmo_cli.features.formats import STORES
 from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
 from elmo_cli.features.formats.npz_arrays import is_of_arrays
+from elmo_cli.features.formats.shared import SharedReader
 from elmo_cli.features.formats.word2vec import FIRST_LINE
 from elmo_cli.features.layouts import SUFFIXES
 from elmo_cli.features.protocols import Checks, Chunk, FeatureReader, refusal
@@ -46,6 +47,8 @@ class Features:
 
     Nothing is read before it is asked for. Use it in a `with` block, or call `close`. When it is closed, what is held in memory can
     still be asked for: path, layout, description, metadata and length; all else raises FeaturesError.
+
+    Several threads may read one file; they take turns. A forked process and one that unpickles it open the file for themselves.
     """
 
     def __init__(self, path: Path, reader: FeatureReader) -> None:
@@ -199,7 +202,7 @@ def open_features(path: str | Path) -> Features:
         FeaturesError: There is none, it is damaged, or it holds something else.
     """
     path = Path(path)
-    return Features(path, STORES[find_layout(path)].open(path))
+    return Features(path, SharedReader(path, find_layout(path)))
 
 
 def check_content(path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from elmo_cli.errors import ElmoError
 from elmo_cli.features.values import cast
-from elmo_cli.nn.scalar_mix import ScalarMix
+from elmo_cli.nn.scalar_mix import FixedMix
 from elmo_cli.types import Array, Select
 
 
@@ -16,7 +16,7 @@ class Selection:
     """What of a sentence's layers is written. `mix` takes the place of `layers`."""
 
     layers: str = "all"
-    mix: ScalarMix | None = None
+    mix: FixedMix | None = None
     pool: str = "none"
     dtype: str = "float32"
 

@@ -24,8 +24,25 @@ def convert_model(model: ModelFiles, folder: Path, dtype: str = "float32") -> No
     """
     if folder.exists():
         raise OutputError(f"{folder}: exists already; name a new folder")
-    bilm = model.load()
-    _check_fits(bilm, model.name, dtype)
+    write_model(model.load(), model.name, folder, dtype)
+
+
+def write_model(bilm: BiLM, name: str, folder: Path, dtype: str = "float32") -> None:
+    """Write a network into a new folder in the published format, as `convert_model` does.
+
+    Args:
+        bilm: The network.
+        name: What messages call it.
+        folder: Path of the folder, which must not exist.
+        dtype: Type of the tensors, "float32" or "float16".
+
+    Raises:
+        ModelError: The network is not one that the format can contain.
+        OutputError: The folder exists, or cannot be written.
+    """
+    if folder.exists():
+        raise OutputError(f"{folder}: exists already; name a new folder")
+    _check_fits(bilm, name, dtype)
     try:
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", dir=folder.parent))
     except OSError as error:
@@ -45,6 +62,6 @@ def _check_fits(bilm: BiLM, name: str, dtype: str) -> None:
         raise ModelError(
             f"{name}: a model of ELMoForManyLangs has word vectors and a table of code points, which the published format cannot hold"
         )
-    largest = max(float(parameter.abs().max()) for parameter in bilm.parameters())
+    largest = max(float(parameter.detach().abs().max()) for parameter in bilm.parameters())
     if largest > torch.finfo(getattr(torch, dtype)).max:
         raise ModelError(f"{name}: holds {largest:g}, which is too large for {dtype}; leave out --float16")

@@ -1,1 +1,1 @@
-"""The network in reading order: characters, biLM, LSTM, scalar mix; kernels/ holds the fast path."""
+"""The network, and the modules that are trained on top of it."""

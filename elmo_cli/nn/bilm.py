@@ -96,7 +96,8 @@ class CharacterEncoder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Encode character ids (token, max_characters) int64 as (token, projection_dim)."""
-        longest = int((ids != self.padding).any(dim=0).sum())
+        used = (ids != self.padding).any(dim=0)
+        longest = int((used * torch.arange(1, 1 + len(used), device=ids.device)).amax())
         ids = ids[:, : longest + self.widest]  # exact: one window of padding alone, where there is one, survives the maximum
         x = self.characters(ids).transpose(1, 2)  # (token, character_dim, characters)
         x = torch.cat([self.activation(convolve(x).amax(dim=-1)) for convolve in self.convolutions], dim=-1)

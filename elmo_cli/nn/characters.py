@@ -76,10 +76,5 @@ class CharacterMapper:
         return np.frombuffer(kept, dtype=np.uint8).astype(np.int64) + 1
 
 
-def batch_to_ids(batch: Sequence[Sequence[str]]) -> Tensor:
-    """AllenNLP's function of that name: character ids for the published models, (sentence, longest, 50) int64."""
-    return CharacterMapper().batch_to_ids(batch)
-
-
 def _utf8(token: str) -> bytes:
     return token.encode("utf-8", "ignore")  # a lone surrogate has no UTF-8 form; AllenNLP leaves it out as well

@@ -1,17 +1,93 @@
-"""The scalar mix of a model's layers: equation 1 of Peters et al. (2018)."""
+"""Trainable scalar mix: equation 1 of Peters et al. (2018), with the parameter names and the numbers of AllenNLP's module."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from elmo_cli.types import Array
 
 VARIANCE_FLOOR = 1e-12  # AllenNLP's
 
 
+class ScalarMix(nn.Module):
+    """Weighted sum of layers, gamma * sum_j s_j h_j with s = softmax(scalar_parameters).
+
+    Parameters are `gamma` (1,) and `scalar_parameters`, a list of one tensor (1,) a layer, as in AllenNLP's state dicts.
+
+    With `do_layer_norm` each layer is normalised first by the mean and variance of all of its values in the batch that the mask
+    contains (Ba et al. 2016, without gain and bias). `elmo embed --mix-layer-norm` normalises by the values of one sentence without
+    its boundaries instead, so that vectors do not depend on the batch.
+
+    Args:
+        mixture_size: Number of layers.
+        do_layer_norm: Whether to normalise layers.
+        initial_scalar_parameters: A number for each layer, before the softmax; None: zeros, which is the average.
+        trainable: Whether the parameters require gradients.
+
+    Raises:
+        ValueError: There are more or fewer initial parameters than layers.
+    """
+
+    def __init__(
+        self,
+        mixture_size: int,
+        do_layer_norm: bool = False,
+        initial_scalar_parameters: Sequence[float] | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__()
+        initial = [0.0] * mixture_size if initial_scalar_parameters is None else list(map(float, initial_scalar_parameters))
+        if len(initial) != mixture_size:
+            raise ValueError(f"initial_scalar_parameters has {len(initial)} numbers for {mixture_size} layers; give one for each")
+        self.mixture_size = mixture_size
+        self.do_layer_norm = do_layer_norm
+        self.scalar_parameters = nn.ParameterList(nn.Parameter(torch.tensor([value]), requires_grad=trainable) for value in initial)
+        self.gamma = nn.Parameter(torch.ones(1), requires_grad=trainable)
+
+    def forward(self, tensors: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
+        """Mix layers.
+
+        Args:
+            tensors: A tensor (..., dim) for each layer, of one shape.
+            mask: Which vectors are real, (...) bool or numbers; only `do_layer_norm` reads it. None: all of them.
+
+        Returns:
+            (..., dim)
+
+        Raises:
+            ValueError: There are more or fewer tensors than layers.
+        """
+        if len(tensors) != self.mixture_size:
+            raise ValueError(f"got {len(tensors)} tensors for a mix of {self.mixture_size} layers; pass one for each layer")
+        if self.do_layer_norm:
+            tensors = [_normalise(tensor, mask) for tensor in tensors]
+        weights = torch.softmax(torch.cat(list(self.scalar_parameters)), dim=0)
+        mixed = weights[0] * tensors[0]
+        for weight, tensor in zip(weights[1:], tensors[1:], strict=True):
+            mixed = mixed + weight * tensor
+        return self.gamma * mixed
+
+
+def _normalise(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    """A layer less its mean, by its standard deviation, over all the values that the mask contains."""
+    if mask is None:
+        mask = tensor.new_ones(tensor.shape[:-1])
+    real = mask.to(tensor.dtype).unsqueeze(-1)
+    n_values = (mask.sum() * tensor.shape[-1]).to(torch.float32 if tensor.dtype != torch.float64 else torch.float64)
+    mean = ((tensor * real).sum(dtype=n_values.dtype) / n_values).to(tensor.dtype)
+    variance = ((((tensor - mean) * real) ** 2).sum(dtype=n_values.dtype) / n_values).to(tensor.dtype)
+    return (tensor - mean) / torch.sqrt(variance + VARIANCE_FLOOR)
+
+
+VARIANCE_FLOOR = 1e-12  # AllenNLP's
+
+
 @dataclass(frozen=True)
-class ScalarMix:
-    """Equation 1 of Peters et al. 2018: gamma * sum_j s_j h_j, where s = softmax(weights).
+class FixedMix:
+    """Scalar mix of given weights, equation 1 of Peters et al. 2018: gamma * sum_j s_j h_j, where s = softmax(weights).
 
     With `layer_norm` each layer is normalised first, as AllenNLP's `do_layer_norm` does (Ba et al. 2016, without gain and bias): by
     the mean and variance of all values of its real tokens. Here those are of one sentence, so that its vectors depend on it alone.

@@ -1,11 +1,13 @@
 """A bounded cache of the character encoder's output, by word type."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from elmo_cli.io.forks import Lock
 from elmo_cli.nn.batching import bucket_by_length
 from elmo_cli.nn.bilm import BiLMConfig
 from elmo_cli.nn.characters import TokenMapper
@@ -14,6 +16,14 @@ CNN_CHARACTERS = 8192  # characters that go through the CNN together: bounds its
 
 
 CACHED_TYPES = 1 << 16  # token vectors kept on the device: 128 MiB for a 512-dimensional model
+
+
+class EncodedTokens(NamedTuple):
+    """Tokens as `BiLM.read` takes them."""
+
+    types: Tensor  # (type, projection_dim)
+    places: Tensor  # (token,) int64, rows of `types`
+    cut: list[str]  # the tokens that are longer than the character window
 
 
 class TokenEncoder(Protocol):
@@ -31,7 +41,10 @@ class TokenEncoder(Protocol):
 
 
 class TypeCache:
-    """Layer-0 vectors of the word types met so far, each computed once; emptied when `capacity` is reached."""
+    """Layer-0 vectors of the word types met so far, each computed once; emptied when `capacity` is reached.
+
+    Several threads may use it: a lock is held while rows are looked up, and while their vectors are taken.
+    """
 
     def __init__(self, bilm: TokenEncoder, capacity: int = CACHED_TYPES) -> None:
         self.bilm = bilm
@@ -40,9 +53,19 @@ class TypeCache:
         self.rows: dict[str, int] = {}
         self.truncated_rows: set[int] = set()  # of types longer than the character window
         self.vectors = next(bilm.parameters()).new_empty(0, bilm.config.projection_dim)
+        self.lock = Lock()
+
+    def encode(self, tokens: Sequence[str]) -> "EncodedTokens":
+        """Vectors of the distinct types of these tokens, and which of them each token is."""
+        with self.lock:
+            rows = self.lookup(tokens)
+            distinct, places = np.unique(np.array(rows, dtype=np.int64), return_inverse=True)
+            types, of_tokens = (torch.from_numpy(part).to(self.vectors.device) for part in (distinct, places))
+            cut = [token for token, row in zip(tokens, rows, strict=True) if row in self.truncated_rows] if self.truncated_rows else []
+            return EncodedTokens(self.vectors[types], of_tokens, cut)
 
     def lookup(self, tokens: Sequence[str]) -> list[int]:
-        """Rows of `vectors` for these tokens. They hold until the next call."""
+        """Rows of `vectors` for these tokens. They hold until the next call, so the caller holds the lock."""
         new = [token for token in dict.fromkeys(tokens) if token not in self.rows]
         if len(self.rows) + len(new) > self.capacity:
             self.rows.clear()

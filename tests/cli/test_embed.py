@@ -17,9 +17,9 @@ import torch
 from click.testing import Result
 from torch.utils.data import DataLoader
 
-import elmo_cli
 from elmo_cli import open_features
 from elmo_cli.features.reader import Features
+from elmo_cli.nn.scalar_mix import FixedMix
 from tests.cli.test_main import assert_one_line_error
 from tests.conftest import SAMPLE, read_features, sentences_of
 
@@ -138,13 +138,13 @@ def test_windows_are_sent_when_they_are_computed(model: Path):
 def test_a_mix_and_a_pool_are_what_they_say(elmo: Elmo, model: Path, tmp_path: Path, expected: list[np.ndarray]):
     arguments = ["embed", SAMPLE, tmp_path / "out.h5", "--model", model, "--overwrite"]
     assert elmo(*arguments, "--mix", "0,1,2,0.5", "--pool", "max").exit_code == 0
-    mixed = elmo_cli.ScalarMix((0, 1, 2), 0.5)(expected[4]).max(axis=0)
+    mixed = FixedMix((0, 1, 2), 0.5)(expected[4]).max(axis=0)
     with open_features(tmp_path / "out.h5") as features:
         np.testing.assert_allclose(features[4], mixed, atol=1e-5)
         assert features.metadata["mix"] == "softmax of 0.0, 1.0, 2.0, times 0.5"
     assert elmo(*arguments, "--mix", "0,1,2", "--mix-layer-norm").exit_code == 0
     with open_features(tmp_path / "out.h5") as features:
-        np.testing.assert_allclose(features[4], elmo_cli.ScalarMix((0, 1, 2), layer_norm=True)(expected[4]), atol=1e-5)
+        np.testing.assert_allclose(features[4], FixedMix((0, 1, 2), layer_norm=True)(expected[4]), atol=1e-5)
 
 
 @pytest.fixture

@@ -1,7 +1,12 @@
 """One contract for all layouts: what is written is read back, whole or not there."""
 
 import json
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -275,3 +280,76 @@ def test_any_words_come_back(tmp_path: Path, layout: str, tokens: list[list[str]
         assert_same(features, arrays)
         if layout != "e2e-coref":
             assert [features.tokens(i) for i in range(len(tokens))] == tokens
+
+
+def shared_file(folder: Path, layout: str) -> tuple[Path, list[np.ndarray]]:
+    """A file of many sentences in several windows, and their arrays."""
+    folder = folder / layout
+    folder.mkdir()
+    description = FeatureSpec(LAYERS, DIM)
+    sentences = corpus(*[" ".join(["w"] * (1 + i % 5)) for i in range(60)])
+    arrays = arrays_for(sentences, description)
+    return write(folder / NAMES[layout], layout, sentences, arrays, description), arrays
+
+
+def read_at_random(features: Features, arrays: list[np.ndarray], seed: int) -> int:
+    """How many of many reads give another array or other tokens."""
+    wrong = 0
+    for i in np.random.default_rng(seed).integers(0, len(arrays), 150).tolist():
+        wrong += not np.array_equal(features[i], arrays[i]) or len(features.sentence(i).tokens) != arrays[i].shape[1]
+    return wrong
+
+
+@pytest.mark.parametrize("layout", EVERY)
+def test_threads_read_one_file(tmp_path: Path, layout: str):
+    path, arrays = shared_file(tmp_path, layout)
+    with open_features(path) as features, ThreadPoolExecutor(5) as pool:
+        streamed = pool.submit(list, features)
+        assert list(pool.map(lambda seed: read_at_random(features, arrays, seed), range(4))) == [0] * 4
+        for mine, theirs in zip(streamed.result(), arrays, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("layout", EVERY)
+def test_a_pickled_file_is_opened_where_it_is_unpickled(tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch):
+    path, arrays = shared_file(tmp_path, layout)
+    monkeypatch.chdir(path.parent)
+    with open_features(path.name) as features:
+        pickled = pickle.dumps(features)
+    monkeypatch.chdir(tmp_path.parent)
+    with pickle.loads(pickled) as again:  # noqa: S301  # our own bytes
+        assert_same(again, arrays)
+        assert again.layout == layout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_forked_processes_read_one_file(tmp_path: Path):
+    """In a process of its own, which forks three times while a window of each file has been read."""
+    paths = {layout: str(shared_file(tmp_path, layout)[0]) for layout in EVERY}
+    program = """
+import json, os, sys
+import numpy as np
+from elmo_cli import open_features
+from tests.features.test_formats import read_at_random
+files = {layout: open_features(path) for layout, path in json.loads(sys.argv[1]).items()}
+arrays = {layout: list(features) for layout, features in files.items()}
+begun = {layout: features.windows() for layout, features in files.items()}
+firsts = {layout: next(windows)[1] for layout, windows in begun.items()}
+children = []
+for seed in range(3):
+    child = os.fork()
+    if child == 0:
+        wrong = 0
+        for layout, features in files.items():
+            wrong += read_at_random(features, arrays[layout], seed)
+            rest = firsts[layout] + [array for _, found in begun[layout] for array in found]
+            wrong += len(rest) != len(arrays[layout]) or not all(map(np.array_equal, rest, arrays[layout]))
+        os._exit(min(wrong, 100))
+    children.append(child)
+wrong = sum(read_at_random(features, arrays[layout], 9) for layout, features in files.items())
+codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+sys.exit(f"{wrong} {codes}" if wrong or any(codes) else 0)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program, json.dumps(paths)]
+    done = subprocess.run(command, timeout=120, capture_output=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr.decode()

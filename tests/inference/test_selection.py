@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from elmo_cli import ScalarMix
 from elmo_cli.errors import ElmoError
 from elmo_cli.features.values import cast
 from elmo_cli.inference.selection import Selection
 from elmo_cli.models.formats.scalar_mix import read_mix
+from elmo_cli.nn.scalar_mix import FixedMix
 
 LAYERS = np.random.default_rng(3).standard_normal((3, 5, 4)).astype(np.float32)
 
@@ -20,18 +20,18 @@ def test_the_mix_is_equation_1():
     weights, gamma = (0.3, -1.0, 2.0), 1.5
     shares = torch.softmax(torch.tensor(weights, dtype=torch.float64), 0).numpy()
     expected = gamma * sum(share * layer for share, layer in zip(shares, LAYERS, strict=True))
-    mixed = ScalarMix(weights, gamma)(LAYERS)
+    mixed = FixedMix(weights, gamma)(LAYERS)
     assert mixed.dtype == np.float32
     np.testing.assert_allclose(mixed, expected, rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(ScalarMix((0, 0, 0))(LAYERS), LAYERS.mean(axis=0), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(ScalarMix((1000.0, 0, 0))(LAYERS), LAYERS[0], rtol=1e-6)  # no overflow
+    np.testing.assert_allclose(FixedMix((0, 0, 0))(LAYERS), LAYERS.mean(axis=0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(FixedMix((1000.0, 0, 0))(LAYERS), LAYERS[0], rtol=1e-6)  # no overflow
 
 
 def test_layer_norm_is_over_all_values_of_a_sentences_tokens():
     """As AllenNLP's: mean and variance over unmasked elements, population variance, 1e-12 under the root."""
     normed = [(layer - layer.mean()) / np.sqrt(((layer - layer.mean()) ** 2).mean() + 1e-12) for layer in LAYERS.astype(np.float64)]
-    np.testing.assert_allclose(ScalarMix((0, 0, 0), layer_norm=True)(LAYERS), np.mean(normed, axis=0), rtol=1e-5, atol=1e-6)
-    assert ScalarMix((0, 0, 0), layer_norm=True)(LAYERS[:, :0]).shape == (0, 4)
+    np.testing.assert_allclose(FixedMix((0, 0, 0), layer_norm=True)(LAYERS), np.mean(normed, axis=0), rtol=1e-5, atol=1e-6)
+    assert FixedMix((0, 0, 0), layer_norm=True)(LAYERS[:, :0]).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_layers_have_names():
     assert Selection("all").names(3) == ("layer_0", "layer_1", "layer_2")
     assert Selection("-1,0").names(3) == ("layer_2", "layer_0")
     assert Selection("top").names(3) == ("top",)
-    assert Selection("all", ScalarMix((1, 2, 3))).names(3) == ("mix",)
+    assert Selection("all", FixedMix((1, 2, 3))).names(3) == ("mix",)
     for choice, words in [("0,-3", "names a layer twice"), ("3", "has layers 0 to 2"), ("x", "takes all, top")]:
         with pytest.raises(ElmoError, match=words):
             Selection(choice).names(3)
     with pytest.raises(ElmoError, match="has 2 weights, and the model 3 layers"):
-        Selection("all", ScalarMix((1, 2))).names(3)
+        Selection("all", FixedMix((1, 2))).names(3)
 
 
 def test_float16_refuses_what_it_cannot_hold():
@@ -71,14 +71,14 @@ def test_float16_refuses_what_it_cannot_hold():
 
 
 def test_a_mix_is_read_from_numbers_json_or_a_trained_model(tmp_path: Path):
-    assert read_mix("0.5,1,-2e-1", 3) == ScalarMix((0.5, 1, -0.2))
-    assert read_mix("0,1,2,0.7", 3, layer_norm=True) == ScalarMix((0, 1, 2), 0.7, layer_norm=True)
+    assert read_mix("0.5,1,-2e-1", 3) == FixedMix((0.5, 1, -0.2))
+    assert read_mix("0,1,2,0.7", 3, layer_norm=True) == FixedMix((0, 1, 2), 0.7, layer_norm=True)
     path = tmp_path / "mix.json"
     path.write_text(json.dumps({"weights": [0, 1, 2], "gamma": 2, "layer_norm": True}))
-    assert read_mix(str(path), 3) == ScalarMix((0, 1, 2), 2, layer_norm=True)
+    assert read_mix(str(path), 3) == FixedMix((0, 1, 2), 2, layer_norm=True)
     state = {f"_elmo.scalar_mix_0.scalar_parameters.{i}": torch.tensor([float(i)]) for i in range(3)}
     torch.save({**state, "_elmo.scalar_mix_0.gamma": torch.tensor([0.5]), "other": torch.zeros(2)}, tmp_path / "best.th")
-    assert read_mix(str(tmp_path / "best.th"), 3) == ScalarMix((0, 1, 2), 0.5)
+    assert read_mix(str(tmp_path / "best.th"), 3) == FixedMix((0, 1, 2), 0.5)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ _start_options = options(
         show_default=True,
         help="Sentences a batch with --stateful; without, no effect.",
     ),
-    click.option("--prime", metavar="FILE", help="Start every sentence from the state that FILE's sentences leave."),
+    click.option("--prime", metavar="FILE", help="InitialState every sentence from the state that FILE's sentences leave."),
 )
 
 _selection_options = options(
@@ -191,7 +191,8 @@ def command(
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.features.formats import output_target
     from elmo_cli.features.spec import WriteOptions
-    from elmo_cli.inference.job import EmbedJob, InitialState  # imports torch
+    from elmo_cli.inference.embedder_spec import InitialState
+    from elmo_cli.inference.job import EmbedJob  # imports torch
     from elmo_cli.inference.selection import Selection
     from elmo_cli.models.formats.scalar_mix import read_mix
     from elmo_cli.models.resolve import find_model

@@ -5,6 +5,7 @@ over before the layers. `crc32` is that of the line's bytes before `, "crc32"`.
 """
 
 import json
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -178,9 +179,8 @@ class JsonLinesReader:
             raise FeaturesError(f"{self.path}:{index + 1}: has {lengths[index]:,} bytes, {TOO_LONG}")
 
     def _object(self, index: int) -> dict[str, Any]:
-        self._file.seek(int(self._starts[index]))
         try:
-            line = self._file.read(int(self._starts[index + 1] - self._starts[index]))
+            line = self._read(int(self._starts[index]), int(self._starts[index + 1]))
             told = load_json(line)
         except ResourceLimitError as problem:
             raise FeaturesError(f"{self.path}:{index + 1}: {problem}, {TOO_LONG}") from None
@@ -191,6 +191,13 @@ class JsonLinesReader:
         if CHECKSUM in told and not _fits(line):
             raise FeaturesError(f"{self.path}:{index + 1}: does not fit its checksum; the file is damaged")
         return told
+
+    def _read(self, start: int, end: int) -> bytes:
+        """Bytes of the file, read without moving the position that threads and forked processes share."""
+        if hasattr(os, "pread"):
+            return os.pread(self._file.fileno(), end - start, start)
+        self._file.seek(start)
+        return self._file.read(end - start)
 
     def _sentence(self, index: int, told: dict[str, Any]) -> Sentence:
         number, key, tokens = (told.get(name) for name in ("number", "key", "tokens"))

@@ -184,7 +184,7 @@ class _Shard(NamedTuple):
 
 
 def _look_into(path: Path) -> _Shard:
-    with reading_arrow(path), pq.ParquetFile(_open(path)) as file:
+    with reading_arrow(path), _open(path) as source, pq.ParquetFile(source) as file:
         return _Shard(path, file.metadata, file.schema_arrow)
 
 
@@ -265,5 +265,5 @@ def _read(shard: _Shard, number: int, group: Mapping[int, Extent], names: list[s
         leaves = leaves_of(shard.metadata, names)
         plan = plan_group(stream, group, shard.metadata.row_group(number).num_rows, leaves, whole=True)
     way = {"read_dictionary": plan.as_dictionary, "page_checksum_verification": True}
-    with pq.ParquetFile(shard.path, metadata=shard.metadata, **way) as file:
+    with _open(shard.path) as source, pq.ParquetFile(source, metadata=shard.metadata, **way) as file:
         return file.read_row_group(number, columns=names)

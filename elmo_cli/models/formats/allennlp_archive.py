@@ -74,7 +74,7 @@ def load_bilm(files: Mapping[str, Path]) -> BiLM:
     tensors = everything.below(prefix)
     with torch.device("meta"):
         bilm = BiLM(_with_projections(config, tensors))
-    bilm.load_state_dict(_parameters(tensors, bilm.config), strict=True, assign=True)
+    bilm.load_state_dict(bilm_parameters(tensors, bilm.config), strict=True, assign=True)
     return bilm.eval().requires_grad_(False)
 
 
@@ -102,7 +102,16 @@ def _with_projections(config: BiLMConfig, tensors: StateDict) -> BiLMConfig:
     return replace(config, project_characters="_token_embedder._projection.weight" in tensors.names(), project_cell=True)
 
 
-def _parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, torch.Tensor]:
+def bilm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, torch.Tensor]:
+    """Return the parameters of `BiLM` from those of AllenNLP's `_ElmoBiLm`.
+
+    Args:
+        tensors: AllenNLP's, by their names in that module (`_token_embedder.*`, `_elmo_lstm.*`).
+        config: The architecture of the network.
+
+    Raises:
+        ModelError: A tensor is missing, left over or of another shape.
+    """
     tensors = tensors.without(PASSED_OVER)
     recurrent, tensors = tensors.below("_elmo_lstm."), tensors.without(re.compile(r"_elmo_lstm\..*"))
     parameters = {"character_encoder.characters.weight": tensors.take(TABLE, 1 + N_CHARACTERS, config.character_dim)}

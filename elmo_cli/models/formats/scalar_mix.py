@@ -9,7 +9,7 @@ from typing import Any
 
 from elmo_cli.errors import ElmoError
 from elmo_cli.models.formats.state_dict import read_tensors
-from elmo_cli.nn.scalar_mix import ScalarMix
+from elmo_cli.nn.scalar_mix import FixedMix
 
 MAX_BYTES = 1 << 20
 TORCH_SUFFIXES = (".th", ".pt", ".pth")
@@ -17,7 +17,7 @@ _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _FIELDS = {"weights", "gamma", "layer_norm"}
 
 
-def read_mix(given: str, n_layers: int, *, layer_norm: bool = False) -> ScalarMix:
+def read_mix(given: str, n_layers: int, *, layer_norm: bool = False) -> FixedMix:
     """The mix that is given as "w0,w1,...", gamma behind a weight for each layer or left out, or in a file.
 
     A JSON file holds {"weights": [...], "gamma": 1.0, "layer_norm": false}; a PyTorch file (.th, .pt) is searched for AllenNLP's
@@ -30,13 +30,13 @@ def read_mix(given: str, n_layers: int, *, layer_norm: bool = False) -> ScalarMi
     return replace(mix, layer_norm=mix.layer_norm or layer_norm)
 
 
-def _parse_numbers(given: str, n_layers: int) -> ScalarMix:
+def _parse_numbers(given: str, n_layers: int) -> FixedMix:
     numbers = [float(number) for number in given.split(",")]
     weights, gamma = (numbers[:-1], numbers[-1]) if len(numbers) == n_layers + 1 else (numbers, 1.0)
     return _checked(weights, gamma, "--mix", layer_norm=False)
 
 
-def _read_file(path: Path) -> ScalarMix:
+def _read_file(path: Path) -> FixedMix:
     if not path.is_file():
         raise ElmoError(f"--mix {path}: no such file, and no list of numbers such as 0.5,1,-0.2")
     if path.suffix.lower() in TORCH_SUFFIXES:
@@ -52,7 +52,7 @@ def _read_file(path: Path) -> ScalarMix:
     return _checked(told["weights"], told.get("gamma", 1.0), f"--mix {path}", layer_norm=told.get("layer_norm", False))
 
 
-def _read_torch(path: Path) -> ScalarMix:
+def _read_torch(path: Path) -> FixedMix:
     tensors = read_tensors(path)
     scalars: dict[str, dict[int, str]] = {}
     for name in tensors.names():
@@ -66,12 +66,12 @@ def _read_torch(path: Path) -> ScalarMix:
     return _checked(weights, gamma, f"--mix {path}", layer_norm=False)
 
 
-def _checked(weights: list[Any], gamma: Any, where: str, *, layer_norm: Any) -> ScalarMix:  # noqa: ANN401  # a user's
+def _checked(weights: list[Any], gamma: Any, where: str, *, layer_norm: Any) -> FixedMix:  # noqa: ANN401  # a user's
     if not weights or not all(map(_is_finite, [*weights, gamma])):
         raise ElmoError(f"{where}: takes finite numbers only; give each weight, and gamma, as one such as 0.5")
     if not isinstance(layer_norm, bool):
         raise ElmoError(f"{where}: layer_norm is true or false")
-    return ScalarMix(tuple(map(float, weights)), float(gamma), layer_norm)
+    return FixedMix(tuple(map(float, weights)), float(gamma), layer_norm)
 
 
 def _is_finite(value: object) -> bool:

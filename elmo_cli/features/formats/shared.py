@@ -1,0 +1,112 @@
+"""Reader of a feature file that several threads, forked processes and unpickled copies may use.
+
+The libraries' own objects are not made for it: an open HDF5 file cannot be pickled and shares its position with a forked process, and
+readers of tables keep what they read last. Threads take turns here; a process that did not open the file opens it for itself.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from elmo_cli.errors import FeaturesError
+from elmo_cli.features.formats import STORES
+from elmo_cli.features.protocols import Checks, Chunk, FeatureReader
+from elmo_cli.features.spec import FeatureSpec
+from elmo_cli.io.forks import Lock
+from elmo_cli.types import Array, Sentence
+
+
+class SharedReader:
+    """Opens a file by its layout, and again in each process.
+
+    Args:
+        path: Path of the file, or of a folder of shards.
+        layout: One of STORES.
+
+    Raises:
+        FeaturesError: The file cannot be read.
+    """
+
+    def __init__(self, path: Path, layout: str) -> None:
+        self.path = path.absolute()
+        self.layout = layout
+        self._lock = Lock()
+        self._open(path)
+        self.description: FeatureSpec = self._reader.description
+
+    def _open(self, path: Path) -> None:
+        self._process, self._state = os.getpid(), _state(self.path)
+        self._reader: FeatureReader = STORES[self.layout].open(path)
+
+    @contextmanager
+    def _reading(self) -> Iterator[FeatureReader]:
+        with self._lock:
+            if self._process != os.getpid():
+                if _state(self.path) != self._state:
+                    raise FeaturesError(f"{self.path}: has been replaced since it was opened; open it again")
+                self._reader.close()  # this process's part in what the fork shares
+                self._open(self.path)
+            yield self._reader
+
+    def __reduce__(self) -> tuple[type["SharedReader"], tuple[Path, str]]:
+        return SharedReader, (self.path, self.layout)
+
+    def __len__(self) -> int:
+        with self._reading() as reader:
+            return len(reader)
+
+    def keys(self) -> list[str]:
+        """Return what each sentence is called."""
+        with self._reading() as reader:
+            return reader.keys()
+
+    def sentence(self, index: int) -> Sentence:
+        """Return a sentence."""
+        with self._reading() as reader:
+            return reader.sentence(index)
+
+    def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
+        """Return a sentence's array, of some of its layers or all."""
+        with self._reading() as reader:
+            return reader.read(index, layers)
+
+    def token_counts(self) -> Iterable[int]:
+        """Iterate over the number of tokens of each sentence."""
+        with self._reading() as reader:
+            counts = iter(reader.token_counts())
+        while True:
+            with self._lock:
+                count = next(counts, None)
+            if count is None:
+                return
+            yield count
+
+    def windows(self, first: int = 0) -> Iterator[Chunk]:
+        """Iterate over all sentences from one on with their arrays, some at a time."""
+        while True:
+            with self._reading() as reader:
+                process, windows = self._process, reader.windows(first)
+            while process == os.getpid():  # else a fork goes through the rest on its own
+                with self._reading():
+                    window = next(windows, None)
+                if window is None:
+                    return
+                first += len(window[0])
+                yield window
+
+    def checks(self) -> Checks:
+        """Return the checksums of the file."""
+        with self._reading() as reader:
+            return reader.checks()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._reader.close()
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced."""
+    found = path.stat() if path.exists() else None
+    return (found.st_ino, found.st_size, found.st_mtime_ns) if found else ()
