@@ -1,1 +1,1 @@
-"""Sentences to vectors: embedder, pipeline, embed job, benchmark."""
+"""Sentences to vectors, on one machine or many."""

@@ -2,15 +2,13 @@
 
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-import torch
-
-from elmo_cli.errors import CorpusError, ResumeError, UsageError
+from elmo_cli.errors import ResumeError, UsageError
 from elmo_cli.features.formats import check_name, estimate_bytes, open_writer
 from elmo_cli.features.layouts import KEEPERS
 from elmo_cli.features.protocols import FeatureWriter
@@ -18,45 +16,17 @@ from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
 from elmo_cli.features.resume.writer import ResumableWriter
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
-from elmo_cli.inference.embedder import Embedder, StatefulEmbedder, batch_tokens_for, window_tokens_for
+from elmo_cli.inference.embedder import Embedder, StatefulEmbedder
+from elmo_cli.inference.embedder_spec import EmbedderSpec, Start
 from elmo_cli.inference.pipeline import Embed, batches, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.output_file import OutputTarget
-from elmo_cli.models.cache import sha256
 from elmo_cli.models.files import ModelFiles
-from elmo_cli.nn.batching import STATEFUL_BATCH
-from elmo_cli.nn.devices import choose_device, choose_precision
 from elmo_cli.readers.corpus import Corpus, CorpusScan
 from elmo_cli.types import NOTHING, Progress, Sentence, Window
 
 if TYPE_CHECKING:
     import pyarrow
-
-
-@dataclass(frozen=True)
-class InitialState:
-    """Where sentences start: at zero, at the state that `prime` leaves, or where those of the batch before ended (`stateful`)."""
-
-    stateful: bool = False
-    batch_size: int = STATEFUL_BATCH
-    prime: Corpus | None = None
-
-    def describe(self) -> str:
-        """For the metadata; a priming text is named and hashed."""
-        if self.stateful:
-            return f"carried between batches of {self.batch_size}"
-        return f"primed by {self.prime.name}, sha256 {sha256(self.prime.local_paths[0])}" if self.prime else "zero"
-
-    def check(self) -> None:
-        """Make sure that the priming text can be read, and says something.
-
-        Raises:
-            CorpusError: It cannot, or does not.
-        """
-        if self.prime and (self.prime.is_stream or len(self.prime.local_paths) != 1):
-            raise CorpusError(f"--prime {self.prime.name}: is read more than once, and hashed; name one file")
-        if self.prime and self.prime.scan().tokens == 0:
-            raise CorpusError(f"--prime {self.prime.name}: holds no tokens")
 
 
 def now() -> str:
@@ -76,7 +46,7 @@ class EmbedJob:
     selection: Selection = field(default_factory=Selection)
     layout: str = "allennlp"
     store: WriteOptions = field(default_factory=WriteOptions)
-    start: InitialState = field(default_factory=InitialState)
+    start: Start = field(default_factory=Start)
     batch_tokens: int | None = None  # None: by the device
     window_tokens: int | None = None
     device: str = "auto"
@@ -89,10 +59,17 @@ class EmbedJob:
     warnings: list[str] = field(default_factory=list)  # what the user ought to know when `run` has ended
 
     @cached_property
-    def place(self) -> tuple[str, str]:
-        """The device and the precision, settled."""
-        device = choose_device(self.device)
-        return device, choose_precision(self.precision, device)
+    def spec(self) -> EmbedderSpec:
+        """Description of the embedder that computes the vectors."""
+        return EmbedderSpec(
+            model=self.model,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            start=self.start,
+            batch_tokens=self.batch_tokens,
+            window_tokens=self.window_tokens,
+        )
 
     @property
     def work(self) -> ResumableRun:
@@ -108,7 +85,7 @@ class EmbedJob:
         self.work.check()
         prime = self.start.prime.local_paths if self.start.prime else []
         self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])
-        described, _ = self._describe(), self.place
+        described, _ = self._describe(), self.spec.place
         self.start.check()
         scan = None if self.source.is_stream else self.source.scan()
         if not self.work.compare(self.plan(scan)) and scan:
@@ -127,7 +104,7 @@ class EmbedJob:
             {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
             {
                 "--layout": self.layout,
-                "--window-tokens": self._window_tokens,
+                "--window-tokens": self.spec.max_window_tokens,
                 "--blank-lines": self.source.blank_lines,
                 "--keep": ", ".join(self.source.reading.keep),
                 **vars(self.selection),
@@ -139,12 +116,9 @@ class EmbedJob:
 
     @cached_property
     def _metadata(self) -> dict[str, str]:
-        made = {**self.model.metadata(self.start.describe()), **self.selection.metadata()}
-        return {**made, "precision": self.place[1], "command": self.command, "created": now()}
-
-    @property
-    def _window_tokens(self) -> int:
-        return self.window_tokens or window_tokens_for(self.place[0])
+        made = self.spec.metadata()
+        precision = made.pop("precision")
+        return {**made, **self.selection.metadata(), "precision": precision, "command": self.command, "created": now()}
 
     def _describe(self) -> FeatureSpec:
         """What will be written; the weights are not touched."""
@@ -171,11 +145,8 @@ class EmbedJob:
         Raises:
             ElmoError: The corpus, the model or the disk fail; `work` tells what is kept to go on with.
         """
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        device, precision = self.place
-        embedder = Embedder(self.model.load(), device, self._priming_sentences(), precision)
-        batch_tokens = self.batch_tokens or batch_tokens_for(embedder.bilm.config, device)
+        embedder = self.spec.build()
+        batch_tokens = self.spec.max_batch_tokens(embedder.bilm.config)
         read = CorpusScan()
         select = self.selection.function(embedder.bilm.config.n_output_layers)
         with self.work.open_store(self.plan(scan), self._make_store, self._kept_fields()) as (store, journal):
@@ -190,14 +161,11 @@ class EmbedJob:
     def _make_store(self, place: OutputTarget, metadata: Mapping[str, str]) -> FeatureWriter:
         return open_writer(self.layout, place, replace(self._describe(), metadata=metadata), self.store)
 
-    def _priming_sentences(self) -> Iterable[list[str]]:
-        return (sentence.tokens for sentence in self.start.prime.read()) if self.start.prime else ()
-
     def _steps(self, sentences: Iterator[Sentence], embedder: Embedder, batch_tokens: int) -> tuple[Iterator[Window], Embed]:
         if self.start.stateful:
             carrying = StatefulEmbedder(embedder)
             return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)
-        return windows(sentences, self._window_tokens), partial(embed_window, embedder=embedder, max_tokens=batch_tokens)
+        return windows(sentences, self.spec.max_window_tokens), partial(embed_window, embedder=embedder, max_tokens=batch_tokens)
 
     def _warn(self, embedder: Embedder, read: CorpusScan, store: FeatureWriter) -> None:
         if embedder.precision != self.precision:

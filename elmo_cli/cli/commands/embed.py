@@ -190,7 +190,8 @@ def command(
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.features.formats import output_target
     from elmo_cli.features.spec import WriteOptions
-    from elmo_cli.inference.job import EmbedJob, InitialState  # imports torch
+    from elmo_cli.inference.embedder_spec import Start
+    from elmo_cli.inference.job import EmbedJob  # imports torch
     from elmo_cli.inference.selection import Selection
     from elmo_cli.models.formats.scalar_mix import read_mix
     from elmo_cli.models.resolve import find_model
@@ -213,7 +214,7 @@ def command(
             rows,
             shard_tokens,
         ),
-        start=InitialState(stateful, batch_size, Corpus([prime], "skip", reading.of_text()) if prime else None),
+        start=Start(stateful, batch_size, Corpus([prime], "skip", reading.of_text()) if prime else None),
         batch_tokens=batch_tokens,
         window_tokens=window_tokens,
         device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",

@@ -1,0 +1,131 @@
+"""Picklable description of an embedder: model, device, precision, threads and the state in which sentences start."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elmo_cli.errors import CorpusError
+from elmo_cli.inference.embedder import Embedder, batch_tokens_for, window_tokens_for
+from elmo_cli.models.cache import sha256
+from elmo_cli.models.files import ModelFiles
+from elmo_cli.models.resolve import find_model
+from elmo_cli.nn.batching import STATEFUL_BATCH
+from elmo_cli.nn.bilm import BiLMConfig
+from elmo_cli.nn.devices import choose_device, choose_precision
+from elmo_cli.readers.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class Start:
+    """State in which sentences start.
+
+    Args:
+        stateful: Whether a sentence starts in the state that the batch before it left, as in AllenNLP 0.9.0.
+        batch_size: Sentences of such a batch.
+        prime: Sentences that are read once; every sentence then starts in the state that they leave. None: the zero state.
+    """
+
+    stateful: bool = False
+    batch_size: int = STATEFUL_BATCH
+    prime: Corpus | None = None
+
+    def describe(self) -> str:
+        """Return the start state in words, for metadata; a priming text is named and hashed."""
+        if self.stateful:
+            return f"carried between batches of {self.batch_size}"
+        return f"primed by {self.prime.name}, sha256 {sha256(self.prime.local_paths[0])}" if self.prime else "zero"
+
+    def check(self) -> None:
+        """Check that the priming text can be read and contains tokens.
+
+        Raises:
+            CorpusError: It cannot be read, or does not contain any.
+        """
+        if self.prime and (self.prime.is_stream or len(self.prime.local_paths) != 1):
+            raise CorpusError(f"--prime {self.prime.name}: is read more than once, and hashed; name one file")
+        if self.prime and self.prime.scan().tokens == 0:
+            raise CorpusError(f"--prime {self.prime.name}: holds no tokens")
+
+    def priming_sentences(self) -> Iterable[list[str]]:
+        """Return the token lists of the priming text."""
+        return (sentence.tokens for sentence in self.prime.read()) if self.prime else ()
+
+
+@dataclass(frozen=True)
+class EmbedderSpec:
+    """Description of an embedder, from which a process builds its own. Pickling it carries no weights.
+
+    Args:
+        model: A name, folder, archive or URL, which each process resolves for itself; or files that have been found already.
+        options: In place of `model`, the model's options.json (a path or URL).
+        weights: Its HDF5 file of weights.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: Precision of the LSTMs' matrix products: "fp32", "tf32", "bf16" or "fp16".
+        threads: CPU threads of the process; None leaves them as they are.
+        start: State in which sentences start.
+        batch_tokens: Tokens that are computed together; None: by the device.
+        window_tokens: Tokens that are sorted and written together; None: by the device.
+    """
+
+    model: str | Path | ModelFiles | None = None
+    options: str | Path | None = None
+    weights: str | Path | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    threads: int | None = None
+    start: Start = field(default_factory=Start)
+    batch_tokens: int | None = None
+    window_tokens: int | None = None
+
+    @cached_property
+    def files(self) -> ModelFiles:
+        """The model's files on this machine, downloaded if need be.
+
+        Raises:
+            ElmoError: They cannot be found.
+        """
+        if isinstance(self.model, ModelFiles):
+            return self.model
+        return find_model(None if self.model is None else str(self.model), self.options, self.weights)
+
+    @cached_property
+    def place(self) -> tuple[str, str]:
+        """The torch device and the precision on this machine.
+
+        Raises:
+            DeviceError: The device is not available, or does not have the precision.
+        """
+        device = choose_device(self.device)
+        return device, choose_precision(self.precision, device)
+
+    @property
+    def max_window_tokens(self) -> int:
+        """Tokens that are sorted and written together on this machine."""
+        return self.window_tokens or window_tokens_for(self.place[0])
+
+    def max_batch_tokens(self, config: BiLMConfig) -> int:
+        """Return how many tokens are computed together on this machine, once the model is loaded."""
+        return self.batch_tokens or batch_tokens_for(config, self.place[0])
+
+    def build(self) -> Embedder:
+        """Load the model and return an embedder in this process.
+
+        Raises:
+            ElmoError: The model or the device cannot be used.
+        """
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        device, precision = self.place
+        return Embedder(self.files.load(), device, self.start.priming_sentences(), precision)
+
+    def metadata(self) -> dict[str, str]:
+        """Return the metadata of features that the embedder computes: model, sha256, options, start state and precision."""
+        return {**self.files.metadata(self.start.describe()), "precision": self.place[1]}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the description alone: paths and devices are resolved where it is unpickled."""
+        return EmbedderSpec, tuple(getattr(self, each.name) for each in fields(self))
