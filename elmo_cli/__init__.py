@@ -4,16 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elmo_cli.downstream.sklearn import ElmoVectorizer
     from elmo_cli.features.reader import open_features
     from elmo_cli.inference.elmo_embedder import ElmoEmbedder
     from elmo_cli.nn.characters import batch_to_ids
     from elmo_cli.nn.scalar_mix import ScalarMix
 
 __version__ = "0.1.0"
-__all__ = ["ElmoEmbedder", "ScalarMix", "batch_to_ids", "open_features"]
+__all__ = ["ElmoEmbedder", "ElmoVectorizer", "ScalarMix", "batch_to_ids", "open_features"]
 
 _HOMES = {
     "ElmoEmbedder": "elmo_cli.inference.elmo_embedder",
+    "ElmoVectorizer": "elmo_cli.downstream.sklearn",
     "ScalarMix": "elmo_cli.nn.scalar_mix",
     "batch_to_ids": "elmo_cli.nn.characters",
     "open_features": "elmo_cli.features.reader",
