@@ -1,6 +1,8 @@
 """Picklable function over Arrow tables: token column in, vector columns added, for dataframes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -111,17 +113,34 @@ class EmbedArrowBatches:
             ElmoError: A row does not contain a sentence, or the vectors cannot be computed or
                 stored.
         """
-        spec, config = self.spec, self.spec.files.config()
-        schema, kind = self._extend(batch.schema, config), self._vector_type(config)
-        sentences, valid = read_column(batch, self.column)
-        counts = count_vectors(sentences, valid, pooled=kind.pooled)
-        kind.check_size(int(counts.sum()))
-        select = self._selection.function(config.n_output_layers)
-        n_layers = len(schema) - len(batch.schema)
+        schema = self.schema(batch.schema)
+        if isinstance(batch, pa.RecordBatch):
+            return self._embed([batch], schema)[0]
+        return pa.Table.from_batches(self._embed(batch.to_batches(), schema), schema)
+
+    def _embed(self, parts: Sequence[pa.RecordBatch], schema: pa.Schema) -> list[pa.RecordBatch]:
+        """The parts of a table, embedded together; each gets arrays of its own.
+
+        Arrays that span parts would be sliced by the readers of tables, and Polars does not read
+        slices of fixed-size lists with nulls.
+        """
+        spec = self.spec
+        kind = self._vector_type(spec.files.config())
+        firsts = accumulate((len(part) for part in parts), initial=0)
+        read = [read_column(part, self.column, first) for part, first in zip(parts, firsts, strict=False)]
+        counts = [count_vectors(*rows, pooled=kind.pooled) for rows in read]
+        for count in counts:
+            kind.check_size(int(count.sum()))
+        sentences = list(chain.from_iterable(part for part, _ in read))
         with EMBEDDERS.use(spec) as embedder:
+            select = self._selection.function(embedder.bilm.config.n_output_layers)
             arrays = embed_selected(sentences, embedder, spec, select)
-            added = vector_columns(arrays, counts, valid, n_layers, kind)
-        return type(batch).from_arrays([*batch.columns, *added], schema=schema)
+            embedded = []
+            for part, (own, valid), count in zip(parts, read, counts, strict=True):
+                n_layers = len(schema) - part.num_columns
+                added = vector_columns(islice(arrays, len(own)), count, valid, n_layers, kind)
+                embedded.append(pa.RecordBatch.from_arrays([*part.columns, *added], schema=schema))
+        return embedded
 
     @property
     def _selection(self) -> Selection:

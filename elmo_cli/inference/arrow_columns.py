@@ -60,31 +60,27 @@ def check_column(schema: pa.Schema, column: str) -> None:
         check_tokens(kind, f"{PLACE}: column {column!r}")
 
 
-def read_column(batch: pa.RecordBatch | pa.Table, column: str) -> tuple[list[Sentence], Mask]:
+def read_column(batch: pa.RecordBatch, column: str, first: int) -> tuple[list[Sentence], Mask]:
     """Read the sentences of the rows that are not null.
 
     Args:
-        batch: A record batch or a table.
+        batch: A record batch.
         column: Name of the column with sentences.
+        first: Number of the first row, from 0.
 
     Returns:
-        The sentences, whose keys are row numbers from 0, and a mask (row,) of their rows.
+        The sentences, whose keys are row numbers, and a mask (row,) of their rows.
 
     Raises:
         CorpusError: A row contains something else than a sentence.
     """
-    whole = batch.column(column)
-    chunks = whole.chunks if isinstance(whole, pa.ChunkedArray) else [whole]
+    array = _typed(batch.column(column))
+    valid = np.asarray(array.is_valid())
     sentences: list[Sentence] = []
-    masks: list[Mask] = [np.zeros(0, np.bool_)]
-    first = 0
-    for chunk in map(_typed, chunks):
-        masks.append(np.asarray(chunk.is_valid()))
-        for start, end in _runs(masks[-1]):  # so that messages count null rows too
-            rows = pa.record_batch([chunk.slice(start, end - start)], [column])
-            sentences += read_batch(rows, first + start, ReadOptions(column=column), PLACE, raise_error)
-        first += len(chunk)
-    return sentences, np.concatenate(masks)
+    for start, end in _runs(valid):  # so that messages count null rows too
+        rows = pa.record_batch([array.slice(start, end - start)], [column])
+        sentences += read_batch(rows, first + start, ReadOptions(column=column), PLACE, raise_error)
+    return sentences, valid
 
 
 def count_vectors(sentences: Iterable[Sentence], valid: Mask, *, pooled: bool) -> Counts:
