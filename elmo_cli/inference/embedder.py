@@ -1,8 +1,10 @@
 """The engine: a biLM on a device, with a cache of token vectors. Token lists in, arrays out."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +12,11 @@ import torch
 from torch import Tensor
 
 from elmo_cli.errors import DeviceError
+from elmo_cli.forks import Lock
 from elmo_cli.nn.batching import BATCH_SENTENCES, BATCH_TOKENS, GPU_WINDOW_TOKENS
 from elmo_cli.nn.bilm import BiLM, BiLMConfig, BiLMState
 from elmo_cli.nn.kernels.fast_bilm import compile_bilm
+from elmo_cli.nn.parallel import use_one_thread_after_fork
 from elmo_cli.nn.type_cache import TypeCache
 from elmo_cli.types import WINDOW_TOKENS
 
@@ -22,6 +26,14 @@ CHUNK_TOKENS = 8192  # of one sentence that go through the LSTMs together
 MIN_CHUNK_TOKENS = 16  # where memory does not suffice for as many
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 NO_MEMORY_WORDS = re.compile(r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory")  # in a plain RuntimeError of torch's
+
+
+class EncodedTokens(NamedTuple):
+    """Tokens as `BiLM.read` takes them."""
+
+    types: Tensor  # (type, projection_dim)
+    places: Tensor  # (token,) int64, rows of `types`
+    cut: list[str]  # the tokens that are longer than the character window
 
 
 def batch_tokens_for(config: BiLMConfig, device: str) -> int:
@@ -54,6 +66,7 @@ class Embedder:
         self.precision = precision
         self.max_sentences = BATCH_SENTENCES if device == "cpu" else None  # of a batch
         self.types = TypeCache(self.bilm)
+        self._process = os.getpid()
         self.truncated_tokens = 0  # that did not fit the character window, and the first of them
         self.truncated_example: str | None = None
         self._after_boundary = self._read_boundary(prime)
@@ -118,13 +131,12 @@ class Embedder:
         """Read token lists just as they are, from `state`: their layers and the state after them."""
         lengths = [len(tokens) for tokens in batch]
         flat = [token for tokens in batch for token in tokens]
-        rows = self.types.lookup(flat)
-        distinct, places = np.unique(np.array(rows, dtype=np.int64), return_inverse=True)
-        types, of_tokens = (torch.from_numpy(part).to(self.types.vectors.device) for part in (distinct, places))
+        self._check_process()
         with _telling_out_of_memory():
-            layers, state = self.bilm.read(self.types.vectors[types], of_tokens, lengths, state)
+            encoded = self.types.encode(flat)
+            layers, state = self.bilm.read(encoded.types, encoded.places, lengths, state)
             arrays = _to_host(layers).numpy()
-        self._count_truncated(flat, rows)
+        self._count_truncated(encoded.cut)
         ends = np.cumsum(lengths, dtype=np.int64)
         return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
 
@@ -139,12 +151,17 @@ class Embedder:
                 self._warm_cache([batch[0][first], batch[0][last]])
 
     def _warm_cache(self, batch: Sequence[Tokens]) -> None:
-        flat = [token for tokens in batch for token in tokens]
-        self._count_truncated(flat, self.types.lookup(flat))
+        self._count_truncated(self.types.encode([token for tokens in batch for token in tokens]).cut)
 
-    def _count_truncated(self, tokens: Sequence[str], rows: Sequence[int]) -> None:
-        if self.types.truncated_rows:
-            cut = [token for token, row in zip(tokens, rows, strict=True) if row in self.types.truncated_rows]
+    def _check_process(self) -> None:
+        if os.getpid() == self._process:
+            return
+        if self.types.vectors.is_cuda:
+            raise DeviceError("CUDA cannot be used in a forked process; start it with multiprocessing.get_context('spawn')")
+        use_one_thread_after_fork()
+
+    def _count_truncated(self, cut: Sequence[str]) -> None:
+        with self.types.lock:
             self.truncated_tokens += len(cut)
             self.truncated_example = self.truncated_example or next(iter(cut), None)
 
@@ -194,12 +211,17 @@ class StatefulEmbedder:
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
         self.state = embedder.bilm.zero_state(1)
+        self._lock = Lock()
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
         """Every layer of each sentence, (layer, token, dim) float32. A place that no batch has filled yet is at zero.
 
         A batch of one sentence without tokens leaves the state alone, as AllenNLP does; beside others such a sentence is read.
         """
+        with self._lock:
+            return self._embed_batch(batch)
+
+    def _embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
         if [len(tokens) for tokens in batch] == [0]:
             config = self.embedder.bilm.config
             return [np.empty((config.n_output_layers, 0, config.output_dim), dtype=np.float32)]

@@ -10,6 +10,8 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from elmo_cli.forks import is_forked, renew_after_fork
+
 Result = TypeVar("Result")
 
 
@@ -29,10 +31,16 @@ class InThreads:
     """The pair here and on a second thread, each with half of PyTorch's threads; both here where there is one."""
 
     def __init__(self) -> None:
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Forget the second thread, which a fork leaves behind."""
         self._pool: ThreadPoolExecutor | None = None  # started when it is first needed
 
     def __call__(self, function: Callable[[int], Result], /) -> list[Result]:
         """Both results."""
+        use_one_thread_after_fork()
         threads = torch.get_num_threads()
         if threads == 1:
             return in_sequence(function)
@@ -44,6 +52,12 @@ class InThreads:
         finally:
             wait([other])  # where the first half failed: what it used is free only then
             torch.set_num_threads(threads)
+
+
+def use_one_thread_after_fork() -> None:
+    """Let PyTorch use one thread in a forked child, as its DataLoader does: with more, OpenMP waits for threads of the parent."""
+    if is_forked():
+        torch.set_num_threads(1)
 
 
 def _with_threads(threads: int, function: Callable[[int], Result]) -> Result:

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from elmo_cli.forks import Lock
+from elmo_cli.inference.embedder import EncodedTokens
 from elmo_cli.nn.batching import bucket_by_length
 from elmo_cli.nn.kernels.fast_bilm import Network
 
@@ -15,7 +18,10 @@ CACHED_TYPES = 1 << 16  # token vectors kept on the device: 128 MiB for a 512-di
 
 
 class TypeCache:
-    """Layer-0 vectors of the word types met so far, each computed once; emptied when `capacity` is reached."""
+    """Layer-0 vectors of the word types met so far, each computed once; emptied when `capacity` is reached.
+
+    Several threads may use it: a lock is held while rows are looked up, and while their vectors are taken.
+    """
 
     def __init__(self, bilm: Network, capacity: int = CACHED_TYPES) -> None:
         self.bilm = bilm
@@ -24,9 +30,19 @@ class TypeCache:
         self.rows: dict[str, int] = {}
         self.truncated_rows: set[int] = set()  # of types longer than the character window
         self.vectors = next(bilm.parameters()).new_empty(0, bilm.config.projection_dim)
+        self.lock = Lock()
+
+    def encode(self, tokens: Sequence[str]) -> "EncodedTokens":
+        """Vectors of the distinct types of these tokens, and which of them each token is."""
+        with self.lock:
+            rows = self.lookup(tokens)
+            distinct, places = np.unique(np.array(rows, dtype=np.int64), return_inverse=True)
+            types, of_tokens = (torch.from_numpy(part).to(self.vectors.device) for part in (distinct, places))
+            cut = [token for token, row in zip(tokens, rows, strict=True) if row in self.truncated_rows] if self.truncated_rows else []
+            return EncodedTokens(self.vectors[types], of_tokens, cut)
 
     def lookup(self, tokens: Sequence[str]) -> list[int]:
-        """Rows of `vectors` for these tokens. They hold until the next call."""
+        """Rows of `vectors` for these tokens. They hold until the next call, so the caller holds the lock."""
         new = [token for token in dict.fromkeys(tokens) if token not in self.rows]
         if len(self.rows) + len(new) > self.capacity:
             self.rows.clear()
