@@ -1,7 +1,10 @@
 """Picklable description of an embedder: model, device, precision, threads and the state in which sentences start."""
 
-from collections.abc import Iterable
+import os
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,13 @@ from elmo_cli.nn.batching import STATEFUL_BATCH
 from elmo_cli.nn.bilm import BiLMConfig
 from elmo_cli.nn.devices import choose_device, choose_precision
 from elmo_cli.readers.corpus import Corpus
+
+
+def now() -> str:
+    """Return the time in UTC, to the second; that of SOURCE_DATE_EPOCH where it is set, so that a file can be made again byte for byte."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    seconds = int(epoch) if epoch.isdecimal() else int(time.time())
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
 
 
 @dataclass(frozen=True)
@@ -122,9 +132,15 @@ class EmbedderSpec:
         device, precision = self.place
         return Embedder(self.files.load(), device, self.start.priming_sentences(), precision)
 
-    def metadata(self) -> dict[str, str]:
-        """Return the metadata of features that the embedder computes: model, sha256, options, start state and precision."""
-        return {**self.files.metadata(self.start.describe()), "precision": self.place[1]}
+    def metadata(self, selection: Mapping[str, str], command: str) -> dict[str, str]:
+        """Return the metadata of features that the embedder computes.
+
+        Args:
+            selection: What is written of the layers, as `Selection.metadata` returns it.
+            command: The command or function that is run.
+        """
+        made = {**self.files.metadata(self.start.describe()), **selection}
+        return {**made, "precision": self.place[1], "command": command, "created": now()}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the description alone: paths and devices are resolved where it is unpickled."""

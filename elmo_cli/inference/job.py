@@ -1,10 +1,7 @@
 """One run of `elmo embed`: everything that can be checked first, then the work, then what is to be said about it."""
 
-import os
-import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -27,13 +24,6 @@ from elmo_cli.types import NOTHING, Progress, Sentence, Window
 
 if TYPE_CHECKING:
     import pyarrow
-
-
-def now() -> str:
-    """The time in UTC, to the second; that of SOURCE_DATE_EPOCH where it is set, so that a file can be made again byte for byte."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    seconds = int(epoch) if epoch.isdecimal() else int(time.time())
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
 
 
 @dataclass(frozen=True)
@@ -116,9 +106,7 @@ class EmbedJob:
 
     @cached_property
     def _metadata(self) -> dict[str, str]:
-        made = self.spec.metadata()
-        precision = made.pop("precision")
-        return {**made, **self.selection.metadata(), "precision": precision, "command": self.command, "created": now()}
+        return self.spec.metadata(self.selection.metadata(), self.command)
 
     def _describe(self) -> FeatureSpec:
         """What will be written; the weights are not touched."""

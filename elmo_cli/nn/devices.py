@@ -20,11 +20,18 @@ def choose_device(name: str) -> str:
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise DeviceError(f"--device {name}: not available here ({str(error).splitlines()[0]}); pass --device cpu") from None
+    if problem := why_unavailable(name):
+        raise DeviceError(f"--device {name}: not available here ({problem}); pass --device cpu")
     return name
+
+
+def why_unavailable(device: str) -> str | None:
+    """Return why a torch device cannot be used, in torch's words, or None."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def choose_precision(name: str, device: str) -> str:

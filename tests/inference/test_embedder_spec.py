@@ -32,8 +32,8 @@ def test_it_carries_no_weights_and_takes_files_that_were_found_before(model: Pat
 
 
 def test_metadata_name_the_model_its_hash_and_the_precision(model: Path):
-    metadata = EmbedderSpec(options=model / "options.json", weights=model / "weights.hdf5", device="cpu").metadata()
-    assert {"model", "model_sha256", "options", "start_state", "precision"} <= metadata.keys()
+    metadata = EmbedderSpec(options=model / "options.json", weights=model / "weights.hdf5", device="cpu").metadata({"layers": "all"}, "x")
+    assert {"model", "model_sha256", "options", "start_state", "precision", "layers", "command", "created"} <= metadata.keys()
     assert (metadata["model"], metadata["start_state"], metadata["precision"]) == ("weights", "zero", "fp32")
 
 
