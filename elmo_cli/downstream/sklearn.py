@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from elmo_cli import __version__
 from elmo_cli.downstream.vector_cache import VectorCache
-from elmo_cli.errors import CorpusError, ElmoError
+from elmo_cli.errors import ElmoError
+from elmo_cli.inference.arguments import errors_name_arguments, tokens_of
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.in_process import EMBEDDERS, Stamp, embed_selected, file_stamp
 from elmo_cli.inference.selection import POOLS, Selection, select_layers
@@ -80,6 +81,7 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.memory = memory
         self.memory_bytes = memory_bytes
 
+    @errors_name_arguments
     def fit(self, X: Iterable[Document], y: Any = None) -> "ElmoVectorizer":  # noqa: N803, ANN401, ARG002  # scikit-learn's names
         """Check the settings; nothing is learned.
 
@@ -98,6 +100,7 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         _check_documents(X)
         return self
 
+    @errors_name_arguments
     def transform(self, X: Iterable[Document]) -> Array:  # noqa: N803  # scikit-learn's name
         """Return the vectors of documents.
 
@@ -121,6 +124,7 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
                 vectors[i] = layers.reshape(-1, dim)[rows].reshape(-1)
         return vectors
 
+    @errors_name_arguments
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:  # noqa: ANN401, ARG002  # scikit-learn's argument
         """Return the names of the features: "elmo_average_0", ..., "elmo_layer_2_511".
 
@@ -182,9 +186,12 @@ def _pooled(sentences: Mapping[bytes, list[str]], spec: EmbedderSpec, pool: str)
     """The pooled vectors of each layer and of their average, (layer + 1, dim), by key."""
     average = select_layers("average", 0)
     numbered = [Sentence(str(i), tokens, "") for i, tokens in enumerate(sentences.values())]
-    with EMBEDDERS.use(spec) as embedder:
-        arrays = embed_selected(numbered, embedder, spec, lambda layers: POOLS[pool](np.concatenate([layers, average(layers)[None]])))
-        return dict(zip(sentences, arrays, strict=True))
+
+    def select(layers: Array) -> Array:
+        return POOLS[pool](np.concatenate([layers, average(layers)[None]]))
+
+    arrays = embed_selected(numbered, EMBEDDERS.load(spec), spec, select)
+    return dict(zip(sentences, arrays, strict=True))
 
 
 def _key_function(spec: EmbedderSpec, pool: str) -> Callable[[list[str]], bytes]:
@@ -225,15 +232,4 @@ def _listed(documents: Any) -> Iterable[Any]:  # noqa: ANN401  # any sequence
 
 def _tokens(number: int, document: Any) -> list[str]:  # noqa: ANN401  # anything a user passes
     """The tokens of a document."""
-    if isinstance(document, str):
-        return document.split()
-    if isinstance(document, bytes | Mapping) or not isinstance(document, Iterable):
-        kind = type(document).__name__
-        raise TypeError(f"document {number} is of type {kind}; it has to be a string or a sequence of tokens")
-    tokens = list(document)
-    wrong = next((token for token in tokens if not isinstance(token, str)), None)
-    if wrong is not None:
-        raise TypeError(f"document {number} has a token of type {type(wrong).__name__}; tokens have to be strings")
-    if "" in tokens:
-        raise CorpusError(f"document {number}: token {tokens.index('') + 1} is empty; remove it")
-    return [str(token) for token in tokens]
+    return document.split() if isinstance(document, str) else tokens_of(document, f"document {number}: ")

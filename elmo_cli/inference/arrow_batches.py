@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from elmo_cli.errors import ElmoError, OutputError
 from elmo_cli.features.formats._table import ARROW_TYPES
+from elmo_cli.inference.arguments import errors_name_arguments
 from elmo_cli.inference.arrow_columns import PLACE, VectorType, check_column, count_vectors, read_column, vector_columns
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.in_process import EMBEDDERS, embed_selected
@@ -85,6 +86,7 @@ class EmbedArrowBatches:
             threads=self.threads,
         )
 
+    @errors_name_arguments
     def schema(self, schema: pa.Schema) -> pa.Schema:
         """Return the schema of what a call returns; the weights are not read.
 
@@ -99,6 +101,7 @@ class EmbedArrowBatches:
         """
         return self._extend(schema, self.spec.files.config())
 
+    @errors_name_arguments
     def __call__(self, batch: Rows) -> Rows:
         """Return the rows with a column of vectors for each layer.
 
@@ -132,14 +135,14 @@ class EmbedArrowBatches:
         for count in counts:
             kind.check_size(int(count.sum()))
         sentences = list(chain.from_iterable(part for part, _ in read))
-        with EMBEDDERS.use(spec) as embedder:
-            select = self._selection.function(embedder.bilm.config.n_output_layers)
-            arrays = embed_selected(sentences, embedder, spec, select)
-            embedded = []
-            for part, (own, valid), count in zip(parts, read, counts, strict=True):
-                n_layers = len(schema) - part.num_columns
-                added = vector_columns(islice(arrays, len(own)), count, valid, n_layers, kind)
-                embedded.append(pa.RecordBatch.from_arrays([*part.columns, *added], schema=schema))
+        embedder = EMBEDDERS.load(spec)
+        select = self._selection.function(embedder.bilm.config.n_output_layers)
+        arrays = embed_selected(sentences, embedder, spec, select)
+        embedded = []
+        for part, (own, valid), count in zip(parts, read, counts, strict=True):
+            n_layers = len(schema) - part.num_columns
+            added = vector_columns(islice(arrays, len(own)), count, valid, n_layers, kind)
+            embedded.append(pa.RecordBatch.from_arrays([*part.columns, *added], schema=schema))
         return embedded
 
     @property

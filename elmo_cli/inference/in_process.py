@@ -3,13 +3,14 @@
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from threading import Lock
+from dataclasses import replace
 
 from elmo_cli.features.values import check_finite
+from elmo_cli.forks import Lock, is_forked
 from elmo_cli.inference.embedder import Embedder
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.pipeline import embed_window, windows
+from elmo_cli.nn.parallel import use_one_thread_after_fork
 from elmo_cli.types import Array, Select, Sentence
 
 MAX_LOADED = 4  # embedders that a process keeps, least recently used first to be dropped
@@ -21,22 +22,16 @@ class LoadedEmbedders:
     """Embedders by process, description and state of the model's files.
 
     The process is part of the key, because an embedder that was loaded before a fork has threads
-    that the child does not have.
+    that the child does not have. A forked child computes on one thread: OpenMP would wait for the
+    parent's others.
     """
 
     def __init__(self) -> None:
-        self._loaded: OrderedDict[tuple[int, EmbedderSpec, Stamp], tuple[Embedder, Lock]] = OrderedDict()
-        self.reset_lock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.reset_lock)
-
-    def reset_lock(self) -> None:
-        """Make a new lock: in a forked child the old one may be held by a thread of the parent."""
+        self._loaded: OrderedDict[tuple[int, EmbedderSpec, Stamp], Embedder] = OrderedDict()
         self._lock = Lock()
 
-    @contextmanager
-    def use(self, spec: EmbedderSpec) -> Iterator[Embedder]:
-        """Load the embedder if it is not loaded, and reserve it for the calling thread.
+    def load(self, spec: EmbedderSpec) -> Embedder:
+        """Return the embedder of this process, loaded if it is not there yet.
 
         Args:
             spec: Description of the embedder; its model must be a name or path.
@@ -47,13 +42,12 @@ class LoadedEmbedders:
         key = (os.getpid(), spec, file_stamp(spec))
         with self._lock:
             if key not in self._loaded:
-                self._loaded[key] = (spec.build(), Lock())
+                use_one_thread_after_fork()
+                self._loaded[key] = (replace(spec, threads=1) if is_forked() else spec).build()
             self._loaded.move_to_end(key)
             while len(self._loaded) > MAX_LOADED:
                 self._loaded.popitem(last=False)
-            embedder, lock = self._loaded[key]
-        with lock:
-            yield embedder
+            return self._loaded[key]
 
 
 EMBEDDERS = LoadedEmbedders()

@@ -85,11 +85,11 @@ def test_a_document_is_a_string_or_a_sequence_of_tokens_in_any_column(model: Pat
         (pd.DataFrame({"text": ["a"]}), "X is a table; pass one column"),
         (np.array([["a"], ["b"]]), "X is a table"),
         (7, "X is of type int"),
-        (["a", None], "document 1 is of type NoneType"),
-        (["a", float("nan")], "document 1 is of type float"),
-        ([b"a"], "document 0 is of type bytes"),
-        ([{"a": 1}], "document 0 is of type dict"),
-        ([["a", 1]], "document 0 has a token of type int"),
+        (["a", None], "document 1: got None"),
+        (["a", float("nan")], "document 1: got an object of type float"),
+        ([b"a"], "document 0: got an object of type bytes"),
+        ([{"a": 1}], "document 0: got an object of type dict"),
+        ([["a", 1]], "document 0: token 1: got an object of type int"),
     ],
 )
 def test_what_is_no_document_is_a_type_error(model: Path, documents, message):
@@ -98,7 +98,7 @@ def test_what_is_no_document_is_a_type_error(model: Path, documents, message):
 
 
 def test_an_empty_token_and_unknown_settings_are_named(model: Path):
-    with pytest.raises(CorpusError, match="document 1: token 2 is empty"):
+    with pytest.raises(CorpusError, match="document 1: token 1 is empty"):
         ElmoVectorizer(model).transform([["a"], ["b", ""]])
     with pytest.raises(ElmoError, match="pool='none': not a choice; one of mean, max"):
         ElmoVectorizer(model, pool="none").fit(TEXTS)
