@@ -1,6 +1,8 @@
 """ElmoVectorizer in scikit-learn's pipelines and searches, and the cache of its vectors."""
 
 import pickle
+import re
+import runpy
 import shutil
 import sqlite3
 import subprocess
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
@@ -27,7 +30,7 @@ from elmo_cli.errors import CorpusError, DiskError, ElmoError
 from elmo_cli.inference.embedder import Embedder
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.selection import Selection
-from tests.conftest import make_model
+from tests.conftest import make_model, n_threads
 
 TEXTS = [f"{word} {i % 7} says no{'t' * (i % 3)}" for i, word in enumerate(["cat", "dog"] * 15)]
 LABELS = [text.split()[0] for text in TEXTS]
@@ -248,3 +251,17 @@ def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch: pytest.
     monkeypatch.delitem(sys.modules, "elmo_cli.downstream.sklearn")
     with pytest.raises(ElmoError, match=r"not installed; pip install 'elmo-cli\[sklearn\]'"):
         elmo_cli.__getattr__("ElmoVectorizer")
+
+
+def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    guide = (Path(__file__).parents[2] / "elmo_cli/cli/guides/sklearn.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", guide, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    (tmp_path / "example.py").write_text("".join(blocks).replace("n_jobs=2", "n_jobs=1"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with n_threads(torch.get_num_threads()):  # the example sets them
+        runpy.run_path("example.py")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "['person']"
+    assert printed[-1] == "remainder__length"
+    assert (tmp_path / "elmo-cache" / DATABASE).exists()
