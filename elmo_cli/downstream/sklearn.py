@@ -227,7 +227,8 @@ def _listed(documents: Any) -> Iterable[Any]:  # noqa: ANN401  # any sequence
     for method in ("to_pylist", "to_list"):
         if hasattr(documents, method):
             return list(getattr(documents, method)())
-    return iter(documents)
+    found: Iterable[Any] = documents
+    return found
 
 
 def _tokens(number: int, document: Any) -> list[str]:  # noqa: ANN401  # anything a user passes
