@@ -6,16 +6,27 @@ from typing import TYPE_CHECKING, Any
 from elmo_cli.version import __version__
 
 if TYPE_CHECKING:
+    from elmo_cli.downstream.sklearn import ElmoVectorizer
     from elmo_cli.features.reader import open_features
     from elmo_cli.inference.elmo import Elmo, batch_to_ids, load_model
     from elmo_cli.inference.elmo_embedder import ElmoEmbedder
     from elmo_cli.nn.scalar_mix import ScalarMix
 
-__all__ = ["Elmo", "ElmoEmbedder", "ScalarMix", "__version__", "batch_to_ids", "load_model", "open_features"]
+__all__ = [
+    "Elmo",
+    "ElmoEmbedder",
+    "ElmoVectorizer",
+    "ScalarMix",
+    "__version__",
+    "batch_to_ids",
+    "load_model",
+    "open_features",
+]
 
 _HOMES = {
     "Elmo": "elmo_cli.inference.elmo",
     "ElmoEmbedder": "elmo_cli.inference.elmo_embedder",
+    "ElmoVectorizer": "elmo_cli.downstream.sklearn",
     "ScalarMix": "elmo_cli.nn.scalar_mix",
     "batch_to_ids": "elmo_cli.inference.elmo",
     "load_model": "elmo_cli.inference.elmo",

@@ -48,7 +48,7 @@ def check_columns(schema: "pyarrow.Schema", reading: ReadOptions, name: str) -> 
     Raises:
         CorpusError: One is missing, there more than once, or of another type.
     """
-    kinds = {"--column": _check_tokens, "--id-column": _check_id, "--keep": _check_kept}
+    kinds = {"--column": check_tokens, "--id-column": _check_id, "--keep": _check_kept}
     id_columns = () if reading.id_column is None else (reading.id_column,)
     wanted = {"--column": reading.column, "--id-column": id_columns, "--keep": reading.keep}
     for option, columns in wanted.items():
@@ -162,7 +162,12 @@ def _decode(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> t
         raise CorpusError(f"{place}: cannot be decoded ({str(error)[:200]}); check that the file is whole") from None
 
 
-def _check_tokens(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
+def check_tokens(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
+    """Check that a type is one of sentences.
+
+    Raises:
+        CorpusError: It is not.
+    """
     plain = plain_type(type_)
     without_tokens = getattr(plain, "list_size", 1) == 0
     if without_tokens or not (is_text(plain) or (is_list(plain) and is_text(plain.value_type))):

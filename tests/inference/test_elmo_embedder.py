@@ -25,7 +25,7 @@ def embedder(model: Path) -> ElmoEmbedder:
 
 
 def test_public_names_are_there():
-    names = ["Elmo", "ElmoEmbedder", "ScalarMix", "__version__", "batch_to_ids", "load_model", "open_features"]
+    names = ["Elmo", "ElmoEmbedder", "ElmoVectorizer", "ScalarMix", "__version__", "batch_to_ids", "load_model", "open_features"]
     assert sorted(elmo_cli.__all__) == names
     assert all(hasattr(elmo_cli, name) for name in elmo_cli.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

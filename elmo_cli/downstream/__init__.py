@@ -1,0 +1,1 @@
+"""Uses of ELMo features: estimators, probes, taggers, plots."""
