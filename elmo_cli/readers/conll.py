@@ -37,7 +37,7 @@ def read_conllu(file: InputFile, reading: ReadOptions = PLAIN, report: OnError =
         CorpusError: The file cannot be read, is no text, or has a sentence without end.
     """
     name, form, number = display_name(file), 1, 0
-    for lines in _blocks(read_lines(file, reading.encoding_errors, report), name):
+    for lines in sentence_blocks(read_lines(file, reading.encoding_errors, report), name):
         comments = [line for _, line in lines if line[0] == "#"]
         for columns in filter(None, map(COLUMNS.fullmatch, comments)):
             form = _form_column(columns[1].split(), name)
@@ -88,7 +88,7 @@ def read_conll(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = 
     """
     name = display_name(file)
     lines = ((at, line) for at, line in read_lines(file, reading.encoding_errors, report) if not line.startswith(IGNORED))
-    for number, block in enumerate(_blocks(lines, name)):
+    for number, block in enumerate(sentence_blocks(lines, name)):
         tokens = list(_cells(block, reading.token_column, name, report))
         yield Sentence(str(number), tokens, " ".join(tokens))
 
@@ -105,7 +105,7 @@ def _cells(lines: Iterable[Line], column: int, name: str, report: OnError) -> It
             yield cells[column - 1]
 
 
-def _blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:
+def sentence_blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:
     """Runs of lines that are not blank."""
     block: list[Line] = []
     held = 0  # characters

@@ -41,6 +41,8 @@ def _sentence(number: int, line: str, reading: ReadOptions, between: str | None,
         sentence = parse_sentence(number - 1, value, between, f"{place}: field {reading.field!r}")
     if "\\u" in line:
         _check_surrogates(sentence.text, place)
+    if reading.keep:  # labels; `elmo embed` carries none over from JSON Lines
+        sentence = sentence._replace(kept=tuple(_field(record, name, "--label", place) for name in reading.keep))
     if reading.id_field is None:
         return sentence
     value = _field(record, reading.id_field, "--id-field", place)

@@ -1,0 +1,1 @@
+"""Uses of features: probes of their layers, and the labels that these need."""
