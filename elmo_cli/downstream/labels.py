@@ -45,7 +45,9 @@ class LabelledSentence(NamedTuple):
 class AlignedWindow(NamedTuple):
     """Sentences of a feature file that were read together, those without tokens left out."""
 
-    indices: list[int]  # in the feature file
+    first: int  # index in the feature file of the first sentence read, and the number of all that were read
+    count: int
+    indices: list[int]  # of those that have tokens
     sentences: list[Sentence]
     arrays: list[Array]
     labelled: list[LabelledSentence]
@@ -116,7 +118,7 @@ def align(features: Features, labelled: Iterable[LabelledSentence], name: str) -
     rest = (sentence for sentence in labelled if sentence.tokens)
     first, done = 0, 0
     for sentences, arrays in features.windows():
-        window = AlignedWindow([], [], [], [])
+        window = AlignedWindow(first, len(sentences), [], [], [], [])
         for index, (sentence, array) in enumerate(zip(sentences, arrays, strict=True), start=first):
             if _is_blank(sentence, array, pooled=features.description.pooled):
                 continue
@@ -124,8 +126,10 @@ def align(features: Features, labelled: Iterable[LabelledSentence], name: str) -
             if found is None:
                 raise _other_number(features, done, name)
             _check_tokens(features, sentence, array, found)
-            for values, value in zip(window, (index, sentence, array, found), strict=True):
-                values.append(value)  # type: ignore[attr-defined]
+            window.indices.append(index)
+            window.sentences.append(sentence)
+            window.arrays.append(array)
+            window.labelled.append(found)
             done += 1
         first += len(sentences)
         yield window
