@@ -25,6 +25,7 @@ COMMANDS = (
     "models",
     "train",
     "evaluate",
+    "probe",
     "bench",
 )  # `command` in the module of that name in commands/
 FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -104,7 +103,7 @@ class Probe:
         ]
         return Report(
             self.metric,
-            "token" if data.of_tokens else "sentence",
+            data.unit,
             self._part(train=True),
             self._part(train=False),
             data.n_classes,
@@ -183,8 +182,3 @@ class Probe:
             yield f"labels that the training part does not have ({shown}): their {rows:,} rows of the test part count as wrong"
         if self.metric == "f1" and (stray := count_stray(test.labels, self._sentences, data.classes)):
             yield f"{stray:,} labels I-X of the test part follow no B-X or I-X: strict IOB2 takes them for no entity"
-
-
-def settings(options: ProbeOptions) -> dict[str, Any]:
-    """Return the options as plain values."""
-    return vars(options)

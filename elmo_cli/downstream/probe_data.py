@@ -87,6 +87,11 @@ class ProbeData:
         return self.train.source.of_tokens
 
     @property
+    def unit(self) -> str:
+        """What a row is: "token" or "sentence"."""
+        return "token" if self.of_tokens else "sentence"
+
+    @property
     def layers(self) -> list[str]:
         """Names of the layers: "layer 0", ..., or a lone "top", "average", ..."""
         return [name.replace("_", " ") for name in self.train.source.features.description.names]
