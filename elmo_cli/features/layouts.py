@@ -28,7 +28,7 @@ TABLES = ("parquet", "arrow")  # can have a row a token
 KEEPERS = ("parquet", "arrow", "jsonl")  # can carry columns of the input over
 KEYS = ("number", "id", "sentence")
 ROWS = ("sentence", "token")
-POOLS = ("none", "mean", "max", "first", "last")
+POOLS = ("none", "mean", "max", "mean+max", "first", "last")
 DTYPES = ("float32", "float16")
 
 
