@@ -9,11 +9,18 @@ from elmo_cli.downstream.labelled_features import Block, Ints, LabelledFeatures,
 from elmo_cli.downstream.linear import LinearProbes, Trainer, predict
 from elmo_cli.types import Progress
 
-EPOCHS = 6
+EPOCHS = 6  # at least
+LEAST_STEPS = 1000  # so that a small training part is repeated more often
 BATCH_ROWS = 512
 GROUP_ROWS = 16_384  # shuffled together
 MEMORY_BYTES = 1 << 28  # a training part up to this size is read once and shuffled as one
 PREDICT_ROWS = 4096
+
+
+def epochs_for(n_rows: int) -> int:
+    """Return how often each of so many rows is learned from."""
+    steps = -(-n_rows // BATCH_ROWS)
+    return max(EPOCHS, -(-LEAST_STEPS // steps))
 
 
 class RandomGroups:
@@ -59,7 +66,7 @@ def read_masked(source: LabelledFeatures, block: Block, mask: Mask) -> tuple[tor
 
 
 def fit(
-    source: LabelledFeatures, mask: Mask, targets: torch.Tensor, probes: Sequence[LinearProbes], seed: int, epochs: int = EPOCHS
+    source: LabelledFeatures, mask: Mask, targets: torch.Tensor, probes: Sequence[LinearProbes], seed: int, epochs: int
 ) -> Iterator[Progress]:
     """Train probes, each on its own order of the rows, reporting the rows that have been learned from.
 

@@ -9,7 +9,7 @@ import torch
 
 from elmo_cli.downstream.baselines import majority, majority_by_word
 from elmo_cli.downstream.control import control_ceiling, control_labels
-from elmo_cli.downstream.fitting import EPOCHS, fit, predict_all
+from elmo_cli.downstream.fitting import epochs_for, fit, predict_all
 from elmo_cli.downstream.labelled_features import Ints, Mask
 from elmo_cli.downstream.linear import ALL, AVERAGE, KINDS, LAYER, MIX, LinearProbes
 from elmo_cli.downstream.metrics import Floats, count_classes, count_right, count_stray, entity_counter, f_scores, is_bio
@@ -33,7 +33,7 @@ class ProbeOptions:
     control: bool = False
     seeds: int = 3
     seed: int = 0
-    epochs: int = EPOCHS
+    epochs: int | None = None  # None: by the number of rows
 
 
 class Probe:
@@ -65,7 +65,12 @@ class Probe:
     @property
     def total_rows(self) -> int:
         """Rows that `train` learns from, each as often as it does."""
-        return self.options.epochs * int(self.data.train.mask.sum())
+        return self.epochs * len(self.data.train.labels)
+
+    @property
+    def epochs(self) -> int:
+        """How often each row is learned from."""
+        return self.options.epochs or epochs_for(len(self.data.train.labels))
 
     @property
     def names(self) -> list[str]:
@@ -79,7 +84,7 @@ class Probe:
         targets[torch.from_numpy(mask), 0] = torch.from_numpy(self.data.train.labels)
         if self._control is not None:
             targets[:, 1] = torch.from_numpy(self._control[source.words])
-        yield from fit(source, mask, targets, self._probes, self.options.seed, self.options.epochs)
+        yield from fit(source, mask, targets, self._probes, self.options.seed, self.epochs)
 
     def mixes(self) -> list[LearnedMix]:
         """Return the learned mix of each seed; none if there is one layer only."""
