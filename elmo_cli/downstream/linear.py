@@ -91,14 +91,15 @@ class Trainer:
 
         Args:
             layers: (layer, row, dim).
-            labels: (row, target) int64.
+            labels: (row, target) int64, of which the first targets are learned.
             share_done: Of the training, from 0 to 1.
         """
         for group in self._adam.param_groups:
             group["lr"] = LEARNING_RATE * (1 - share_done)
         logits = self.probes(layers)
         n_heads, n_rows = logits.shape[:2]
-        loss = functional.cross_entropy(logits.flatten(0, 2), labels.expand(n_heads, -1, -1).flatten(), reduction="sum") / n_rows
+        targets = labels[:, : self.probes.n_targets].expand(n_heads, -1, -1)
+        loss = functional.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="sum") / n_rows
         self._adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._adam.step()
