@@ -248,7 +248,7 @@ def test_the_exported_mix_is_the_trained_one_up_to_a_constant_vector(elmo: Calla
     result = elmo("probe", *train, "--label", 2, "--json", "--seeds", 1, "--mix-output", tmp_path / "mix.json")
     shares = json.loads(result.stdout)["mix"]["shares"]
     mix = read_mix(str(tmp_path / "mix.json"), 3)
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(5)  # as they were written
     layers = [vectors(words, labels, random) for words, labels in make_corpus()]
     moments, is_train = Moments(), [array for array, (words, _) in zip(layers, make_corpus(), strict=True) if not is_tested(words)]
     moments.add(torch.from_numpy(np.concatenate(is_train, axis=1)))
@@ -257,7 +257,7 @@ def test_the_exported_mix_is_the_trained_one_up_to_a_constant_vector(elmo: Calla
     trained = sum(s * (h - m) / d for s, h, m, d in zip(shares, tokens, scales.mean.numpy(), scales.layer.numpy(), strict=True))
     difference = ScalarMix(mix.weights, mix.gamma)(tokens) - trained
     assert np.ptp(trained, axis=0).min() > 1
-    assert np.ptp(difference, axis=0).max() < 0.2  # the scales of other noise
+    assert np.ptp(difference, axis=0).max() < 1e-4
 
 
 def is_tested(words: Sequence[str]) -> bool:
