@@ -105,7 +105,7 @@ def predict_all(source: LabelledFeatures, mask: Mask, probes: Sequence[LinearPro
     found: list[list[torch.Tensor]] = [[] for _ in probes]
     for block in source.blocks:
         rows, _ = read_masked(source, block, mask)
-        for part in rows.split(PREDICT_ROWS, dim=1):
+        for part in torch.split(rows, PREDICT_ROWS, dim=1):
             for predicted, one in zip(found, probes, strict=True):
                 if part.shape[1]:
                     predicted.append(predict(one, part))

@@ -138,7 +138,7 @@ class LabelledFeatures:
         )
 
     def _add_block(self, window: AlignedWindow, start: int, stop: int) -> None:
-        self.blank.update(set(range(window.first, window.first + window.count)).difference(window.indices))
+        self.blank.update(set(range(window.first, window.first + window.n_read)).difference(window.indices))
         last = self.blocks[-1] if self.blocks else None
         if last and last.stop - last.start < BLOCK_ROWS and stop - start < BLOCK_ROWS:
             self.blocks[-1] = last._replace(windows=last.windows + 1, stop=stop)
@@ -164,7 +164,7 @@ def _differences(ours: FeatureSpec, theirs: FeatureSpec) -> Iterator[tuple[str, 
     if dim != other_dim:
         yield "has vectors of width", f"{dim:,}", f"{other_dim:,}"
     if pooled != other_pooled:
-        yield "has one vector a", *(("sentence" if of else "token") for of in (pooled, other_pooled))
+        yield "has one vector a", "sentence" if pooled else "token", "sentence" if other_pooled else "token"
     for key in ("model_sha256", "start_state", "mix", "pool", "layers"):
         if key in ours.metadata and key in theirs.metadata and ours.metadata[key] != theirs.metadata[key]:
             yield f"has in its metadata the {key}", ours.metadata[key], theirs.metadata[key]

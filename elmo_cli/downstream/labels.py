@@ -46,7 +46,7 @@ class AlignedWindow(NamedTuple):
     """Sentences of a feature file that were read together, those without tokens left out."""
 
     first: int  # index in the feature file of the first sentence read, and the number of all that were read
-    count: int
+    n_read: int
     indices: list[int]  # of those that have tokens
     sentences: list[Sentence]
     arrays: list[Array]
@@ -169,7 +169,7 @@ def _check_tokens(features: Features, sentence: Sentence, array: Array, labelled
 def _read_file(file: InputFile, format_: str, label: str, reading: ReadOptions) -> Iterator[LabelledSentence]:
     if format_ in COLUMN_FILES:
         found: Iterator[ColumnSentence] = COLUMN_FILES[format_](file, label, reading)
-        return (LabelledSentence(*sentence, display_name(file), lines) for *sentence, lines in found)
+        return (LabelledSentence(tokens, labels, display_name(file), lines) for tokens, labels, lines in found)
     if format_ not in TABLES:
         raise CorpusError(
             f"{display_name(file)}: is read as {format_}, which has no labels; pass --input-format "

@@ -62,9 +62,9 @@ class LinearProbes(nn.Module):
         """(layer, row, dim), any float type → logits (classifier, row, target, class)."""
         rows = layers.float() - self.scales.mean[:, None]
         products = torch.bmm(rows, torch.cat(list(self._effective()), dim=-1))  # (layer, row, kinds * targets * classes)
-        parts = products.split(self.n_targets * self.n_classes, dim=-1)
+        parts = torch.split(products, self.n_targets * self.n_classes, dim=-1)
         logits = torch.cat([part if kind == LAYER else part.sum(dim=0, keepdim=True) for kind, part in zip(self.kinds, parts, strict=True)])
-        return logits.unflatten(-1, (self.n_targets, self.n_classes)) + self.biases
+        return logits.reshape(self.n_heads, -1, self.n_targets, self.n_classes) + self.biases
 
     def _effective(self) -> Iterator[torch.Tensor]:
         """The weights of each kind that apply to layers less their mean, (layer, dim, target * class)."""
@@ -101,11 +101,12 @@ class Trainer:
         targets = labels[:, : self.probes.n_targets].expand(n_heads, -1, -1)
         loss = functional.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="sum") / n_rows
         self._adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._adam.step()
 
 
 @torch.no_grad()
 def predict(probes: LinearProbes, layers: torch.Tensor) -> torch.Tensor:
     """(layer, row, dim) → classes (classifier, target, row) int64."""
-    return probes(layers).argmax(dim=-1).transpose(1, 2)
+    logits: torch.Tensor = probes(layers)
+    return logits.argmax(dim=-1).transpose(1, 2)

@@ -35,7 +35,7 @@ def count_right(gold: Ints, predicted: Ints, sentences: Ints, chosen: Mask | Non
     weights = np.ones(len(gold)) if chosen is None else chosen.astype(np.float64)
     right = np.bincount(sentences, weights * (gold == predicted), n)
     rows = np.bincount(sentences, weights, n)
-    return np.stack([right, rows, rows], axis=-1)[:, None]
+    return np.stack([right, rows, rows], axis=-1, dtype=np.float64)[:, None]
 
 
 def count_classes(gold: Ints, predicted: Ints, sentences: Ints, chosen: Mask | None = None) -> Floats:
@@ -44,7 +44,8 @@ def count_classes(gold: Ints, predicted: Ints, sentences: Ints, chosen: Mask | N
     weights = np.ones(len(gold)) if chosen is None else chosen.astype(np.float64)
 
     def count(classes: Ints, by: Floats) -> Floats:
-        return np.bincount(sentences * n_classes + classes, by, n * n_classes).reshape(n, n_classes)
+        counts: Floats = np.bincount(sentences * n_classes + classes, by, n * n_classes).astype(np.float64)
+        return counts.reshape(n, n_classes)
 
     return np.stack([count(gold, weights * (gold == predicted)), count(predicted, weights), count(gold, weights)], axis=-1)
 

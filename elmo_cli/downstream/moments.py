@@ -30,7 +30,7 @@ class Moments:
 
     def add(self, rows: torch.Tensor) -> None:
         """Take (layer, row, dim) into account."""
-        for chunk in rows.split(CHUNK_ROWS, dim=1):
+        for chunk in torch.split(rows, CHUNK_ROWS, dim=1):
             if n := chunk.shape[1]:
                 values = chunk.float()
                 variance, mean = torch.var_mean(torch.cat([values, values.mean(dim=0, keepdim=True)]), dim=1, correction=0)
