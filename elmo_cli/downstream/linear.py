@@ -27,9 +27,12 @@ class LinearProbes(nn.Module):
         n_targets: Number of labellings that are learned from the same rows.
         kinds: Which classifiers, of KINDS.
         seed: Of the initial weights.
+        even_mix: Whether the mix starts from equal shares, and not from random ones.
     """
 
-    def __init__(self, scales: Scales, n_classes: int, n_targets: int = 1, kinds: Sequence[str] = KINDS, seed: int = 0) -> None:
+    def __init__(
+        self, scales: Scales, n_classes: int, n_targets: int = 1, kinds: Sequence[str] = KINDS, seed: int = 0, *, even_mix: bool = True
+    ) -> None:
         super().__init__()
         self.n_layers, self.dim = scales.mean.shape
         self.kinds = [kind for kind in KINDS if kind in kinds]
@@ -43,7 +46,8 @@ class LinearProbes(nn.Module):
         shapes = {kind: (self.n_layers, self.dim, width) if kind in (LAYER, ALL) else (self.dim, width) for kind in self.kinds}
         self.weights = nn.ParameterDict({kind: normal(*shape) for kind, shape in shapes.items()})
         self.biases = nn.Parameter(torch.zeros(self.n_heads, 1, n_targets, n_classes))
-        self.mix = nn.Parameter(torch.zeros(n_targets, self.n_layers))
+        start = torch.zeros(n_targets, self.n_layers) if even_mix else torch.randn(n_targets, self.n_layers, generator=random)
+        self.mix = nn.Parameter(start)  # in shares: their logarithms
         self.scales = scales
         spread = (scales.dim / scales.layer[:, None]).square().mean(dim=0).sqrt()
         self._mix_scale = torch.where(spread > 0, spread, torch.ones_like(spread))  # (dim,)

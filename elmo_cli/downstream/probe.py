@@ -60,7 +60,7 @@ class Probe:
         kinds = KINDS if len(data.layers) > 1 else (LAYER,)
         make = partial(LinearProbes, data.scales, data.n_classes)
         self._probes = [make(2 if options.control else 1, kinds, options.seed)]
-        self._probes += [make(1, (MIX,), options.seed + i) for i in range(1, options.seeds) if MIX in kinds]
+        self._probes += [make(1, (MIX,), options.seed + i, even_mix=False) for i in range(1, options.seeds) if MIX in kinds]
 
     @property
     def total_rows(self) -> int:

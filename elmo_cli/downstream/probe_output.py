@@ -97,7 +97,7 @@ def _cells(row: Row, *, has_new: bool, has_control: bool) -> list[str]:
 def summary(report: Report) -> Iterator[str]:
     """Iterate over the lines below the table."""
     test, unit = report.test, report.unit
-    new = f", {test.new_words:,} of them of words that the training part does not have" if test.new_words is not None else ""
+    new = f", {test.new_words:,} of them words that the training part does not have" if test.new_words is not None else ""
     yield f"{report.n_classes} labels; learned from {report.train.rows:,} {unit}s, tested on {test.rows:,}{new}"
     if mix := report.mix:
         first = mix.mixes[0]
