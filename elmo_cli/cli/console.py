@@ -4,11 +4,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,6 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 from elmo_cli.errors import printable
 from elmo_cli.models.cache import Cache, default_offline
@@ -202,3 +205,22 @@ def _last(job: Iterable[Committed]) -> Committed:
     for progress in job:
         last = progress
     return last
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout: drawn on a terminal, aligned text elsewhere. All columns but the first are numbers."""
+    if sys.stdout.isatty():
+        table = Table(box=SIMPLE_HEAD)
+        for number, name in enumerate(header):
+            table.add_column(Text(name), justify="right" if number else "left", no_wrap=number == 0)
+        for row in rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        Console().print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = [
+            printable(cell).rjust(width) if i else printable(cell).ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")

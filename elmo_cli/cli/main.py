@@ -29,6 +29,7 @@ COMMANDS = (
     "models",
     "train",
     "evaluate",
+    "probe",
     "bench",
     "guide",
 )  # `command` in the module of that name in commands/

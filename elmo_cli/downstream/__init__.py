@@ -1,1 +1,1 @@
-"""Uses of ELMo features: estimators, probes, taggers, plots."""
+"""Uses of ELMo features: estimators, probes, labels, plots, search."""

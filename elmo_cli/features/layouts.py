@@ -44,7 +44,7 @@ WITHOUT_TOKENS = ("e2e-coref", "npy")
 WITHOUT_KEYS = ("word2vec", "npy")  # do not name sentences
 KEYS = ("number", "id", "sentence")
 ROWS = ("sentence", "token")
-POOLS = ("none", "mean", "max", "first", "last")
+POOLS = ("none", "mean", "max", "mean+max", "first", "last")
 DTYPES = ("float32", "float16")
 
 

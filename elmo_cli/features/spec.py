@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LAYER = "layer_"
-UNLAYERED = ("top", "average", "mix", "vectors")  # names of what is one for all layers; the last in a file that does not tell
+UNLAYERED = ("top", "average", "concat", "mix", "vectors")  # names of what is one for all layers; the last in a file that does not tell
 CHECKSUM = "metadata_crc32"  # of all that is told, in hexadecimal digits
 STRUCTURE = ("axes", "names", "layout", "dtype", "keys", "dim", CHECKSUM)  # told by the store itself, beside the metadata
 FOREIGN = ("ARROW:schema", "pandas", "part", "parts", "rows", "row_group_crc32")  # added to Parquet, by libraries and when a file ends
@@ -23,7 +23,8 @@ FOREIGN = ("ARROW:schema", "pandas", "part", "parts", "rows", "row_group_crc32")
 class FeatureSpec:
     """What each sentence's array holds.
 
-    `names` are those of the layers, "layer_0", ...; a lone "top", "average" or "mix" has no layer axis. An array is (layer, token, dim),
+    `names` are those of the layers, "layer_0", ...; a lone "top", "average", "concat" or "mix" has no layer axis. An array is
+    (layer, token, dim),
     without the layer axis for a lone name, and without the token axis if `pooled`. `kept` is the schema of `Sentence.kept`.
     `intact`, of a file that is read: whether what it tells fits its checksum; None if it has none.
     """

@@ -113,7 +113,8 @@ class EmbedJob:
         """What will be written; the weights are not touched."""
         config, selection = self.model.config(), self.selection
         names, pooled = selection.names(config.n_output_layers), selection.pool != "none"
-        return FeatureSpec(names, config.output_dim, selection.dtype, pooled, kept=self._kept_fields())
+        dim = selection.dim(config.n_output_layers, config.output_dim)
+        return FeatureSpec(names, dim, selection.dtype, pooled, kept=self._kept_fields())
 
     def _kept_fields(self) -> "pyarrow.Schema | None":
         fields = self.source.kept_fields()

@@ -10,6 +10,8 @@ from elmo_cli.features.values import cast
 from elmo_cli.nn.scalar_mix import FixedMix
 from elmo_cli.types import Array, Select
 
+UNLAYERED = ("top", "average", "concat")  # choices without a layer axis
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -21,7 +23,7 @@ class Selection:
     dtype: str = "float32"
 
     def names(self, n_layers: int) -> tuple[str, ...]:
-        """What the layers that are written are called: "layer_0", ..., or "top", "average" or "mix" where there is no layer axis.
+        """What the layers that are written are called: "layer_0", ..., or "top", "average", "concat" or "mix" where there is no layer axis.
 
         Raises:
             ElmoError: The choice is none, or not one for a model of so many layers.
@@ -30,9 +32,14 @@ class Selection:
             if len(self.mix.weights) != n_layers:
                 raise ElmoError(f"--mix: has {len(self.mix.weights)} weights, and the model {n_layers} layers; give one for each")
             return ("mix",)
-        if self.layers in ("top", "average"):
+        if self.layers in UNLAYERED:
             return (self.layers,)
         return tuple(f"layer_{layer}" for layer in self._chosen(n_layers))
+
+    def dim(self, n_layers: int, dim: int) -> int:
+        """Return the width of the vectors that are written, for layers of width `dim`."""
+        side_by_side = n_layers if self.layers == "concat" and not self.mix else 1
+        return dim * side_by_side * (2 if self.pool == "mean+max" else 1)
 
     def function(self, n_layers: int) -> Select:
         """A function from (layer, token, dim) float32 to what is written.
@@ -71,8 +78,8 @@ class Selection:
 def select_layers(choice: str, n_layers: int) -> Select:
     """A function from (layer, token, dim) to what `choice` asks for.
 
-    "all" keeps every layer, "top" and "average" give (token, dim) as AllenNLP does, and a list ("0,2", negative from the end) gives
-    those layers, (chosen, token, dim).
+    "all" keeps every layer, "top" and "average" give (token, dim) as AllenNLP does, "concat" puts the layers of a token side by side,
+    (token, layer * dim), and a list ("0,2", negative from the end) gives those layers, (chosen, token, dim).
 
     Raises:
         ElmoError: The choice is none of these, or names a layer twice or one that the model does not have.
@@ -83,6 +90,8 @@ def select_layers(choice: str, n_layers: int) -> Select:
         return lambda layers: layers[-1]
     if choice == "average":
         return lambda layers: np.mean(layers, axis=0)
+    if choice == "concat":
+        return lambda layers: layers.transpose(1, 0, 2).reshape(layers.shape[1], layers.shape[0] * layers.shape[2])
     chosen = _layers_of_model(choice, n_layers)
     return lambda layers: layers[chosen]
 
@@ -94,7 +103,7 @@ def parse_layers(choice: str) -> list[int]:
         ElmoError: It is no list of whole numbers.
     """
     if not re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", choice):
-        raise ElmoError(f"layers {choice[:60]!r}: takes all, top, average, or a list such as 0,2")
+        raise ElmoError(f"layers {choice[:60]!r}: takes all, top, average, concat, or a list such as 0,2")
     return [int(layer) for layer in choice.split(",")]
 
 
@@ -115,15 +124,23 @@ def _mean(array: Array) -> Array:
     return mean
 
 
+def _mean_and_max(array: Array) -> Array:
+    both: Array = np.concatenate([_mean(array), array.max(axis=-2)], axis=-1)
+    return both
+
+
 def _of_tokens(pool: Select) -> Select:
     """A sentence without tokens is pooled to zeros."""
-    return lambda array: pool(array) if array.shape[-2] else np.zeros((*array.shape[:-2], array.shape[-1]), array.dtype)
+    return lambda array: (
+        pool(array) if array.shape[-2] else np.zeros_like(pool(np.zeros((*array.shape[:-2], 1, array.shape[-1]), array.dtype)))
+    )
 
 
 POOLS: dict[str, Select] = {  # (..., token, dim) to (..., dim), over the tokens of one sentence
     "none": lambda array: array,
     "mean": _of_tokens(_mean),
     "max": _of_tokens(lambda array: array.max(axis=-2)),
+    "mean+max": _of_tokens(_mean_and_max),  # (..., 2 * dim)
     "first": _of_tokens(lambda array: array[..., 0, :]),
     "last": _of_tokens(lambda array: array[..., -1, :]),
 }

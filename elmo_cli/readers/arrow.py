@@ -51,6 +51,18 @@ def kept_in_arrow(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":
         return kept_schema(schema, reading)
 
 
+def names_in_arrow(file: InputFile, reading: ReadOptions) -> list[str]:  # noqa: ARG001  # as of every format
+    """Return the names of the columns.
+
+    Raises:
+        CorpusError: The file cannot be read, is a stream, or is no Arrow IPC.
+    """
+    if is_stream(file):
+        raise CorpusError(f"{display_name(file)}: its columns are looked at first, which a stream does not allow; name a file")
+    with _open(file) as (stream, _), failing_on_arrow(file, "Arrow"):
+        return list(_reader(stream, None).schema.names)
+
+
 def _batches(stream: Any, file: InputFile, reading: ReadOptions) -> "Iterator[pyarrow.RecordBatch]":  # noqa: ANN401  # pyarrow is untyped
     """The batches, of a file with the needed columns only, each seen to be sound: Arrow's memory is used as it lies in the file."""
     columns = needed_columns(reading)

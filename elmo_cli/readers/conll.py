@@ -43,7 +43,7 @@ def read_conllu(file: InputFile, reading: ReadOptions = PLAIN, report: OnError =
         CorpusError: The file cannot be read, is no text, or has a sentence without end.
     """
     name, form, number, document = display_name(file), 1, 0, None
-    for lines in _blocks(read_lines(file, reading.encoding_errors, report), name):
+    for lines in sentence_blocks(read_lines(file, reading.encoding_errors, report), name):
         comments = [line for _, line in lines if line[0] == "#"]
         for columns in filter(None, map(COLUMNS.fullmatch, comments)):
             form = _form_column(columns[1].split(), name)
@@ -112,7 +112,7 @@ def read_conll(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = 
 
 def _sentences(lines: Iterable[Line], name: str) -> Iterator[tuple[bool, list[Line]]]:
     """Lines of sentences, and of marks between documents, which are told by True."""
-    for block in _blocks(lines, name):
+    for block in sentence_blocks(lines, name):
         for is_mark, run in groupby(block, lambda numbered: numbered[1].startswith(MARKS)):
             yield is_mark, list(run)
 
@@ -134,7 +134,7 @@ def _cells(lines: Iterable[Line], column: int, name: str, report: OnError) -> It
             yield cells[column - 1]
 
 
-def _blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:
+def sentence_blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:
     """Runs of lines that are not blank."""
     block: list[Line] = []
     held = 0  # characters

@@ -103,5 +103,14 @@ def kept_texts(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":  # no
     return pyarrow.schema([(column, pyarrow.string()) for column in reading.keep])
 
 
+def names_in_delimited(file: InputFile, reading: ReadOptions, *, delimiter: str) -> list[str]:
+    """Return the names of the columns, which are the first row.
+
+    Raises:
+        CorpusError: The file cannot be read, or is no text.
+    """
+    return next(_rows(file, reading, raise_error, delimiter), (0, []))[1]
+
+
 read_csv = partial(read_delimited, delimiter=",")
 read_tsv = partial(read_delimited, delimiter="\t")

@@ -51,6 +51,16 @@ def kept_in_parquet(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":
         return kept_schema(table.schema_arrow, reading)
 
 
+def names_in_parquet(file: InputFile, reading: ReadOptions) -> list[str]:  # noqa: ARG001  # as of every format
+    """Return the names of the columns.
+
+    Raises:
+        CorpusError: The file cannot be read, or is no Parquet.
+    """
+    with _open(file) as (table, _), failing_on_arrow(file, "Parquet"):
+        return list(table.schema_arrow.names)
+
+
 def _batches(table: "ParquetFile", stream: Any, columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":  # noqa: ANN401  # a file
     from pyarrow.parquet import ParquetFile
 

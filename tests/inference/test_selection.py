@@ -41,6 +41,7 @@ def test_layer_norm_is_over_all_values_of_a_sentences_tokens():
         ("max", LAYERS.max(axis=1)),
         ("first", LAYERS[:, 0]),
         ("last", LAYERS[:, -1]),
+        ("mean+max", np.concatenate([LAYERS.mean(axis=1), LAYERS.max(axis=1)], axis=-1)),
         ("none", LAYERS),
     ],
 )
@@ -49,7 +50,18 @@ def test_pooling_is_over_the_tokens(pool: str, expected: np.ndarray):
     np.testing.assert_allclose(select(LAYERS), expected, rtol=1e-6)
     assert Selection("top", pool=pool).function(3)(LAYERS).shape == expected.shape[1:]
     if pool != "none":
-        np.testing.assert_array_equal(select(LAYERS[:, :0]), np.zeros((3, 4), np.float32))
+        np.testing.assert_array_equal(select(LAYERS[:, :0]), np.zeros_like(expected))
+    assert Selection(pool=pool).dim(3, 4) == expected.shape[-1]
+
+
+def test_concat_puts_the_layers_of_a_token_side_by_side():
+    selection = Selection("concat")
+    side_by_side = selection.function(3)(LAYERS)
+    assert (selection.names(3), selection.dim(3, 4)) == (("concat",), 12)
+    np.testing.assert_array_equal(side_by_side, np.concatenate(list(LAYERS), axis=-1))
+    assert selection.function(3)(LAYERS[:, :0]).shape == (0, 12)
+    pooled = Selection("concat", pool="mean+max")
+    assert pooled.function(3)(LAYERS).shape == (pooled.dim(3, 4),) == (24,)
 
 
 def test_layers_have_names():

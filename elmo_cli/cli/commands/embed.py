@@ -45,6 +45,7 @@ Examples:
   elmo embed corpus.txt features/ --output-format parquet --dtype float16
   elmo embed corpus.txt sentences.parquet --layers average --pool mean
   elmo embed corpus.txt words.vec --layers top   (a word type a line, the mean over its occurrences)
+  elmo embed corpus.txt sentences.h5 --layers concat --pool mean+max   (the best features of sentences for classifiers)
   cat corpus.txt | elmo embed - - --output-format jsonl --layers top | head
   elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (the numbers of allennlp elmo)
 """
@@ -63,7 +64,11 @@ _start_options = options(
 )
 
 _selection_options = options(
-    click.option("--layers", metavar="CHOICE", help="all, top, average, or a list such as 0,2.  [default: all; word2vec: 0]"),
+    click.option(
+        "--layers",
+        metavar="CHOICE",
+        help="all, top, average, concat (side by side), or a list such as 0,2.  [default: all; word2vec: 0]",
+    ),
     click.option("--mix", metavar="FILE|W0,W1,...[,GAMMA]", help="The layers' sum, weighted by softmax(W), times GAMMA."),
     click.option("--mix-layer-norm", is_flag=True, help="With --mix: normalise each layer first, over a sentence's tokens."),
     click.option(
@@ -71,7 +76,7 @@ _selection_options = options(
         type=click.Choice(POOLS),
         default="none",
         show_default=True,
-        help="One vector a sentence.",
+        help="One vector a sentence; mean+max puts both side by side.",
     ),
     click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the values."),
 )
