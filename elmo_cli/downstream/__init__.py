@@ -1,0 +1,1 @@
+"""Uses of feature files: probes, pictures and search. They read any format through `open_features`."""

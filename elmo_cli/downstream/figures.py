@@ -1,0 +1,84 @@
+"""Figures of matplotlib: texts as they are, fonts for other scripts, files equal byte for byte."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from elmo_cli.errors import OutputError
+from elmo_cli.io.atomic import atomic_write
+
+FORMATS = (".png", ".svg", ".pdf")
+DPI = 150
+FALLBACK_FONTS = (  # used for characters that DejaVu Sans lacks, where they are installed
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+    "Noto Sans Tamil",
+    "Noto Sans Thai",
+    "Arial Unicode MS",
+    "PingFang SC",
+    "Hiragino Sans",
+)
+DATES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # left out
+
+
+def new_figure(width: float, height: float, *, layout: str | None = None) -> Any:  # noqa: ANN401  # matplotlib is untyped
+    """Return an empty figure of a size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def text_style() -> dict[str, Any]:
+    """Return the options of every text that shows tokens: "$" is a character, and other scripts have a font."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return {"parse_math": False, "fontfamily": ["DejaVu Sans", *(f for f in FALLBACK_FONTS if f in installed)]}
+
+
+def clean(text: str, longest: int = 200) -> str:
+    """Return a text on one line, without control characters."""
+    shown = "".join(character if character.isprintable() else "�" for character in text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def save_figure(figure: Any, path: Path) -> list[str]:  # noqa: ANN401  # matplotlib is untyped
+    """Write a figure, complete or not at all, in the format of the suffix.
+
+    Returns:
+        Notes for the user, such as that no installed font has a character.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    import matplotlib as mpl
+
+    suffix = path.suffix.lower()
+    with warnings.catch_warnings(record=True) as caught, mpl.rc_context({"svg.hashsalt": "elmo", "svg.fonttype": "none"}):
+        warnings.simplefilter("always")
+
+        def write(partial: Path) -> None:
+            figure.savefig(partial, format=suffix[1:], dpi=DPI, metadata=DATES[suffix])
+
+        write_file(path, write)
+    if any("missing from" in str(warning.message) for warning in caught):
+        return ["no installed font has some of the characters; an .html page shows them with the browser's fonts"]
+    return []
+
+
+def write_file(path: Path, write: Any) -> None:  # noqa: ANN401  # a function of a path
+    """Let `write` make a file; it appears complete or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        atomic_write(path, write)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another output") from None
