@@ -62,10 +62,19 @@ def _draw_lines(axis: Any, found: WordMap, style: dict[str, Any]) -> None:  # no
         if labelled:
             axis.plot([0.012], [row], "o", color=color, markersize=5, clip_on=False)
         half = _half_width(axis, word)
-        left, right = " ".join(one.left(found.context)), " ".join(one.right(found.context))
-        left = f"…{left[-SIDE + 1 :]}" if len(left) > SIDE else left
-        axis.text(middle - half, row, clean(left), ha="right", va="center", fontsize=8, color="#444444", **style)
-        axis.text(middle + half, row, clean(right, SIDE), ha="left", va="center", fontsize=8, color="#444444", **style)
+        left, right = _fitting(one.left(found.context)[::-1])[::-1], _fitting(one.right(found.context))
+        axis.text(middle - half, row, clean(" ".join(left)), ha="right", va="center", fontsize=8, color="#444444", **style)
+        axis.text(middle + half, row, clean(" ".join(right)), ha="left", va="center", fontsize=8, color="#444444", **style)
+
+
+def _fitting(tokens: list[str]) -> list[str]:
+    """Return the first tokens that fit in SIDE characters; if there are more, an ellipsis after them."""
+    used = 0
+    for place, token in enumerate(tokens):
+        used += len(token) + 1
+        if used > SIDE:
+            return [*tokens[:place], "…"]
+    return tokens
 
 
 def _half_width(axis: Any, word: Any) -> float:  # noqa: ANN401

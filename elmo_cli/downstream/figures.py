@@ -29,9 +29,12 @@ DATES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationD
 
 def new_figure(width: float, height: float, *, layout: str | None = None) -> Any:  # noqa: ANN401  # matplotlib is untyped
     """Return an empty figure of a size in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout=layout)
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)  # measures texts, whatever the format
+    return figure
 
 
 def text_style() -> dict[str, Any]:

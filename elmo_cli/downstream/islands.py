@@ -16,7 +16,7 @@ WINDOW = 10  # tokens on either side that name an island
 STOP_SHARE = 0.06  # a type in more of the file's sentences is a stop word
 NAME_WORDS = 3
 CONFIDENCE = 1.645  # standard errors of a log odds ratio below which it is with a probability of 5 %
-MARKED = 0.7  # least ratio of odds, as a logarithm, of a word in a name: twice as frequent as elsewhere
+MARKED = 1.0  # least ratio of odds, as a logarithm, of a word in a name
 NO_ISLAND = -1
 
 

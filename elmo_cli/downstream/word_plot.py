@@ -11,7 +11,8 @@ from elmo_cli.downstream.palette import color_of, shape_of
 from elmo_cli.downstream.word_map import Panel, WordMap
 
 PANEL, NARROW = 4.6, 1.5  # inches
-HEIGHT = 5.4
+HEIGHT = 4.7
+MOST_NAMES = 10  # of a panel, those of its largest islands
 MARKERS = {"circle": "o", "triangle": "^", "square": "s"}
 GREY = "#555555"
 LEGEND_COLUMN = 2.6  # inches of an entry of the legend, about
@@ -96,8 +97,7 @@ def _draw_names(axis: Any, panel: Panel, style: dict[str, Any]) -> None:  # noqa
     """Names of the islands, where they cover least."""
     from matplotlib.patheffects import withStroke
 
-    names = [name for name in panel.island_names if not name.startswith("island ")]
-    numbers = [i for i, name in enumerate(panel.island_names) if name in names]
+    numbers = [i for i, name in enumerate(panel.island_names) if not name.startswith("island ")][:MOST_NAMES]
     halo = [withStroke(linewidth=2.2, foreground="white")]
     texts = [
         axis.text(
