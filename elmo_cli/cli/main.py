@@ -26,6 +26,8 @@ COMMANDS = (
     "train",
     "evaluate",
     "bench",
+    "plot",
+    "search",
 )  # `command` in the module of that name in commands/
 FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output
 

@@ -58,13 +58,41 @@ def _draw_lines(axis: Any, found: WordMap, style: dict[str, Any]) -> None:  # no
     labelled = found.title != "island"
     for row, one in enumerate(found.occurrences):
         color = color_of(int(found.category[row])) if labelled else "#0072B2"
-        word = axis.text(middle, row, clean(one.token, 24), ha="center", va="center", fontsize=8, fontweight="bold", color="black", **style)
+        word = axis.text(
+            middle,
+            row,
+            clean(one.token, 24),
+            ha="center",
+            va="center",
+            fontsize=8,
+            fontweight="bold",
+            color="black",
+            **style,
+        )
         if labelled:
             axis.plot([0.012], [row], "o", color=color, markersize=5, clip_on=False)
         half = _half_width(axis, word)
         left, right = _fitting(one.left(found.context)[::-1])[::-1], _fitting(one.right(found.context))
-        axis.text(middle - half, row, clean(" ".join(left)), ha="right", va="center", fontsize=8, color="#444444", **style)
-        axis.text(middle + half, row, clean(" ".join(right)), ha="left", va="center", fontsize=8, color="#444444", **style)
+        axis.text(
+            middle - half,
+            row,
+            clean(" ".join(left)),
+            ha="right",
+            va="center",
+            fontsize=8,
+            color="#444444",
+            **style,
+        )
+        axis.text(
+            middle + half,
+            row,
+            clean(" ".join(right)),
+            ha="left",
+            va="center",
+            fontsize=8,
+            color="#444444",
+            **style,
+        )
 
 
 def _fitting(tokens: list[str]) -> list[str]:

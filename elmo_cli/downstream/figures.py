@@ -42,7 +42,10 @@ def text_style() -> dict[str, Any]:
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
-    return {"parse_math": False, "fontfamily": ["DejaVu Sans", *(f for f in FALLBACK_FONTS if f in installed)]}
+    return {
+        "parse_math": False,
+        "fontfamily": ["DejaVu Sans", *(f for f in FALLBACK_FONTS if f in installed)],
+    }
 
 
 def clean(text: str, longest: int = 200) -> str:
@@ -63,7 +66,10 @@ def save_figure(figure: Any, path: Path) -> list[str]:  # noqa: ANN401  # matplo
     import matplotlib as mpl
 
     suffix = path.suffix.lower()
-    with warnings.catch_warnings(record=True) as caught, mpl.rc_context({"svg.hashsalt": "elmo", "svg.fonttype": "none"}):
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        mpl.rc_context({"svg.hashsalt": "elmo", "svg.fonttype": "none"}),
+    ):
         warnings.simplefilter("always")
 
         def write(partial: Path) -> None:

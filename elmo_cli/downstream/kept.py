@@ -33,7 +33,7 @@ def label_of(features: Features, column: str | None) -> Label:
     columns = kept_columns(features)
     if column not in columns:
         there = f"there are {', '.join(columns)}" if columns else "it carries none"
-        remedy = f"embed with --keep {column}" if not columns else "choose one of them"
+        remedy = f"embed with --keep {column} into .parquet, .arrow or .jsonl" if not columns else "choose one of them"
         raise FeaturesError(f"{features.path}: has no column {column!r}, {there}; {remedy}")
     place = columns.index(column)
 

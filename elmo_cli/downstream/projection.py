@@ -37,8 +37,8 @@ def map_vectors(vectors: Floats, seed: int = 0) -> Points:
     Returns:
         (vector, 2) float64.
     """
-    directions = unit(vectors)
-    if np.ptp(directions, axis=0).max(initial=0) < 1e-6:  # one vector
+    directions = unit(vectors - vectors.mean(axis=0))  # less what all occurrences of the word share
+    if np.ptp(vectors, axis=0).max(initial=0) < 1e-6:  # one vector
         return np.zeros((len(vectors), 2))
     with one_thread():
         return _principal(directions) if len(vectors) < FEWEST else _tsne(directions, seed)
@@ -73,4 +73,4 @@ def _principal(directions: Floats) -> Points:
 def map_forms(tokens: list[str]) -> Points:
     """Return the map of a layer without context: a point for each distinct form, one above another."""
     forms = sorted(set(tokens), key=lambda form: (-tokens.count(form), form))
-    return np.array([[0.0, -float(forms.index(token))] for token in tokens])
+    return np.array([[0.0, 0.0 - forms.index(token)] for token in tokens])

@@ -89,13 +89,23 @@ def page_data(found: WordMap) -> dict[str, Any]:
 def _panel_data(panel: Panel) -> dict[str, Any]:
     name = panel.name.replace("_", " ")
     if panel.cosines is not None:
-        return {"name": name, "free": panel.context_free, "cosines": np.rint(100 * panel.cosines).astype(int).tolist()}
+        return {
+            "name": name,
+            "free": panel.context_free,
+            "cosines": np.rint(100 * panel.cosines).astype(int).tolist(),
+        }
     if panel.context_free:
         return {"name": name, "free": True}
     low, spread = panel.points.min(axis=0), max(float(np.ptp(panel.points, axis=0).max()), 1e-9)
     places = np.rint((panel.points - low) / spread * SIZE).astype(int)
     height = int(places[:, 1].max())
-    return {"name": name, "free": False, "height": height, "x": places[:, 0].tolist(), "y": (height - places[:, 1]).tolist()}
+    return {
+        "name": name,
+        "free": False,
+        "height": height,
+        "x": places[:, 0].tolist(),
+        "y": (height - places[:, 1]).tolist(),
+    }
 
 
 def _scale() -> list[str]:

@@ -90,7 +90,13 @@ def _draw_map(axis: Any, panel: Panel, found: WordMap, _style: dict[str, Any]) -
         points = panel.points[found.category == category]
         if len(points):
             look = {"c": color_of(category), "marker": MARKERS[shape_of(category)], "s": size}
-            axis.scatter(*points.T, **look, linewidths=0.25, edgecolors="white" if category >= 0 else "none", zorder=2 + (category >= 0))
+            axis.scatter(
+                *points.T,
+                **look,
+                linewidths=0.25,
+                edgecolors="white" if category >= 0 else "none",
+                zorder=2 + (category >= 0),
+            )
 
 
 def _draw_names(axis: Any, panel: Panel, style: dict[str, Any]) -> None:  # noqa: ANN401

@@ -8,7 +8,7 @@ from elmo_cli.downstream.word_map import WordMap
 
 
 def table_of(found: WordMap) -> dict[str, list[Any]]:
-    """Return the columns of the table: `key`, `sentence`, `position`, `token`, `left`, `right`, `context`, `label`, `island`, `x_...`, `y_...`."""
+    """Return the columns: key, sentence, position, token, left, right, context, label, island, and x, y of each layer."""
     size, occurrences = found.context, found.occurrences
     columns: dict[str, list[Any]] = {
         "key": [one.key for one in occurrences],
@@ -39,7 +39,10 @@ def write_columns(columns: dict[str, list[Any]], path: Path) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    write_file(path, lambda partial: (_write_csv if path.suffix.lower() == ".csv" else _write_parquet)(columns, partial))
+    write_file(
+        path,
+        lambda partial: (_write_csv if path.suffix.lower() == ".csv" else _write_parquet)(columns, partial),
+    )
 
 
 def _write_csv(columns: dict[str, list[Any]], path: Path) -> None:

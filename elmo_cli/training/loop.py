@@ -81,7 +81,7 @@ class TrainingLoop:
                 raise KeyboardInterrupt
         if self.is_first:
             if not log.draw(self.folder):
-                self.notes.append("no curve.png: matplotlib is not installed; pip install 'elmo-cli[plot]' brings it")
+                self.notes.append("no curve.png: matplotlib is not installed; pip install 'elmo-cli[analysis]' brings it")
             shutil.rmtree(self.folder / WORK)
         trainer.workers.wait()
 
