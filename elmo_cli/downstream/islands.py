@@ -13,7 +13,8 @@ Ints = npt.NDArray[np.int64]
 SMALLEST = 8  # points of an island, at least,
 SHARE = 40  # and one in so many of all
 WINDOW = 10  # tokens on either side that name an island
-STOP_SHARE = 0.06  # a type in more of the file's sentences is a stop word
+STOP_SHARE = 0.08  # a type in more of the file's sentences is a stop word;
+STOP_SHARE_OF_WORD = 0.25  # of a file whose sentences were chosen for the word, where what marks a sense is frequent
 NAME_WORDS = 3
 CONFIDENCE = 1.645  # standard errors of a log odds ratio below which it is with a probability of 5 %
 MARKED = 1.0  # least ratio of odds, as a logarithm, of a word in a name
@@ -34,7 +35,9 @@ def find_islands(points: Points) -> Ints:
 
 def stop_words(scan: WordScan) -> set[str]:
     """Return the types that occur in many sentences of the complete file, not only in the word's own."""
-    most = max(2.0, STOP_SHARE * scan.n_sentences)
+    sentences_of_word = len(set(scan.places[:, 0].tolist()))
+    chosen_for_word = sentences_of_word > scan.n_sentences / 2
+    most = max(2.0, (STOP_SHARE_OF_WORD if chosen_for_word else STOP_SHARE) * scan.n_sentences)
     return {type_ for type_, count in scan.sentences_with.items() if count > most}
 
 

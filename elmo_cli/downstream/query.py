@@ -97,9 +97,8 @@ def find_query_model(features: Features, given: str | None) -> "ModelFiles":
             f"{features.path}: its model {name!r} is not here; pass --model DIR, or run elmo models download {name}"
         ) from error
     if told.get("model_sha256", sha256) != sha256:
-        raise FeaturesError(
-            f"{features.path}: was made by another model than {name} (sha256 {told['model_sha256'][:12]}..., not {sha256[:12]}...); pass --model DIR"
-        )
+        hashes = f"sha256 {told['model_sha256'][:12]}..., not {sha256[:12]}..."
+        raise FeaturesError(f"{features.path}: was made by another model than {name} ({hashes}); pass --model DIR")
     return model
 
 

@@ -131,7 +131,7 @@ def _record(query: "Query", hit: "Hit") -> dict[str, object]:
 
 def _sentence_line(hit: "Hit") -> str:
     label = f"  [{printable(hit.label)}]" if hit.label is not None else ""
-    return f"{hit.rank:>3}  {hit.score:.3f}  {printable(' '.join(hit.tokens))}{label}"
+    return f"{hit.rank:>3}  {hit.score:6.3f}  {printable(' '.join(hit.tokens))}{label}"
 
 
 def _concordance_line(hit: "Hit") -> str:
@@ -145,7 +145,7 @@ def _concordance_line(hit: "Hit") -> str:
     side = max(12, (width - 13 - len(word)) // 2)
     left, right = printable(" ".join(hit.tokens[:position])), printable(" ".join(hit.tokens[position + 1 :]))
     before, after = _last_cells(left, side), _last_cells(right[::-1], side)[::-1].rstrip()
-    return f"{hit.rank:>3}  {hit.score:.3f}  {before} {click.style(word, fg='cyan', bold=True)} {after}{label}".rstrip()
+    return f"{hit.rank:>3}  {hit.score:6.3f}  {before} {click.style(word, fg='cyan', bold=True)} {after}{label}".rstrip()
 
 
 def _last_cells(text: str, size: int) -> str:
