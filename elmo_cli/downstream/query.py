@@ -46,8 +46,9 @@ def parse_query(text: str, place: str = "QUERY") -> Query:
     if not tokens:
         raise UsageError(f"{place}: is empty; give a sentence, or one with a word in brackets")
     found = [i for i, token in enumerate(tokens) if BRACKETED.fullmatch(token)]
-    odd = [token for i, token in enumerate(tokens) if i not in found and (token.startswith("[") or token.endswith("]"))]
-    if len(found) > 1 or (not found and odd) or any(len(token) > 1 for token in odd):
+    # a bracket that stands alone is a token of the corpus
+    odd = [token for i, token in enumerate(tokens) if i not in found and len(token) > 1 and (token[0] == "[" or token[-1] == "]")]
+    if len(found) > 1 or odd:
         shown = " ".join(tokens)[:60]
         raise UsageError(
             f"{place}: {shown!r} has not exactly one bracketed word; put one token in brackets, such as: the muddy [bank] of it"

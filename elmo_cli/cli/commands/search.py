@@ -91,10 +91,10 @@ def _batches(text: str) -> "Iterator[list[Query]]":
     if text != "-":
         yield [parse_query(text)]
         return
-    stdin, batch = click.get_text_stream("stdin", encoding="utf-8", errors="replace"), list["Query"]()
-    size = 1 if stdin.isatty() else BATCH
-    for number, line in enumerate(stdin, start=1):
-        batch.append(parse_query(line, f"-:{number}"))
+    batch: list[Query] = []
+    size = 1 if sys.stdin.isatty() else BATCH
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        batch.append(parse_query(line.decode("utf-8", "replace"), f"-:{number}"))
         if len(batch) == size:
             yield batch
             batch = []
