@@ -1,4 +1,4 @@
-"""Overview of the layers of a feature file: norms, similarity of the layers, anisotropy (Ethayarajh 2019)."""
+"""Overview of the layers: norms, linear CKA (Kornblith et al. 2019), anisotropy (Ethayarajh 2019)."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class LayersOverview:
     names: list[str]
     vectors: int
     norms: Doubles  # (layer, 3): 5th percentile, median, 95th
-    similarity: Doubles  # (layer, layer): mean cosine between two layers of a token
+    similarity: Doubles  # (layer, layer): linear CKA, which does not depend on the axes of a layer
     anisotropy: Doubles  # (layer,): mean cosine between two vectors of the sample
     same_word: Doubles | None  # (layer,): mean cosine between two occurrences of a word
 
@@ -49,7 +49,7 @@ def measure_layers(features: Features, layers: tuple[int, ...] | None, sample: i
         raise FeaturesError(f"{features.path}: has {vectors.shape[1]} vectors; the statistics need two or more")
     lengths = np.linalg.norm(vectors, axis=-1)
     directions = unit(vectors).astype(np.float64)
-    similarity = np.einsum("atd,btd->ab", directions, directions) / vectors.shape[1]
+    similarity = _linear_cka(vectors)
     same = _same_word(directions, words) if words else None
     norms = np.percentile(lengths, [5, 50, 95], axis=1).T
     return LayersOverview(names, vectors.shape[1], norms, similarity, _mean_cosine(directions), same)
@@ -64,12 +64,21 @@ def _read_sample(features: Features, layers: list[int], sample: int, seed: int) 
         if features.description.pooled:
             array = array[:, None]
         else:
-            words += [token.casefold() for token in features.sentence(index).tokens]
+            words += features.sentence(index).tokens
         arrays.append(array)
         n += array.shape[1]
         if n >= MOST:
             break
     return np.concatenate(arrays, axis=1), words if all(words) else []
+
+
+def _linear_cka(vectors: Floats) -> Doubles:
+    """Return the linear centred kernel alignment of each two layers, from 0 to 1."""
+    centred = vectors - vectors.mean(axis=1, keepdims=True)
+    products = np.array([[np.linalg.norm(one.T @ other) ** 2 for other in centred] for one in centred], dtype=np.float64)
+    own = np.sqrt(np.maximum(np.diag(products), np.finfo(np.float64).tiny))
+    similarity: Doubles = products / own[:, None] / own
+    return similarity
 
 
 def _mean_cosine(directions: Doubles) -> Doubles:
@@ -105,7 +114,7 @@ def draw_layers(found: LayersOverview, name: str, path: Path) -> list[str]:
         similarity.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink)
     similarity.set_xticks(range(n), labels)
     similarity.set_yticks(range(n), labels)
-    similarity.set_title("cosine between layers of a token")
+    similarity.set_title("similarity of the layers (linear CKA)")
     _draw_cosines(cosines, found, labels)
     return save_figure(figure, path)
 
@@ -130,5 +139,5 @@ def layers_table(found: LayersOverview) -> dict[str, list[Any]]:
         "norm_p95": found.norms[:, 2].tolist(),
         "anisotropy": found.anisotropy.tolist(),
         "same_word_cosine": found.same_word.tolist() if found.same_word is not None else [None] * n,
-        **{f"cosine_to_{name}": found.similarity[:, i].tolist() for i, name in enumerate(found.names)},
+        **{f"cka_to_{name}": found.similarity[:, i].tolist() for i, name in enumerate(found.names)},
     }

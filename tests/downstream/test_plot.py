@@ -163,7 +163,9 @@ def test_the_layers_have_an_overview(few: Path, elmo: Elmo, tmp_path: Path, suff
         with open_features(few) as features:
             lengths = np.concatenate([np.linalg.norm(array, axis=-1) for array in features], axis=1)
         assert [float(row["norm_median"]) for row in rows] == pytest.approx(np.median(lengths, axis=1).tolist(), rel=1e-5)
-        assert float(rows[0]["cosine_to_layer_0"]) == pytest.approx(1)
+        assert float(rows[1]["cka_to_layer_1"]) == pytest.approx(1)
+        assert 0 < float(rows[1]["cka_to_layer_2"]) < 1
+        assert float(rows[0]["anisotropy"]) == pytest.approx(1)
 
 
 def test_a_training_run_has_a_curve(elmo: Elmo, tmp_path: Path):
