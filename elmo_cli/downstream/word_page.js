@@ -77,7 +77,7 @@ function show(i) {
   current = i;
   const sentence = byId("sentence");
   sentence.replaceChildren();
-  byId("place").textContent = "";
+  byId("place").textContent = "Point at an occurrence, or step through them with the arrow keys.";
   if (i < 0) return;
   marks[i].forEach((mark) => { mark.classList.add("on"); if (!mark.classList.contains("form")) mark.parentNode.appendChild(mark); });
   lines.get(i)?.classList.add("on");
@@ -172,4 +172,5 @@ byId("about").textContent = data.about;
 data.panels.forEach(drawPanel);
 toggles();
 refresh();
+show(-1);
 document.body.dataset.ready = "1";
