@@ -27,12 +27,12 @@ FALLBACK_FONTS = (  # used for characters that DejaVu Sans lacks, where they are
 DATES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # left out
 
 
-def new_figure(width: float, height: float, *, layout: str | None = None) -> Any:  # noqa: ANN401  # matplotlib is untyped
+def new_figure(width: float, height: float, *, constrained: bool = False) -> Any:  # noqa: ANN401  # matplotlib is untyped
     """Return an empty figure of a size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout=layout)
+    figure = Figure(figsize=(width, height), layout="constrained" if constrained else None)
     FigureCanvasAgg(figure)  # measures texts, whatever the format
     return figure
 

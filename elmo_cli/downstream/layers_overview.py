@@ -101,7 +101,7 @@ def draw_layers(found: LayersOverview, name: str, path: Path) -> list[str]:
     """Draw the statistics; returns notes for the user."""
     n = len(found.names)
     style, labels = text_style(), [name.replace("_", " ") for name in found.names]
-    figure = new_figure(11, 3.9, layout="constrained")
+    figure = new_figure(11, 3.9, constrained=True)
     norms, similarity, cosines = figure.subplots(1, 3)
     figure.suptitle(f"{clean(name, 80)}: {found.vectors:,} vectors", fontsize=11, x=0.01, ha="left", **style)
     low, middle, high = found.norms.T

@@ -31,7 +31,7 @@ def draw_word(found: WordMap, path: Path) -> list[str]:
     widths = [NARROW if panel.context_free else PANEL for panel in found.panels]
     columns = max(1, int(max(sum(widths), 6) / LEGEND_COLUMN))
     rows = -(-(len(found.categories) + 1) // columns)
-    figure = new_figure(max(sum(widths), 6), HEIGHT + 0.22 * rows, layout="constrained")
+    figure = new_figure(max(sum(widths), 6), HEIGHT + 0.22 * rows, constrained=True)
     grid = figure.add_gridspec(1, len(widths), width_ratios=widths)
     style = text_style()
     axes = [figure.add_subplot(grid[0, column]) for column in range(len(widths))]
