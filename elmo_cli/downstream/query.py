@@ -11,7 +11,7 @@ from elmo_cli.downstream.occurrences import Floats
 from elmo_cli.errors import DownloadError, FeaturesError, ModelError, UsageError
 from elmo_cli.features.reader import Features
 from elmo_cli.inference.selection import Selection
-from elmo_cli.nn.scalar_mix import ScalarMix
+from elmo_cli.nn.scalar_mix import FixedMix
 from elmo_cli.types import Array, Sentence
 
 if TYPE_CHECKING:
@@ -154,6 +154,6 @@ def _selection_of(features: Features) -> Selection:
     pool = told.get("pool", "none") if features.description.pooled else "none"
     if (found := MIX.fullmatch(told.get("mix", ""))) is not None:
         weights = tuple(map(float, found["weights"].split(",")))
-        return Selection(mix=ScalarMix(weights, float(found["gamma"]), found["norm"] is not None), pool=pool)
+        return Selection(mix=FixedMix(weights, float(found["gamma"]), found["norm"] is not None), pool=pool)
     by_name = ",".join(name.removeprefix("layer_") for name in names)
     return Selection(told.get("layers", by_name if features.description.layered else names[0]), pool=pool)
