@@ -5,6 +5,7 @@ keeps its traceback.
 """
 
 import os
+import select
 import signal
 import sys
 from errno import EDQUOT, ENOSPC
@@ -28,6 +29,7 @@ COMMANDS = (
     "bench",
 )  # `command` in the module of that name in commands/
 FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output
+NO_CONTROLS = (None, "dumb", "unknown")  # values of TERM: what takes no control sequences
 
 
 class Commands(click.Group):
@@ -79,6 +81,12 @@ class Commands(click.Group):
             sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _clear_line() -> None:
+    """Remove a bar and show the cursor, unless the terminal takes nothing just now: then one would wait here for ever."""
+    if select.select([], [2], [], 0)[1]:
+        os.write(2, b"\r\x1b[2K\x1b[?25h")
 
 
 def _fail(ctx: click.Context, message: str) -> NoReturn:

@@ -7,6 +7,8 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
+from elmo_cli.cli.main import NO_CONTROLS, _clear_line
+
 PATIENCE = 0.02  # seconds
 
 
@@ -45,4 +47,6 @@ def _stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
+    if "elmo_cli.cli.console" in sys.modules and os.isatty(2) and os.environ.get("TERM") not in NO_CONTROLS:
+        _clear_line()
     os._exit(128 + number)
