@@ -50,6 +50,9 @@ class Terminal:
 
     def __init__(self, columns: int = 80) -> None:
         self.master, slave = pty.openpty()
+        modes = termios.tcgetattr(slave)
+        modes[3] &= ~termios.ECHO  # "^C" comes behind the bar
+        termios.tcsetattr(slave, termios.TCSANOW, modes)
         self.resize(columns)
         orders, self._orders = os.pipe()
         self._codes, codes = os.pipe()
