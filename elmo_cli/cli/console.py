@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOG_SECONDS = 60.0  # between plain progress lines, where no bar is drawn
 BAR_WIDTHS = (8, 40)  # columns, at least and at most
 NARROW = 30  # columns, below which there is a bar without words
+DRAWINGS = 8  # a second
 HIDE_CURSOR = "\x1b[?25l"
 
 
@@ -75,10 +76,10 @@ class UserConsole:
 
         stdout is data and stays as it is. Python's stderr goes through rich meanwhile, so that others' lines come above the bar.
         """
-        live = Live(bar, console=self._console, transient=True, redirect_stdout=False)
+        live = Live(bar, console=self._console, transient=True, redirect_stdout=False, refresh_per_second=DRAWINGS)
         try:
             if at_once and self.draws:
-                live.start(refresh=True)
+                live.start()  # the first drawing is its thread's too: a signal in the middle of one would repeat it
             yield live
         finally:
             live.stop()
@@ -99,7 +100,7 @@ class UserConsole:
                 rate = (done - before) / max(time.perf_counter() - since, 1e-9)
                 bar.show(f"{so_far}, {size(rate)}/s", done / total if total else None)
                 if self.draws:
-                    live.start(refresh=True)  # the first time; does nothing after that
+                    live.start()  # does nothing after the first time
                 elif time.perf_counter() - said >= LOG_SECONDS:
                     said = time.perf_counter()
                     self.info(so_far)
@@ -152,8 +153,8 @@ class _Bar:
         self.words, self.share = words, share
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        room = options.max_width - 3  # the spinner, a space, and the last column, after which some terminals wrap
-        share = "" if self.share is None else f" {100 * self.share:3.0f}%"
+        room = max(options.max_width - 3, 0)  # the spinner, a space, and the last column, after which some terminals wrap
+        share = "" if self.share is None or room < NARROW // 2 else f" {100 * self.share:3.0f}%"
         words = Text(f" {printable(self.words)}{self._left()}" if room >= NARROW else "")
         width = max(min(room - len(share) - words.cell_len, BAR_WIDTHS[1]), min(BAR_WIDTHS[0], room))
         words.truncate(max(room - len(share) - width, 0))
