@@ -159,7 +159,8 @@ class _Bar:
         width = max(min(room - len(share) - words.cell_len, BAR_WIDTHS[1]), min(BAR_WIDTHS[0], room))
         words.truncate(max(room - len(share) - width, 0))
         yield Text(f"{self.spinner.render(console.get_time())} ", end="")
-        yield ProgressBar(1.0, self.share or 0.0, width=width, pulse=self.share is None)
+        if width:  # 0 is the full width to rich
+            yield ProgressBar(1.0, self.share or 0.0, width=width, pulse=self.share is None)
         yield Text.assemble(share, words, no_wrap=True, end="")
 
     def _left(self) -> str:
