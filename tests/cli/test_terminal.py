@@ -103,7 +103,7 @@ def test_convert_draws_a_bar(terminal: Terminal, features: Path, tmp_path: Path)
     assert not (tmp_path / "half.parquet").exists()
 
 
-def test_train_draws_a_bar_and_evaluate_and_bench_end(terminal: Terminal, text: Path, options: Path, tmp_path: Path):
+def test_train_draws_a_bar_and_evaluate_ends(terminal: Terminal, text: Path, options: Path, tmp_path: Path):
     seen = terminal.run("train", text, tmp_path / "model", "--options", options, "--steps", 3, "--held-out", text, *QUICK)
     assert seen.code == 0, seen.output
     assert_drawn(seen)
@@ -111,8 +111,6 @@ def test_train_draws_a_bar_and_evaluate_and_bench_end(terminal: Terminal, text: 
     assert "\n100.0 %: step 3" in seen.output.replace(ERASED, "\n")  # a line that is written above the bar
     seen = terminal.run("evaluate", tmp_path / "model", text)
     assert (seen.code, "perplexity" in seen.output or "average" in seen.output) == (0, True), seen.output
-    seen = terminal.run("bench", "--shape", "tiny", "--tokens", 100, "--repeats", 1, "--precision", "fp32")
-    assert seen.code == 0, seen.output
 
 
 def test_train_is_stopped_with_a_checkpoint(terminal: Terminal, text: Path, options: Path, tmp_path: Path):
