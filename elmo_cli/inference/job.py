@@ -182,7 +182,7 @@ def replay(
     """Take over what an earlier run has done, and be where it was then, to the last bit and count."""
     done = NOTHING
     for window in journal.replay(sentences):
-        for batch in batches(window, embedder, batch_tokens):
+        for batch in batches(window, batch_tokens):
             embedder.warm_cache([window[i].tokens for i in batch])
         done = done.plus(window)
         yield done

@@ -4,6 +4,7 @@ Sentences come as a ragged batch: the token vectors of all sentences one after a
 The state of the LSTMs is an argument and a result of `BiLM.forward`, never an attribute.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
@@ -175,8 +176,21 @@ class BiLM(nn.Module):
         """The state that nothing has been read into."""
         return BiLMState.zero(self.config, n_sequences, next(self.parameters()))
 
-    def read(self, types: Tensor, places: Tensor, lengths: list[int], state: BiLMState) -> tuple[Tensor, BiLMState]:
-        """As `forward`, the tokens given as vectors of word types (type, projection_dim) and the type of each token (total,) int64."""
+    def read(
+        self,
+        types: Tensor,
+        places: Tensor,
+        lengths: list[int],
+        state: BiLMState,
+        check: Callable[[], None] | None = None,  # noqa: ARG002  # FastBiLM calls it between steps
+    ) -> tuple[Tensor, BiLMState]:
+        """As `forward`, the tokens given as vectors of word types (type, projection_dim) and the type of each token (total,) int64.
+
+        `state` is that of each sequence, or one state in which several sequences start. In the second case
+        the final states are not part of the contract: the fast network does not compute them.
+        """
+        if state.hidden.shape[2] == 1 and len(lengths) > 1:
+            state = state.select(torch.zeros(len(lengths), dtype=torch.long, device=state.hidden.device))
         return self(types[places], lengths, state)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
     def forward(self, tokens: Tensor, lengths: list[int], state: BiLMState, run_lstm: RunLstm = run_packed) -> tuple[Tensor, BiLMState]:

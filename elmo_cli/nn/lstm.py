@@ -138,11 +138,22 @@ def pack(lengths: Sequence[int]) -> Packing:
     )
 
 
-def step_in_torch(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
-    """As `step`, an operation after another."""
+def step_in_torch(
+    products: Tensor,
+    inputs: Tensor | None,
+    rows: Tensor | None,
+    cell: Tensor,
+    clip: float | None,
+    output: Tensor,
+    before: Tensor | None = None,
+    parents: Tensor | None = None,
+) -> None:
+    """As `lstm_step`, one operation after another."""
     gates = products.to(cell.dtype)
     if inputs is not None:
         gates = gates.add_(inputs[: len(gates)] if rows is None else inputs[rows])
+    if before is not None and parents is not None:
+        torch.index_select(before, 0, parents, out=cell)
     i, j, f, o = gates.chunk(4, dim=-1)
     cell.mul_(f.sigmoid_()).addcmul_(i.sigmoid_(), j.tanh_())
     if clip is not None:
