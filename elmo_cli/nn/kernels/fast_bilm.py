@@ -10,7 +10,7 @@ With bfloat16 or float16, products take and give that type and sum in float32; c
 character CNN stay in float32.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -23,7 +23,7 @@ from elmo_cli.nn.kernels.lstm_step import lstm_step
 from elmo_cli.nn.kernels.packed_linear import PackedConvolution, PackedLinear
 from elmo_cli.nn.lstm import LstmCellWithProjection, LstmState, pack
 from elmo_cli.nn.parallel import InThreads, RunBoth, in_sequence
-from elmo_cli.nn.prefixes import Index, PrefixTree, build_prefix_tree
+from elmo_cli.nn.prefixes import PrefixTree, build_prefix_tree
 
 # oneDNN makes a kernel for each number of rows, and keeps few: a product has one of these numbers, or a multiple of the last
 FEW_ROWS = (1, 4, 8, 16)
