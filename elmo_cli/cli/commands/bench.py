@@ -51,7 +51,8 @@ def command(
     The simple path runs padded batches in input order, every token through the character CNN, as the older tools did. The ceiling is what
     this machine's matrix product does at the LSTMs' shapes. "LSTM of it": nominal work, 2 operations for each weight of the LSTMs and
     each token, with every word type cached and nothing written; "all of it": the character CNN's work for each word type too, nothing
-    cached, written to HDF5. "writing" is the store's share of that time. Errors are against float64, by layer.
+    cached, written to HDF5. "nodes" is the share of LSTM steps that are computed, since sentences share those of common beginnings and
+    ends; both shares of the ceiling count all steps. "writing" is the store's share of that time. Errors are against float64, by layer.
     """
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.inference.benchmark.rounds import Figures, run_benchmark, summarize
@@ -101,6 +102,7 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "ceiling, GFLOP/s": lambda figures: f"{figures['ceiling_gflops']:,.0f}",
     "LSTM of it": _share("lstm_of_ceiling"),
     "all of it": _share("end_to_end_of_ceiling"),
+    "nodes": _share("share_of_nodes"),
     "writing": _share("writing_share"),
     "peak MiB": lambda figures: f"{figures['peak_mib']:,.0f}",
     "relative error": lambda figures: " ".join(f"{error:.0e}" for error in figures["relative_error"]),

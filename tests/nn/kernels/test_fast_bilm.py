@@ -111,9 +111,19 @@ def test_smaller_numbers_stay_within_their_error(model: Path, dtype: torch.dtype
     expected, _ = by_definition(bilm, *given)
     layers, _ = FastBiLM(load(model), dtype).read(*given)
     assert layers.dtype == torch.float32
-    torch.testing.assert_close(layers[0], expected[0], atol=0, rtol=0)  # the character CNN stays in float32
+    torch.testing.assert_close(layers[0], expected[0], atol=0, rtol=0)  # as given
     error = (layers - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
     assert 0 < float(error[1:].max()) < ERRORS[dtype]
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.bfloat16, 2e-2), (torch.float16, 1e-6)])
+def test_the_character_cnn_is_rounded_with_bfloat16_alone(model: Path, dtype: torch.dtype, limit: float):
+    bilm = load(model)
+    ids = bilm.mapper.tokens_to_ids(["the", "cat", "sat", "naïve", "x" * 60])
+    expected = bilm.character_encoder(ids)
+    vectors = FastBiLM(load(model), dtype).character_encoder(ids)
+    assert vectors.dtype == torch.float32
+    assert float((vectors - expected).norm() / expected.norm()) < limit
 
 
 def test_the_network_that_is_taken_over_is_freed(model: Path):
