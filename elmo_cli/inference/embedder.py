@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 import numpy as np
@@ -45,6 +46,19 @@ def window_tokens_for(device: str) -> int:
     return GPU_WINDOW_TOKENS if device.startswith("cuda") else WINDOW_TOKENS
 
 
+_check: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)  # of this thread's computations
+
+
+@contextmanager
+def checking(check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each step of what this thread computes; what it raises ends the computation."""
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
+
+
 def all_layers(layers: Array) -> Array:
     """Keep every layer."""
     return layers
@@ -80,16 +94,12 @@ class Embedder:
         self._after_boundary = self._read_boundary(prime)
         self.truncated_tokens, self.truncated_example = 0, None
 
-    def embed_batch(self, batch: Sequence[Tokens], check: Callable[[], None] | None = None) -> list[Array]:
+    def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
         """Return what is kept of the layers of each sentence, all of them (layer, token, dim) float32, without the boundary positions.
 
         Sentences share the computation of common beginnings and ends. No tokens give (layer, 0, dim).
         Memory is bounded: a sentence of more than CHUNK_TOKENS is read in pieces. Where it does not suffice,
         the batch is halved.
-
-        Args:
-            batch: The tokens of each sentence.
-            check: Called now and then; what it raises ends the computation.
 
         Raises:
             MemoryShortageError: It does not suffice for one sentence.
@@ -97,18 +107,18 @@ class Embedder:
         if not batch:
             return []
         if len(batch) == 1 and len(batch[0]) > CHUNK_TOKENS:
-            return [self._embed_in_pieces(batch[0], CHUNK_TOKENS, check)]
+            return [self._embed_in_pieces(batch[0], CHUNK_TOKENS)]
         try:
-            return [self.choose(layers) for layers in self.run(batch, self._after_boundary, check)[0]]
+            return [self.choose(layers) for layers in self.run(batch, self._after_boundary)[0]]
         except OUT_OF_MEMORY as error:
             if len(batch) == 1 and len(batch[0]) < 4 * MIN_CHUNK_TOKENS:
                 raise _too_little_memory(error, batch[0]) from None
         if len(batch) == 1:
-            return [self._embed_in_pieces(batch[0], len(batch[0]) // 4, check)]
+            return [self._embed_in_pieces(batch[0], len(batch[0]) // 4)]
         middle = len(batch) // 2
-        return self.embed_batch(batch[:middle], check) + self.embed_batch(batch[middle:], check)
+        return self.embed_batch(batch[:middle]) + self.embed_batch(batch[middle:])
 
-    def _embed_in_pieces(self, tokens: Tokens, size: int, check: Callable[[], None] | None) -> Array:
+    def _embed_in_pieces(self, tokens: Tokens, size: int) -> Array:
         config = self.bilm.config
         kept = self.choose(np.zeros((config.n_output_layers, 1, config.output_dim), dtype=np.float32))
         try:
@@ -117,7 +127,7 @@ class Embedder:
             raise _too_little_memory(error, tokens) from None
         while True:
             try:
-                self._read_pieces(tokens, size, chosen, check)
+                self._read_pieces(tokens, size, chosen)
             except OUT_OF_MEMORY as error:
                 if size < 2 * MIN_CHUNK_TOKENS:
                     raise _too_little_memory(error, tokens) from None
@@ -125,7 +135,7 @@ class Embedder:
                 return chosen
             size //= 2
 
-    def _read_pieces(self, tokens: Tokens, size: int, chosen: Array, check: Callable[[], None] | None) -> None:
+    def _read_pieces(self, tokens: Tokens, size: int, chosen: Array) -> None:
         """As `run`, of one sentence: the forward direction from its first piece on, the backward one from its last, states carried.
 
         Two pieces are read side by side, for the sake of one direction each. What is kept of the layers goes to
@@ -135,7 +145,7 @@ class Embedder:
         dim, state = self.bilm.config.projection_dim, self._after_boundary.select(both)
         with self._counting_once():
             for first, last in _pairs_of_pieces(len(tokens), size):
-                (forward, backward), state = self.run([tokens[first], tokens[last]], state, check)
+                (forward, backward), state = self.run([tokens[first], tokens[last]], state)
                 chosen[..., first, :dim] = self.choose(forward[:, :, :dim])
                 chosen[..., last, dim:] = self.choose(backward[:, :, dim:])
 
@@ -151,15 +161,15 @@ class Embedder:
         self.truncated_tokens = before + (self.truncated_tokens - before) // 2
 
     @torch.inference_mode()
-    def run(self, batch: Sequence[Tokens], state: BiLMState, check: Callable[[], None] | None = None) -> tuple[list[Array], BiLMState]:
+    def run(self, batch: Sequence[Tokens], state: BiLMState) -> tuple[list[Array], BiLMState]:
         """Read token lists just as they are; return their layers and the state after them.
 
         Args:
             batch: The tokens of each sentence.
             state: The state from which each starts, or one for all of several; these share computations, and
                 no state after them is returned.
-            check: Called now and then; what it raises ends the computation.
         """
+        check = _check.get()
         read = self.bilm.read if check is None else partial(self.bilm.read, check=check)
         lengths = [len(tokens) for tokens in batch]
         flat = [token for tokens in batch for token in tokens]

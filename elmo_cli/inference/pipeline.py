@@ -75,14 +75,16 @@ def embed_window(window: Sequence[Sentence], embedder: "Embedder", max_tokens: i
     """
     embedded: dict[int, Array] = {}
 
+    from elmo_cli.inference.embedder import checking
+
     def check() -> None:
         if stop and stop.is_set():
             raise StoppedError
 
     for batch in batches(window, max_tokens):
         check()
-        with _naming_the_sentence(window):
-            embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch], check), strict=True))
+        with _naming_the_sentence(window), checking(check):
+            embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True))
     return [embedded[i] for i in range(len(window))]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from elmo_cli.errors import DeviceError
-from elmo_cli.inference.embedder import CHUNK_TOKENS, Embedder, StatefulEmbedder
+from elmo_cli.inference.embedder import CHUNK_TOKENS, Embedder, StatefulEmbedder, checking
 from elmo_cli.models.formats.bilm_tf import load_bilm
 from elmo_cli.nn.bilm import BiLM, BiLMState
 from elmo_cli.nn.kernels import fast_bilm
@@ -99,8 +99,9 @@ def test_a_computation_ends_where_the_check_says_so(model: Path):
         if len(calls) == 3:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        Embedder(load(model)).embed_batch([["the", "cat", "sat"], ["a"]], check)
+    embedder = Embedder(load(model))
+    with pytest.raises(KeyboardInterrupt), checking(check):
+        embedder.embed_batch([["the", "cat", "sat"], ["a"]])
     assert len(calls) == 3
 
 
@@ -117,7 +118,7 @@ def test_smaller_numbers_stay_within_their_error(model: Path, dtype: torch.dtype
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.bfloat16, 2e-2), (torch.float16, 1e-6)])
-def test_the_character_cnn_is_rounded_with_bfloat16_alone(model: Path, dtype: torch.dtype, limit: float):
+def test_the_highways_are_rounded_with_bfloat16_alone(model: Path, dtype: torch.dtype, limit: float):
     bilm = load(model)
     ids = bilm.mapper.tokens_to_ids(["the", "cat", "sat", "naïve", "x" * 60])
     expected = bilm.character_encoder(ids)
