@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from elmo_cli.cli import main as cli
+from elmo_cli.cli.refusals import describe_refusal
 from elmo_cli.errors import DiskError, FeaturesError
 from elmo_cli.features.reader import open_features
 from elmo_cli.inference import pipeline
@@ -291,7 +292,7 @@ def test_what_the_system_refuses_is_one_line(
 
 
 def test_a_bug_keeps_its_traceback():
-    assert cli._refusal(RuntimeError("dictionary changed size during iteration")) is None
+    assert describe_refusal(RuntimeError("dictionary changed size during iteration")) is None
 
 
 def test_a_sentence_that_memory_does_not_suffice_for_is_named(
