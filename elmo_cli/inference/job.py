@@ -1,6 +1,7 @@
 """One run of `elmo embed`: everything that can be checked first, then the work, then what is to be said about it."""
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from elmo_cli.features.layouts import KEEPERS
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
+from elmo_cli.features.resume.shard_folder import ShardFolder
+from elmo_cli.features.resume.shards import ShardRun, ShardsWriter, ShardTask
 from elmo_cli.features.resume.writer import ResumableWriter
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.inference.embedder import Embedder, StatefulEmbedder
@@ -18,6 +21,8 @@ from elmo_cli.inference.embedder_spec import EmbedderSpec, InitialState
 from elmo_cli.inference.pipeline import Embed, batches, embed_carrying_state, embed_corpus, embed_window, groups, windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.output_file import OutputTarget
+from elmo_cli.io.output_folder import OutputFolder
+from elmo_cli.io.stdout import STDOUT
 from elmo_cli.models.files import ModelFiles
 from elmo_cli.readers.corpus import Corpus, CorpusScan
 from elmo_cli.types import NOTHING, Progress, Sentence, Window
@@ -46,6 +51,7 @@ class EmbedJob:
     resume: bool = False
     fresh: bool = False
     journal: bool = True
+    shard: ShardTask | None = None  # the part of a job array that this run is
     warnings: list[str] = field(default_factory=list)  # what the user ought to know when `run` has ended
 
     @cached_property
@@ -62,8 +68,10 @@ class EmbedJob:
         )
 
     @property
-    def work(self) -> ResumableRun:
+    def work(self) -> ResumableRun | ShardRun:
         """What is kept of it. State that is carried from batch to batch is not."""
+        if self.shard and isinstance(self.output, OutputFolder):
+            return ShardRun(ShardFolder(self.output, self.shard), self.shard, resume=True)
         return ResumableRun(self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful)
 
     def check(self) -> CorpusScan | None:
@@ -129,6 +137,12 @@ class EmbedJob:
         if first:
             check_name(first, self.layout, self.store)
 
+    def state_of_output(self) -> str:
+        """Return what there is when the run has ended, in words; empty for an output that is complete."""
+        if self.output.path == STDOUT:
+            return "standard output"
+        return self.work.state() if isinstance(self.work, ShardRun) else ""
+
     def run(self, scan: CorpusScan | None = None) -> Generator[Progress, None, None]:
         """Do the work, telling after each window how much is committed; `scan` is what `check` returned.
 
@@ -140,14 +154,26 @@ class EmbedJob:
         embedder = self.spec.build(choose)
         batch_tokens = self.spec.max_batch_tokens(config)
         read = CorpusScan()
-        with self.work.open_store(self.plan(scan), self._make_store, self._kept_fields()) as (store, journal):
+        with self._open_writer(self.plan(scan)) as (store, journal):
             sentences = self.source.read(read)
             done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()
             windows_, embed = self._steps(sentences, embedder, batch_tokens)
+            windows_ = store.select(windows_) if isinstance(store, ShardsWriter) else windows_
             yield from embed_corpus(windows_, embed, select, journal or store, done)
             if scan and read.digest.digest() != scan.digest.digest():  # the metadata tell of what was scanned
                 raise ResumeError(f"{self.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
         self._warn(embedder, read, store)
+
+    @contextmanager
+    def _open_writer(self, plan: Manifest) -> Iterator[tuple[FeatureWriter, ResumableWriter | None]]:
+        """Open the writer, and the journal around it if there is one."""
+        work = self.work
+        if isinstance(work, ShardRun):
+            with work.open_shards(plan, self._describe(), self.store) as writer:
+                yield writer, None
+        else:
+            with work.open_store(plan, self._make_store, self._kept_fields()) as opened:
+                yield opened
 
     def _make_store(self, place: OutputTarget, metadata: Mapping[str, str]) -> FeatureWriter:
         return open_writer(self.layout, place, replace(self._describe(), metadata=metadata), self.store)

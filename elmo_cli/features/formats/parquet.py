@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elmo_cli.errors import FeaturesError, reason_of, refuse_limit
-from elmo_cli.features.formats._parquet_shard import SHARD_TOKENS, ParquetShard, create_shard, shard_number
+from elmo_cli.features.formats._parquet_shard import SHARD_TOKENS, ParquetShard, create_shard, number_shards, shard_name, shard_number
+from elmo_cli.features.formats._table import schema_of
 from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow, texts_of
 from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum_ok
 from elmo_cli.io.output_file import OutputFile, writing_errors
@@ -26,6 +27,18 @@ from elmo_cli.io.sizes import DamagedError
 from elmo_cli.io.untrusted.parquet_pages import Extent, read_footer, row_groups
 from elmo_cli.io.untrusted.parquet_plan import leaves_of, plan_group
 from elmo_cli.types import Array, Sentence
+
+__all__ = [
+    "SHARD_TOKENS",
+    "ParquetShard",
+    "ParquetWriter",
+    "create_shard",
+    "find_missing",
+    "number_shards",
+    "open_parquet",
+    "shard_name",
+    "shard_number",
+]
 
 MOST_MISSING = 100  # shards that are named
 _NO_OPTIONS = WriteOptions()
@@ -39,6 +52,7 @@ class ParquetWriter:
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
+        schema_of(description, options, "parquet")  # refuses columns before any work is done
         self._shard_tokens = options.shard_tokens or SHARD_TOKENS
         self._shard: ParquetShard | None = None
         self._next = 0  # number of the next shard
@@ -70,11 +84,11 @@ class ParquetWriter:
                 self._finish()
 
     def _begin_shard(self) -> ParquetShard:
-        if self._folder:
-            self._shard = create_shard(self._folder, self._next, self.description, self.options)
+        if isinstance(self.output, OutputFile):
+            self._shard = ParquetShard(self.output.make_partial(), 0, self.description, self.options)
         else:
-            file = self.output.make_partial()  # type: ignore[union-attr]  # the other kind has a folder
-            self._shard = ParquetShard(file, 0, self.description, self.options)  # type: ignore[arg-type]
+            folder = self._folder or self.output.make_partial()
+            self._shard = create_shard(folder, self._next, self.description, self.options)
         return self._shard
 
     def _end_shard(self, shard: ParquetShard, *, last: bool = False) -> None:
