@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.features.layouts import is_folder
+from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.io.stdout import STDOUT
 
 if TYPE_CHECKING:
@@ -55,11 +56,27 @@ def check_sharding(
         raise click.UsageError(
             f"--shard makes shards of a Parquet folder, and the output is {what}; name one, with --output-format parquet."
         )
+    if isinstance(output, RemotePath):
+        raise click.UsageError(
+            f"--shard makes shards in a folder that the tasks share, and {output} is a remote one; name a shared folder."
+        )
     if stateful:
         raise click.UsageError("--shard and --stateful contradict each other: with --stateful, vectors depend on all that was read before.")
     if fresh or resume is False:
         given = "--fresh" if fresh else "--no-resume"
         raise click.UsageError(f"--shard and {given} contradict each other: it would discard the shards of the other tasks; leave it out.")
+
+
+def check_remote(output: Path, layout: str) -> None:
+    """Refuse what cannot be written to a URI.
+
+    Raises:
+        click.UsageError: The output is at a URI, and not a folder of Parquet shards.
+    """
+    if isinstance(output, RemotePath) and not is_folder(output, layout):
+        raise click.UsageError(
+            f"{output}: only a folder of Parquet shards is written to such a place; name one, with --output-format parquet."
+        )
 
 
 def check_shard_input(shard: tuple[int, int] | None, source: "Corpus") -> None:

@@ -11,9 +11,10 @@ from elmo_cli.features.formats import check_description, check_name, estimate_by
 from elmo_cli.features.layouts import KEEPERS
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
+from elmo_cli.features.resume.remote_shards import RemoteShards
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
 from elmo_cli.features.resume.shard_folder import ShardFolder
-from elmo_cli.features.resume.shards import ShardRun, ShardsWriter, ShardTask
+from elmo_cli.features.resume.shards import ALL_SHARDS, ShardRun, ShardsWriter, ShardTask
 from elmo_cli.features.resume.writer import ResumableWriter
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.inference.embedder import Embedder, StatefulEmbedder
@@ -72,6 +73,8 @@ class EmbedJob:
         """What is kept of it. State that is carried from batch to batch is not."""
         if self.shard and isinstance(self.output, OutputFolder):
             return ShardRun(ShardFolder(self.output, self.shard), self.shard, resume=True)
+        if isinstance(self.output, RemoteShards):
+            return ShardRun(self.output, ALL_SHARDS, self.resume, self.fresh)
         return ResumableRun(self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful)
 
     def check(self) -> CorpusScan | None:

@@ -24,9 +24,10 @@ from elmo_cli.cli.options import (
     resuming_options,
     usage_errors,
 )
-from elmo_cli.cli.sharding import check_shard_input, check_sharding, shard_option, without_shard
+from elmo_cli.cli.sharding import check_remote, check_shard_input, check_sharding, shard_option, without_shard
 from elmo_cli.features.layouts import COMPRESSIONS, DEFAULT_LAYERS, DTYPES, KEYS, POOLS, check_options, choose_layout
 from elmo_cli.io.remote import redact_url
+from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.io.stdout import output_path
 from elmo_cli.nn.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS, STATEFUL_BATCH
 from elmo_cli.readers.options import ReadOptions
@@ -195,10 +196,12 @@ def command(
     with usage_errors():
         chosen = choose_layout(output, output_format, layout)
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool, keys=keys)
+    check_remote(output, chosen)
     check_sharding(shard, output, chosen, stateful=stateful, resume=resume, fresh=fresh)
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.features.formats import output_target
+    from elmo_cli.features.resume.remote_shards import RemoteShards
     from elmo_cli.features.resume.shards import ShardTask
     from elmo_cli.features.spec import WriteOptions
     from elmo_cli.inference.embedder_spec import InitialState
@@ -216,7 +219,7 @@ def command(
     weighted = read_mix(mix, files.config().n_output_layers, layer_norm=mix_layer_norm) if mix else None
     job = EmbedJob(
         source=source,
-        output=output_target(output, chosen, overwrite=overwrite),
+        output=RemoteShards(output) if isinstance(output, RemotePath) else output_target(output, chosen, overwrite=overwrite),
         model=files,
         selection=Selection(next(iter(flags), DEFAULT_LAYERS.get(chosen, "all")) if layers is None else layers, weighted, pool, dtype),
         layout=chosen,

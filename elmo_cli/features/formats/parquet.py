@@ -23,6 +23,7 @@ from elmo_cli.features.formats._table_reader import TablePart, TableReader, read
 from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum_ok
 from elmo_cli.io.output_file import OutputFile, writing_errors
 from elmo_cli.io.output_folder import OutputFolder
+from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.io.sizes import DamagedError
 from elmo_cli.io.untrusted.parquet_pages import Extent, read_footer, row_groups
 from elmo_cli.io.untrusted.parquet_plan import leaves_of, plan_group
@@ -156,6 +157,8 @@ def _look_into(path: Path) -> _Shard:
 
 def _open(path: Path) -> pa.NativeFile:
     """A file for pyarrow to read, whose name need not be UTF-8."""
+    if isinstance(path, RemotePath):
+        return path.open()
     return pa.OSFile(os.fsencode(path))
 
 
