@@ -15,8 +15,10 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 from elmo_cli.errors import OutputError
+from elmo_cli.io.block_file import BlockFile
 from elmo_cli.io.remote import SCHEMES, is_uri, patient_uri, redact_url
 
+SMALL_BLOCK, LARGE_BLOCK = 1 << 16, 1 << 22  # for descriptions, and for vectors
 CHUNK_BYTES = 1 << 24
 FLUSH_CHUNKS = 4  # after so many, wait until they are sent: pyarrow would hold all of them in memory
 OBJECT_STORES = ("s3", "gs", "gcs")  # have no folders to be made
@@ -109,11 +111,16 @@ class RemotePath:
         """Iterate over the files of the folder whose names match."""
         return (path for path in self.iterdir() if fnmatchcase(path.name, pattern))
 
-    def open(self, mode: str = "rb") -> Any:  # noqa: ANN401, ARG002  # pyarrow is untyped; called as Path.open is
-        """Open the file for reading, in any order."""
+    def open(self, mode: str = "rb", block: int = SMALL_BLOCK) -> BlockFile:  # noqa: ARG002  # called as Path.open is
+        """Open the file for reading, in any order.
+
+        Args:
+            mode: Of `Path.open`.
+            block: Bytes that are read together.
+        """
         system, path = self._opened()
         with one_line():
-            return system.open_input_file(path)
+            return BlockFile(system.open_input_file(path), block)
 
     def read_bytes(self) -> bytes:
         """Return the content of the file."""

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +23,7 @@ from elmo_cli.features.formats._table_reader import TablePart, TableReader, read
 from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum_ok
 from elmo_cli.io.output_file import OutputFile, writing_errors
 from elmo_cli.io.output_folder import OutputFolder
-from elmo_cli.io.remote_path import RemotePath
+from elmo_cli.io.remote_path import LARGE_BLOCK, RemotePath
 from elmo_cli.io.sizes import DamagedError
 from elmo_cli.io.untrusted.parquet_pages import Extent, read_footer, row_groups
 from elmo_cli.io.untrusted.parquet_plan import leaves_of, plan_group
@@ -155,7 +155,7 @@ def _look_into(path: Path) -> _Shard:
         return _Shard(path, file.metadata, file.schema_arrow)
 
 
-def _open(path: Path) -> pa.NativeFile:
+def _open(path: Path) -> Any:  # noqa: ANN401  # a file of pyarrow's, or ours
     """A file for pyarrow to read, whose name need not be UTF-8."""
     if isinstance(path, RemotePath):
         return path.open()
@@ -225,9 +225,13 @@ def _chunks(shard: _Shard) -> list[TablePart]:
 
 def _read(shard: _Shard, number: int, group: Mapping[int, Extent], names: list[str]) -> pa.Table:
     """Columns of a row group; texts that a dictionary repeats are left as such."""
-    with shard.path.open("rb") as stream:
+    remote = isinstance(shard.path, RemotePath)
+    with shard.path.open("rb", LARGE_BLOCK if remote else -1) as stream:
         leaves = leaves_of(shard.metadata, names)
         plan = plan_group(stream, group, shard.metadata.row_group(number).num_rows, leaves, whole=True)
-    way = {"read_dictionary": plan.as_dictionary, "page_checksum_verification": True}
+        way = {"read_dictionary": plan.as_dictionary, "page_checksum_verification": True}
+        if remote:  # what has been looked at is held
+            with pq.ParquetFile(stream, metadata=shard.metadata, **way) as file:
+                return file.read_row_group(number, columns=names)
     with _open(shard.path) as source, pq.ParquetFile(source, metadata=shard.metadata, **way) as file:
         return file.read_row_group(number, columns=names)
