@@ -18,7 +18,7 @@ from tests.conftest import SAMPLE, make_model
 from tests.helpers.runs import BugError, Corpus, Elmo, raising
 
 OPTIONS = ("--output-format", "parquet", "--window-tokens", 50, "--shard-tokens", 120)
-N_SENTENCES, N_SHARDS = 60, 7  # with these options
+N_SENTENCES, N_SHARDS = 50, 6  # with these options
 Array = Callable[..., Result]
 
 
@@ -115,8 +115,10 @@ def test_the_number_of_tasks_may_change(run: Array, tmp_path: Path, expected: di
     assert_complete(tmp_path, expected)
 
 
-@pytest.mark.parametrize("by", [KeyboardInterrupt(signal.SIGTERM), BugError(), OSError(28, "No space left on device")])
-@pytest.mark.parametrize("step", ["write", "close"])
+@pytest.mark.parametrize(
+    ("step", "by"),
+    [("write", KeyboardInterrupt(signal.SIGTERM)), ("close", BugError()), ("close", OSError(28, "No space left on device"))],
+)
 def test_a_task_that_is_stopped_is_run_again(
     run: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes], step: str, by: BaseException
 ):
@@ -131,7 +133,7 @@ def test_a_task_that_is_stopped_is_run_again(
     with monkeypatch.context() as patch:
         patch.setattr(ParquetShard, step, failing)
         assert run("0/2").exit_code != 0
-    assert shards_of(tmp_path) == ["part-00000.parquet", "part-00002.parquet"][: 2 if step == "close" else 0] or step == "write"
+    assert shards_of(tmp_path) == ["part-00000.parquet", "part-00002.parquet"][: 2 if step == "close" else 0]
     for shard in ("1/2", "0/2"):
         assert run(shard).exit_code == 0
     assert_complete(tmp_path, expected)
