@@ -1,0 +1,112 @@
+"""Windows handed out to several workers and returned in input order, both bounded."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import count
+from queue import PriorityQueue
+from threading import Condition, Event, Semaphore, Thread
+
+from elmo_cli.inference.pipeline import Embedded
+from elmo_cli.inference.prefetch import PATIENCE
+from elmo_cli.types import Window
+
+AHEAD = 2  # windows a worker, in work or finished and waiting for an earlier one
+
+Call = Callable[[Window], Embedded]
+Task = tuple[int, Window | None]  # None ends a thread
+
+
+class WindowLostError(Exception):
+    """A worker was lost with its window, which another worker is to embed; never reported to the user."""
+
+
+class WorkerGoneError(WindowLostError):
+    """The same, and this worker does not come back."""
+
+
+class OrderedPool:
+    """A thread for each worker, which drives it window by window, and one that reads windows.
+
+    An error takes the place of its window: those before it are still returned.
+
+    Args:
+        windows: Windows in input order.
+        calls: For each worker, a function that has it embed a window, and waits for that.
+    """
+
+    def __init__(self, windows: Iterable[Window], calls: Sequence[Call]) -> None:
+        self._windows = windows
+        self._tasks: PriorityQueue[Task] = PriorityQueue()  # of numbers, which differ: windows are not compared
+        self._room = Semaphore(AHEAD * len(calls))
+        self._results: dict[int, Embedded | BaseException | None] = {}  # None after the last window
+        self._changed = Condition()
+        self._stop = Event()
+        self._threads = [Thread(target=self._read, name="reader", daemon=True)]
+        self._threads += [Thread(target=self._work, args=[call], name="worker", daemon=True) for call in calls]
+
+    def embedded(self) -> Generator[Embedded, None, None]:
+        """Iterate over embedded windows, in order."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            for number in count():
+                result = self._wait_for(number)
+                self._room.release()
+                if result is None:
+                    return
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
+                del result  # its arrays may lie in memory that is used again
+        finally:
+            self._end()
+
+    def _wait_for(self, number: int) -> Embedded | BaseException | None:
+        with self._changed:
+            while number not in self._results:
+                self._changed.wait(PATIENCE)
+            return self._results.pop(number)
+
+    def _read(self) -> None:
+        iterator = iter(self._windows)
+        for number in count():
+            self._room.acquire()
+            if self._stop.is_set():
+                return
+            try:
+                window = next(iterator, None)
+            except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised again where windows are taken
+                return self._settle(number, error)
+            if window is None:
+                return self._settle(number, None)
+            self._tasks.put((number, window))
+
+    def _work(self, call: Call) -> None:
+        for number, window in self._handed_out():
+            try:
+                self._settle(number, call(window))
+            except WindowLostError as lost:
+                self._tasks.put((number, window))
+                if isinstance(lost, WorkerGoneError):
+                    return
+            except BaseException as error:  # noqa: BLE001  # as above
+                return self._settle(number, error)
+
+    def _handed_out(self) -> Iterator[tuple[int, Window]]:
+        while True:
+            number, window = self._tasks.get()
+            if window is None or self._stop.is_set():
+                return
+            yield number, window
+
+    def _settle(self, number: int, result: Embedded | BaseException | None) -> None:
+        with self._changed:
+            self._results[number] = result
+            self._changed.notify_all()
+
+    def _end(self) -> None:
+        """Have the threads end after what they wait for."""
+        self._stop.set()
+        self._room.release()
+        self._results.clear()
+        for number, _ in enumerate(self._threads):
+            self._tasks.put((-1 - number, None))
