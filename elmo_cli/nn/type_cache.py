@@ -16,6 +16,7 @@ from elmo_cli.nn.parallel import RunBoth
 CNN_CHARACTERS = 8192  # characters that go through the CNN together: bounds its memory
 
 
+MIN_BATCH_TYPES = 16  # a product of fewer rows may sum in another order: vectors would depend on the types met before
 CACHED_TYPES = 1 << 16  # token vectors kept on the device: 128 MiB for a 512-dimensional model
 
 
@@ -97,7 +98,10 @@ class TypeCache:
 
 
 def encode_types(bilm: TokenEncoder, types: Sequence[str]) -> Tensor:
-    """Layer-0 vectors (type, projection_dim), computed in batches of types of like length."""
+    """Layer-0 vectors (type, projection_dim), computed in batches of types of similar length.
+
+    The vector of a type does not depend on the others (on a CPU, to the last bit).
+    """
     ids = bilm.mapper.tokens_to_ids(types)
     vectors = next(bilm.parameters()).new_empty(len(types), bilm.config.projection_dim)
     batches = list(bucket_by_length([len(token.encode("utf-8", "ignore")) for token in types], CNN_CHARACTERS))
@@ -105,7 +109,8 @@ def encode_types(bilm: TokenEncoder, types: Sequence[str]) -> Tensor:
     @torch.inference_mode()
     def encode(half: int) -> None:
         for batch in batches[half::2]:
-            vectors[batch] = bilm.character_encoder(ids[batch].to(vectors.device))
+            filled = batch + batch[:1] * (MIN_BATCH_TYPES - len(batch))
+            vectors[batch] = bilm.character_encoder(ids[filled].to(vectors.device))[: len(batch)]
 
     bilm.both(encode)
     return vectors

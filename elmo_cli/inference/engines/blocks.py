@@ -51,6 +51,22 @@ class Layout(NamedTuple):
         return [values[begin:end].reshape(shape) for begin, end, shape in zip(ends, ends[1:], self.shapes, strict=False)]
 
 
+class Place(NamedTuple):
+    """What a worker process is told of a block.
+
+    Args:
+        number: Number of the block.
+        size: Its size in bytes.
+        is_new: Whether the process does not have it; its file descriptor then follows.
+        live: Numbers of the blocks that may be used again.
+    """
+
+    number: int
+    size: int
+    is_new: bool
+    live: frozenset[int]
+
+
 @dataclass(frozen=True)
 class Block:
     """Shared memory: its number, size in bytes, file descriptor and mapping into this process."""
@@ -75,9 +91,9 @@ class BlockPool:
         self._numbers = count()
 
     @property
-    def live(self) -> list[int]:
+    def live(self) -> frozenset[int]:
         """Numbers of the blocks that may be used again."""
-        return list(self._live)
+        return frozenset(self._live)
 
     def take(self, n_bytes: int) -> Block:
         """Return a block of at least this size; smaller free ones are given up.

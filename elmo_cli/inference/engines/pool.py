@@ -71,25 +71,28 @@ class OrderedPool:
         for number in count():
             self._room.acquire()
             if self._stop.is_set():
-                return
+                return None
             try:
                 window = next(iterator, None)
             except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised again where windows are taken
-                return self._settle(number, error)
+                self._settle(number, error)
+                return
             if window is None:
-                return self._settle(number, None)
+                self._settle(number, None)
+                return
             self._tasks.put((number, window))
 
     def _work(self, call: Call) -> None:
         for number, window in self._handed_out():
-            try:
+            try:  # noqa: PERF203  # of a window, which takes seconds
                 self._settle(number, call(window))
             except WindowLostError as lost:
                 self._tasks.put((number, window))
                 if isinstance(lost, WorkerGoneError):
-                    return
+                    return None
             except BaseException as error:  # noqa: BLE001  # as above
-                return self._settle(number, error)
+                self._settle(number, error)
+                return
 
     def _handed_out(self) -> Iterator[tuple[int, Window]]:
         while True:

@@ -1,10 +1,11 @@
-"""What a worker process of the process engine runs."""
+"""The worker process of the process engine."""
 
 import mmap
 import os
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from queue import SimpleQueue
@@ -13,70 +14,72 @@ from typing import Any
 
 import numpy as np
 
-from elmo_cli.inference.engines.blocks import Layout
+from elmo_cli.inference.engines.blocks import Layout, Place
 from elmo_cli.inference.engines.worker import WindowEmbedder
-from elmo_cli.inference.pipeline import Truncated
 from elmo_cli.types import Array, Sentence
 
-Tokens = list[tuple[str, list[str]]]  # key and tokens of each sentence of a window
+Messages = SimpleQueue[Any]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def serve(number: int) -> None:
-    """Load a model, and answer questions on the connection of that number until it is closed."""
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the parent unwinds, and ends this process
+    """Load a model, and answer on the connection of that number until it is closed.
+
+    Each answer is a pair: an error and its traceback, or None and the answer.
+    """
+    for ignored in SIGNALS:  # the parent unwinds, and ends this process
         signal.signal(ignored, signal.SIG_IGN)
-    connection = Connection(number)
-    messages: SimpleQueue[Any] = SimpleQueue()
+    connection, messages = Connection(number), Messages()
     Thread(target=_receive, args=[connection, messages], daemon=True).start()
-    spec, selection = messages.get()
+    with suppress(ConnectionError), _sending_errors(connection):
+        worker = WindowEmbedder(*messages.get())
+        connection.send((None, worker.facts()))
+        _work(worker, connection, messages)
+
+
+def _work(worker: WindowEmbedder, connection: Connection, messages: Messages) -> None:
     memory = _SharedMemory()
-    if (worker := _answer(connection, lambda: WindowEmbedder(spec, selection), reply=False)) is None:
-        return
-    _answer(connection, worker.facts)
     while True:
-        question, tokens = messages.get()
-        if question == "count":
-            _answer(connection, lambda tokens=tokens: worker.count(_sentences(tokens)))
-        elif (embedded := _answer(connection, lambda tokens=tokens: worker.embed(_sentences(tokens)), reply=False)) is not None:
-            layout = Layout.of(embedded.arrays)
-            connection.send((None, (layout, Truncated(*embedded.truncated))))
-            place = messages.get()
-            _answer(connection, lambda place=place, embedded=embedded: memory.put(place, embedded.arrays))
+        question, window = messages.get()
+        sentences = [Sentence(key, tokens, "") for key, tokens in window]
+        with _sending_errors(connection):
+            if question == "count":
+                connection.send((None, worker.count(sentences)))
+            else:
+                _embed(worker, sentences, connection, messages, memory)
 
 
-def _receive(connection: Connection, messages: "SimpleQueue[Any]") -> None:
+def _embed(worker: WindowEmbedder, sentences: list[Sentence], connection: Connection, messages: Messages, memory: "_SharedMemory") -> None:
+    """Report size and shapes, then copy the arrays to the place that is named for them."""
+    _, arrays, truncated = worker.embed(sentences)
+    connection.send((None, (Layout.of(arrays), truncated)))
+    memory.put(*messages.get(), arrays)
+    connection.send((None, None))
+
+
+def _receive(connection: Connection, messages: Messages) -> None:
     """Pass messages on. Without its parent the process ends, whatever it is doing."""
-    try:
+    with suppress(EOFError, OSError):
         while True:
             message = connection.recv()
-            is_new_block = len(message) == 4 and not message[3]
-            messages.put((*message[:3], recv_handle(connection)) if is_new_block else message)
-    except (EOFError, OSError):
-        os._exit(1)
+            if isinstance(message, Place):
+                message = (message, recv_handle(connection) if message.is_new else None)
+            messages.put(message)
+    os._exit(1)
 
 
-def _answer(connection: Connection, question: Callable[[], Any], *, reply: bool = True) -> Any:  # noqa: ANN401  # the question's
-    """Return what the question returns; send it, or the error in its place."""
+@contextmanager
+def _sending_errors(connection: Connection) -> Iterator[None]:
     try:
-        answer = question()
+        yield
+    except ConnectionError:
+        raise
     except Exception as error:  # noqa: BLE001  # raised again in the parent
-        _send_error(connection, error)
-        return None
-    if reply:
-        connection.send((None, answer))
-    return answer
-
-
-def _send_error(connection: Connection, error: Exception) -> None:
-    trace = traceback.format_exc()
-    try:
-        connection.send((error, trace))
-    except (TypeError, AttributeError):  # it cannot be pickled
-        connection.send((RuntimeError(repr(error)), trace))
-
-
-def _sentences(tokens: Tokens) -> list[Sentence]:
-    return [Sentence(key, list_, "") for key, list_ in tokens]
+        trace = traceback.format_exc()
+        try:
+            connection.send((error, trace))
+        except (TypeError, AttributeError):  # it cannot be pickled
+            connection.send((RuntimeError(repr(error)), trace))
 
 
 class _SharedMemory:
@@ -85,14 +88,13 @@ class _SharedMemory:
     def __init__(self) -> None:
         self._mapped: dict[int, mmap.mmap] = {}
 
-    def put(self, place: tuple[int, int, list[int], int | bool], arrays: list[Array]) -> None:
-        """Copy arrays into a block: its number, size, the blocks that are still in use, and its descriptor where it is new."""
-        number, size, live, descriptor = place
-        self._mapped = {known: block for known, block in self._mapped.items() if known in live}
-        if descriptor is not True:
-            self._mapped[number] = mmap.mmap(descriptor, size)
+    def put(self, place: Place, descriptor: int | None, arrays: list[Array]) -> None:
+        """Copy arrays to a place; `descriptor` is that of its block, where that is new."""
+        self._mapped = {number: block for number, block in self._mapped.items() if number in place.live}
+        if descriptor is not None:
+            self._mapped[place.number] = mmap.mmap(descriptor, place.size)
             os.close(descriptor)
         layout = Layout.of(arrays)
-        memory = np.frombuffer(self._mapped[number], dtype=np.uint8, count=layout.n_bytes)
+        memory = np.frombuffer(self._mapped[place.number], dtype=np.uint8, count=layout.n_bytes)
         for view, array in zip(layout.views(memory), arrays, strict=True):
             view[...] = array

@@ -3,8 +3,8 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from multiprocessing.connection import Connection, Pipe
@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from elmo_cli.inference.embedder_spec import EmbedderSpec
-from elmo_cli.inference.engines.blocks import BlockPool
+from elmo_cli.inference.engines.blocks import BlockPool, Place
 from elmo_cli.inference.engines.pool import OrderedPool
+from elmo_cli.inference.engines.process import SIGNALS
 from elmo_cli.inference.engines.protocol import Settled, WorkerError, WorkerFacts, check_alike
 from elmo_cli.inference.pipeline import Embedded, Truncated
 from elmo_cli.inference.selection import Selection
@@ -24,7 +25,6 @@ from elmo_cli.io.sandbox import module_path
 from elmo_cli.types import Window
 
 _SERVE = "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.inference.engines.process import serve; serve(int(sys.argv[1]))"
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class WorkerProcess:
@@ -44,7 +44,7 @@ class WorkerProcess:
         self._connection, theirs = Pipe()
         with theirs:
             self._process = _start(theirs)
-        self._send(spec, selection)
+        self._send((spec, selection))
 
     def facts(self) -> WorkerFacts:
         """Wait until the model is loaded, and return the worker's facts.
@@ -62,28 +62,25 @@ class WorkerProcess:
             WorkerError: The process has ended.
             Exception: As raised by the computation.
         """
-        self._send("embed", [(sentence.key, sentence.tokens) for sentence in window])
+        self._send(("embed", _tokens(window)))
         layout, truncated = self._receive()
         block = self._blocks.take(layout.n_bytes)
-        live = self._blocks.live
-        self._send(block.number, block.size, live, block.number in self._known)
-        if block.number not in self._known:
-            self._pass_on(block.descriptor)
-        self._known = {block.number} | self._known.intersection(live)
+        place = Place(block.number, block.size, block.number not in self._known, self._blocks.live)
+        self._send(place)
+        if place.is_new:
+            with self._naming_its_end():
+                send_handle(self._connection, block.descriptor, self._process.pid)
+        self._known = self._known.intersection(place.live) | {block.number}
         self._receive()
         return Embedded(window, self._blocks.arrays(block, layout), truncated)
 
     def count(self, window: Window) -> Truncated:
         """Return the truncated tokens of a window."""
-        self._send("count", [(sentence.key, sentence.tokens) for sentence in window])
+        self._send(("count", _tokens(window)))
         truncated: Truncated = self._receive()
         return truncated
 
-    def _pass_on(self, descriptor: int) -> None:
-        with self._naming_its_end():
-            send_handle(self._connection, descriptor, self._process.pid)
-
-    def _send(self, *message: object) -> None:
+    def _send(self, message: object) -> None:
         with self._naming_its_end():
             self._connection.send(message)
 
@@ -94,8 +91,12 @@ class WorkerProcess:
             raise error from (WorkerTracebackError(answer) if answer else None)
         return answer
 
-    def _naming_its_end(self) -> "_NamingEnd":
-        return _NamingEnd(self.name, self._process)
+    @contextmanager
+    def _naming_its_end(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, ConnectionError):
+            raise WorkerError(f"the worker on {self.name} {_end_of(self._process.wait())}") from None
 
     def close(self) -> None:
         """End the process, which has nothing to save."""
@@ -111,18 +112,9 @@ class WorkerTracebackError(Exception):
         return f"\n{self.args[0]}"
 
 
-class _NamingEnd:
-    """Turns the end of a connection into the error that names the process."""
-
-    def __init__(self, name: str, process: "subprocess.Popen[bytes]") -> None:
-        self._name = name
-        self._process = process
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (EOFError, ConnectionError)):
-            raise WorkerError(f"the worker on {self._name} {_end_of(self._process.wait())}") from None
+def _tokens(window: Window) -> list[tuple[str, list[str]]]:
+    """Return what a worker needs of a window."""
+    return [(sentence.key, sentence.tokens) for sentence in window]
 
 
 def _end_of(code: int) -> str:
