@@ -71,7 +71,7 @@ class OrderedPool:
         for number in count():
             self._room.acquire()
             if self._stop.is_set():
-                return None
+                return
             try:
                 window = next(iterator, None)
             except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised again where windows are taken
@@ -89,7 +89,7 @@ class OrderedPool:
             except WindowLostError as lost:
                 self._tasks.put((number, window))
                 if isinstance(lost, WorkerGoneError):
-                    return None
+                    return
             except BaseException as error:  # noqa: BLE001  # as above
                 self._settle(number, error)
                 return
@@ -113,3 +113,4 @@ class OrderedPool:
         self._results.clear()
         for number, _ in enumerate(self._threads):
             self._tasks.put((-1 - number, None))
+        self._threads[0].join(PATIENCE)  # it may read what never comes
