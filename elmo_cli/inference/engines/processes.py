@@ -10,19 +10,20 @@ from functools import cached_property
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import send_handle
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
 
 from elmo_cli.inference.embedder_spec import EmbedderSpec
-from elmo_cli.inference.engines.blocks import BlockPool, Place
+from elmo_cli.inference.engines.blocks import BlockPool, Layout, Place
 from elmo_cli.inference.engines.pool import OrderedPool
 from elmo_cli.inference.engines.process import SIGNALS
 from elmo_cli.inference.engines.protocol import Settled, WorkerError, WorkerFacts, check_alike
 from elmo_cli.inference.pipeline import Embedded, Truncated
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.sandbox import module_path
-from elmo_cli.types import Window
+from elmo_cli.types import Array, Window
 
 _SERVE = "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.inference.engines.process import serve; serve(int(sys.argv[1]))"
 
@@ -41,6 +42,7 @@ class WorkerProcess:
         self.name = name
         self._blocks = blocks
         self._known: set[int] = set()  # blocks that the child has
+        self._asked = Lock()  # held from a question to the end of its answer
         self._connection, theirs = Pipe()
         with theirs:
             self._process = _start(theirs)
@@ -62,8 +64,13 @@ class WorkerProcess:
             WorkerError: The process has ended.
             Exception: As raised by the computation.
         """
-        self._send(("embed", _tokens(window)))
-        layout, truncated = self._receive()
+        with self._asked:
+            self._send(("embed", _tokens(window)))
+            layout, truncated = self._receive()
+            return Embedded(window, self._take(layout), truncated)
+
+    def _take(self, layout: Layout) -> list[Array]:
+        """Name a block for the arrays of the answer, and return them from there."""
         block = self._blocks.take(layout.n_bytes)
         place = Place(block.number, block.size, block.number not in self._known, self._blocks.live)
         self._send(place)
@@ -72,13 +79,14 @@ class WorkerProcess:
                 send_handle(self._connection, block.descriptor, self._process.pid)
         self._known = self._known.intersection(place.live) | {block.number}
         self._receive()
-        return Embedded(window, self._blocks.arrays(block, layout), truncated)
+        return self._blocks.arrays(block, layout)
 
     def count(self, window: Window) -> Truncated:
         """Return the truncated tokens of a window."""
-        self._send(("count", _tokens(window)))
-        truncated: Truncated = self._receive()
-        return truncated
+        with self._asked:
+            self._send(("count", _tokens(window)))
+            truncated: Truncated = self._receive()
+            return truncated
 
     def _send(self, message: object) -> None:
         with self._naming_its_end():
