@@ -1,9 +1,10 @@
 """Windows handed out to several workers and returned in input order, both bounded."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from itertools import count
 from queue import PriorityQueue
 from threading import Condition, Event, Semaphore, Thread
+from typing import Protocol
 
 from elmo_cli.inference.pipeline import Embedded
 from elmo_cli.inference.prefetch import PATIENCE
@@ -11,16 +12,35 @@ from elmo_cli.types import Window
 
 AHEAD = 2  # windows a worker, in work or finished and waiting for an earlier one
 
-Call = Callable[[Window], Embedded]
 Task = tuple[int, Window | None]  # None ends a thread
 
 
+class Worker(Protocol):
+    """A worker, as the pool drives it from a thread of its own."""
+
+    def wait(self) -> None:
+        """Wait until it can take a window.
+
+        Raises:
+            WorkerGoneError: It never will.
+            ElmoError: The run is to end.
+        """
+
+    def embed(self, window: Window) -> Embedded:
+        """Embed a window, and wait for that.
+
+        Raises:
+            WindowLostError: The worker was lost; another one, or this one later, is to embed the window.
+            ElmoError: Embedding failed.
+        """
+
+
 class WindowLostError(Exception):
-    """A worker was lost with its window, which another worker is to embed; never reported to the user."""
+    """A worker was lost with its window; never reported to the user."""
 
 
-class WorkerGoneError(WindowLostError):
-    """The same, and this worker does not come back."""
+class WorkerGoneError(Exception):
+    """A worker was lost for good; never reported to the user."""
 
 
 class OrderedPool:
@@ -30,18 +50,19 @@ class OrderedPool:
 
     Args:
         windows: Windows in input order.
-        calls: For each worker, a function that has it embed a window, and waits for that.
+        workers: The workers.
     """
 
-    def __init__(self, windows: Iterable[Window], calls: Sequence[Call]) -> None:
+    def __init__(self, windows: Iterable[Window], workers: Sequence[Worker]) -> None:
         self._windows = windows
         self._tasks: PriorityQueue[Task] = PriorityQueue()  # of numbers, which differ: windows are not compared
-        self._room = Semaphore(AHEAD * len(calls))
+        self._room = Semaphore(AHEAD * len(workers))
         self._results: dict[int, Embedded | BaseException | None] = {}  # None after the last window
+        self._failed: BaseException | None = None  # an error that belongs to no window
         self._changed = Condition()
         self._stop = Event()
         self._threads = [Thread(target=self._read, name="reader", daemon=True)]
-        self._threads += [Thread(target=self._work, args=[call], name="worker", daemon=True) for call in calls]
+        self._threads += [Thread(target=self._work, args=[worker], name="worker", daemon=True) for worker in workers]
 
     def embedded(self) -> Generator[Embedded, None, None]:
         """Iterate over embedded windows, in order."""
@@ -63,6 +84,8 @@ class OrderedPool:
     def _wait_for(self, number: int) -> Embedded | BaseException | None:
         with self._changed:
             while number not in self._results:
+                if self._failed:
+                    raise self._failed
                 self._changed.wait(PATIENCE)
             return self._results.pop(number)
 
@@ -82,24 +105,26 @@ class OrderedPool:
                 return
             self._tasks.put((number, window))
 
-    def _work(self, call: Call) -> None:
-        for number, window in self._handed_out():
-            try:  # noqa: PERF203  # of a window, which takes seconds
-                self._settle(number, call(window))
-            except WindowLostError as lost:
-                self._tasks.put((number, window))
-                if isinstance(lost, WorkerGoneError):
+    def _work(self, worker: Worker) -> None:
+        try:
+            while not self._stop.is_set():
+                worker.wait()
+                number, window = self._tasks.get()
+                if window is None:
                     return
-            except BaseException as error:  # noqa: BLE001  # as above
-                self._settle(number, error)
-                return
+                self._embed(worker, number, window)
+        except WorkerGoneError:
+            return
+        except BaseException as error:  # noqa: BLE001  # raised again where windows are taken
+            self._failed = error
 
-    def _handed_out(self) -> Iterator[tuple[int, Window]]:
-        while True:
-            number, window = self._tasks.get()
-            if window is None or self._stop.is_set():
-                return
-            yield number, window
+    def _embed(self, worker: Worker, number: int, window: Window) -> None:
+        try:
+            self._settle(number, worker.embed(window))
+        except WindowLostError:
+            self._tasks.put((number, window))
+        except BaseException as error:  # noqa: BLE001  # as above
+            self._settle(number, error)
 
     def _settle(self, number: int, result: Embedded | BaseException | None) -> None:
         with self._changed:

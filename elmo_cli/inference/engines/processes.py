@@ -19,7 +19,7 @@ from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.engines.blocks import BlockPool, Layout, Place
 from elmo_cli.inference.engines.pool import OrderedPool
 from elmo_cli.inference.engines.process import SIGNALS
-from elmo_cli.inference.engines.protocol import Settled, WorkerError, WorkerFacts, check_alike
+from elmo_cli.inference.engines.protocol import Settled, WorkerError, WorkerFacts, WorkerTracebackError, check_alike
 from elmo_cli.inference.pipeline import Embedded, Truncated
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.sandbox import module_path
@@ -56,6 +56,9 @@ class WorkerProcess:
         """
         facts: WorkerFacts = self._receive()
         return facts
+
+    def wait(self) -> None:
+        """It waits for windows since it has told its facts."""
 
     def embed(self, window: Window) -> Embedded:
         """Embed a window.
@@ -111,13 +114,6 @@ class WorkerProcess:
         self._process.kill()
         self._process.wait()
         self._connection.close()
-
-
-class WorkerTracebackError(Exception):
-    """The traceback of a worker, as the cause of an error that it has passed on."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
 
 
 def _tokens(window: Window) -> list[tuple[str, list[str]]]:
@@ -202,7 +198,7 @@ class ProcessEngine:
 
     def embedded(self, windows: Iterable[Window]) -> Generator[Embedded, None, None]:
         """Iterate over embedded windows, in order; a process takes the next one when it has none."""
-        return OrderedPool(windows, [worker.embed for worker in self._workers]).embedded()
+        return OrderedPool(windows, self._workers).embedded()
 
     def close(self) -> None:
         """End all processes."""

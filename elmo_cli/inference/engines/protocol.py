@@ -14,6 +14,13 @@ class WorkerError(ElmoError):
     """A worker of an engine ended before its work did."""
 
 
+class WorkerTracebackError(Exception):
+    """The traceback of a worker, as the cause of an error that it has passed on."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
 class Settled(NamedTuple):
     """Where and how vectors are computed, as settled by the machine that computes them.
 

@@ -14,8 +14,8 @@ import pytest
 from elmo_cli.errors import DeviceError
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.engines.local import LocalEngine
-from elmo_cli.inference.engines.processes import ProcessEngine, WorkerTracebackError
-from elmo_cli.inference.engines.protocol import WorkerError
+from elmo_cli.inference.engines.processes import ProcessEngine
+from elmo_cli.inference.engines.protocol import WorkerError, WorkerTracebackError
 from elmo_cli.inference.pipeline import windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.readers.corpus import Corpus as Source
