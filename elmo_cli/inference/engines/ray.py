@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from threading import Event, Lock
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from elmo_cli.errors import DeviceError, ElmoError
 from elmo_cli.inference.embedder_spec import EmbedderSpec
@@ -31,6 +31,7 @@ from elmo_cli.types import Window
 
 ATTEMPTS = 3  # of a window
 POLL = 0.5  # seconds between looks at whether the run has ended
+CLOSING = 5.0  # seconds that calls may take to end with their actors
 PATIENCE = 300.0  # seconds that a cluster may take to start the first worker, or another in place of the last one
 
 
@@ -90,6 +91,7 @@ class RayEngine:
 
 def _import_ray() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a call after the end would join or start another cluster
     try:
         import ray
     except ImportError:
@@ -131,6 +133,7 @@ class _Cluster:
         self._lost: Counter[str] = Counter()  # by a window's first sentence
         self._first: WorkerFacts | None = None
         self._lock = Lock()
+        self._callers = 0
         self._resources, n_workers, device = _shape(ray, spec, options)
         own = replace(spec, model=spec.files, device=device, threads=spec.threads or (None if device == "cuda" else 1))
         self._arguments = (own, selection, ray.put(Cargo.of(spec)))
@@ -187,11 +190,32 @@ class _Cluster:
         """Whether another worker has answered and is not lost."""
         return any(worker.has_answered for worker in self.workers if worker is not gone)
 
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Call Ray from a thread, which `close` waits for.
+
+        Raises:
+            WorkerGoneError: The run has ended.
+        """
+        with self._lock:
+            if self.closed.is_set():
+                raise WorkerGoneError
+            self._callers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._callers -= 1
+
     def close(self) -> None:
         """End the actors, and leave the cluster."""
-        self.closed.set()
+        with self._lock:
+            self.closed.set()
         for worker in self.workers:
             worker.end()
+        until = time.monotonic() + CLOSING
+        while self._callers and time.monotonic() < until:
+            time.sleep(0.01)
         with _keeping_signals():
             self.ray.shutdown()
 
@@ -233,18 +257,20 @@ class RayWorker:
         """
         since = time.monotonic()
         while not self.has_answered:
-            if self._cluster.closed.is_set():
-                raise WorkerGoneError
-            try:
-                if self._ray.wait([self.asked], timeout=POLL)[0]:
-                    self._cluster.check(self._name, _opened(self._ray.get(self.asked)))
-                    self.has_answered = True
-            except self._ray.exceptions.RayTaskError as error:  # it cannot be unpickled there: elmo is missing, or another version
-                raise WorkerError(f"{self._name} does not start ({_last_line(error)}); install this version of elmo on all nodes") from None
-            except self._ray.exceptions.RayError as error:
-                self._restart(error, since)
+            with self._cluster.calling():
+                self._look(since)
             if not self.has_answered and time.monotonic() - since > PATIENCE and not self._cluster.others_live(self):
                 raise WorkerError("no Ray worker is left, and no other has started; check the cluster (ray status)")
+
+    def _look(self, since: float) -> None:
+        try:
+            if self._ray.wait([self.asked], timeout=POLL)[0]:
+                self._cluster.check(self._name, _opened(self._ray.get(self.asked)))
+                self.has_answered = True
+        except self._ray.exceptions.RayTaskError as error:  # it cannot be unpickled there: elmo is missing, or another version
+            raise WorkerError(f"{self._name} does not start ({_last_line(error)}); install this version of elmo on all nodes") from None
+        except self._ray.exceptions.RayError as error:
+            self._restart(error, since)
 
     def _restart(self, error: Exception, since: float) -> None:
         """Ask for another actor in place of one that ended while it started."""
@@ -265,17 +291,22 @@ class RayWorker:
 
     def _ask(self, question: str, window: Window) -> Any:  # noqa: ANN401  # what each question has for an answer
         tokens = [(sentence.key, sentence.tokens) for sentence in window]
-        try:
-            answer = self._ray.get(getattr(self._actor, question).remote(tokens))
-        except self._ray.exceptions.RayError as error:
-            if self._cluster.closed.is_set():
-                raise WorkerGoneError from None
-            self.has_answered = False
-            self.end()  # a node that cannot be reached may come back
-            self._cluster.lose(window, _last_line(error))
-            self._begin()
-            raise WindowLostError from None
+        with self._cluster.calling():
+            try:
+                answer = self._ray.get(getattr(self._actor, question).remote(tokens))
+            except self._ray.exceptions.RayError as error:
+                self._lose(window, error)
         return _opened(answer)
+
+    def _lose(self, window: Window, error: Exception) -> NoReturn:
+        """Ask for another actor, and give the window back."""
+        if self._cluster.closed.is_set():
+            raise WorkerGoneError
+        self.has_answered = False
+        self.end()  # a node that cannot be reached may come back
+        self._cluster.lose(window, _last_line(error))
+        self._begin()
+        raise WindowLostError
 
     def end(self) -> None:
         """End the actor."""
