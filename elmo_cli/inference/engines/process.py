@@ -53,7 +53,8 @@ def _embed(worker: WindowEmbedder, sentences: list[Sentence], connection: Connec
     """Report size and shapes, then copy the arrays to the place that is named for them."""
     _, arrays, truncated = worker.embed(sentences)
     connection.send((None, (Layout.of(arrays), truncated)))
-    memory.put(*messages.get(), arrays)
+    place, descriptor = messages.get()
+    memory.put(place, descriptor, arrays)
     connection.send((None, None))
 
 
