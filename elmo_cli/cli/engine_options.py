@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.cli.options import options
-from elmo_cli.features.layouts import is_folder
 from elmo_cli.io.stdout import STDOUT
 
 if TYPE_CHECKING:
@@ -45,11 +44,6 @@ engine_options = options(
     ),
     click.option("--address", metavar="auto|HOST:PORT|local", help="Address of the Ray cluster.  [default: local, a cluster for this run]"),
     click.option("--workers", type=click.IntRange(1, 4096), help="Ray workers.  [default: what the cluster has room for]"),
-    click.option(
-        "--write",
-        type=click.Choice(["driver", "workers"]),
-        help="Who writes: this process, or each Ray worker its shards (Parquet folders).  [default: driver]",
-    ),
 )
 
 
@@ -59,11 +53,9 @@ def choose_engine(
     cuda_device: int | None,
     address: str | None,
     workers: int | None,
-    write: str | None,
     *,
     stateful: bool,
     output: Path,
-    layout: str,
 ) -> "EngineOptions":
     """Return the engine that the options ask for.
 
@@ -75,13 +67,11 @@ def choose_engine(
         raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
     has_several = device == "all" or "," in device
     chosen = engine or ("processes" if has_several else "local")
-    _check_ray(chosen, device, {"--address": address, "--workers": workers, "--write": write})
+    _check_ray(chosen, device, output, {"--address": address, "--workers": workers})
     if chosen == "local" and has_several:
         raise click.UsageError("--engine local computes on one device; name one --device, or leave out --engine.")
     if chosen != "local" and stateful:
         raise click.UsageError("--stateful carries state from batch to batch, on one device; leave out --engine, and name one --device.")
-    if write == "workers":
-        _check_write_workers(output, layout)
 
     from elmo_cli.inference.engines import EngineOptions, find_devices
 
@@ -89,21 +79,14 @@ def choose_engine(
     devices = find_devices(given)
     if engine is None and len(devices) == 1:  # of `all`
         chosen = "local"
-    return EngineOptions(chosen, devices, address or LOCAL_ADDRESS, workers, write or "driver")
+    return EngineOptions(chosen, devices, address or LOCAL_ADDRESS, workers)
 
 
-def _check_ray(engine: str, device: str, given: dict[str, object]) -> None:
+def _check_ray(engine: str, device: str, output: Path, given: dict[str, object]) -> None:
     if engine != "ray":
         if option := next((name for name, value in given.items() if value is not None), None):
             raise click.UsageError(f"{option} is for --engine ray; pass both, or leave it out.")
     elif device not in ("auto", "cpu", "cuda"):
         raise click.UsageError(f"--device {device}: Ray gives each worker its device; pass --device cpu, cuda or auto.")
-
-
-def _check_write_workers(output: Path, layout: str) -> None:
-    if output == STDOUT:
-        raise click.UsageError("--write workers writes shards, and standard output has no place for them; name a folder.")
-    if not is_folder(output, layout):
-        raise click.UsageError(
-            f"--write workers writes a folder of Parquet shards, and {output} is another output; name a folder and --output-format parquet."
-        )
+    elif output == STDOUT:
+        raise click.UsageError("--engine ray prints to standard output what becomes of its workers; name a file as the output.")

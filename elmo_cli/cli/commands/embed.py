@@ -152,7 +152,6 @@ def command(
     engine: str | None,
     address: str | None,
     workers: int | None,
-    write: str | None,
     precision: str,
     reading: ReadOptions,
     blank_lines: str,
@@ -194,7 +193,7 @@ def command(
     with usage_errors():
         chosen = choose_layout(output, output_format, layout)
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool, keys=keys)
-    chosen_engine = choose_engine(engine, device, cuda_device, address, workers, write, stateful=stateful, output=output, layout=chosen)
+    chosen_engine = choose_engine(engine, device, cuda_device, address, workers, stateful=stateful, output=output)
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.features.formats import output_target

@@ -62,14 +62,12 @@ class EngineOptions:
         devices: Devices of the workers, in the order given.
         address: Address of a Ray cluster, or "local".
         workers: Number of Ray workers; None: by the cluster's resources.
-        write: Who writes the output: "driver" or "workers".
     """
 
     name: str = "local"
     devices: tuple[str, ...] = ("auto",)
     address: str = "local"
     workers: int | None = None
-    write: str = "driver"
 
 
 class Engine(Protocol):

@@ -151,7 +151,6 @@ def test_workers_end_with_a_run_that_is_killed(begun: "subprocess.Popen[str]"):
         (["--device", "cpu;cpu"], "is none of auto, all, cpu"),
         (["--workers", "2"], "--workers is for --engine ray"),
         (["--engine", "ray", "--device", "cpu,cpu"], "Ray gives each worker its device"),
-        (["--engine", "ray", "--write", "workers"], "writes a folder of Parquet shards"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(run: Run, options: list[str], words: str):
@@ -159,9 +158,9 @@ def test_what_does_not_go_together_is_wrong_usage(run: Run, options: list[str], 
     assert (result.exit_code, words in result.stderr) == (2, True), result.output
 
 
-def test_workers_do_not_write_to_standard_output(elmo: Elmo):
-    result = elmo("embed", SAMPLE, "-", "--output-format", "jsonl", "--engine", "ray", "--write", "workers")
-    assert (result.exit_code, "standard output has no place for them" in result.stderr) == (2, True), result.output
+def test_ray_does_not_write_to_standard_output(elmo: Elmo):
+    result = elmo("embed", SAMPLE, "-", "--output-format", "jsonl", "--engine", "ray")
+    assert (result.exit_code, "--engine ray prints to standard output" in result.stderr) == (2, True), result.output
 
 
 def test_all_without_a_gpu_is_one_error(run: Run, monkeypatch: pytest.MonkeyPatch):
