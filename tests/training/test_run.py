@@ -351,7 +351,7 @@ def test_a_curve_is_drawn_where_matplotlib_is_installed(tmp_path: Path, monkeypa
 def test_two_processes_train_the_model_of_one(text: Path, options: Path, elmo: Elmo, tmp_path: Path):
     shared = ["train", text, "--options", options, "--steps", 4, "--reset", 0.5, "--softmax", "full", *quick("--dropout", 0)]
     assert elmo(*shared, tmp_path / "one").exit_code == 0
-    command = [sys.executable, "-m", "elmo_cli", *map(str, shared), str(tmp_path / "two"), "--threads", "1", "--device", "cpu"]
+    command = [sys.executable, "-m", "elmo_cli", *map(str, shared), str(tmp_path / "two"), "--device", "cpu"]
     rendezvous = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20_000 + os.getpid() % 20_000)}
     processes = [
         subprocess.Popen(command, env={**os.environ, **rendezvous, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
