@@ -77,7 +77,7 @@ class WindowEmbedder:
     def _layers(self, window: Window, stop: Event | None) -> list[Array]:
         if self._stateful:
             return embed_carrying_state(window, self._stateful)
-        return embed_window(window, self._embedder, self._batch_tokens, stop)
+        return embed_window(window, embedder=self._embedder, max_tokens=self._batch_tokens, stop=stop)
 
     def replay(self, window: Window) -> Truncated:
         """Be as after `embed(window)`, without computing more than the vectors of word types."""
