@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elmo_cli.cli.engine_options import choose_engine, engine_options
 from elmo_cli.cli.options import (
     COUNT,
     PRECISIONS,
     blank_lines_option,
     cache_options,
     check_resuming,
-    machine_options,
     model_options,
     options,
     output_options,
@@ -108,7 +108,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @click.option(
     "--window-tokens", type=COUNT, help=f"Tokens sorted and written together.  [default: {WINDOW_TOKENS}; on a GPU {GPU_WINDOW_TOKENS}]"
 )
-@machine_options
+@engine_options
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
@@ -152,6 +152,9 @@ def command(
     device: str,
     cuda_device: int | None,
     threads: int | None,
+    engine: str | None,
+    address: str | None,
+    workers: int | None,
     precision: str,
     reading: ReadOptions,
     blank_lines: str,
@@ -188,8 +191,6 @@ def command(
         raise click.UsageError("--rows token and --blank-lines keep contradict each other: a blank line has no row.")
     if stateful and prime:
         raise click.UsageError("--stateful and --prime are two ways to start a sentence; pass one of them.")
-    if cuda_device is not None and device != "auto":
-        raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
     if resume and stateful:
         raise click.UsageError("--stateful cannot be resumed: its vectors depend on all that was read before; leave out --resume.")
     check_resuming(resume, fresh=fresh, output=output)
@@ -198,6 +199,7 @@ def command(
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool, keys=keys)
     check_remote(output, chosen)
     check_sharding(shard, output, chosen, stateful=stateful, resume=resume, fresh=fresh)
+    chosen_engine = choose_engine(engine, device, cuda_device, address, workers, stateful=stateful, output=output)
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.features.formats import output_target
@@ -233,9 +235,9 @@ def command(
         start=InitialState(stateful, batch_size, Corpus([prime], "skip", reading.of_text()) if prime else None),
         batch_tokens=batch_tokens,
         window_tokens=window_tokens,
-        device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",
         threads=threads,
         precision=precision,
+        engine=chosen_engine,
         command=shlex.join(map(redact_url, ["elmo", *without_shard(sys.argv[1:])])),
         resume=bool(resume),
         fresh=fresh,
@@ -257,14 +259,15 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
     from elmo_cli.features.resume.run import with_resume_hint
 
     with words.status("scanning"), usage_errors():
-        scan = job.check()
-    if job.is_whole(scan):
-        return words.info(f"{job.output.path}: is whole already, made by this very job; nothing to do")
-    began = time.perf_counter()
-    with with_resume_hint(job.work.how_to_go_on), closing(job.run(scan)) as progress:
-        done = words.track(progress, scan.tokens // (job.shard.count if job.shard else 1) if scan else None)
+        prepared = job.prepare()
+    with prepared:
+        if prepared.is_complete:
+            return words.info(f"{job.output.path}: is whole already, made by this very job; nothing to do")
+        began = time.perf_counter()
+        with with_resume_hint(job.work.how_to_go_on), closing(prepared.run()) as progress:
+            done = words.track(progress, prepared.expected_tokens())
     seconds = max(time.perf_counter() - began, 1e-9)  # the clock of a virtual machine may stand still
-    for warning in job.warnings:
+    for warning in prepared.warnings:
         words.warning(warning)
     place = job.state_of_output() or f"{job.output.path}, {size(job.output.size())}"
     return words.info(

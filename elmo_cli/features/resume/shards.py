@@ -232,11 +232,9 @@ class ShardRun:
                 self._checked(plan, kept)
         return False
 
-    def settle(self, plan: Manifest) -> bool:
-        """Return whether the output is complete already; what is left of its job is removed then."""
-        if done := self._is_done(plan):
-            self.store.clear()
-        return done
+    def clear(self) -> None:
+        """Remove what is left of a job whose output is complete."""
+        self.store.clear()
 
     def _is_done(self, plan: Manifest) -> bool:
         return self.resume and FINGERPRINT in plan.metadata and self.store.made_by() == plan.fingerprint

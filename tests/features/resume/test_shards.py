@@ -205,8 +205,9 @@ def test_a_task_that_starts_while_another_commits_has_nothing_to_do(
     for shard in ("0/2", "1/2"):
         assert run(shard).exit_code == 0
     embedded.clear()
-    answers, made_by = [None, None], ShardFolder.made_by
-    monkeypatch.setattr(ShardFolder, "made_by", lambda store: answers.pop() if answers else made_by(store))
+    claimed, claim, made_by = [], ShardFolder.claim, ShardFolder.made_by
+    monkeypatch.setattr(ShardFolder, "claim", lambda store: claimed.append(store) or claim(store))
+    monkeypatch.setattr(ShardFolder, "made_by", lambda store: made_by(store) if claimed else None)
     monkeypatch.setattr(OutputFolder, "check", lambda _: None)
     assert run("0/2").exit_code == 0
     assert embedded == []
