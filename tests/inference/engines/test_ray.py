@@ -115,9 +115,10 @@ def test_lost_workers_and_nodes_lose_no_window(cluster: Any, start: Callable[...
 def test_a_window_that_ends_its_worker_three_times_is_named(start: Callable[..., RayEngine]):
     embedded = start(Poisoned(length_of_sentence(30), kill=True)).embedded(read())
     kept = []
-    with pytest.raises(WorkerError, match=r"^sentences [\d,]+ to [\d,]+: 3 workers ended while they embedded them"):
+    with pytest.raises(WorkerError, match=r"3 workers ended while they embedded them") as raised:
         kept.extend(len(each.window) for each in embedded)
-    assert sum(kept) <= 30 < sum(kept) + 40
+    assert sum(kept) > 0
+    assert str(raised.value).startswith(f"sentences {sum(kept) + 1} to ")
 
 
 def test_an_error_of_a_worker_is_raised_as_itself_at_once(start: Callable[..., RayEngine]):
