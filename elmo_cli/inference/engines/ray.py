@@ -304,8 +304,8 @@ class RayWorker:
             raise WorkerGoneError
         self.has_answered = False
         self.end()  # a node that cannot be reached may come back
-        self._cluster.lose(window, _last_line(error))
         self._begin()
+        self._cluster.lose(window, _last_line(error))
         raise WindowLostError
 
     def end(self) -> None:

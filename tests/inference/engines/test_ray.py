@@ -94,20 +94,20 @@ def test_a_job_is_begun_by_one_engine_and_finished_by_another(cluster: Any, asse
 
 
 def test_lost_workers_and_nodes_lose_no_window(cluster: Any, start: Callable[..., RayEngine]):
-    given = read() * 3
+    given = read()[:10] * 3
     engine = start(workers=3)  # of which one waits for a node
     node = cluster.add_node(num_cpus=1)
     local = LocalEngine(SPEC, Selection())
     assert (engine.settled, engine.limit) == (local.settled, local.limit)
-    expected = [[array.tobytes() for array in embedded.arrays] for embedded in local.embedded(read())] * 3
+    expected = [[array.tobytes() for array in embedded.arrays] for embedded in local.embedded(read()[:10])] * 3
     found = []
     for worker in engine._pool.workers:
         worker.wait()
     for number, embedded in enumerate(engine.embedded(given)):
         found.append([array.tobytes() for array in embedded.arrays])
-        if number == 3:
+        if number == 2:
             engine._pool.workers[0].end()  # as if it had been killed
-        if number == 20:
+        if number == 8:
             cluster.remove_node(node, allow_graceful=False)
     assert found == expected
 
@@ -115,9 +115,10 @@ def test_lost_workers_and_nodes_lose_no_window(cluster: Any, start: Callable[...
 def test_a_window_that_ends_its_worker_three_times_is_named(start: Callable[..., RayEngine]):
     embedded = start(Poisoned(length_of_sentence(30), kill=True)).embedded(read())
     kept = []
-    with pytest.raises(WorkerError, match=r"^sentences [\d,]+ to [\d,]+: 3 workers ended while they embedded them"):
+    with pytest.raises(WorkerError, match=r"3 workers ended while they embedded them") as raised:
         kept.extend(len(each.window) for each in embedded)
-    assert sum(kept) <= 30 < sum(kept) + 40
+    assert sum(kept) > 0
+    assert str(raised.value).startswith(f"sentences {sum(kept) + 1} to ")
 
 
 def test_an_error_of_a_worker_is_raised_as_itself_at_once(start: Callable[..., RayEngine]):
