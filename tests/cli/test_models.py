@@ -53,7 +53,7 @@ def test_a_known_model_is_fetched_once(server: FlakyServer, model: Path, cache: 
 @pytest.mark.usefixtures("known")
 def test_a_hash_that_is_not_published_is_recorded_said_and_enforced(tmp_path: Path):
     said: list[str] = []
-    cache = Cache(tmp_path / "cache", offline=False, say=said.append)
+    cache = Cache(tmp_path / "cache", offline=False, notify=said.append)
     found = find_model("mine", cache=cache)
     assert len([words for words in said if "is kept, and holds from now on" in words]) == 2
     weights = found.files["weights"]

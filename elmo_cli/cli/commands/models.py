@@ -43,7 +43,7 @@ def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
         return
     cache = _cache(cache_dir)
     models = list(load_catalogue().values())
-    with cache.failing_as_model_error():
+    with cache.raising_model_errors():
         shown = json.dumps([_facts(model, cache) for model in models], indent=1) if as_json else _table(models, cache)
     click.echo(shown)
 
@@ -55,7 +55,7 @@ def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
 def show(name: str, as_json: bool, cache_dir: Path | None) -> None:
     """Tell all that is known of a model: domain, licence, paper, files, hashes."""
     cache = _cache(cache_dir)
-    with cache.failing_as_model_error():
+    with cache.raising_model_errors():
         facts = _facts(_known(name), cache)
     click.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_lines(facts)))
 
@@ -93,7 +93,7 @@ def remove(names: tuple[str, ...], cache_dir: Path | None) -> None:
     cache = _cache(cache_dir)
     for name in names:
         known = _known(name)
-        with cache.failing_as_model_error():
+        with cache.raising_model_errors():
             _remove(known, redact_url(name), cache)
         click.echo(f"removed {cache.place(known.name)}", err=True)
 
@@ -109,7 +109,7 @@ def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
     from elmo_cli.models.resolve import cached_files, find_known
 
     cache = _cache(cache_dir)
-    with cache.failing_as_model_error():
+    with cache.raising_model_errors():
         here = [known.name for known in load_catalogue().values() if known.files and known.is_in(cache.place(known.name))]
     wrong = []
     for name in names or here:
@@ -117,7 +117,7 @@ def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
         try:
             model = find_known(known, cache, fetching=False)
             for file, published in cached_files(known, cache, model) if known.files else ():
-                with cache.failing_as_model_error():
+                with cache.raising_model_errors():
                     check_hash(file, published, again=True)
                 click.echo(f"{recorded_hash(file)}  {file}")
             model.load()
