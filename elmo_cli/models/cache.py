@@ -138,7 +138,9 @@ def check_hash(path: Path, published: str | None = None, *, again: bool = False)
         algorithm, _, expected = published.partition(":")
         found = _digest([path], algorithm)
         if found != expected:
-            raise ModelError(f"{path}: is not the published file ({algorithm} {found}, published {expected}); delete it and download it again")
+            raise ModelError(
+                f"{path}: is not the published file ({algorithm} {found}, published {expected}); delete it and download it again"
+            )
     found, first = sha256(path), entry.get("sha256")
     if first and found != first:
         raise ModelError(

@@ -139,10 +139,17 @@ class _Attempt:
 
     def _read(self, session: "Session", url: str) -> None:
         received, tag = self._resumable()
-        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={received}-"} if received else {}), **({"If-Range": tag} if tag else {})}
+        headers = {
+            "Accept-Encoding": "identity",
+            **({"Range": f"bytes={received}-"} if received else {}),
+            **({"If-Range": tag} if tag else {}),
+        }
         with closing(_get(session, url, headers)) as response:
             if response.status_code == 416:  # the received part is complete, or of another file
-                if received and received in (self.file.bytes, _parse_size(response.headers.get("Content-Range", "").removeprefix("bytes */"))):
+                if received and received in (
+                    self.file.bytes,
+                    _parse_size(response.headers.get("Content-Range", "").removeprefix("bytes */")),
+                ):
                     self.resumed, self.reached = True, received
                     return
                 self.partial.unlink(missing_ok=True)

@@ -127,10 +127,7 @@ def known_model(name: str) -> KnownModel:
     if name not in catalogue:
         close = get_close_matches(name.lower(), catalogue, n=3)
         suggestion = f" (did you mean {' or '.join(close)}?)" if close else ""
-        raise ModelError(
-            f"{name}: no such model{suggestion}; pass the folder, archive or URL of a model, "
-            "or a name that elmo models lists"
-        )
+        raise ModelError(f"{name}: no such model{suggestion}; pass the folder, archive or URL of a model, or a name that elmo models lists")
     return catalogue[name]
 
 
@@ -169,10 +166,7 @@ def find_known(known: KnownModel, cache: Cache, *, fetching: bool = True) -> Mod
     with cache.raising_model_errors():
         if not known.is_in(cache.place(known.name)):
             if not fetching:
-                raise ModelError(
-                    f"{known.name}: is not in the cache ({cache.place(known.name)}); "
-                    f"run elmo models download {known.name}"
-                )
+                raise ModelError(f"{known.name}: is not in the cache ({cache.place(known.name)}); run elmo models download {known.name}")
             _fetch_missing(known, cache, lambda: _verify_download(known, cache))
         model = _find_in_cache(known, cache)
         for path, published in cached_files(known, cache, model):
@@ -194,7 +188,6 @@ def cached_files(known: KnownModel, cache: Cache, model: ModelFiles) -> list[tup
     """
     named = [(cache.place(known.name) / file.name, file.hash) for file in known.files]
     return named if all(path.is_file() for path, _ in named) else [(path, None) for path in model.files.values()]
-
 
 
 def _fetch_missing(known: KnownModel, cache: Cache, check: Callable[[], object]) -> None:

@@ -1,1 +1,1 @@
-"""The network, and the modules that are trained on top of it."""
+"""The ELMo network, and modules that are trained on its layers."""
