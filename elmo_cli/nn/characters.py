@@ -2,7 +2,7 @@
 
 A row is [BEGIN_WORD, byte + 1, ..., END_WORD, PADDING, ...]. Ids are one higher than in the weight
 file, so that 0 is free for masked positions. A token with more bytes than the row is truncated,
-even inner a code point.
+even inside a code point.
 """
 
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""A biLM trained: corpus to windows, windows to gradients, checkpoints to a folder that `elmo embed` loads."""
+"""Training of biLMs: encoded corpora, truncated back-propagation, checkpoints, exported models."""
