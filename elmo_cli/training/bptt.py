@@ -2,7 +2,7 @@
 
 The corpus is divided into contiguous pieces, one per stream, and all streams are read in parallel.
 A stream continues from window to window, so that its state can be carried. At a share of the
-sentence starts, drawn anew each time, the state is set to zero instead.
+sentence starts, drawn again each time, the state is set to zero instead.
 """
 
 from typing import NamedTuple
