@@ -155,7 +155,7 @@ class _Attempt:
                 self.partial.unlink(missing_ok=True)
                 raise _Failure("provides fewer bytes than were received before", again=True)
             if response.status_code not in (200, 206):
-                raise _Failure(f"answers {response.status_code} {response.reason}".rstrip(), again=response.status_code in TRANSIENT)
+                raise _Failure(f"returned {response.status_code} {response.reason}".rstrip(), again=response.status_code in TRANSIENT)
             received, total = self._begin(response, received)
             self.resumed = received > 0
             self._append(response, received, total)
