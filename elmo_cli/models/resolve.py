@@ -227,7 +227,7 @@ def _verify_download(known: KnownModel, cache: Cache) -> None:
     for path, published in cached_files(known, cache, model):
         recorded = check_hash(path, published)
         if recorded:
-            cache.notify(f"{path.name}: no hash is published; its sha256 {recorded} is recorded and checked from now on")
+            cache.notify(f"{path.name}: no hash is published; its sha256 {recorded} is recorded and checked in later runs")
 
 
 def _load(known: KnownModel, cache: Cache, find: Callable[[], ModelFiles]) -> ModelFiles:

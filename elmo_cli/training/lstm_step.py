@@ -28,7 +28,18 @@ def step_forward(z: Tensor, before: Tensor, cell: Tensor, output: Tensor, clip: 
 
 
 def step_backward(d_output: Tensor, d_cell: Tensor, gates: Tensor, before: Tensor, cell: Tensor, d_z: Tensor, clip: float) -> None:
-    """The gradient of z into `d_z`; `d_cell` enters as that of `cell` and leaves as that of `before`."""
+    """Compute the gradients of a step.
+
+    Args:
+        d_output: Gradient of the output, (row, cell).
+        d_cell: Gradient of the cell state after the step, (row, cell); replaced by that of the
+            state before it.
+        gates: Gates of the step, (row, 4 * cell).
+        before: Cell state before the step, (row, cell).
+        cell: Cell state after the step, (row, cell).
+        d_z: Receives the gradient of the pre-activations, (row, 4 * cell).
+        clip: Limit of the absolute values of the cell.
+    """
     upstream, gates = d_output.to(cell.dtype), gates.to(cell.dtype)
     i, j, f, o = gates.chunk(4, -1)
     d_gates = torch.empty_like(gates)

@@ -55,7 +55,7 @@ def test_a_hash_that_is_not_published_is_recorded_said_and_enforced(tmp_path: Pa
     said: list[str] = []
     cache = Cache(tmp_path / "cache", offline=False, notify=said.append)
     found = find_model("mine", cache=cache)
-    assert len([words for words in said if "is recorded and checked from now on" in words]) == 2
+    assert len([words for words in said if "is recorded and checked in later runs" in words]) == 2
     weights = found.files["weights"]
     weights.write_bytes((make_model(tmp_path / "other", seed=5) / "weights.hdf5").read_bytes())
     with pytest.raises(ModelError, match="has changed since its first use"):

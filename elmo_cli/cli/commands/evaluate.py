@@ -60,7 +60,7 @@ def command(model: str, corpora: tuple[Path, ...], state: str, as_json: bool, de
         sentences = (sentence.tokens for sentence in Corpus([corpus], blank_lines="skip").read())
         score = score_text(language_model, ids, sentences, carried=state == "carried")
         if not score.tokens:
-            raise CorpusError(f"{corpus}: holds no tokens to evaluate on")
+            raise CorpusError(f"{corpus}: has no tokens to evaluate on; pass another file")
         click.echo(_line(corpus.name, score, as_json, header=not total.tokens))
         total = total.add(score)
     if len(corpora) > 1:

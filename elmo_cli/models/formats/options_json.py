@@ -107,7 +107,14 @@ def parse_options(options: Mapping[str, Any], path: Path) -> BiLMConfig:
 
 
 def to_options(config: BiLMConfig) -> dict[str, Any]:
-    """The options that describe this architecture: what `parse_options` reads, and no more."""
+    """Return the options of an architecture, with the keys that `parse_options` reads.
+
+    Args:
+        config: The architecture.
+
+    Returns:
+        The options, in the layout of `options.json`.
+    """
     return {
         "lstm": {
             "use_skip_connections": config.use_skip_connections,
