@@ -114,7 +114,7 @@ def test_what_came_whole_and_was_not_put_in_place_is_not_fetched_again(server: F
         request.end_headers()
 
     file = WebFile("file.bin", (server.url("/a", nothing_left, whole(CONTENT)),), None if told else len(CONTENT), SHA256)
-    partial = download._partial(tmp_path / ".incoming", file, file.urls[0])
+    partial = download._partial_path(tmp_path / ".incoming", file, file.urls[0])
     for left, requests in [(CONTENT, 1), (bytes(len(CONTENT)), 3)]:  # right, and wrong
         partial.parent.mkdir()
         partial.write_bytes(left)
@@ -177,7 +177,7 @@ def test_redirects_are_followed(server: FlakyServer, tmp_path: Path):
 def test_a_redirect_never_leads_from_https_to_less():
     answer = SimpleNamespace(is_redirect=True, headers={"Location": "http://example.org/x"}, close=lambda: None)
     session = SimpleNamespace(get=lambda *_, **__: answer)
-    with pytest.raises(download._Failure, match=r"leads to http://example\.org/x, which is not https"):
+    with pytest.raises(download._Failure, match=r"redirects to http://example\.org/x, which is not https"):
         download._get(session, "https://example.org/x", {})
 
 
