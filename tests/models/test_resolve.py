@@ -157,7 +157,7 @@ BAD_ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "two ELMos": (
         lambda f: torch.save({f"{p}.{EMBEDDER}_token_embedder._char_embedding_weights": torch.ones(1) for p in "ab"}, f / "weights.th"),
-        "holds 2 ELMos",
+        "contains 2 ELMo modules",
     ),
     "a tensor missing": (
         lambda f: change_weights(f, lambda t: t.pop(f"{EMBEDDER}_elmo_lstm.forward_layer_0.state_linearity.bias")),
