@@ -253,7 +253,7 @@ def test_a_model_without_its_softmax_is_trained_on_but_not_evaluated(elmo: Elmo,
 
 DAMAGED_SOFTMAX: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "group": (lambda file: file.create_group("softmax/W"), "lacks the tensor softmax/W"),
-    "strings": (lambda file: file.create_dataset("softmax/W", data=np.full((18, 6), "a", h5py.string_dtype())), "holds object"),
+    "strings": (lambda file: file.create_dataset("softmax/W", data=np.full((18, 6), "a", h5py.string_dtype())), "has type object"),
     "scalar": (lambda file: file.create_dataset("softmax/W", data=1.0), "has shape ()"),
     "huge": (lambda file: file.create_dataset("softmax/W", (10**9, 10**4), "f4", chunks=(1, 10**4)), "has shape (1000000000, 10000)"),
     "not stored": (lambda file: file.create_dataset("softmax/W", (18, 6), "f4"), "of which 0 are stored"),
