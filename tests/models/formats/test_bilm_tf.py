@@ -185,7 +185,9 @@ def test_a_small_file_that_stands_for_large_weights_is_refused(tmp_path: Path, m
 def test_options_above_any_measure_are_refused(tmp_path: Path):
     path = tmp_path / "options.json"
     path.write_bytes(b" " * (1 << 20) + b"{}")
-    with pytest.raises(ModelError, match=r"is larger than 1,048,576 bytes, the limit of an options file; pass the options.json of the model"):
+    with pytest.raises(
+        ModelError, match=r"is larger than 1,048,576 bytes, the limit of an options file; pass the options.json of the model"
+    ):
         load_config(path)
     options = make_options()
     options["char_cnn"]["filters"] = [[1, 1]] * 1025
