@@ -170,15 +170,15 @@ class Embedder:
                 no state after them is returned.
         """
         check = _check.get()
-        read = self.bilm.read if check is None else partial(self.bilm.read, check=check)
+        forward = self.bilm.forward_types if check is None else partial(self.bilm.forward_types, check=check)
         lengths = [len(tokens) for tokens in batch]
         flat = [token for tokens in batch for token in tokens]
         self._check_process()
         with _telling_out_of_memory():
             encoded = self.types.encode(flat)
-            layers, state = read(encoded.types, encoded.places, lengths, state)
+            layers, state = forward(encoded.types, encoded.token_to_type, lengths, state)
             arrays = _to_host(layers).numpy()
-        self._count_truncated(encoded.cut)
+        self._count_truncated(encoded.truncated)
         ends = np.cumsum(lengths, dtype=np.int64)
         return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
 
@@ -193,7 +193,7 @@ class Embedder:
                 self._warm_cache([batch[0][first], batch[0][last]])
 
     def _warm_cache(self, batch: Sequence[Tokens]) -> None:
-        self._count_truncated(self.types.encode([token for tokens in batch for token in tokens]).cut)
+        self._count_truncated(self.types.encode([token for tokens in batch for token in tokens]).truncated)
 
     def _check_process(self) -> None:
         if os.getpid() == self._process:

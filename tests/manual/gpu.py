@@ -137,7 +137,7 @@ def _peak_bytes() -> int:
 @contextmanager
 def little_memory(machine: Machine, embedder: Embedder, max_tokens: int) -> Iterator[list[int]]:
     """Memory for about `max_tokens` tokens: on a GPU a limit of the allocator's; elsewhere an error in its place. Yields tokens read."""
-    read, seen = embedder.bilm.read, []
+    read, seen = embedder.bilm.forward_types, []
 
     def limited(types: Any, places: Any, lengths: list[int], state: Any, **given: Any) -> Any:
         seen.append(sum(lengths))
@@ -145,7 +145,7 @@ def little_memory(machine: Machine, embedder: Embedder, max_tokens: int) -> Iter
             raise torch.OutOfMemoryError
         return read(types, places, lengths, state, **given)
 
-    with mock.patch.object(embedder.bilm, "read", limited):
+    with mock.patch.object(embedder.bilm, "forward_types", limited):
         if machine.is_cuda:
             torch.cuda.empty_cache()
             token = 4 * (embedder.bilm.config.lstm_dim * 10 + 4 * embedder.bilm.config.n_output_layers * embedder.bilm.config.output_dim)

@@ -181,7 +181,7 @@ class FastBiLM(nn.Module):
         self.config = bilm.config
         self.mapper = bilm.mapper
         self.character_encoder = bilm.character_encoder
-        self.both: RunBoth = InThreads() if next(bilm.parameters()).device.type == "cpu" else in_sequence
+        self.run_both: RunBoth = InThreads() if next(bilm.parameters()).device.type == "cpu" else in_sequence
         # the highways are most of the encoder's work; with its other products too, layer 0 loses 0.0045 of its norm
         _pack_products(self.character_encoder, torch.bfloat16 if dtype == torch.bfloat16 else torch.float32)
         self.lstms = [
@@ -192,33 +192,33 @@ class FastBiLM(nn.Module):
         """The state that nothing has been read into."""
         return BiLMState.zero(self.config, n_sequences, next(self.parameters()))
 
-    def read(
-        self, types: Tensor, places: Tensor, lengths: list[int], state: BiLMState, check: Callable[[], None] = proceed
+    def forward_types(
+        self, type_vectors: Tensor, token_to_type: Tensor, lengths: list[int], state: BiLMState, check: Callable[[], None] = proceed
     ) -> tuple[Tensor, BiLMState]:
-        """As `BiLM.read`, within the rounding of its arithmetic."""
+        """As `BiLM.forward_types`, within the rounding of its arithmetic."""
         shared = state.hidden.shape[2] == 1 and len(lengths) > 1
-        order = torch.from_numpy(pack(lengths).order).to(types.device)
-        layers = types.new_empty(self.config.n_output_layers, len(places), self.config.output_dim)
-        final = BiLMState.zero(self.config, 0, types) if shared else BiLMState(*(part.clone() for part in state))
-        types_of_tokens = places.cpu().numpy()
+        order = torch.from_numpy(pack(lengths).order).to(type_vectors.device)
+        layers = type_vectors.new_empty(self.config.n_output_layers, len(token_to_type), self.config.output_dim)
+        final = BiLMState.zero(self.config, 0, type_vectors) if shared else BiLMState(*(part.clone() for part in state))
+        types_of_tokens = token_to_type.cpu().numpy()
 
         @torch.inference_mode()  # a thread has its own mode
         def run(direction: int) -> None:
             columns = slice(direction * self.config.projection_dim, (direction + 1) * self.config.projection_dim)
             tree = build_prefix_tree(types_of_tokens, lengths, backward=direction == 1, shared=shared)
-            steps, inputs = schedule(tree, STEP_TYPES, types.device), types
-            layers[0, :, columns] = types[places]
+            steps, inputs = schedule(tree, STEP_TYPES, type_vectors.device), type_vectors
+            layers[0, :, columns] = type_vectors[token_to_type]
             for layer, lstm in enumerate(self.lstms[direction]):
                 start = LstmState(*(part[direction, layer] if shared else part[direction, layer, order] for part in state))
                 outputs, cell = lstm.run(inputs, steps, start, check)
                 if not shared:
-                    ended = torch.from_numpy(tree.ends).to(types.device)
+                    ended = torch.from_numpy(tree.ends).to(type_vectors.device)
                     final.hidden[direction, layer, order[ended >= 0]] = outputs[ended[ended >= 0]].float()
                     final.cell[direction, layer, order] = cell
                 inputs = (outputs + inputs if layer > 0 and self.config.use_skip_connections else outputs).float()
                 layers[layer + 1, :, columns] = inputs[steps.node_of_token]
 
-        self.both(run)
+        self.run_both(run)
         return layers, final
 
 

@@ -56,7 +56,7 @@ def test_the_fast_network_is_the_network(tmp_path: Path, changes: dict, threads:
     given = make_input(bilm)
     expected, end = by_definition(bilm, *given)
     with n_threads(threads):
-        layers, after = FastBiLM(load(tmp_path)).read(*given)
+        layers, after = FastBiLM(load(tmp_path)).forward_types(*given)
     torch.testing.assert_close(layers, expected, atol=1e-5, rtol=0)
     for ours, theirs in zip(after, end, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
@@ -75,7 +75,7 @@ def test_sentences_that_share_a_start_have_the_numbers_of_each_alone(
     start = BiLMState(*(torch.randn(part.shape, generator=random) / 2 for part in bilm.zero_state(1)))
     expected, _ = by_definition(bilm, types, places, lengths, start.select(torch.zeros(60, dtype=torch.long)))
     for network in (FastBiLM(load(tmp_path)), bilm):
-        layers, _ = network.read(types, places, lengths, start)
+        layers, _ = network.forward_types(types, places, lengths, start)
         torch.testing.assert_close(layers, expected, atol=1e-5, rtol=0)
 
 
@@ -110,7 +110,7 @@ def test_smaller_numbers_stay_within_their_error(model: Path, dtype: torch.dtype
     bilm = load(model)
     given = make_input(bilm)
     expected, _ = by_definition(bilm, *given)
-    layers, _ = FastBiLM(load(model), dtype).read(*given)
+    layers, _ = FastBiLM(load(model), dtype).forward_types(*given)
     assert layers.dtype == torch.float32
     torch.testing.assert_close(layers[0], expected[0], atol=0, rtol=0)  # as given
     error = (layers - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
@@ -215,8 +215,8 @@ def test_cut_tokens_of_a_sentence_in_pieces_are_counted_once(model: Path, monkey
 
 def test_the_pieces_bound_what_is_read_together(model: Path, monkeypatch: pytest.MonkeyPatch):
     embedder = Embedder(load(model))
-    read, seen = embedder.bilm.read, []
-    monkeypatch.setattr(embedder.bilm, "read", lambda *given: seen.append(sum(given[2])) or read(*given))
+    read, seen = embedder.bilm.forward_types, []
+    monkeypatch.setattr(embedder.bilm, "forward_types", lambda *given: seen.append(sum(given[2])) or read(*given))
     assert embedder.embed_batch([long_sentence(3 * CHUNK_TOKENS + 5)])[0].shape[1] == 3 * CHUNK_TOKENS + 5
     assert max(seen) <= 2 * CHUNK_TOKENS
 
@@ -226,14 +226,14 @@ def test_where_memory_does_not_suffice_a_batch_is_halved(model: Path, monkeypatc
     sentences = [long_sentence(n) for n in (300, 5, 90, 0, 17)]
     expected = Embedder(load(model)).embed_batch(sentences)
     embedder = Embedder(load(model))
-    read = embedder.bilm.read
+    read = embedder.bilm.forward_types
 
     def little(types: torch.Tensor, places: torch.Tensor, lengths: list[int], state: BiLMState):
         if sum(lengths) > 150:
             raise error
         return read(types, places, lengths, state)
 
-    monkeypatch.setattr(embedder.bilm, "read", little)
+    monkeypatch.setattr(embedder.bilm, "forward_types", little)
     for a, b in zip(embedder.embed_batch(sentences), expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -244,7 +244,7 @@ def test_memory_that_does_not_suffice_for_anything_is_an_error(model: Path, monk
     def none(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(embedder.bilm, "read", none)
+    monkeypatch.setattr(embedder.bilm, "forward_types", none)
     with pytest.raises(DeviceError, match="memory does not suffice for one sentence of 300 tokens"):
         embedder.embed_batch([long_sentence(300)])
 
