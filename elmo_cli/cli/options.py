@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 import click
 
 from elmo_cli.errors import UsageError
-from elmo_cli.features.layouts import FORMATS, NAMED_LAYOUTS, ROWS
+from elmo_cli.features.formats.registry import FILE_FORMATS, LAYOUTS
+from elmo_cli.features.spec import ROWS
 from elmo_cli.io.stdout import STDOUT
 from elmo_cli.readers import READERS
 from elmo_cli.readers.options import PLAIN, ReadOptions
@@ -96,10 +97,10 @@ blank_lines_option = click.option(
 )
 
 output_options = options(
-    click.option("--output-format", type=click.Choice(FORMATS), help="Format of OUTPUT.  [default: by its suffix; hdf5 without one]"),
+    click.option("--output-format", type=click.Choice(FILE_FORMATS), help="Format of OUTPUT.  [default: by its suffix; hdf5 without one]"),
     click.option(
         "--layout",
-        type=click.Choice(NAMED_LAYOUTS),
+        type=click.Choice(LAYOUTS),
         help="Layout of HDF5, or of .npz (arrays: one a sentence).  [default: allennlp; all in one]",
     ),
     click.option(

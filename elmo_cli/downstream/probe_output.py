@@ -11,7 +11,8 @@ from elmo_cli.downstream.probe_plot import draw_report
 from elmo_cli.downstream.report import Report, Row
 from elmo_cli.downstream.statistics import Interval
 from elmo_cli.errors import ElmoError, UsageError
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.atomic import writing_errors
+from elmo_cli.io.output_file import OutputFile
 
 PLOTS = (".png", ".svg", ".pdf")
 

@@ -1,13 +1,14 @@
 """One run of `elmo embed`: everything that can be checked first, then the work, then what is to be said about it."""
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from elmo_cli.errors import ResumeError, UsageError
-from elmo_cli.features.formats import check_description, check_name, estimate_bytes, open_writer, warnings_of
-from elmo_cli.features.layouts import KEEPERS
+from elmo_cli.features.formats import FORMATS, check_sentence, check_spec, estimate_bytes, open_writer, warnings_of
+from elmo_cli.features.formats.registry import COLUMNS
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
@@ -76,7 +77,7 @@ class EmbedJob:
         prime = self.start.prime.local_paths if self.start.prime else []
         self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])
         described, _ = self._describe(), self.spec.place
-        check_description(self.layout, described)
+        check_spec(self.layout, described)
         self.start.check()
         scan = None if self.source.is_stream else self.source.scan()
         if not self.work.compare(self.plan(scan)) and scan:
@@ -118,16 +119,17 @@ class EmbedJob:
 
     def _kept_fields(self) -> "pyarrow.Schema | None":
         fields = self.source.kept_fields()
-        if fields is not None and self.layout not in KEEPERS:
+        if fields is not None and COLUMNS not in FORMATS[self.layout].keeps:
+            keepers = [form.name for form in FORMATS.values() if COLUMNS in form.keeps]
             raise UsageError(
-                f"--keep {fields.names[0]}: {self.layout} has no place for columns; write {', '.join(KEEPERS[:-1])} or {KEEPERS[-1]}"
+                f"--keep {fields.names[0]}: {self.layout} has no place for columns; write {', '.join(keepers[:-1])} or {keepers[-1]}"
             )
         return fields
 
     def _check_ids(self) -> None:
         first = next(iter(self.source.read()), None)
         if first:
-            check_name(first, self.layout, self.store)
+            check_sentence(first, self.layout, self.store)
 
     def run(self, scan: CorpusScan | None = None) -> Generator[Progress, None, None]:
         """Do the work, telling after each window how much is committed; `scan` is what `check` returned.
@@ -149,7 +151,7 @@ class EmbedJob:
                 raise ResumeError(f"{self.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
         self._warn(embedder, read, store)
 
-    def _make_store(self, place: OutputTarget, metadata: Mapping[str, str]) -> FeatureWriter:
+    def _make_store(self, place: OutputTarget, metadata: Mapping[str, str]) -> AbstractContextManager[FeatureWriter]:
         return open_writer(self.layout, place, replace(self._describe(), metadata=metadata), self.store)
 
     def _steps(self, sentences: Iterator[Sentence], embedder: Embedder, batch_tokens: int) -> tuple[Iterator[Window], Embed]:

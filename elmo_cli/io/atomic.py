@@ -2,11 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from elmo_cli.errors import DiskError
+from elmo_cli.errors import DiskError, reason_of
 
 
 def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
@@ -63,3 +63,21 @@ def check_disk_space(path: Path, n_bytes: float, remedy: str) -> None:
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
         raise DiskError(f"{path}: will take {n_bytes / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left; {remedy}")
+
+
+@contextmanager
+def writing_errors(path: Path, remedy: str = "") -> Iterator[None]:
+    """Raise errors of the system while a file is written as a DiskError.
+
+    Args:
+        path: The file or folder, as messages name it.
+        remedy: What the user can do.
+
+    Raises:
+        DiskError: It cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        fact = f"{path}: cannot be written ({reason_of(error)})"
+        raise DiskError("; ".join(filter(None, [fact, remedy]))) from None

@@ -5,13 +5,14 @@ import io
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from elmo_cli.errors import DiskError, OutputError, reason_of
 from elmo_cli.io.atomic import apply_umask, check_disk_space, sync, sync_folder
+from elmo_cli.io.stdout import Pipe, Stdout
 
 
 class OutputTarget(Protocol):
@@ -236,9 +237,63 @@ class PartialFile(io.RawIOBase):
 
 
 @contextmanager
-def writing_errors(path: Path) -> Iterator[None]:
-    """Errors of the system while a file is written, in words for the user."""
+def open_output(output: OutputFile) -> Iterator[PartialFile]:
+    """Open the unfinished file of an output, which gets its final name when the block ends.
+
+    Args:
+        output: The output.
+
+    Yields:
+        The file, hidden. If the block fails, it is removed, and what is still written to it is
+        discarded.
+
+    Raises:
+        OutputError: The file cannot be made, or another run has put one in its place.
+        OSError: The disk is full or gone when the block ends.
+    """
+    partial = output.make_partial()
     try:
-        yield
-    except OSError as error:
-        raise DiskError(f"{path}: cannot be written ({reason_of(error)})") from None
+        yield partial
+        output.put_in_place(partial)
+    finally:
+        partial.discard()
+        partial.close()
+
+
+def open_stream(output: OutputFile | Stdout) -> AbstractContextManager["PartialFile | Pipe"]:
+    """Open an output that may be standard output; see `open_output`."""
+    return nullcontext(Pipe()) if isinstance(output, Stdout) else open_output(output)
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+Closable = TypeVar("Closable", bound=_Closable)
+
+
+@contextmanager
+def closing_library_file(partial: PartialFile, file: Closable) -> Iterator[Closable]:
+    """Close the file that a library writes through an unfinished output.
+
+    If the block fails, the output is discarded first, so that closing does not fail where writing did.
+
+    Args:
+        partial: The unfinished output.
+        file: The library's file.
+
+    Yields:
+        The library's file.
+
+    Raises:
+        OSError: The disk is full or gone.
+    """
+    try:
+        yield file
+        with partial.raising_failures():
+            file.close()
+    except BaseException:
+        partial.discard()
+        raise
+    finally:
+        file.close()

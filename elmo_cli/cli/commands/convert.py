@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from elmo_cli.cli.options import FILE, check_resuming, output_options, quiet_option, resuming_options, usage_errors
-from elmo_cli.features.layouts import COMPRESSIONS, DTYPES, KEYS, check_options, choose_layout
+from elmo_cli.features.formats.options import check_options, choose_format
+from elmo_cli.features.spec import DTYPES, KEYS
 from elmo_cli.io.remote import redact_url
 from elmo_cli.io.stdout import STDOUT, output_path
 
@@ -52,7 +53,7 @@ def command(
     """
     check_resuming(resume, fresh=fresh, output=output)
     with usage_errors():
-        chosen = choose_layout(output, output_format, layout)
+        chosen = choose_format(output, output_format, layout)
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=None, keys=keys)
 
     from elmo_cli.cli.console import UserConsole, count, size
@@ -62,10 +63,10 @@ def command(
     from elmo_cli.features.spec import WriteOptions
 
     words = UserConsole(quiet=quiet)
-    place = output_target(output, chosen, overwrite=overwrite)
-    options = WriteOptions(keys, compression or COMPRESSIONS[chosen][0], rows=rows, shard_tokens=shard_tokens)
+    place = output_target(output, chosen.name, overwrite=overwrite)
+    options = WriteOptions(keys, compression or chosen.compressions[0], rows=rows, shard_tokens=shard_tokens)
     job = ConvertJob(
-        source, place, chosen, options, dtype, shlex.join(map(redact_url, ["elmo", *sys.argv[1:]])), resume=bool(resume), fresh=fresh
+        source, place, chosen.name, options, dtype, shlex.join(map(redact_url, ["elmo", *sys.argv[1:]])), resume=bool(resume), fresh=fresh
     )
     with words.status("looking"):
         tokens = job.check()

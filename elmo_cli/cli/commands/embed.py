@@ -24,7 +24,8 @@ from elmo_cli.cli.options import (
     resuming_options,
     usage_errors,
 )
-from elmo_cli.features.layouts import COMPRESSIONS, DEFAULT_LAYERS, DTYPES, KEYS, POOLS, check_options, choose_layout
+from elmo_cli.features.formats.options import check_options, choose_format
+from elmo_cli.features.spec import DTYPES, KEYS, POOLS
 from elmo_cli.io.remote import redact_url
 from elmo_cli.io.stdout import STDOUT, output_path
 from elmo_cli.nn.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS, STATEFUL_BATCH
@@ -190,7 +191,7 @@ def command(
         raise click.UsageError("--stateful cannot be resumed: its vectors depend on all that was read before; leave out --resume.")
     check_resuming(resume, fresh=fresh, output=output)
     with usage_errors():
-        chosen = choose_layout(output, output_format, layout)
+        chosen = choose_format(output, output_format, layout)
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool, keys=keys)
 
     from elmo_cli.cli.console import UserConsole
@@ -209,13 +210,13 @@ def command(
     weighted = read_mix(mix, files.config().n_output_layers, layer_norm=mix_layer_norm) if mix else None
     job = EmbedJob(
         source=_checked(Corpus(inputs, blank_lines, reading, max_sentence_tokens)),
-        output=output_target(output, chosen, overwrite=overwrite),
+        output=output_target(output, chosen.name, overwrite=overwrite),
         model=files,
-        selection=Selection(next(iter(flags), DEFAULT_LAYERS.get(chosen, "all")) if layers is None else layers, weighted, pool, dtype),
-        layout=chosen,
+        selection=Selection(next(iter(flags), chosen.default_layers) if layers is None else layers, weighted, pool, dtype),
+        layout=chosen.name,
         store=WriteOptions(
             "sentence" if use_sentence_keys else keys,
-            compression or COMPRESSIONS[chosen][0],
+            compression or chosen.compressions[0],
             forget_sentences,
             rows,
             shard_tokens,
