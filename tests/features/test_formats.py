@@ -241,8 +241,8 @@ def test_a_failed_run_leaves_nothing(tmp_path: Path, layout: str):
     for name in (PATHS[layout], "folder"):
         if name == "folder" and not FORMATS[layout].makes_folders:
             continue
-        store = open_writer(layout, output_target(tmp_path / name, layout), description, WriteOptions(shard_tokens=1))
-        with pytest.raises(KeyboardInterrupt), store:  # noqa: PT012  # the block is what fails
+        opened = open_writer(layout, output_target(tmp_path / name, layout), description, WriteOptions(shard_tokens=1))
+        with pytest.raises(KeyboardInterrupt), opened as store:  # noqa: PT012  # the block is what fails
             store.write(corpus("a b"), arrays_for(corpus("a b"), description))
             assert not (tmp_path / name).exists()
             raise KeyboardInterrupt
