@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from elmo_cli.errors import ModelError
+from elmo_cli.io.atomic import atomic_write
 
 HASH_BLOCK = 1 << 20
 RECORD = ".sha256.json"  # beside the files it is about
@@ -146,10 +147,6 @@ def _read_record(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def _write_record(folder: Path, record: dict[str, dict[str, object]]) -> None:
-    partial = folder / f"{RECORD}.{os.getpid()}"
-    try:
-        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        partial.replace(folder / RECORD)
-    except OSError:  # a cache that may only be read is used as it is
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    text = json.dumps(record, indent=1) + "\n"
+    with suppress(OSError):  # a cache that may only be read is used as it is
+        atomic_write(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"), shared=True)

@@ -9,7 +9,6 @@ import json
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elmo_cli.errors import CorpusError, DiskError, ModelError
+from elmo_cli.errors import CorpusError, ModelError
+from elmo_cli.io.atomic import writing_errors
 from elmo_cli.nn.characters import BOS, EOS, PADDING, CharacterMapper
 from elmo_cli.training.vocabulary import BOS_ID, EOS_ID, SPECIAL, choose_words
 
@@ -101,7 +101,7 @@ def encode_corpus(
         CorpusError: It holds no tokens, or no two words.
         OutputError: The folder cannot be written to.
     """
-    with writing(folder):
+    with writing_errors(folder, "make room"):
         ids: defaultdict[str, int] = defaultdict()
         ids.default_factory = ids.__len__
         for word in SPECIAL:
@@ -124,15 +124,6 @@ def encode_corpus(
         facts = TextFacts(n_sentences, n_tokens, len(types), len(vocabulary), unknown)
         (folder / "text.json").write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")
     return facts, vocabulary
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """What cannot be written becomes an error that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise DiskError(f"{folder}: cannot be written ({error.strerror or error}); make room") from None
 
 
 def without_boundaries(tokens: list[str]) -> list[str]:
