@@ -14,7 +14,7 @@ from elmo_cli.features.protocols import NO_CHECKS, Checks, refusal
 from elmo_cli.features.spec import LAYER, FeatureSpec, checksum_ok, metadata_of
 from elmo_cli.io.hdf5 import find_unstored
 from elmo_cli.io.hdf5_heap import find_damage
-from elmo_cli.io.output_file import PartialFile, closing_library_file
+from elmo_cli.io.partial_file import PartialFile, closing_library_file
 from elmo_cli.types import Sentence
 
 CHUNK_BYTES = 1 << 18

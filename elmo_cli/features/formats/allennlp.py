@@ -38,7 +38,8 @@ from elmo_cli.features.formats._hdf5 import (
 from elmo_cli.features.protocols import Checks, Chunk, guess_tokens
 from elmo_cli.features.spec import EQUAL_SENTENCES, FeatureSpec, WriteOptions, name_of
 from elmo_cli.io.hdf5_heap import MAX_BYTES, append_string
-from elmo_cli.io.output_file import OutputFile, PartialFile, open_output
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 SENTENCE_MAP = "sentence_to_index"

@@ -29,7 +29,8 @@ from elmo_cli.features.formats._hdf5 import (
 )
 from elmo_cli.features.protocols import Checks, Chunk
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
-from elmo_cli.io.output_file import OutputFile, PartialFile, open_output
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 

@@ -21,7 +21,8 @@ from elmo_cli.features.formats.registry import FORMATS
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, WriteOptions, name_of, sentence_of
 from elmo_cli.io.limits import DICT_BYTES, JSON_MEMORY, ResourceLimitError, load_json, parsed_bytes
-from elmo_cli.io.output_file import OutputFile, PartialFile, open_stream
+from elmo_cli.io.output_file import OutputFile, open_stream
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.io.stdout import Pipe, Stdout
 from elmo_cli.types import Array, Sentence
 

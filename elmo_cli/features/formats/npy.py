@@ -18,7 +18,8 @@ import numpy.typing as npt
 from elmo_cli.errors import FeaturesError, OutputError, refuse_limit
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, FeatureSpec, WriteOptions
-from elmo_cli.io.output_file import OutputFile, PartialFile, open_output
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 MAGIC = b"\x93NUMPY\x01\x00"

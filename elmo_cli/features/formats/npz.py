@@ -27,7 +27,8 @@ from elmo_cli.features.protocols import Checks, Chunk, refusal
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
 from elmo_cli.io.hdf5 import MAX_COMPRESSION
 from elmo_cli.io.limits import ResourceLimitError, ZipSource, load_json
-from elmo_cli.io.output_file import OutputFile, PartialFile, open_output
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 COPY_BYTES = 1 << 20

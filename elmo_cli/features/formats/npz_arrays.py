@@ -23,7 +23,8 @@ from elmo_cli.features.protocols import Checks, Chunk
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of
 from elmo_cli.io.hdf5 import MAX_COMPRESSION
 from elmo_cli.io.limits import ResourceLimitError, ZipSource, load_json
-from elmo_cli.io.output_file import OutputFile, closing_library_file, open_output
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import closing_library_file
 from elmo_cli.types import Array, Sentence
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes

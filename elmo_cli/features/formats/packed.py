@@ -32,7 +32,8 @@ from elmo_cli.features.formats._hdf5 import (
 )
 from elmo_cli.features.protocols import READ_BYTES, Checks, Chunk
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
-from elmo_cli.io.output_file import OutputFile, PartialFile, open_output
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.io.sizes import is_oversize
 from elmo_cli.types import Array, Sentence
 

@@ -23,8 +23,9 @@ from elmo_cli.features.formats._table import checksum_of, is_vector, schema_of, 
 from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow, texts_of
 from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum_ok
 from elmo_cli.io.atomic import sync, writing_errors
-from elmo_cli.io.output_file import OutputFile, PartialFile
+from elmo_cli.io.output_file import OutputFile
 from elmo_cli.io.output_folder import OutputFolder
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.io.sizes import DamagedError
 from elmo_cli.io.untrusted.parquet_pages import Extent, read_footer, row_groups
 from elmo_cli.io.untrusted.parquet_plan import leaves_of, plan_group

@@ -17,7 +17,8 @@ from elmo_cli.errors import FeaturesError, OutputError, reason_of, refuse_limit
 from elmo_cli.features.formats.jsonl import DIGITS, find_line_starts
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, FeatureSpec, WriteOptions
-from elmo_cli.io.output_file import OutputFile, PartialFile, open_output
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 FIRST_LINE = re.compile(rb"(\d{1,12}) (\d{1,5})\r?\n")
