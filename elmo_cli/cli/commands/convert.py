@@ -50,7 +50,7 @@ def command(
     from elmo_cli.features.convert import ConvertJob
     from elmo_cli.features.resume.run import with_resume_hint
 
-    console = UserConsole(quiet=quiet)
+    console = UserConsole(quiet=quiet, output=written.output)
     job = ConvertJob(
         source=source,
         output=written.target(),

@@ -184,7 +184,7 @@ def command(
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.inference.job import EmbedJob  # imports torch
 
-    console = UserConsole(quiet=quiet)
+    console = UserConsole(quiet=quiet, output=written.output)
     files = model.find(console)
     job = EmbedJob(
         source=corpus.corpus(),
