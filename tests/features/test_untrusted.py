@@ -11,13 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from elmo_cli.errors import FeaturesError
-from elmo_cli.features.formats import STORES, open_writer, output_target
-from elmo_cli.features.layouts import POOLED
+from elmo_cli.features.formats import FORMATS, open_writer, output_target
 from elmo_cli.features.reader import open_features
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.io import sizes
 from tests.conftest import shared
-from tests.features.test_formats import NAMES, OF_WORDS, arrays_for, corpus, write
+from tests.features.test_formats import PATHS, POOLED, arrays_for, corpus, write
 
 
 def read_all(path: Path) -> list[np.ndarray]:
@@ -242,15 +241,16 @@ def test_shards_of_two_runs_do_not_go_together(tmp_path: Path):
         open_features(tmp_path)
 
 
-@pytest.mark.parametrize("layout", sorted(STORES))
+@pytest.mark.parametrize("layout", sorted(FORMATS))
 def test_damaged_bytes_are_never_a_crash(tmp_path: Path, layout: str):
     """Damage is a FeaturesError or goes unnoticed in the values; nothing else is raised. (The HDF5 library itself may end the process
     over changed bytes, so its files are only cut short here; tests/fuzz.py runs it in processes of its own.)
     """
-    names = ("layer_0",) if layout in OF_WORDS else ("layer_0", "layer_1")
+    form = FORMATS[layout]
+    names = ("layer_0", "layer_1") if form.layer_axis else ("layer_0",)
     description = FeatureSpec(names, 4, pooled=layout in POOLED, metadata={"model": "m"})
     sentences = corpus("a b", "", "c", "d e f")
-    path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
+    path = write(tmp_path / PATHS[layout], layout, sentences, arrays_for(sentences, description), description)
     whole, random = path.read_bytes(), np.random.default_rng(5)
     noticed = 0
     for _ in range(150):

@@ -21,7 +21,8 @@ from elmo_cli.features.formats._parquet_shard import SHARD_TOKENS, ParquetShard,
 from elmo_cli.features.formats._table import schema_of
 from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow, texts_of
 from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum_ok
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.atomic import writing_errors
+from elmo_cli.io.output_file import OutputFile
 from elmo_cli.io.output_folder import OutputFolder
 from elmo_cli.io.remote_path import LARGE_BLOCK, RemotePath
 from elmo_cli.io.sizes import DamagedError
