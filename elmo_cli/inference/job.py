@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,10 @@ from elmo_cli.features.formats import check_description, check_name, estimate_by
 from elmo_cli.features.layouts import KEEPERS
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
+from elmo_cli.features.resume.remote_shards import RemoteShards
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
+from elmo_cli.features.resume.shard_folder import ShardFolder
+from elmo_cli.features.resume.shards import ALL_SHARDS, ShardRun, ShardsWriter, ShardTask
 from elmo_cli.features.resume.writer import ResumableWriter
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.inference.embedder_spec import EmbedderSpec, InitialState
@@ -22,6 +25,8 @@ from elmo_cli.inference.engines.protocol import Settled
 from elmo_cli.inference.pipeline import Embedded, Truncated, embed_corpus, groups, windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.output_file import OutputTarget
+from elmo_cli.io.output_folder import OutputFolder
+from elmo_cli.io.stdout import STDOUT
 from elmo_cli.models.files import ModelFiles
 from elmo_cli.readers.corpus import Corpus, CorpusScan
 from elmo_cli.types import NOTHING, Progress, Sentence, Window
@@ -50,6 +55,7 @@ class EmbedJob:
     resume: bool = False
     fresh: bool = False
     journal: bool = True
+    shard: ShardTask | None = None  # the part of a job array that this run is
 
     @cached_property
     def spec(self) -> EmbedderSpec:
@@ -65,8 +71,12 @@ class EmbedJob:
         )
 
     @property
-    def work(self) -> ResumableRun:
+    def work(self) -> ResumableRun | ShardRun:
         """What is kept of it. State that is carried from batch to batch is not."""
+        if self.shard and isinstance(self.output, OutputFolder):
+            return ShardRun(ShardFolder(self.output, self.shard), self.shard, resume=True)
+        if isinstance(self.output, RemoteShards):
+            return ShardRun(self.output, ALL_SHARDS, self.resume, self.fresh)
         return ResumableRun(self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful)
 
     def prepare(self) -> "PreparedRun":
@@ -103,7 +113,8 @@ class EmbedJob:
 
     def _work_folder(self) -> Path:
         """Return a folder for files of a run: the work directory where there is one."""
-        return self.work.folder.path if self.work.folder else Path(tempfile.gettempdir())
+        folder = self.work.folder if isinstance(self.work, ResumableRun) else None
+        return folder.path if folder else Path(tempfile.gettempdir())
 
     def _manifest(self, scan: CorpusScan | None, settled: Settled) -> Manifest:
         """Return what decides the output, and the metadata that it will have."""
@@ -146,6 +157,12 @@ class EmbedJob:
         if first:
             check_name(first, self.layout, self.store)
 
+    def state_of_output(self) -> str:
+        """Return what there is when the run has ended, in words; empty for an output that is complete."""
+        if self.output.path == STDOUT:
+            return "standard output"
+        return self.work.state() if isinstance(self.work, ShardRun) else ""
+
 
 @dataclass
 class PreparedRun:
@@ -174,6 +191,11 @@ class PreparedRun:
     def __exit__(self, *_: object) -> None:
         self.ending.close()
 
+    def expected_tokens(self) -> int | None:
+        """Return about how many tokens the run embeds; None for a stream."""
+        n_tasks = self.job.shard.count if self.job.shard else 1
+        return self.scan.tokens // n_tasks if self.scan else None
+
     def run(self) -> Generator[Progress, None, None]:
         """Do the work, and yield after each window how much is committed.
 
@@ -183,14 +205,27 @@ class PreparedRun:
         job, read = self.job, CorpusScan()
         self.engine.load()
         truncated = _Count()
-        with job.work.open_store(self.manifest, self._open_writer, job.kept_fields()) as (store, journal):
+        with self._open_writers() as (store, journal):
             sentences = job.source.read(read)
             done = yield from self._replay(journal, sentences, truncated)
-            embedded = truncated.counting(self.engine.embedded(self._windows(sentences)))
+            windows_ = self._windows(sentences)
+            windows_ = store.select(windows_) if isinstance(store, ShardsWriter) else windows_
+            embedded = truncated.counting(self.engine.embedded(windows_))
             yield from embed_corpus(embedded, journal or store, done)
             if self.scan and read.digest.digest() != self.scan.digest.digest():  # the metadata tell of what was scanned
                 raise ResumeError(f"{job.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
         self._warn(read, store, truncated.total)
+
+    @contextmanager
+    def _open_writers(self) -> Iterator[tuple[FeatureWriter, ResumableWriter | None]]:
+        """Open the writer, and the journal around it if there is one."""
+        job, work = self.job, self.job.work
+        if isinstance(work, ShardRun):
+            with work.open_shards(self.manifest, job.describe(), job.store) as writer:
+                yield writer, None
+        else:
+            with work.open_store(self.manifest, self._open_writer, job.kept_fields()) as opened:
+                yield opened
 
     def _open_writer(self, output: OutputTarget, metadata: Mapping[str, str]) -> FeatureWriter:
         return open_writer(self.job.layout, output, replace(self.job.describe(), metadata=metadata), self.job.store)
