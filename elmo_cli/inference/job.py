@@ -92,7 +92,7 @@ class EmbedJob:
     def plan(self, scan: CorpusScan | None) -> Manifest:
         """What decides the output, and what it will tell of itself."""
         return make_manifest(
-            {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
+            {"the input": f"sha256 {scan.hexdigest()}" if scan else "a stream"},
             {
                 "--layout": self.layout,
                 "--window-tokens": self.spec.max_window_tokens,
@@ -145,7 +145,7 @@ class EmbedJob:
             done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()
             windows_, embed = self._steps(sentences, embedder, batch_tokens)
             yield from embed_corpus(windows_, embed, select, journal or store, done)
-            if scan and read.digest.digest() != scan.digest.digest():  # the metadata tell of what was scanned
+            if scan and read.hexdigest() != scan.hexdigest():  # the metadata tell of what was scanned
                 raise ResumeError(f"{self.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
         self._warn(embedder, read, store)
 
