@@ -131,6 +131,11 @@ class Corpus:
         """The files on this machine."""
         return [file for file, _ in self.files if isinstance(file, Path) and file != STDIN]
 
+    @property
+    def stored_bytes(self) -> int:
+        """The size of its files, local and remote; of a stream 0."""
+        return sum(sandbox.stored_bytes(file) if isinstance(file, Path) else file.n_bytes for file, _ in self.files)
+
     @cached_property
     def is_stream(self) -> bool:
         """Whether it can be read only once: some of it is standard input, or a pipe."""
@@ -177,8 +182,7 @@ class Corpus:
         """
         if not any(READERS[name].is_sandboxed for _, name in self.files):
             return self._scan()
-        stored = sum(sandbox.stored_bytes(file) if isinstance(file, Path) else file.n_bytes for file, _ in self.files)
-        limits = sandbox.limits_for(stored)
+        limits = sandbox.limits_for(self.stored_bytes)
         return sandbox.run_sandboxed(_scan_corpus, Path(self.name), self, limits=limits, error=CorpusError)
 
     def _scan(self) -> CorpusScan:
