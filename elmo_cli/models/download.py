@@ -1,11 +1,10 @@
-"""A file fetched over the network: from its mirrors in turn, going on from what is there, whole and checked before it has its name.
+"""A file fetched over the network: from its mirrors in turn, complete and with the published hash before it has its name.
 
-pooch checks the hash and puts the file in place; what it has no means for is here: partial files, which are kept and gone on with,
-and redirects, which may not lead from https to anything less.
+Partial files are kept, and a later attempt or run continues them; redirects may not lead from https to anything less.
 """
 
 import glob
-import logging
+import hashlib
 import os
 import re
 import shutil
@@ -13,9 +12,8 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from elmo_cli.errors import DownloadError
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 TIMEOUT = (10.0, 20.0)  # seconds: to connect, and without a byte
 ROUNDS = 3  # over all mirrors, without a byte gained, before it is given up
 BACK_OFF = 1.0  # seconds between two rounds; doubled after each that gained nothing
+HASH_BLOCK = 1 << 20
 BLOCK = 1 << 14  # what a break may lose of the bytes that have come
 MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 34
@@ -50,9 +49,6 @@ def fetch(file: WebFile, folder: Path, progress: Progress) -> Path:
     Raises:
         DownloadError: No mirror gave it, for the reasons that the message tells.
     """
-    import pooch
-
-    pooch.get_logger().setLevel(logging.ERROR)
     incoming = folder / ".incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     urls, reasons, fruitless, most = list(file.urls), dict.fromkeys(file.urls, "not tried"), 0, 0
@@ -61,39 +57,36 @@ def fetch(file: WebFile, folder: Path, progress: Progress) -> Path:
         for url in list(urls):
             attempt = _Attempt(file, _partial(incoming, file, url), progress)
             try:
-                return _put_in_place(Path(pooch.retrieve(url, file.hash, file.name, incoming, downloader=attempt)), folder)
+                attempt.bring(url)
+                return _put_in_place(attempt.partial, folder / file.name)
             except _Failure as failure:
                 reasons[url] = str(failure)
                 most = max(most, attempt.reached)
                 if not failure.again:
-                    urls.remove(url)
-            except ValueError:  # pooch's word for another hash than the known one
-                reasons[url] = "is another file than the published one (its hash differs)"
-                if not attempt.resumed:  # else it may be what was there before that is wrong
                     urls.remove(url)
         fruitless = 0 if most > before else fruitless + 1
         time.sleep(BACK_OFF * 2 ** max(fruitless - 1, 0) if urls and fruitless < ROUNDS else 0)
     raise DownloadError(f"{file.name}: cannot be fetched: {'; '.join(f'{redact_url(url)} {reason}' for url, reason in reasons.items())}")
 
 
-def _put_in_place(whole: Path, folder: Path) -> Path:
-    """Move a file out of the folder of what is coming, and tidy that up: what pooch or other mirrors have left of it."""
-    placed = whole.replace(folder / whole.name)
-    for left in [*whole.parent.glob("tmp*"), *whole.parent.glob(f"{glob.escape(whole.name[:80])}.*.partial*")]:
+def _put_in_place(partial: Path, target: Path) -> Path:
+    """Move a complete file out of the folder of partial files, and remove what other mirrors have left there."""
+    partial.replace(target)
+    for left in partial.parent.glob(f"{glob.escape(target.name[:80])}.*.partial*"):
         left.unlink(missing_ok=True)
     with suppress(OSError):  # not empty: another file of the model is half there
-        whole.parent.rmdir()
-    return placed
+        partial.parent.rmdir()
+    return target
 
 
 def _partial(incoming: Path, file: WebFile, url: str) -> Path:
     """What is there so far from one place: mirrors are not mixed."""
-    return incoming / f"{file.name[:80]}.{sha256(url.encode()).hexdigest()[:8]}.partial"
+    return incoming / f"{file.name[:80]}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.partial"
 
 
 @dataclass
 class _Attempt:
-    """One attempt at one URL: what pooch calls a downloader."""
+    """One attempt at one URL."""
 
     file: WebFile
     partial: Path
@@ -101,8 +94,8 @@ class _Attempt:
     reached: int = 0  # bytes
     resumed: bool = False
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:  # noqa: ANN401, ARG002  # pooch's signature
-        """Bring the URL's content to `output_file`."""
+    def bring(self, url: str) -> None:
+        """Bring the URL's content to `partial`, complete and with the published hash."""
         import requests
 
         try:
@@ -118,8 +111,10 @@ class _Attempt:
             raise _Failure(f"cannot be read ({_reason(error)})", again=False) from None
         except OSError as error:
             raise DownloadError(f"{error.filename or self.partial}: cannot be written ({error.strerror})") from None
-        shutil.move(self.partial, output_file)
         self._validator.unlink(missing_ok=True)
+        if self.file.hash and not _has_hash(self.partial, self.file.hash):
+            self.partial.unlink()
+            raise _Failure("is another file than the published one (its hash differs)", again=self.resumed)  # of the part that was there
 
     @property
     def _validator(self) -> Path:
@@ -191,6 +186,15 @@ class _Attempt:
         if total is None and there > MAX_BYTES:
             self.partial.unlink()
             raise _Failure("does not end", again=False)
+
+
+def _has_hash(path: Path, published: str) -> bool:
+    algorithm, _, expected = published.partition(":")
+    digest = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest() == expected.lower()
 
 
 def _get(session: "Session", url: str, headers: dict[str, str]) -> "Response":
