@@ -97,7 +97,7 @@ def test_convert_draws_a_bar(terminal: Terminal, features: Path, tmp_path: Path)
     assert seen.code == 0, seen.output
     assert_drawn(seen)
     assert (tmp_path / "out.parquet").is_file()
-    stopped = terminal.run("convert", features, tmp_path / "half.parquet", at=[("━", lambda: terminal.type(CTRL_C))], hold=1)
+    stopped = terminal.run("convert", features, tmp_path / "half.parquet", at=[("tokens/s", lambda: terminal.type(CTRL_C))], hold=1)
     assert stopped.code == 130, stopped.output
     assert_drawn(stopped)
     assert not (tmp_path / "half.parquet").exists()
