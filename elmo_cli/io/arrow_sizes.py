@@ -48,7 +48,8 @@ def value_bytes(array: Any) -> Integers:  # noqa: ANN401  # pyarrow is untyped
     if isinstance(array.type, pyarrow.BaseExtensionType):
         return value_bytes(array.storage)
     if types.is_dictionary(array.type):
-        return np.append(value_bytes(array.dictionary), VALUE)[_dictionary_places(array)]
+        with_null: Integers = np.append(value_bytes(array.dictionary), VALUE)
+        return np.take(with_null, _dictionary_places(array))
     if is_list(array.type):
         return np.minimum(VALUE + _content_bytes(array), MOST)
     return VALUE + _text_bytes(array) if is_text(array.type) else np.full(len(array), VALUE)
