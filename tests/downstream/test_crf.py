@@ -29,7 +29,7 @@ def make_batch(n_labels: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor
 def score(crf: LinearChainCrf, emissions: torch.Tensor, labels: tuple[int, ...]) -> float:
     total = crf.start[labels[0]] + crf.end[labels[-1]]
     total = total + sum(crf.transitions[a, b] for a, b in itertools.pairwise(labels))
-    return float(total + sum(emissions[i, label] for i, label in enumerate(labels)))
+    return float((total + sum(emissions[i, label] for i, label in enumerate(labels))).detach())
 
 
 def sequences(n_labels: int, length: int, names: list[str] | None = None, scheme: str = "") -> list[tuple[int, ...]]:
