@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 from elmo_cli.downstream.feature_cache import FeatureCache
 from elmo_cli.downstream.labelled_features import Ints
 from elmo_cli.downstream.scores import Scorer
-from elmo_cli.downstream.token_head import LINEAR, LSTM_CRF, TokenHead
+from elmo_cli.downstream.token_head import TokenHead
+from elmo_cli.downstream.training_steps import TrainingStep
 from elmo_cli.errors import ElmoError
 
 BATCH_SENTENCES = 32
@@ -22,20 +22,6 @@ MOST_EPOCHS = 40
 LEARNING_RATES = {"linear": 5e-3, "crf": 5e-3, "lstm-crf": 2e-3}
 LARGEST_GRADIENT = 5.0
 State = dict[str, Tensor]
-
-
-class EpochResult(NamedTuple):
-    """The state of a training after an epoch."""
-
-    epoch: int  # from 1
-    epochs: int
-    loss: float  # mean of the epoch's batches
-    score: float  # on the held-out sentences
-    is_best: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {"epoch": self.epoch, "loss": self.loss, "score": self.score}
 
 
 def epochs_for(head: str, n_sentences: int) -> int:
@@ -69,13 +55,13 @@ class TokenTraining:
     seed: int
     epochs: int
     weights: Tensor | None = None
-    history: list[EpochResult] = field(default_factory=list)
+    history: list[TrainingStep] = field(default_factory=list)
     best: State = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.Adam(self.head.parameters(), lr=LEARNING_RATES[self.head.config.head])
 
-    def run(self) -> Iterator[EpochResult]:
+    def run(self) -> Iterator[TrainingStep]:
         """Train, yielding after each epoch.
 
         Raises:
@@ -88,7 +74,7 @@ class TokenTraining:
             is_best = score > max((result.score for result in self.history), default=-np.inf)
             if is_best:
                 self.best = {name: value.detach().clone() for name, value in self.head.state_dict().items()}
-            self.history.append(EpochResult(epoch + 1, self.epochs, loss, score, is_best))
+            self.history.append(TrainingStep(f"epoch {epoch + 1} of {self.epochs}", loss, score, is_best))
             yield self.history[-1]
         self.head.load_state_dict(self.best)
 
@@ -112,7 +98,7 @@ class TokenTraining:
         labels = torch.from_numpy(np.concatenate([self.labels[i] for i in batch]))
         loss = self.head.loss(self.cache.read(batch), [len(self.labels[i]) for i in batch], labels, self.weights)
         if not loss.isfinite():
-            raise ElmoError(f"the loss is {loss.item()} in the epoch after {len(self.history)}; lower --learning-rate, or check the model")
+            raise ElmoError(f"the loss is {loss.item()} in the epoch after {len(self.history)}; check the model and its vectors")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         nn.utils.clip_grad_norm_(self.head.parameters(), LARGEST_GRADIENT)
@@ -132,6 +118,3 @@ def predict_cached(head: TokenHead, cache: FeatureCache, sentences: Sequence[int
         batch = sentences[start : start + PREDICT_SENTENCES]
         found.append(head.decode(cache.read(batch), [int(counts[i]) for i in batch]).numpy())
     return np.concatenate(found)
-
-
-__all__ = ["LINEAR", "LSTM_CRF", "EpochResult", "TokenTraining", "epochs_for", "predict_cached"]
