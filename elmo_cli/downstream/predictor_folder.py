@@ -199,7 +199,8 @@ def find_bilm(folder: Path, settings: PredictorSettings, model: str | None = Non
         fact = f"its biLM {settings.model!r} (sha256 {settings.model_sha256[:12]}...) cannot be found ({error})"
         raise ModelError(f"{folder}: {fact}; pass --model with its folder") from None
     if files.sha256 != settings.model_sha256:
-        fact = f"was trained with the biLM {settings.model!r} of sha256 {settings.model_sha256[:12]}..., and {named} has {files.sha256[:12]}..."
+        ours, theirs = settings.model_sha256[:12], files.sha256[:12]
+        fact = f"was trained with the biLM {settings.model!r} of sha256 {ours}..., and {named} has {theirs}..."
         raise ModelError(f"{folder}: {fact}; pass --model with the folder of that biLM")
     return files
 
