@@ -30,6 +30,8 @@ COMMANDS = (
     "train",
     "evaluate",
     "probe",
+    "fit",
+    "predict",
     "bench",
     "guide",
 )  # `command` in the module of that name in commands/

@@ -117,8 +117,9 @@ def _rows(facts: FitFacts) -> Iterator[str]:
     if facts.best:
         yield f"| held-out score | {facts.best.score:.4f} ({facts.best.name}), by which the weights were chosen |"
     if facts.test:
-        low, high = facts.test.interval.low, facts.test.interval.high
-        yield f"| test: {facts.test.metric} | {facts.test.interval.score:.4f} (95 % interval {low:.4f} to {high:.4f}, bootstrap over sentences) |"
+        score, low, high = facts.test.interval
+        interval = f"95 % interval {low:.4f} to {high:.4f}, bootstrap over sentences"
+        yield f"| test: {facts.test.metric} | {score:.4f} ({interval}) |"
     yield f"| time, memory | {facts.seconds['all']:.0f} s, {facts.peak_mib:,.0f} MiB |"
     yield f"| seed | {facts.seed} |"
     yield f"| command | `{_cell(facts.command)}` |"

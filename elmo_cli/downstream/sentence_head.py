@@ -12,7 +12,7 @@ from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS, SENTENCES
 from elmo_cli.downstream.training_steps import TrainingStep
 from elmo_cli.errors import ElmoError
 
-PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # tried in this order, each from the weights of the one before
+PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # tried in this order, each from the weights of the one before
 DEFAULT_PENALTY = 0.1  # where there is nothing to choose it by
 PATIENCE = 2  # penalties that are worse than the best before the search ends
 ITERATIONS = 60
