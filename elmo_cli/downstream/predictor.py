@@ -1,5 +1,6 @@
 """Trained classifiers, loaded from their folder: text in, labels out, with the interface of scikit-learn."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,14 @@ class TrainedHead:
                 labels = self._token_results(self._rows([arrays[i] for i in chosen]), [lengths[i] for i in chosen], proba=proba)
                 found.update(zip(chosen, np.split(labels, np.cumsum([lengths[i] for i in chosen])[:-1]), strict=True))
         return [found[i] for i in range(len(arrays))]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the settings and the weights, hexadecimal."""
+        digest = hashlib.sha256(repr(self.settings).encode())
+        for name, value in self.head.state_dict().items():
+            digest.update(name.encode() + np.ascontiguousarray(value.numpy()).tobytes())
+        return digest.hexdigest()
 
     def label_probabilities(self, array: Array) -> Floats:
         """Return the probability of each label at each token of a sentence, (token, label)."""
@@ -137,15 +146,18 @@ class Predictor:
         """The embedder, which keeps what the classifier needs of the layers."""
         return self.spec.build(self._steps[0])
 
+    def select(self, array: Array) -> Array:
+        """Return what the classifier takes of what the embedder has kept of a sentence's layers."""
+        return self._steps[1](array)
+
     def embed(self, window: Sequence[Sentence]) -> list[Array]:
         """Return the vectors of a window of sentences that the classifier takes.
 
         Raises:
             ElmoError: They are not finite, or memory is insufficient.
         """
-        select = self._steps[1]
         found = embed_window(window, self.embedder, self.spec.max_batch_tokens(self.spec.files.config()))
-        arrays = [select(array) for array in found]
+        arrays = [self.select(array) for array in found]
         check_finite(window, arrays)
         return arrays
 
