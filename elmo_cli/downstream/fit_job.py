@@ -35,7 +35,6 @@ from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.pipeline import windows
 from elmo_cli.inference.selection import UNLAYERED, Selection
 from elmo_cli.io.atomic import apply_umask, check_disk_space
-from elmo_cli.models.catalogue import load_catalogue
 from elmo_cli.types import Progress, Sentence
 
 MOMENT_SENTENCES = 256
@@ -56,7 +55,7 @@ class FitOptions:
         balanced: Whether each label counts the same in the loss, however frequent it is.
         seed: Of all that is random.
         epochs: Times that each sentence is learned from; None: by their number.
-        include_model: Whether the biLM is copied into the folder; None: if only this machine has it.
+        include_model: Whether the biLM is copied into the folder; None: unless it is built in.
     """
 
     head: str | None = None
@@ -279,10 +278,8 @@ class FitJob:
 
     @property
     def _includes_model(self) -> bool:
-        files = self.spec.files
-        if self.options.include_model is not None:
-            return self.options.include_model
-        return not files.built_in and files.name not in load_catalogue()
+        chosen = self.options.include_model
+        return not self.spec.files.built_in if chosen is None else chosen
 
     def close(self) -> None:
         """Remove the work folder."""

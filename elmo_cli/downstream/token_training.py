@@ -14,7 +14,8 @@ from elmo_cli.downstream.token_head import TokenHead
 from elmo_cli.downstream.training_steps import TrainingStep
 from elmo_cli.errors import ElmoError
 
-BATCH_SENTENCES = 32
+BATCH_SENTENCES, LEAST_BATCH = 32, 4
+BATCHES = 64  # of a small corpus: more updates from smaller batches
 PREDICT_SENTENCES = 256
 LEAST_STEPS = {"linear": 1000, "crf": 1000, "lstm-crf": 1500}
 EPOCHS = {"linear": 6, "crf": 8, "lstm-crf": 12}  # at least
@@ -24,9 +25,14 @@ LARGEST_GRADIENT = 5.0
 State = dict[str, Tensor]
 
 
+def batch_size(n_sentences: int) -> int:
+    """Return how many of so many sentences are learned from together."""
+    return min(BATCH_SENTENCES, max(LEAST_BATCH, n_sentences // BATCHES))
+
+
 def epochs_for(head: str, n_sentences: int) -> int:
     """Return how often each of so many sentences is learned from."""
-    steps = -(-n_sentences // BATCH_SENTENCES)
+    steps = -(-n_sentences // batch_size(n_sentences))
     return min(MOST_EPOCHS, max(EPOCHS[head], -(-LEAST_STEPS[head] // steps)))
 
 
@@ -86,7 +92,7 @@ class TokenTraining:
     def _run_epoch(self, epoch: int) -> float:
         self.head.train()
         order = np.random.default_rng([self.seed, 4, epoch]).permutation(len(self.train))
-        batches = np.array_split(order, -(-len(order) // BATCH_SENTENCES))
+        batches = np.array_split(order, -(-len(order) // batch_size(len(order))))
         losses = []
         for number, batch in enumerate(batches):
             for group in self.optimizer.param_groups:

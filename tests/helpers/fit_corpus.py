@@ -25,8 +25,8 @@ def make_tagged(n_sentences: int, seed: int) -> Tagged:
     for _ in range(n_sentences):
         tokens, tags = [], []
         for _ in range(random.integers(2, 6)):
-            kind = random.integers(0, 4)
-            words = [random.choice(PEOPLE)] * random.integers(1, 3) if kind == 0 else [random.choice((PLACES, OTHERS)[kind > 1])]
+            kind = int(random.integers(0, 4))
+            words = random.choice((PEOPLE, PLACES, OTHERS, OTHERS)[kind], 1 + int(kind == 0 and random.integers(2)))
             name = ("PER", "LOC")[kind] if kind < 2 else None
             tokens += [*map(str, words), "x"]
             tags += [f"{'BI'[i > 0]}-{name}" if name else "O" for i in range(len(words))] + ["O"]

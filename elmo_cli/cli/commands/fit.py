@@ -1,6 +1,7 @@
 """`elmo fit`: train a classifier of tokens or sentences on the vectors of a biLM."""
 
 import json
+import os
 import shlex
 import sys
 from contextlib import closing
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.fit_card import FitFacts
     from elmo_cli.downstream.fit_job import FitJob
+    from elmo_cli.models.files import ModelFiles
 
 EPILOG = """\b
 Examples:
@@ -140,9 +142,18 @@ def command(
             files = find_model(model, options, weights, cache)
         spec = EmbedderSpec(files, device=device, precision=precision, threads=threads)
         command_line = shlex.join(map(redact_url, ["elmo", *sys.argv[1:]]))
+        if given["include_model"] is None:
+            given["include_model"] = not _is_known(files, model or weights or os.environ.get("ELMO_MODEL"))
         job = FitJob(_sources(train, given), folder, spec, _fit_options(given), command_line, overwrite)
         facts = _run(job, words)
     _report(facts, plot, words, as_json=as_json, overwrite=overwrite)
+
+
+def _is_known(files: "ModelFiles", named: str | None) -> bool:
+    """Whether a biLM is found by its name on every machine."""
+    from elmo_cli.models.catalogue import load_catalogue
+
+    return files.built_in or (files.name in load_catalogue() and not Path(named or files.name).exists())
 
 
 def _sources(train: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  # FitSources, imported late
