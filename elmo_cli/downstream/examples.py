@@ -134,7 +134,8 @@ def split_examples(examples: Sequence[Example], task: str, seed: int) -> tuple[l
     hashes = [zlib.crc32("\0".join(example.tokens).encode("utf-8", "replace"), seed) for example in examples]
     limit = sorted(hashes)[max(0, -(-len(examples) // HELD_OUT_SHARE) - 1)]
     left = count_labels(examples, task)
-    train, held_out = [], []
+    train: list[int] = []
+    held_out: list[int] = []
     for index, example in enumerate(examples):
         own = count_labels([example], task)
         if hashes[index] <= limit and all(left[label] > number for label, number in own.items()) and len(held_out) < len(examples) - 1:

@@ -100,8 +100,8 @@ def read_fit_data(sources: FitSources) -> FitData:
     dev, test = parts[sources.dev] if sources.dev else [], parts[sources.test] if sources.test else []
     chosen, held_out = split_examples(train, task, sources.seed) if not dev else (list(range(len(train))), [])
     held_out = held_out if not dev else list(range(len(train), len(train) + len(dev)))
-    for name, examples in ((sources.dev, dev), (sources.test, test)):
-        notes += _note_new_labels(examples, task, labels, str(name))
+    for source, examples in ((sources.dev, dev), (sources.test, test)):
+        notes += _note_new_labels(examples, task, labels, str(source))
     return FitData(task, [*train, *dev], chosen, held_out, test, labels, bool(dev), scheme, source_scheme, notes)
 
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,54 +18,36 @@ import torch
 from torch import Tensor, nn
 
 from elmo_cli.downstream.evaluation import Evaluation, evaluate, r2
-from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS, OF_TOKENS, SENTENCES, TAGS, Example, count_labels
+from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS, OF_TOKENS, SENTENCES, Example, count_labels
 from elmo_cli.downstream.feature_cache import FeatureCache, fill_cache
+from elmo_cli.downstream.fine_tuning import EPOCHS as FINE_TUNING_EPOCHS
+from elmo_cli.downstream.fine_tuning import LEARNING_RATE, FineTuning
 from elmo_cli.downstream.fit_card import FitFacts, write_card, write_metrics
 from elmo_cli.downstream.fit_data import FitData, FitSources, read_fit_data
+from elmo_cli.downstream.fit_options import FitOptions, check_options, choose_head
 from elmo_cli.downstream.moments import Moments
 from elmo_cli.downstream.predictor import Predictor, TrainedHead
-from elmo_cli.downstream.predictor_folder import CARD, METRICS, PredictorSettings, copy_bilm, write_predictor
+from elmo_cli.downstream.predictor_folder import BILM, CARD, METRICS, PredictorSettings, copy_bilm, write_predictor
 from elmo_cli.downstream.scores import Scorer
 from elmo_cli.downstream.sentence_head import EVEN, PenaltySearch, SentenceHead, encode_targets
-from elmo_cli.downstream.token_head import BESIDE, LEARNED, LINEAR, LSTM_CRF, TokenHead
+from elmo_cli.downstream.token_head import BESIDE, LEARNED, LSTM_CRF, TokenHead
 from elmo_cli.downstream.token_training import TokenTraining, epochs_for
 from elmo_cli.downstream.training_steps import TrainingStep
-from elmo_cli.errors import DiskError, OutputError, UsageError, reason_of
+from elmo_cli.errors import DiskError, ModelError, OutputError, reason_of
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.pipeline import windows
-from elmo_cli.inference.selection import UNLAYERED, Selection
+from elmo_cli.inference.selection import Selection
 from elmo_cli.io.atomic import apply_umask, check_disk_space
+from elmo_cli.models.convert import write_model
+from elmo_cli.models.files import find_in_folder
+from elmo_cli.nn.bilm import CharacterEncoder
+from elmo_cli.nn.scalar_mix import FixedMix
 from elmo_cli.types import Progress, Sentence
 
 MOMENT_SENTENCES = 256
 UNKNOWN = "B-?"  # stands for the labels that only the held-out part has
 MIXED_HEADS = {LSTM_CRF: LEARNED}  # others have the layers side by side
-Training = TokenTraining | PenaltySearch
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """What is trained.
-
-    Args:
-        head: One of HEADS; None: by the labels.
-        layers: Choice of layers.
-        mix: One of MIXES; None: by the head.
-        pool: Pooling of sentences.
-        balanced: Whether each label counts the same in the loss, however frequent it is.
-        seed: Of all that is random.
-        epochs: Times that each sentence is learned from; None: by their number.
-        include_model: Whether the biLM is copied into the folder; None: unless it is built in.
-    """
-
-    head: str | None = None
-    layers: str = "all"
-    mix: str | None = None
-    pool: str | None = None
-    balanced: bool = False
-    seed: int = 0
-    epochs: int | None = None
-    include_model: bool | None = None
+Training = TokenTraining | PenaltySearch | FineTuning
 
 
 @dataclass
@@ -90,9 +72,10 @@ class FitJob:
         self._check_folder()
         _ = self.spec.place
         self.notes += self.data.notes
-        self._check_options()
+        check_options(self.options, self.data.task, self.sources.train, self.spec.place[0])
         _ = self.settings
-        check_disk_space(self.folder.absolute(), self.cache.n_bytes, "use fewer --layers")
+        if not self.options.fine_tune:
+            check_disk_space(self.folder.absolute(), self.cache.n_bytes, "use fewer --layers")
         return self.data
 
     @cached_property
@@ -105,9 +88,10 @@ class FitJob:
         """The settings of the classifier."""
         data, options, files = self.data, self.options, self.spec.files
         config = files.config()
-        selection = Selection(options.layers, pool=self.pool)
+        mix = FixedMix((0.0,) * config.n_output_layers) if options.fine_tune else None  # its weights are set after the training
+        selection = Selection(options.layers, mix, self.pool)
         names = selection.names(config.n_output_layers)
-        head = options.head or (LSTM_CRF if data.task == TAGS else LINEAR)
+        head = choose_head(options, data.task)
         return PredictorSettings(
             task=data.task,
             labels=data.labels,
@@ -118,10 +102,12 @@ class FitJob:
             n_layers=len(names),
             dim=selection.dim(config.n_output_layers, config.output_dim),
             head=head,
-            mix=options.mix or MIXED_HEADS.get(head, BESIDE),
+            mix=BESIDE if mix else options.mix or MIXED_HEADS.get(head, BESIDE),
             scheme=data.scheme,
             output_scheme=data.source_scheme,
             pool=self.pool,
+            norm="layer" if options.fine_tune else "standard",
+            fixed_mix=(*mix.weights, mix.gamma) if mix else None,
         )
 
     @property
@@ -152,6 +138,8 @@ class FitJob:
         Raises:
             ElmoError: The model or the disk fails.
         """
+        if self.options.fine_tune:
+            return
         tokens = [example.tokens for example in self.data.examples]
         try:
             yield from fill_cache(self.cache, tokens, self.spec, self.settings.selection)
@@ -171,6 +159,8 @@ class FitJob:
     def training(self) -> Training:
         """The training, with the classifier as `head`."""
         torch.manual_seed(self.options.seed)
+        if self.options.fine_tune:
+            return self._fine_tuning()
         return self._token_training() if self.data.task in OF_TOKENS else self._sentence_training()
 
     def _token_training(self) -> TokenTraining:
@@ -184,6 +174,38 @@ class FitJob:
         epochs = self.options.epochs or epochs_for(settings.head, len(data.train))
         return TokenTraining(
             head, self.cache, data.token_labels, data.train, data.held_out, scorer, self.options.seed, epochs, self._weights()
+        )
+
+    def _fine_tuning(self) -> FineTuning:
+        data, options = self.data, self.options
+        bilm = self.spec.files.load()
+        if not isinstance(bilm.character_encoder, CharacterEncoder):
+            raise ModelError(f"{self.spec.files.name}: --fine-tune does not take models of ELMoForManyLangs; leave it out")
+        head = self.settings.make_head()
+        assert isinstance(head, TokenHead | SentenceHead)  # noqa: S101  # for mypy
+        targets: Any = data.token_labels
+        if data.task in OF_TOKENS:
+            gold = np.concatenate([targets[i] for i in data.held_out])
+            rows = np.repeat(np.arange(len(data.held_out)), [len(targets[i]) for i in data.held_out])
+            scorer = Scorer(data.task, [*data.labels, UNKNOWN])
+
+            def score(labels: Tensor) -> float:
+                return scorer.score(gold, labels.numpy(), rows)
+        else:
+            targets = encode_targets(data.task, [example.target for example in data.examples], data.labels)
+            score = _held_out_score(data.task, targets[data.held_out], len(data.labels))
+        return FineTuning(
+            bilm,
+            head,
+            [example.tokens for example in data.examples],
+            targets,
+            data.train,
+            data.held_out,
+            score,
+            options.seed,
+            options.epochs or FINE_TUNING_EPOCHS,
+            options.learning_rate or LEARNING_RATE,
+            self._weights(),
         )
 
     def _moments(self) -> Moments:
@@ -223,6 +245,8 @@ class FitJob:
         """
         seconds = time.perf_counter() - self._train_seconds
         head = self._best_head()
+        if isinstance(self.training, FineTuning):
+            self._take_over_bilm(self.training)
         tested = self._test(head) if self.data.test and not stopped else None
         facts = FitFacts(
             sources=self.sources,
@@ -241,15 +265,27 @@ class FitJob:
         self._write(head, facts)
         return facts
 
+    def _take_over_bilm(self, training: FineTuning) -> None:
+        """Write the trained biLM into the work folder, and go on with it and its mix."""
+        files = self.spec.files
+        write_model(training.bilm, files.name, self.work / BILM)
+        trained = find_in_folder(self.work / BILM, files.name)
+        self.spec = replace(self.spec, model=trained, options=None, weights=None)
+        self.settings = replace(self.settings, model_sha256=trained.sha256, fixed_mix=training.fixed_mix)
+
     def _best_head(self) -> nn.Module:
         head: nn.Module = self.training.head
         if isinstance(self.training, TokenTraining) and self.training.best:
             head.load_state_dict(self.training.best)
+        if isinstance(self.training, FineTuning):
+            self.training.restore_best()
         return head.eval()
 
     def _training_facts(self) -> dict[str, Any]:
         if isinstance(self.training, PenaltySearch):
             return {"l2": self.training.penalty}
+        if isinstance(self.training, FineTuning):
+            return {"epochs": self.training.epochs, "learning_rate": self.training.learning_rate, "fine_tuned": True}
         mix = self.training.head.input.mix
         shares = {} if mix is None else {"mix_shares": torch.softmax(mix.detach(), 0).tolist()}
         return {"epochs": self.training.epochs, **shares}
@@ -278,7 +314,7 @@ class FitJob:
 
     @property
     def _includes_model(self) -> bool:
-        chosen = self.options.include_model
+        chosen = self.options.include_model or (self.options.fine_tune or None)
         return not self.spec.files.built_in if chosen is None else chosen
 
     def close(self) -> None:
@@ -298,25 +334,6 @@ class FitJob:
             raise OutputError(f"{parent}: no such folder; make it first")
         if not os.access(parent, os.W_OK):
             raise OutputError(f"{parent}: cannot be written (permission denied)")
-
-    def _check_options(self) -> None:
-        task, options = self.data.task, self.options
-        if task not in OF_TOKENS:
-            wrong = next((name for name in ("head", "mix") if getattr(options, name) not in (None, LINEAR)), None)
-            if wrong:
-                raise UsageError(
-                    f"--{wrong} {getattr(options, wrong)} is for labels of tokens; those of {self.sources.train} are of sentences."
-                )
-            if options.epochs:
-                raise UsageError("--epochs is for labels of tokens; those of sentences are learned until the loss does not fall.")
-        elif options.pool:
-            raise UsageError(f"--pool is for labels of sentences; those of {self.sources.train} are of tokens.")
-        if options.mix and options.layers in UNLAYERED:
-            raise UsageError(f"--mix is for several layers, and --layers {options.layers} gives one vector; leave one of them out.")
-        if options.balanced and task == NUMBERS:
-            raise UsageError("--balanced is for labels, not for --regression.")
-        if options.balanced and task in OF_TOKENS and (options.head or (LSTM_CRF if task == TAGS else LINEAR)) != LINEAR:
-            raise UsageError("--balanced is for linear classifiers; pass --head linear.")
 
 
 def _held_out_score(task: str, targets: Tensor, n_labels: int) -> Any:  # noqa: ANN401  # a function of logits

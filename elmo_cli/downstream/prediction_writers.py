@@ -3,8 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ class PredictionRows:
         proba: Whether probabilities are written.
         scheme: Tag scheme to write; None: that of the training part.
         annotated: Format of the column files that are written again; None: sentences have no lines.
-        as_text: Whether sentences are written as texts, not as lists of tokens.
+        text_name: Name of the column of the texts.
     """
 
     trained: TrainedHead
@@ -87,7 +86,6 @@ class TextWriter:
     render: Callable[[PredictionRows, Sequence[tuple[Sentence, Floats]], bool], str]
     skipped_duplicates: int = 0
     _is_first: bool = True
-    _open: ExitStack = field(default_factory=ExitStack)
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Append the predictions of a window.
@@ -161,6 +159,7 @@ class ParquetWriter:
     rows: PredictionRows
     kept: "pa.Schema | None" = None
     skipped_duplicates: int = 0
+    _parquet: Any = None
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Append the predictions of a window.
@@ -195,7 +194,6 @@ class ParquetWriter:
         return schema if settings.of_tokens else schema.with_metadata({"labels": json.dumps(settings.labels)})
 
     def __enter__(self) -> "ParquetWriter":
-        self._parquet: Any = None
         self._file: Any = self.output.make_partial() if isinstance(self.output, OutputFile) else io.BytesIO()
         return self
 

@@ -38,6 +38,7 @@ Examples:
   elmo fit ner/ train.conll --label 2 --test test.conll
   elmo fit pos/ train.conllu --label upos --dev dev.conllu --test test.conllu
   elmo fit intents/ train.tsv --column text --label label --test test.tsv
+  elmo fit intents/ train.tsv --column text --label label --fine-tune
   elmo fit topics/ train.jsonl --field text --label topics --multi-label
   elmo fit stars/ train.parquet --column text --label stars --regression
   elmo predict ner/ new.txt tagged.conll
@@ -74,7 +75,11 @@ _classifier_options = options(
     click.option("--mix", type=click.Choice(MIXES), help="For tokens: a learned mix of the layers, or all side by side."),
     click.option("--pool", type=click.Choice(POOLS), help="For sentences: pooling over the tokens.  [default: mean+max]"),
     click.option("--balanced", is_flag=True, help="Let each label count the same in the loss, however frequent it is."),
-    click.option("--epochs", type=click.IntRange(1, 1000), help="For tokens: passes over TRAIN.  [default: by its size]"),
+    click.option("--fine-tune", is_flag=True, help="Train the biLM too, through a mix of its layers; it is written into MODEL_DIR/bilm."),
+    click.option("--learning-rate", type=click.FloatRange(0, 1, min_open=True), help="Of the biLM, with --fine-tune.  [default: 0.001]"),
+    click.option(
+        "--epochs", type=click.IntRange(1, 1000), help="For tokens, or with --fine-tune: passes over TRAIN.  [default: by its size; 4]"
+    ),
     click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Seed of everything that is random."),
     click.option(
         "--include-model/--no-include-model",
@@ -121,7 +126,7 @@ def command(
 
     TRAIN has labels: CoNLL-U, another column file, Parquet, Arrow, JSON Lines, CSV or TSV. A list of values labels the tokens, a single
     value the sentence. Tags of spans (IOB1, IOB2, IOBES) get a BiLSTM with a CRF, other labels of tokens a linear classifier, and
-    labels of sentences a linear classifier of pooled vectors. The biLM stays as it is. Ctrl-C keeps the best classifier so far.
+    labels of sentences a linear classifier of pooled vectors. Without --fine-tune the biLM stays as it is. Ctrl-C keeps the best so far.
     """
     import torch
 
@@ -171,7 +176,7 @@ def _sources(train: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  # FitSo
 def _fit_options(given: dict[str, Any]) -> Any:  # noqa: ANN401  # FitOptions, imported late
     from dataclasses import fields
 
-    from elmo_cli.downstream.fit_job import FitOptions
+    from elmo_cli.downstream.fit_options import FitOptions
 
     return FitOptions(**{field.name: given[field.name] for field in fields(FitOptions)})
 
@@ -184,7 +189,8 @@ def _run(job: "FitJob", words: "UserConsole") -> "FitFacts":
             data = job.check()
         kinds = {"numbers": "numbers"}.get(data.task, count(len(data.labels), "label"))
         words.info(f"{job.sources.label}: {kinds}; {len(data.train):,} sentences to learn from, {len(data.held_out):,} held out")
-        words.track(job.embed(), sum(len(example.tokens) for example in data.examples))
+        if not job.options.fine_tune:
+            words.track(job.embed(), sum(len(example.tokens) for example in data.examples))
         try:
             for step in job.train():
                 words.info(f"{step.name}: loss {step.loss:.4f}, held-out score {step.score:.4f}{' (best so far)' if step.is_best else ''}")
