@@ -15,9 +15,10 @@ from elmo_cli.downstream.training_steps import TrainingStep
 from elmo_cli.errors import ElmoError
 
 BATCH_SENTENCES, LEAST_BATCH = 32, 4
+POOL_BATCHES = 16  # whose sentences are sorted by length
 BATCHES = 64  # of a small corpus: more updates from smaller batches
 PREDICT_SENTENCES = 256
-LEAST_STEPS = {"linear": 1000, "crf": 1000, "lstm-crf": 1500}
+LEAST_STEPS = {"linear": 1000, "crf": 1000, "lstm-crf": 1000}
 EPOCHS = {"linear": 6, "crf": 8, "lstm-crf": 12}  # at least
 MOST_EPOCHS = 40
 LEARNING_RATES = {"linear": 5e-3, "crf": 5e-3, "lstm-crf": 2e-3}
@@ -28,6 +29,21 @@ State = dict[str, Tensor]
 def batch_size(n_sentences: int) -> int:
     """Return how many of so many sentences are learned from together."""
     return min(BATCH_SENTENCES, max(LEAST_BATCH, n_sentences // BATCHES))
+
+
+def random_batches(lengths: Sequence[int], random: np.random.Generator) -> list[Ints]:
+    """Return all sentences in batches of like length, in random order: a CRF takes as many steps as the longest has tokens.
+
+    Args:
+        lengths: Tokens of each sentence.
+        random: Of the order.
+    """
+    size = batch_size(len(lengths))
+    order, found = random.permutation(len(lengths)), []
+    for pool in np.split(order, range(POOL_BATCHES * size, len(order), POOL_BATCHES * size)):
+        by_length = pool[np.argsort([lengths[i] for i in pool], kind="stable")]
+        found += np.split(by_length, range(size, len(pool), size))
+    return [found[i] for i in random.permutation(len(found))]
 
 
 def epochs_for(head: str, n_sentences: int) -> int:
@@ -91,8 +107,7 @@ class TokenTraining:
 
     def _run_epoch(self, epoch: int) -> float:
         self.head.train()
-        order = np.random.default_rng([self.seed, 4, epoch]).permutation(len(self.train))
-        batches = np.array_split(order, -(-len(order) // batch_size(len(order))))
+        batches = random_batches([len(self.labels[i]) for i in self.train], np.random.default_rng([self.seed, 4, epoch]))
         losses = []
         for number, batch in enumerate(batches):
             for group in self.optimizer.param_groups:
