@@ -1,8 +1,8 @@
 """elmo: ELMo representations of every token of a corpus (Peters et al. 2018), and the library behind the command."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from elmo_cli.lazy import lazy_names
 from elmo_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -26,21 +26,17 @@ __all__ = [
     "open_features",
 ]
 
-_HOMES = {
-    "Elmo": "elmo_cli.inference.elmo",
-    "ElmoEmbedder": "elmo_cli.inference.elmo_embedder",
-    "ElmoVectorizer": "elmo_cli.downstream.sklearn",
-    "Predictor": "elmo_cli.downstream.predictor",
-    "ScalarMix": "elmo_cli.nn.scalar_mix",
-    "batch_to_ids": "elmo_cli.inference.elmo",
-    "load_model": "elmo_cli.inference.elmo",
-    "load_predictor": "elmo_cli.downstream.predictor",
-    "open_features": "elmo_cli.features.reader",
-}
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401  # whatever the name stands for
-    """Import a public name when it is first used: `import elmo_cli` loads no torch, so `elmo --help` is quick."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'elmo_cli' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Elmo": "elmo_cli.inference.elmo",
+        "ElmoEmbedder": "elmo_cli.inference.elmo_embedder",
+        "ElmoVectorizer": "elmo_cli.downstream.sklearn",
+        "Predictor": "elmo_cli.downstream.predictor",
+        "ScalarMix": "elmo_cli.nn.scalar_mix",
+        "batch_to_ids": "elmo_cli.inference.elmo",
+        "load_model": "elmo_cli.inference.elmo",
+        "load_predictor": "elmo_cli.downstream.predictor",
+        "open_features": "elmo_cli.features.reader",
+    },
+)

@@ -7,18 +7,18 @@ keeps its traceback.
 import codecs
 import io
 import os
-import re
 import signal
 import sys
-from collections import Counter
-from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC
+from errno import EDQUOT, ENOSPC
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
+from elmo_cli.cli.refusals import describe_refusal
+from elmo_cli.cli.repeated import check_given_once
 from elmo_cli.cli.signals import STOPPING, occupy_stderr, stop, stop_again
-from elmo_cli.errors import ElmoError, ReaderGone, printable, reason_of
+from elmo_cli.errors import ElmoError, ReaderGone
 from elmo_cli.version import __version__
 
 COMMANDS = (
@@ -32,20 +32,11 @@ COMMANDS = (
     "probe",
     "fit",
     "predict",
+    "plot",
+    "search",
     "bench",
     "guide",
 )  # `command` in the module of that name in commands/
-REFUSED = {  # what a process may need more of, and how it gets that
-    EAGAIN: "end other processes, raise their limit (ulimit -u), or pass --threads 1",
-    ENOMEM: "free memory, or raise the limit of this process (ulimit -v)",
-    EMFILE: "raise the limit of open files (ulimit -n)",
-    ENFILE: "close files of other processes",
-}
-NO_MEMORY = re.compile(  # the last but one is oneDNN's, the one before it the loader's
-    r"(can't|cannot) allocate memory|not enough memory|out of memory|failed to map segment|could not create a primitive|std::bad_alloc",
-    re.IGNORECASE,
-)
-NO_THREAD = re.compile(r"can't start new thread|pthread_create|temporarily unavailable", re.IGNORECASE)
 FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output
 
 
@@ -67,7 +58,7 @@ class Commands(click.Group):
         """The command and its arguments, among which an option stands once."""
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
-            _check_given_once(command, name, rest, ctx)
+            check_given_once(command, name, rest, ctx)
         return name, command, rest
 
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401  # click's
@@ -95,7 +86,7 @@ class Commands(click.Group):
         except ReaderGone:  # of standard output: `| head` has seen enough
             ctx.exit(0)
         except (OSError, MemoryError, RuntimeError, ImportError) as error:
-            if (refusal := _refusal(error)) is None:
+            if (refusal := describe_refusal(error)) is None:
                 raise  # a bug, or a full disk, which `main` tells
             _fail(ctx, refusal)
         except KeyboardInterrupt as interruption:
@@ -106,42 +97,6 @@ class Commands(click.Group):
             sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _check_given_once(command: click.Command, name: str | None, args: list[str], parent: click.Context) -> None:
-    """Refuse an option of one value that is given twice, of which click would take the last; so for the commands of a group.
-
-    Raises:
-        click.UsageError: One is.
-    """
-    ctx = click.Context(command, parent, name, **command.context_settings)
-    _, rest, given = command.make_parser(ctx).parse_args(list(args))
-    for parameter, times in Counter(given).items():
-        if times > 1 and isinstance(parameter, click.Option) and _has_one_value(parameter):
-            raise click.UsageError(f"{max(parameter.opts, key=len)} is given {times} times; give it once.", ctx)
-    if isinstance(command, click.Group) and rest and (below := command.get_command(ctx, rest[0])):
-        _check_given_once(below, rest[0], rest[1:], ctx)
-
-
-def _has_one_value(option: click.Option) -> bool:
-    """Neither one that may be repeated, nor a flag that is on however often it stands there."""
-    return not (option.multiple or option.count or (option.is_flag and not option.secondary_opts))
-
-
-def _refusal(error: OSError | MemoryError | RuntimeError | ImportError) -> str | None:
-    """A line for what the system refuses: a file, memory, threads; None for a bug, and for a full disk."""
-    if isinstance(error, OSError) and error.filename is not None:  # a file that was named is the user's
-        remedy = "" if error.errno in (EMFILE, ENFILE) else REFUSED.get(error.errno or 0, "")  # reason_of names the limit
-        return printable("; ".join(filter(None, [f"{os.fsdecode(error.filename)}: {reason_of(error)}", remedy])))
-    said = printable(next(iter(str(error).splitlines()), "out of memory"))[:200]
-    if isinstance(error, OSError):
-        if "temporary directory" in said:  # Python's own words
-            return "no folder for temporary files takes one; set TMPDIR to a folder with room"
-        reason = (error.strerror or said).lower()
-        return f"the system refuses more ({reason}); {REFUSED[error.errno]}" if error.errno in REFUSED else None
-    if isinstance(error, MemoryError) or NO_MEMORY.search(said):
-        return f"memory does not suffice ({said}); {REFUSED[ENOMEM]}"
-    return f"the system refuses more threads ({said}); {REFUSED[EAGAIN]}" if NO_THREAD.search(said) else None
 
 
 def _let_stdout_take_any_text() -> None:

@@ -1,6 +1,7 @@
 """Signal handling: the first signal unwinds a run, the second one leaves at once."""
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ PATIENCE = 0.02  # seconds
 
 
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # if not ignored, as by nohup
+NO_CONTROLS = (None, "dumb", "unknown")  # values of TERM: what takes no control sequences
 
 
 def occupy_stderr() -> None:
@@ -45,5 +47,13 @@ def stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 def leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
-    """Exit at once: the handler of the second signal."""
+    """Exit at once, with the cursor shown: the handler of the second signal."""
+    if "elmo_cli.cli.console" in sys.modules and os.isatty(2) and os.environ.get("TERM") not in NO_CONTROLS:
+        _clear_line()
     os._exit(128 + number)
+
+
+def _clear_line() -> None:
+    """Remove a bar and show the cursor, unless the terminal takes nothing just now: then one would wait here for ever."""
+    if select.select([], [2], [], 0)[1]:
+        os.write(2, b"\r\x1b[2K\x1b[?25h")

@@ -1,86 +1,93 @@
-"""Pictures of the results of probes."""
+"""Figures of matplotlib: texts as they are, fonts for other scripts, files equal byte for byte."""
 
-import io
-from typing import TYPE_CHECKING
+import warnings
+from pathlib import Path
+from typing import Any
 
-from elmo_cli.downstream.report import MixReport, Report
+from elmo_cli.errors import OutputError
+from elmo_cli.io.atomic import atomic_write
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # Okabe and Ito's, told apart by colour-blind readers
+FORMATS = (".png", ".svg", ".pdf")
 DPI = 150
+FALLBACK_FONTS = (  # used for characters that DejaVu Sans lacks, where they are installed
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+    "Noto Sans Tamil",
+    "Noto Sans Thai",
+    "Arial Unicode MS",
+    "PingFang SC",
+    "Hiragino Sans",
+)
+DATES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # left out
 
 
-def draw_report(report: Report, format_: str) -> bytes:
-    """Draw the scores of a probe with their intervals, and the shares of the mix.
-
-    Args:
-        report: The result.
-        format_: "png", "svg" or "pdf".
-
-    Returns:
-        The file.
-    """
-    import matplotlib as mpl
+def new_figure(width: float, height: float, *, constrained: bool = False) -> Any:  # noqa: ANN401  # matplotlib is untyped
+    """Return an empty figure of a size in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = 2 if report.mix else 1
-    height = 1.4 + 0.42 * len(report.rows)
-    figure = Figure(figsize=(8.5 if report.mix else 6.5, height), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False, width_ratios=[3, 1.4][:panels])[0]
-    _draw_scores(axes[0], report)
-    if report.mix:
-        _draw_shares(axes[1], report.mix)
-    file = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "elmo", "svg.fonttype": "none"}):  # the same bytes each time
-        metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format_)
-        figure.savefig(file, format=format_, dpi=DPI, metadata=metadata)
-    return file.getvalue()
+    figure = Figure(figsize=(width, height), layout="constrained" if constrained else None)
+    FigureCanvasAgg(figure)  # measures texts, whatever the format
+    return figure
 
 
-def _draw_scores(axes: "Axes", report: Report) -> None:
-    places = range(len(report.rows))
-    for place, row in zip(places, report.rows, strict=True):
-        color = GREY if row.name.startswith("majority") else ORANGE if row.name == "mix" else BLUE
-        low, score, high = row.interval.low, row.interval.score, row.interval.high
-        axes.errorbar(score, place, xerr=[[max(score - low, 0)], [max(high - score, 0)]], fmt="o", color=color, capsize=3)
-        axes.annotate(f"{score:.3f}", (score, place), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8, color=color)
-        if row.unseen is not None:
-            axes.plot(row.unseen, place, "x", color=color, alpha=0.7)
-        if row.control:
-            axes.plot(row.control.score, place, "|", color=GREEN, markersize=12, markeredgewidth=2)
-    axes.set_yticks(list(places), [row.name for row in report.rows])
-    axes.invert_yaxis()
-    axes.margins(y=0.08)
-    axes.set_xlabel(f"{report.metric.replace('f1', 'F1')} of {report.test.rows:,} {report.unit}s, 95 % interval")
-    axes.grid(visible=True, axis="x", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    _draw_legend(axes, report)
+def text_style() -> dict[str, Any]:
+    """Return the options of every text that shows tokens: "$" is a character, and other scripts have a font."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return {
+        "parse_math": False,
+        "fontfamily": ["DejaVu Sans", *(f for f in FALLBACK_FONTS if f in installed)],
+    }
 
 
-def _draw_legend(axes: "Axes", report: Report) -> None:
-    if any(row.unseen is not None for row in report.rows):
-        axes.plot([], [], "x", color=GREY, label="unseen words")
-    if any(row.control for row in report.rows):
-        axes.plot([], [], "|", color=GREEN, markersize=12, markeredgewidth=2, label="control task (accuracy)")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower left", fontsize=8)
+def clean(text: str, longest: int = 200) -> str:
+    """Return a text on one line, without control characters."""
+    shown = "".join(character if character.isprintable() else "�" for character in text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
-def _draw_shares(axes: "Axes", mix: MixReport) -> None:
-    first = mix.mixes[0]
-    places = range(len(first.layers))
-    spreads = [mix.spread(place) for place in places]
-    errors = [
-        [max(first.shares[i] - low, 0) for i, (low, _) in enumerate(spreads)],
-        [max(high - first.shares[i], 0) for i, (_, high) in enumerate(spreads)],
-    ]
-    axes.barh(list(places), first.shares, color=ORANGE, alpha=0.75, xerr=errors, capsize=3)
-    axes.set_yticks(list(places), [f"layer {layer}" for layer in first.layers])
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    seeds = f", spread of {len(mix.mixes)} seeds" if len(mix.mixes) > 1 else ""
-    axes.set_xlabel(f"shares of the mix{seeds}", fontsize=9)
-    axes.set_title(f"center of gravity {first.center_of_gravity:.2f}", fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
+def save_figure(figure: Any, path: Path) -> list[str]:  # noqa: ANN401  # matplotlib is untyped
+    """Write a figure, complete or not at all, in the format of the suffix.
+
+    Returns:
+        Notes for the user, such as that no installed font has a character.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    import matplotlib as mpl
+
+    suffix = path.suffix.lower()
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        mpl.rc_context({"svg.hashsalt": "elmo", "svg.fonttype": "none"}),
+    ):
+        warnings.simplefilter("always")
+
+        def write(partial: Path) -> None:
+            figure.savefig(partial, format=suffix[1:], dpi=DPI, metadata=DATES[suffix])
+
+        write_file(path, write)
+    if any("missing from" in str(warning.message) for warning in caught):
+        return ["no installed font has some of the characters; an .html page shows them with the browser's fonts"]
+    return []
+
+
+def write_file(path: Path, write: Any) -> None:  # noqa: ANN401  # a function of a path
+    """Let `write` make a file; it appears complete or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        atomic_write(path, write)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another output") from None

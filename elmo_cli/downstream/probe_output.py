@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from elmo_cli.downstream.figures import draw_report
 from elmo_cli.downstream.mix import LearnedMix
+from elmo_cli.downstream.probe_plot import draw_report
 from elmo_cli.downstream.report import Report, Row
 from elmo_cli.downstream.statistics import Interval
 from elmo_cli.errors import ElmoError, UsageError

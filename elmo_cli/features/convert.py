@@ -14,7 +14,7 @@ import numpy as np
 
 from elmo_cli.errors import FeaturesError, OutputError
 from elmo_cli.features.formats import check_description, check_name, estimate_bytes, open_writer, warnings_of
-from elmo_cli.features.layouts import DEFAULT_LAYERS, DTYPES, HDF5_LAYOUTS, KEEPERS, OF_TOKENS, WITHOUT_METADATA, WITHOUT_TOKENS
+from elmo_cli.features.layouts import DEFAULT_LAYERS, DTYPES, KEEPERS, OF_TOKENS, WITHOUT_METADATA, WITHOUT_TOKENS
 from elmo_cli.features.protocols import Chunk, FeatureWriter
 from elmo_cli.features.reader import Features, check_content, find_layout, open_features
 from elmo_cli.features.resume.manifest import Manifest
@@ -57,7 +57,7 @@ class ConvertJob:
         self.work.check()
         sources = list(self.source.glob("*")) if self.source.is_dir() else [self.source]
         self.output.check_is_none_of(sources)
-        if find_layout(self.source) in HDF5_LAYOUTS:
+        if find_layout(self.source) in ("allennlp", "packed", "e2e-coref"):
             own_process.run_sandboxed(check_content, self.source)
         with open_features(self.source) as features:
             if not features.description.dim:

@@ -79,7 +79,7 @@ def read_column(batch: pa.RecordBatch, column: str, first: int) -> tuple[list[Se
     sentences: list[Sentence] = []
     for start, end in _runs(valid):  # so that messages count null rows too
         rows = pa.record_batch([array.slice(start, end - start)], [column])
-        sentences += read_batch(rows, first + start, ReadOptions(column=column), PLACE, raise_error)
+        sentences += read_batch(rows, first + start, ReadOptions(column=(column,)), PLACE, raise_error)
     return sentences, valid
 
 

@@ -1,1 +1,1 @@
-"""Files of strangers: what they declare is looked at before a library makes room for it, or is brought down by it."""
+"""Files and bytes: atomic output, compression, archives, locks, limits on untrusted files. Knows no sentence and no tensor."""

@@ -11,6 +11,7 @@ from elmo_cli.io.forks import Lock
 from elmo_cli.nn.batching import bucket_by_length
 from elmo_cli.nn.bilm import BiLMConfig
 from elmo_cli.nn.characters import TokenMapper
+from elmo_cli.nn.parallel import RunBoth
 
 CNN_CHARACTERS = 8192  # characters that go through the CNN together: bounds its memory
 
@@ -31,6 +32,10 @@ class TokenEncoder(Protocol):
 
     config: BiLMConfig
     mapper: TokenMapper
+
+    @property
+    def both(self) -> RunBoth:
+        """Runs a function for both directions, or for two halves of the work."""
 
     @property
     def character_encoder(self) -> Callable[[Tensor], Tensor]:

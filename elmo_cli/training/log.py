@@ -55,7 +55,13 @@ def draw(folder: Path) -> bool:
     """Draw the learning curve, if matplotlib is there to do it."""
     if importlib.util.find_spec("matplotlib") is None:
         return False
-    from matplotlib.figure import Figure  # the extra `plot`
+    curve(folder).savefig(folder / CURVE, dpi=120)
+    return True
+
+
+def curve(folder: Path) -> Any:  # matplotlib is untyped
+    """Return the learning curve of a run as a figure of matplotlib: perplexity against words."""
+    from matplotlib.figure import Figure  # the extra `analysis`
 
     entries = list(read(folder))
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -68,6 +74,6 @@ def draw(folder: Path) -> bool:
             axes.plot(*zip(*held_out, strict=True), marker="o", markersize=3, label=f"held out, full softmax, {state} state")
     axes.set(xlabel="words predicted in each direction", ylabel="perplexity", yscale="log")
     axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend() if axes.has_data() else None
-    figure.savefig(folder / CURVE, dpi=120)
-    return True
+    if training or axes.lines:
+        axes.legend()
+    return figure

@@ -88,7 +88,7 @@ class TrainingLoop:
         """The picture of the log; a run that has got so far does not fail for the lack of it."""
         try:
             if not log.draw(self.folder):
-                self.notes.append("no curve.png: matplotlib is not installed; pip install 'elmo-cli[plot]' brings it")
+                self.notes.append("no curve.png: matplotlib is not installed; pip install 'elmo-cli[analysis]' brings it")
         except OSError as error:  # the disk is full, or matplotlib finds no folder for its own files
             (self.folder / log.CURVE).unlink(missing_ok=True)
             self.notes.append(f"no curve.png: it cannot be drawn ({error.strerror or str(error).splitlines()[0]})")

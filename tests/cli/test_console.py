@@ -1,11 +1,15 @@
 import io
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from elmo_cli.cli import console
-from elmo_cli.cli.console import UserConsole, count, size
+from elmo_cli.cli.console import UserConsole, _Bar, count, size
 from elmo_cli.types import Progress
 
 JOB = [Progress(10, 100), Progress(20, 200)]
@@ -13,8 +17,45 @@ JOB = [Progress(10, 100), Progress(20, 200)]
 
 def words_on(file: io.StringIO, *, terminal: bool, quiet: bool = False) -> UserConsole:
     words = UserConsole(quiet=quiet)
+    file.isatty = lambda: terminal
     words._console = Console(file=file, force_terminal=terminal, width=100, markup=False, highlight=False)
     return words
+
+
+def test_what_others_write_to_stderr_comes_above_the_bar(monkeypatch: pytest.MonkeyPatch):
+    file = io.StringIO()
+    file.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", file)
+    monkeypatch.setenv("TERM", "xterm")
+    words = UserConsole(quiet=False)
+
+    def job() -> Iterator[Progress]:
+        yield JOB[0]
+        time.sleep(0.3)  # until the bar is drawn
+        sys.stderr.write("a library's warning\n")
+        words.warning("ours")
+        yield JOB[1]
+
+    words.track(job(), 200)
+    assert sys.stderr is file
+    assert "\r\x1b[2Ka library's warning\n" in file.getvalue()
+    assert "\r\x1b[2KWarning: ours\n" in file.getvalue()
+    assert "\x1b[?25l" not in file.getvalue()
+
+
+@pytest.mark.parametrize("width", [1, 10, 20, 40, 80, 200])
+def test_a_bar_is_one_line_of_any_width(width: int):
+    file = io.StringIO()
+    screen = Console(file=file, force_terminal=True, width=width, soft_wrap=True, color_system=None)
+    for share in (None, 0.0, 0.3, 1.0):
+        bar = _Bar("a word")
+        bar.show("12,345 sentences, 日本 \n", share)
+        screen.print(bar)
+        screen.print()
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 4
+    assert all(cell_len(line) <= max(width - 1, 2) for line in lines)
+    assert ("12,345 sentences, 日本 \\n" in lines[3]) == (width >= 80)
 
 
 def test_on_a_terminal_progress_is_drawn_and_taken_away():

@@ -258,7 +258,7 @@ def test_a_full_disk_is_one_error_and_leaves_no_output(model: Path, tmp_path: Pa
     name, *options = OUTPUTS[output]
     command = [sys.executable, "-m", "elmo_cli", "embed", SAMPLE, tmp_path / name, *options, "--model", model]
     if name == "out":
-        command += ["--shard-tokens", "1000000"]  # one large file
+        command[command.index("--shard-tokens") + 1] = "1000000"  # one large file
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

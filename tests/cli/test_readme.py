@@ -18,7 +18,7 @@ from tests.conftest import SAMPLE
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = {name: read_guide(name) for name in guide_names()}
-OTHER_PROGRAMS = {"--nproc-per-node", "--kills", "--fill"}  # torchrun's and the crash harness's
+OTHER_PROGRAMS = {"--nproc-per-node", "--kills", "--fill", "--layer", "--protein", "--vector", "--text"}  # options of other tools
 PAGES = {"README": README, **GUIDES}
 
 

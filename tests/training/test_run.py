@@ -36,6 +36,12 @@ TEXT = "the cat sat on the mat .\na dog ran to the cat and sat .\nwho let the do
 QUICK = ("--threads", 1, "--streams", 4, "--unroll", 5, "--warm-up", 1, "--dropout", 0.1, "--precision", "fp32", "--learning-rate", 0.01)
 
 
+def quick(*changes: object) -> tuple[object, ...]:
+    """QUICK with some of its options changed: each may be given once."""
+    options = {**dict(zip(QUICK[::2], QUICK[1::2], strict=True)), **dict(zip(changes[::2], changes[1::2], strict=True))}
+    return tuple(word for pair in options.items() for word in pair)
+
+
 @pytest.fixture
 def options(tmp_path: Path) -> Path:
     path = tmp_path / "arch.json"
@@ -203,13 +209,13 @@ def test_what_does_not_fit_the_checkpoint_is_refused(
 ):
     stop_at(monkeypatch, 2)
     folder = tmp_path / "model"
-    command = ["train", text, folder, "--options", options, "--steps", 9, *QUICK]
-    assert elmo(*command).exit_code == 130
-    assert_one_line_error(elmo(*command), "model: exists already; go on with --resume")
+    command = ["train", text, folder, "--options", options]
+    assert elmo(*command, "--steps", 9, *QUICK).exit_code == 130
+    assert_one_line_error(elmo(*command, "--steps", 9, *QUICK), "model: exists already; go on with --resume")
     assert_one_line_error(elmo("train", "--resume", folder, "--preset", "small"), "--options does not fit the checkpoint")
     assert_one_line_error(elmo("train", "--resume", folder, "--unroll", 7), "--unroll does not fit the checkpoint, whose run has 5")
     assert_one_line_error(elmo("train", "--resume", SAMPLE, folder), "CORPUS does not fit the checkpoint")
-    assert elmo(*command, "--resume", "--learning-rate", 0.001, "--steps", 4).exit_code == 0
+    assert elmo(*command, *quick("--steps", 4, "--learning-rate", 0.001), "--resume").exit_code == 0
     assert "4:" in (folder / "README.md").read_text()
     assert_one_line_error(elmo("train", "--resume", folder), "holds no checkpoint", "--from")
 
@@ -343,9 +349,9 @@ def test_a_curve_is_drawn_where_matplotlib_is_installed(tmp_path: Path, monkeypa
 
 
 def test_two_processes_train_the_model_of_one(text: Path, options: Path, elmo: Elmo, tmp_path: Path):
-    shared = ["train", text, "--options", options, "--steps", 4, "--reset", 0.5, "--softmax", "full", *QUICK, "--dropout", 0]
+    shared = ["train", text, "--options", options, "--steps", 4, "--reset", 0.5, "--softmax", "full", *quick("--dropout", 0)]
     assert elmo(*shared, tmp_path / "one").exit_code == 0
-    command = [sys.executable, "-m", "elmo_cli", *map(str, shared), str(tmp_path / "two"), "--threads", "1", "--device", "cpu"]
+    command = [sys.executable, "-m", "elmo_cli", *map(str, shared), str(tmp_path / "two"), "--device", "cpu"]
     rendezvous = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20_000 + os.getpid() % 20_000)}
     processes = [
         subprocess.Popen(command, env={**os.environ, **rendezvous, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
@@ -376,8 +382,8 @@ def test_a_run_stopped_between_its_last_checkpoint_and_its_model_still_makes_it(
 
 
 def test_weights_that_give_no_loss_are_never_kept(elmo: Elmo, text: Path, options: Path, tmp_path: Path):
-    command = ("train", text, tmp_path / "model", "--options", options, "--steps", 3, *QUICK, "--checkpoint-minutes", 0)
-    assert_one_line_error(elmo(*command, "--learning-rate", 1e30), "the loss at step 2 is nan", "that of step 0, with --resume")
+    command = ("train", text, tmp_path / "model", "--options", options, "--steps", 3, "--checkpoint-minutes", 0)
+    assert_one_line_error(elmo(*command, *quick("--learning-rate", 1e30)), "the loss at step 2 is nan", "that of step 0, with --resume")
     assert elmo("train", "--resume", tmp_path / "model", "--learning-rate", 0.01).exit_code == 0
     assert all(np.isfinite(array).all() for array in weights(tmp_path / "model").values())
 

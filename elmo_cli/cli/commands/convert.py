@@ -61,7 +61,7 @@ def command(
     from elmo_cli.features.resume.run import with_resume_hint
     from elmo_cli.features.spec import WriteOptions
 
-    words = UserConsole(quiet=quiet)
+    words = UserConsole(quiet=quiet, output=output)
     place = output_target(output, chosen, overwrite=overwrite)
     options = WriteOptions(keys, compression or COMPRESSIONS[chosen][0], rows=rows, shard_tokens=shard_tokens)
     job = ConvertJob(

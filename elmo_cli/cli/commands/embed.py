@@ -203,7 +203,7 @@ def command(
     from elmo_cli.models.resolve import find_model
     from elmo_cli.readers.corpus import Corpus
 
-    words = UserConsole(quiet=quiet)
+    words = UserConsole(quiet=quiet, output=output)
     with words.cache(cache_dir, offline=offline) as cache:
         files = find_model(model, options, weights, cache)
     weighted = read_mix(mix, files.config().n_output_layers, layer_norm=mix_layer_norm) if mix else None

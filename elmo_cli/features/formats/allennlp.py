@@ -29,6 +29,7 @@ from elmo_cli.features.formats._hdf5 import (
     describe,
     escape,
     find_dataset,
+    names_in_order,
     open_file,
     reading,
     unescape,
@@ -148,9 +149,9 @@ class AllennlpReader:
         self._file = open_file(path)
         with reading(path):
             told = attributes(self._file)
-            names = [name for name in self._file if name != SENTENCE_MAP]
+            names = [name for name in names_in_order(self._file) if name != SENTENCE_MAP]
             self._by = told.get("keys", "number" if all(name.isdecimal() for name in names) else "name")
-            self._names = names if "layout" in told else sorted(names, key=int) if self._by == "number" else names
+            self._names = sorted(names, key=int) if self._by == "number" else names
             first = find_dataset(self._file, names[0], path) if names else None
             self.description = describe(told, first and first.shape, first.dtype.name if first else told.get("dtype", "float32"))
         self._texts: dict[str, str] | None = None

@@ -23,6 +23,7 @@ from elmo_cli.features.formats._hdf5 import (
     compression_of,
     describe,
     find_dataset,
+    names_in_order,
     open_file,
     reading,
     write_attributes,
@@ -116,7 +117,7 @@ class CorefReader:
         self._file = open_file(path)
         with reading(path):
             told = attributes(self._file)
-            places = [(document, str(i)) for document in self._file for i in range(len(self._group(document)))]
+            places = [(document, str(i)) for document in names_in_order(self._file) for i in range(len(self._group(document)))]
             numbered = sorted(zip(self._find_numbers(places, told), places, strict=True))
             self._numbers, self._places = [number for number, _ in numbered], [place for _, place in numbered]
             first = self._dataset(0) if places else None

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from elmo_cli.cli import main as cli
+from elmo_cli.cli.refusals import describe_refusal
 from elmo_cli.errors import DiskError, FeaturesError
 from elmo_cli.features.reader import open_features
 from elmo_cli.inference import pipeline
@@ -286,12 +287,12 @@ def test_what_the_system_refuses_is_one_line(
     def refused(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("elmo_cli.inference.job.Scan", refused)
+    monkeypatch.setattr("elmo_cli.inference.job.CorpusScan", refused)
     assert_one_line_error(elmo("embed", corpus("a\n"), tmp_path / "out.h5", "--model", model), *words)
 
 
 def test_a_bug_keeps_its_traceback():
-    assert cli._refusal(RuntimeError("dictionary changed size during iteration")) is None
+    assert describe_refusal(RuntimeError("dictionary changed size during iteration")) is None
 
 
 def test_a_sentence_that_memory_does_not_suffice_for_is_named(
@@ -312,7 +313,7 @@ def test_a_sentence_that_memory_does_not_suffice_for_is_named(
 def test_a_sentence_that_is_too_long_to_be_chosen_from_is_named(
     elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("elmo_cli.features.values.cast", lambda *_: (_ for _ in ()).throw(MemoryError("Unable to allocate 9 GiB")))
+    monkeypatch.setattr("elmo_cli.inference.selection.cast", lambda *_: (_ for _ in ()).throw(MemoryError("Unable to allocate 9 GiB")))
     result = elmo("embed", corpus("a b\n"), tmp_path / "out.h5", "--model", model)
     assert_one_line_error(result, "sentence 1: ", "one sentence of 2 tokens", "--max-sentence-tokens")
 
@@ -376,7 +377,7 @@ def test_a_full_disk_at_a_later_checkpoint_advises_a_resume_that_works(
             raise DiskError(f"{path}: has no room; {remedy}")
         check_disk_space(path, n_bytes, remedy)
 
-    monkeypatch.setattr("elmo_cli.training.checkpoint.check_room", full)
+    monkeypatch.setattr("elmo_cli.training.checkpoint.check_disk_space", full)
     result = elmo("train", text, tmp_path / "m", "--options", options, *QUICK, "--steps", 2)
     assert_one_line_error(result, f"make room, then go on with: elmo train --resume {tmp_path / 'm'}")
     monkeypatch.undo()

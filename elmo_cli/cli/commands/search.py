@@ -1,0 +1,158 @@
+"""`elmo search`: sentences of a feature file that are similar to a query, or occurrences of a word in a similar context."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from elmo_cli.cli.commands.plot import layers_option
+from elmo_cli.cli.options import FILE, quiet_option, usage_errors
+from elmo_cli.errors import ReaderGone, printable
+
+if TYPE_CHECKING:
+    from elmo_cli.downstream.hits import Hit
+    from elmo_cli.downstream.query import Query
+
+BATCH = 256  # queries of a pipe that are searched for together
+WIDTH = 110  # columns of a line where standard output is not a terminal
+EPILOG = """\b
+Examples:
+  elmo search sentences.parquet "how do I get my money back"
+  elmo search corpus.h5 "He sat on the muddy [bank] of the river" -n 20
+  elmo search corpus.h5 - --json < queries.txt
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Find similar sentences, or a word in similar contexts.")
+@click.argument("source", metavar="FEATURES", type=FILE)
+@click.argument("text", metavar="QUERY")
+@click.option("-n", "size", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Hits of each query.")
+@layers_option
+@click.option("--raw", is_flag=True, help="Compare vectors as they are: neither centred nor whitened.")
+@click.option("--any-word", is_flag=True, help="With a word in brackets: compare it with every token, not only with the same word.")
+@click.option("--label", metavar="COLUMN", help="Kept column shown with each hit.  [default: label, or the only one]")
+@click.option("--model", metavar="NAME|DIR|ZIP", help="The model that made FEATURES, if it is elsewhere.  [default: by the metadata]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of the model.  [default: as many as cores]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a hit and line.")
+@quiet_option
+def command(
+    source: Path,
+    text: str,
+    size: int,
+    layers: tuple[int, ...] | None,
+    raw: bool,
+    any_word: bool,
+    label: str | None,
+    model: str | None,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Find the sentences of FEATURES, a feature file or a folder of shards, that are most similar to QUERY.
+
+    QUERY is a tokenized sentence, as FEATURES' corpus is; - reads one from each line of standard input. With one word in [brackets] the
+    occurrences of that word in similar contexts are found. The query is embedded with the model that made FEATURES.
+    """
+    from elmo_cli.cli.console import UserConsole
+    from elmo_cli.downstream.kept import label_of
+    from elmo_cli.downstream.query import QueryEmbedder, check_features, find_query_model
+    from elmo_cli.downstream.search import Searcher, SearchOptions
+    from elmo_cli.features.reader import open_features
+
+    words = UserConsole(quiet=quiet)
+    batches = _batches(text)
+    with usage_errors():
+        first = next(batches, [])  # a mistake in it is found before the model loads
+        if any_word and any(query.position is None for query in first):
+            raise click.UsageError("--any-word: is for a query with one word in [brackets].")
+    with open_features(source) as features:
+        label_of(features, label)
+        check_features(features)
+        with words.status("loading the model"):
+            embedder = QueryEmbedder(find_query_model(features, model), features, threads)
+        searcher = Searcher(features, embedder, SearchOptions(size, layers, raw, any_word, label))
+        batch = first
+        while batch:
+            with words.status("searching"):
+                found = searcher.search(batch)
+            for query, hits in zip(batch, found, strict=True):
+                _print(query, hits, as_json=as_json, several=text == "-")
+            with usage_errors():
+                batch = next(batches, [])
+
+
+def _batches(text: str) -> "Iterator[list[Query]]":
+    from elmo_cli.downstream.query import parse_query
+
+    if text != "-":
+        yield [parse_query(text)]
+        return
+    batch: list[Query] = []
+    size = 1 if sys.stdin.isatty() else BATCH
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        batch.append(parse_query(line.decode("utf-8", "replace"), f"-:{number}"))
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _print(query: "Query", hits: "list[Hit]", *, as_json: bool, several: bool) -> None:
+    try:
+        if as_json:
+            for hit in hits:
+                click.echo(json.dumps(_record(query, hit), ensure_ascii=False))
+            return
+        if several:
+            click.echo(printable(f"# {query.text}"))
+        for hit in hits:
+            click.echo(_sentence_line(hit) if hit.position is None else _concordance_line(hit))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ReaderGone from None
+
+
+def _record(query: "Query", hit: "Hit") -> dict[str, object]:
+    return {
+        "query": query.text,
+        "rank": hit.rank,
+        "score": round(hit.score, 6),
+        "key": hit.key,
+        "text": " ".join(hit.tokens),
+        "position": hit.position,
+        "label": hit.label,
+    }
+
+
+def _sentence_line(hit: "Hit") -> str:
+    label = f"  [{printable(hit.label)}]" if hit.label is not None else ""
+    return f"{hit.rank:>3}  {hit.score:6.3f}  {printable(' '.join(hit.tokens))}{label}"
+
+
+def _concordance_line(hit: "Hit") -> str:
+    """The word in the middle, its contexts on either side, cut to the width of the terminal."""
+    import shutil
+
+    label = f"  [{printable(hit.label)}]" if hit.label is not None else ""
+    width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    position = hit.position or 0
+    word = printable(hit.tokens[position])
+    side = max(12, (width - 13 - len(word)) // 2)
+    left, right = printable(" ".join(hit.tokens[:position])), printable(" ".join(hit.tokens[position + 1 :]))
+    before, after = _last_cells(left, side), _last_cells(right[::-1], side)[::-1].rstrip()
+    return f"{hit.rank:>3}  {hit.score:6.3f}  {before} {click.style(word, fg='cyan', bold=True)} {after}{label}".rstrip()
+
+
+def _last_cells(text: str, size: int) -> str:
+    """Return the last columns of a text on a terminal, filled up on the left; wide characters take two."""
+    from rich.cells import cell_len
+
+    text = text[-size:]
+    while cell_len(text) > size:
+        text = text[1:]
+    return " " * (size - cell_len(text)) + text

@@ -1,0 +1,35 @@
+"""One line for what the operating system refuses: files, memory, threads."""
+
+import os
+import re
+from errno import EAGAIN, EMFILE, ENFILE, ENOMEM
+
+from elmo_cli.errors import printable, reason_of
+
+REFUSED = {  # what a process may need more of, and how it gets that
+    EAGAIN: "end other processes, raise their limit (ulimit -u), or pass --threads 1",
+    ENOMEM: "free memory, or raise the limit of this process (ulimit -v)",
+    EMFILE: "raise the limit of open files (ulimit -n)",
+    ENFILE: "close files of other processes",
+}
+NO_MEMORY = re.compile(  # the last but one is oneDNN's, the one before it the loader's
+    r"(can't|cannot) allocate memory|not enough memory|out of memory|failed to map segment|could not create a primitive|std::bad_alloc",
+    re.IGNORECASE,
+)
+NO_THREAD = re.compile(r"can't start new thread|pthread_create|temporarily unavailable", re.IGNORECASE)
+
+
+def describe_refusal(error: OSError | MemoryError | RuntimeError | ImportError) -> str | None:
+    """Return a line for the user about what the system refuses; None for a bug, and for a full disk."""
+    if isinstance(error, OSError) and error.filename is not None:  # a file that was named is the user's
+        remedy = "" if error.errno in (EMFILE, ENFILE) else REFUSED.get(error.errno or 0, "")  # reason_of names the limit
+        return printable("; ".join(filter(None, [f"{os.fsdecode(error.filename)}: {reason_of(error)}", remedy])))
+    said = printable(next(iter(str(error).splitlines()), "out of memory"))[:200]
+    if isinstance(error, OSError):
+        if "temporary directory" in said:  # Python's own words
+            return "no folder for temporary files takes one; set TMPDIR to a folder with room"
+        reason = (error.strerror or said).lower()
+        return f"the system refuses more ({reason}); {REFUSED[error.errno]}" if error.errno in REFUSED else None
+    if isinstance(error, MemoryError) or NO_MEMORY.search(said):
+        return f"memory does not suffice ({said}); {REFUSED[ENOMEM]}"
+    return f"the system refuses more threads ({said}); {REFUSED[EAGAIN]}" if NO_THREAD.search(said) else None
