@@ -6,48 +6,40 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from elmo_cli.downstream.evaluation import Evaluation, evaluate, r2
-from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS, OF_TOKENS, SENTENCES, Example, count_labels
+from elmo_cli.downstream.evaluation import Evaluation, evaluate
+from elmo_cli.downstream.examples import OF_TOKENS, Example
 from elmo_cli.downstream.feature_cache import FeatureCache, fill_cache
-from elmo_cli.downstream.fine_tuning import EPOCHS as FINE_TUNING_EPOCHS
-from elmo_cli.downstream.fine_tuning import LEARNING_RATE, FineTuning
+from elmo_cli.downstream.fine_tuning import FineTuning
 from elmo_cli.downstream.fit_card import FitFacts, write_card, write_metrics
 from elmo_cli.downstream.fit_data import FitData, FitSources, read_fit_data
 from elmo_cli.downstream.fit_options import FitOptions, check_options, choose_head
-from elmo_cli.downstream.moments import Moments
+from elmo_cli.downstream.fit_training import Training, make_training
 from elmo_cli.downstream.predictor import Predictor, TrainedHead
 from elmo_cli.downstream.predictor_folder import BILM, CARD, METRICS, PredictorSettings, copy_bilm, write_predictor
-from elmo_cli.downstream.scores import Scorer
-from elmo_cli.downstream.sentence_head import EVEN, PenaltySearch, SentenceHead, encode_targets
-from elmo_cli.downstream.token_head import BESIDE, LEARNED, LSTM_CRF, TokenHead
-from elmo_cli.downstream.token_training import TokenTraining, epochs_for
+from elmo_cli.downstream.sentence_head import PenaltySearch
+from elmo_cli.downstream.token_head import BESIDE, LEARNED, LSTM_CRF
+from elmo_cli.downstream.token_training import TokenTraining
 from elmo_cli.downstream.training_steps import TrainingStep
-from elmo_cli.errors import DiskError, ModelError, OutputError, reason_of
+from elmo_cli.errors import DiskError, OutputError, reason_of
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.pipeline import windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.atomic import apply_umask, check_disk_space
 from elmo_cli.models.convert import write_model
 from elmo_cli.models.files import find_in_folder
-from elmo_cli.nn.bilm import CharacterEncoder
 from elmo_cli.nn.scalar_mix import FixedMix
 from elmo_cli.types import Progress, Sentence
 
-MOMENT_SENTENCES = 256
-UNKNOWN = "B-?"  # stands for the labels that only the held-out part has
 MIXED_HEADS = {LSTM_CRF: LEARNED}  # others have the layers side by side
-Training = TokenTraining | PenaltySearch | FineTuning
 
 
 @dataclass
@@ -158,81 +150,7 @@ class FitJob:
     @cached_property
     def training(self) -> Training:
         """The training, with the classifier as `head`."""
-        torch.manual_seed(self.options.seed)
-        if self.options.fine_tune:
-            return self._fine_tuning()
-        return self._token_training() if self.data.task in OF_TOKENS else self._sentence_training()
-
-    def _token_training(self) -> TokenTraining:
-        data, settings = self.data, self.settings
-        head = settings.make_head()
-        assert isinstance(head, TokenHead)  # noqa: S101  # for mypy
-        scales = self._moments().scales()
-        head.input.mean.copy_(scales.mean)  # type: ignore[operator]  # buffers are untyped
-        head.input.deviation.copy_(scales.dim)  # type: ignore[operator]
-        scorer = Scorer(data.task, [*data.labels, UNKNOWN])
-        epochs = self.options.epochs or epochs_for(settings.head, len(data.train))
-        return TokenTraining(
-            head, self.cache, data.token_labels, data.train, data.held_out, scorer, self.options.seed, epochs, self._weights()
-        )
-
-    def _fine_tuning(self) -> FineTuning:
-        data, options = self.data, self.options
-        bilm = self.spec.files.load()
-        if not isinstance(bilm.character_encoder, CharacterEncoder):
-            raise ModelError(f"{self.spec.files.name}: --fine-tune does not take models of ELMoForManyLangs; leave it out")
-        head = self.settings.make_head()
-        assert isinstance(head, TokenHead | SentenceHead)  # noqa: S101  # for mypy
-        targets: Any = data.token_labels
-        if data.task in OF_TOKENS:
-            gold = np.concatenate([targets[i] for i in data.held_out])
-            rows = np.repeat(np.arange(len(data.held_out)), [len(targets[i]) for i in data.held_out])
-            scorer = Scorer(data.task, [*data.labels, UNKNOWN])
-
-            def score(labels: Tensor) -> float:
-                return scorer.score(gold, labels.numpy(), rows)
-        else:
-            targets = encode_targets(data.task, [example.target for example in data.examples], data.labels)
-            score = _held_out_score(data.task, targets[data.held_out], len(data.labels))
-        return FineTuning(
-            bilm,
-            head,
-            [example.tokens for example in data.examples],
-            targets,
-            data.train,
-            data.held_out,
-            score,
-            options.seed,
-            options.epochs or FINE_TUNING_EPOCHS,
-            options.learning_rate or LEARNING_RATE,
-            self._weights(),
-        )
-
-    def _moments(self) -> Moments:
-        moments = Moments()
-        for start in range(0, len(self.data.train), MOMENT_SENTENCES):
-            moments.add(self.cache.read(self.data.train[start : start + MOMENT_SENTENCES]))
-        return moments
-
-    def _sentence_training(self) -> PenaltySearch:
-        data = self.data
-        head = self.settings.make_head()
-        assert isinstance(head, SentenceHead)  # noqa: S101  # for mypy
-        rows = self.cache.read(range(len(data.examples))).transpose(0, 1).flatten(1)
-        targets = encode_targets(data.task, [example.target for example in data.examples], data.labels)
-        final = data.train if data.own_dev else [*data.train, *data.held_out]
-        score = _held_out_score(data.task, targets[data.held_out], len(data.labels))
-        return PenaltySearch(head, rows, targets, data.train, data.held_out, score, self._weights(), final)
-
-    def _weights(self) -> Tensor | None:
-        """Weights of the labels by which all count the same; None without --balanced."""
-        if not self.options.balanced:
-            return None
-        counts: Counter[str] = count_labels([self.data.examples[i] for i in self.data.train], self.data.task)
-        found = torch.tensor([float(counts[label]) for label in self.data.labels]).clamp(min=1)
-        if self.data.task == LABEL_SETS:
-            return (len(self.data.train) - found).clamp(min=1) / found
-        return found.sum() / len(found) / found
+        return make_training(self.data, self.settings, self.options, self.cache, self.spec)
 
     def finish(self, *, stopped: bool = False) -> FitFacts:
         """Test the classifier and write its folder, which appears complete or not at all.
@@ -334,18 +252,6 @@ class FitJob:
             raise OutputError(f"{parent}: no such folder; make it first")
         if not os.access(parent, os.W_OK):
             raise OutputError(f"{parent}: cannot be written (permission denied)")
-
-
-def _held_out_score(task: str, targets: Tensor, n_labels: int) -> Any:  # noqa: ANN401  # a function of logits
-    """Return the function from logits of the held-out sentences to their score."""
-    if task == NUMBERS:
-        return lambda logits: r2(targets[:, 0].double().numpy(), logits[:, 0].double().numpy())
-    rows = np.arange(len(targets))
-    scorer = Scorer(task, [str(i) for i in range(n_labels)])
-    gold = targets.numpy().astype(np.int64)
-    if task == SENTENCES:
-        return lambda logits: scorer.score(gold, logits.argmax(dim=-1).numpy(), rows)
-    return lambda logits: scorer.score(gold, (torch.sigmoid(logits) > EVEN).numpy().astype(np.int64), rows)
 
 
 def _predict(predictor: Predictor, examples: Sequence[Example]) -> Iterator[Any]:

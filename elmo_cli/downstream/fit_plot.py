@@ -1,19 +1,17 @@
 """The picture of a training: learning curve and confusion matrix."""
 
-import importlib.util
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elmo_cli.downstream.figures import BLUE, DPI, ORANGE
+from elmo_cli.downstream.figures import new_figure, save_figure, text_style
 from elmo_cli.downstream.fit_card import FitFacts
-from elmo_cli.errors import ElmoError, UsageError
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.downstream.palette import OKABE_ITO
+from elmo_cli.downstream.probe_output import check_outputs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PLOTS = (".png", ".svg", ".pdf")
+BLUE, ORANGE = OKABE_ITO[0], OKABE_ITO[5]
 MOST_NAMES = 40  # of a confusion matrix, whose cells would otherwise be too small
 
 
@@ -24,47 +22,22 @@ def check_plot(path: Path | None, *, overwrite: bool) -> None:
         ElmoError: It cannot, or matplotlib is missing.
         UsageError: Its format is unknown.
     """
-    if path is None:
-        return
-    if path.suffix.lower() not in PLOTS:
-        raise UsageError(f"--plot {path}: is drawn as {', '.join(PLOTS)}; choose one as the suffix.")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ElmoError(f"--plot {path}: needs matplotlib, which is not installed; pip install 'elmo-cli[analysis]'")
-    OutputFile(path, overwrite).check()
+    check_outputs({"--plot": path}, overwrite=overwrite)
 
 
-def write_plot(path: Path, facts: FitFacts, *, overwrite: bool) -> None:
-    """Draw the learning curve and, where there are few labels, the confusion matrix.
+def write_plot(path: Path, facts: FitFacts) -> list[str]:
+    """Draw the learning curve and, where there are few labels, the confusion matrix; returns notes for the user.
 
     Raises:
         ElmoError: The file cannot be written.
     """
-    content = _draw(facts, path.suffix[1:].lower())
-    output = OutputFile(path, overwrite)
-    with writing_errors(path):
-        partial = output.make_partial()
-        try:
-            partial.write(content)
-            output.put_in_place(partial)
-        finally:
-            partial.discard()
-
-
-def _draw(facts: FitFacts, format_: str) -> bytes:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     has_matrix = facts.test is not None and 0 < len(facts.test.names) <= MOST_NAMES
-    figure = Figure(figsize=(11 if has_matrix else 6, 4.5), layout="constrained")
+    figure = new_figure(11 if has_matrix else 6, 4.5, constrained=True)
     axes = figure.subplots(1, 1 + has_matrix, squeeze=False)[0]
     _draw_curve(axes[0], facts)
     if has_matrix:
         _draw_matrix(axes[1], facts)
-    file = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "elmo", "svg.fonttype": "none"}):  # the same bytes each time
-        metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format_)
-        figure.savefig(file, format=format_, dpi=DPI, metadata=metadata)
-    return file.getvalue()
+    return save_figure(figure, path)
 
 
 def _draw_curve(axes: "Axes", facts: FitFacts) -> None:
@@ -85,7 +58,7 @@ def _draw_matrix(axes: "Axes", facts: FitFacts) -> None:
     names, counts = facts.test.names, facts.test.confusion
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7, **text_style())
+    axes.set_yticks(range(len(names)), names, fontsize=7, **text_style())
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")

@@ -22,7 +22,6 @@ from elmo_cli.cli.options import (
     separator_option,
     usage_errors,
 )
-from elmo_cli.errors import ElmoError
 from elmo_cli.io.remote import redact_url
 from elmo_cli.readers import READERS
 from elmo_cli.readers.options import PLAIN, ReadOptions
@@ -45,7 +44,6 @@ Examples:
 """
 HEADS, MIXES = ("linear", "crf", "lstm-crf"), ("learned", "concat")  # of token_head.py, which imports torch
 POOLS = ("mean+max", "mean", "max", "first", "last")
-PLOTS = (".png", ".svg", ".pdf")
 
 _data_options = options(
     click.option(
@@ -151,7 +149,7 @@ def command(
             given["include_model"] = not _is_known(files, model or weights or os.environ.get("ELMO_MODEL"))
         job = FitJob(_sources(train, given), folder, spec, _fit_options(given), command_line, overwrite)
         facts = _run(job, words)
-    _report(facts, plot, words, as_json=as_json, overwrite=overwrite)
+    _report(facts, plot, words, as_json=as_json)
 
 
 def _is_known(files: "ModelFiles", named: str | None) -> bool:
@@ -203,14 +201,12 @@ def _run(job: "FitJob", words: "UserConsole") -> "FitFacts":
             raise KeyboardInterrupt(*(stopped.args or (2,)), f"the best classifier so far is in {job.folder}") from None
 
 
-def _report(facts: "FitFacts", plot: Path | None, words: "UserConsole", *, as_json: bool, overwrite: bool) -> None:
+def _report(facts: "FitFacts", plot: Path | None, words: "UserConsole", *, as_json: bool) -> None:
     from elmo_cli.downstream.fit_plot import write_plot
 
     if plot:
-        try:
-            write_plot(plot, facts, overwrite=overwrite)
-        except ElmoError as error:
-            words.warning(str(error))
+        for note in write_plot(plot, facts):
+            words.warning(note)
     for note in facts.notes:
         words.warning(note)
     if as_json:
