@@ -11,6 +11,7 @@ from elmo_cli.downstream.examples import NUMBERS, OF_TOKENS
 from elmo_cli.downstream.fit_data import FitData, FitSources
 from elmo_cli.downstream.predictor_folder import PredictorSettings
 from elmo_cli.downstream.training_steps import TrainingStep
+from elmo_cli.errors import printable
 from elmo_cli.io.inputs import expand_input
 from elmo_cli.models.cache import sha256
 from elmo_cli.version import __version__
@@ -131,4 +132,4 @@ def _hashes(source: str) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("`", "'").split())
+    return printable(" ".join(text.replace("|", "\\|").replace("`", "'").split()))
