@@ -97,7 +97,7 @@ def test_convert_draws_a_bar(terminal: Terminal, features: Path, tmp_path: Path)
     assert seen.code == 0, seen.output
     assert_drawn(seen)
     assert (tmp_path / "out.parquet").is_file()
-    stopped = terminal.run("convert", features, tmp_path / "half.parquet", at=[("━", lambda: terminal.type(CTRL_C))], hold=1)
+    stopped = terminal.run("convert", features, tmp_path / "half.parquet", at=[("tokens/s", lambda: terminal.type(CTRL_C))], hold=1)
     assert stopped.code == 130, stopped.output
     assert_drawn(stopped)
     assert not (tmp_path / "half.parquet").exists()
@@ -120,7 +120,7 @@ def test_train_is_stopped_with_a_checkpoint(terminal: Terminal, text: Path, opti
     )
     assert seen.code == 130, seen.output
     assert_drawn(seen)
-    assert "A checkpoint is kept" in seen.output
+    assert "checkpoint saved" in seen.output
 
 
 def test_a_download_draws_a_bar(terminal: Terminal, server: FlakyServer, model: Path, tmp_path: Path):

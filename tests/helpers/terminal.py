@@ -147,7 +147,8 @@ class Terminal:
 def _serve(orders: int, codes: int) -> None:
     """Run what is ordered, as `elmo` does."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # where Ctrl-C goes
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup and "&" would have them ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.cli.main import main
 

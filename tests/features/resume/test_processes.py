@@ -129,7 +129,7 @@ def test_a_lock_that_is_a_link_is_one_error(run: Run, stopped: Run, tmp_path: Pa
 def test_a_signal_while_an_object_is_taken_down_is_not_lost():
     program = """if True:
         import os, signal, sys, time
-        from elmo_cli import cli
+        from elmo_cli.cli import main as cli
 
         class Falling:
             def __del__(self):
