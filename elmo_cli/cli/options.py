@@ -12,6 +12,7 @@ import click
 
 from elmo_cli.errors import UsageError
 from elmo_cli.features.layouts import FORMATS, NAMED_LAYOUTS, ROWS
+from elmo_cli.io.remote_path import features_path
 from elmo_cli.io.stdout import STDOUT
 from elmo_cli.readers import READERS
 from elmo_cli.readers.options import PLAIN, ReadOptions
@@ -19,6 +20,13 @@ from elmo_cli.readers.tokens import SEPARATORS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, readable=False)  # what is wrong with a file is said by what reads it
+
+
+def features_argument(_context: click.Context, _parameter: click.Parameter, given: str) -> Path:
+    """Return the path or the URI of features."""
+    return features_path(given)
+
+
 COUNT = click.IntRange(min=1, max=1 << 40)
 PRECISIONS = ("fp32", "bf16", "tf32", "fp16")
 

@@ -10,7 +10,7 @@ import torch
 
 from elmo_cli.features.values import cast
 from elmo_cli.inference.embedder_spec import EmbedderSpec
-from elmo_cli.inference.pipeline import embed_corpus, embed_window, windows
+from elmo_cli.inference.pipeline import embed_ahead, embed_corpus, embed_window, selecting, windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.types import Array, Progress, Sentence
 
@@ -93,4 +93,4 @@ def fill_cache(cache: FeatureCache, sentences: Sequence[Sequence[str]], spec: Em
     embedder = spec.build(choose)
     embed = partial(embed_window, embedder=embedder, max_tokens=spec.max_batch_tokens(config))
     numbered = (Sentence(str(i), list(tokens), "") for i, tokens in enumerate(sentences))
-    yield from embed_corpus(windows(numbered, spec.max_window_tokens), embed, select, cache)
+    yield from embed_corpus(embed_ahead(windows(numbered, spec.max_window_tokens), selecting(embed, select)), cache)

@@ -1,10 +1,10 @@
 """One run of `elmo predict`: a corpus in, predictions out, window after window."""
 
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from elmo_cli.errors import UsageError
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
-from elmo_cli.inference.job import no_replay, replay
-from elmo_cli.inference.pipeline import embed_corpus, embed_window, windows
+from elmo_cli.inference.engines.local import LocalEngine
+from elmo_cli.inference.pipeline import Embedded, Truncated, embed_corpus, windows
 from elmo_cli.io.inputs import is_stream
 from elmo_cli.io.output_file import OutputTarget
 from elmo_cli.io.stdout import STDOUT
@@ -26,7 +26,7 @@ from elmo_cli.readers.lines import read_lines
 from elmo_cli.readers.options import ReadOptions
 from elmo_cli.readers.problems import raise_error
 from elmo_cli.readers.table_names import COLUMN_NAMES
-from elmo_cli.types import Array, Progress, Sentence, Window
+from elmo_cli.types import NOTHING, Array, Progress, Sentence
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -155,30 +155,36 @@ class PredictJob:
         Raises:
             ElmoError: The corpus, the model or the disk fail.
         """
-        embedder, spec = self.predictor.embedder, self.predictor.spec
-        batch_tokens = spec.max_batch_tokens(spec.files.config())
+        engine = LocalEngine(self.predictor.spec, self.predictor.settings.selection)
+        engine.load()
+        truncated = Truncated()
         with self.work.open_store(self.plan(scan), self._open_writer, self._kept) as (store, journal):
             sentences = self._sentences()
-            done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()
-            yield from embed_corpus(windows(sentences, spec.max_window_tokens), self._predict, _unchanged, journal or store, done)
-        if embedder.truncated_example is not None:
-            self.warnings.append(f"truncated tokens to the model's window: {embedder.truncated_tokens:,}")
+            done = NOTHING
+            for window in journal.replay(sentences) if journal else ():
+                truncated = truncated.plus(engine.replay(window))
+                done = done.plus(window)
+                yield done
+            with closing(engine.embedded(windows(sentences, engine.settled.window_tokens))) as embedded:
+                yield from embed_corpus(self._labelled(embedded), journal or store, done)
+        if truncated.tokens:
+            self.warnings.append(f"truncated tokens to the model's {engine.limit}: {truncated.tokens:,}")
 
     def _sentences(self) -> Iterator[Sentence]:
         if self.annotated:
             return read_annotated(self.corpus.files, self.corpus.reading)
         return self.corpus.read()
 
-    def _predict(self, window: Window, *, stop: Event) -> list[Array]:
-        spec = self.predictor.spec
-        arrays = embed_window(window, self.predictor.embedder, spec.max_batch_tokens(spec.files.config()), stop)
-        filled = [i for i, sentence in enumerate(window) if sentence.tokens]
-        vectors = [self.predictor.select(arrays[i]) for i in filled]
-        empty = np.zeros((0, 2) if self.predictor.settings.of_tokens else 0, np.float32)
-        found: list[Array] = [empty] * len(window)
-        for i, result in zip(filled, self.predictor.trained.results(vectors, proba=self.proba), strict=True):
-            found[i] = result
-        return found
+    def _labelled(self, embedded: Iterable[Embedded]) -> Generator[Embedded, None, None]:
+        """Iterate over windows with results in place of vectors."""
+        trained = self.predictor.trained
+        empty = np.zeros((0, 2) if trained.settings.of_tokens else 0, np.float32)
+        for window, arrays, truncated in embedded:
+            filled = [i for i, sentence in enumerate(window) if sentence.tokens]
+            found: list[Array] = [empty] * len(window)
+            for i, result in zip(filled, trained.results([arrays[i] for i in filled], proba=self.proba), strict=True):
+                found[i] = result
+            yield Embedded(window, found, truncated)
 
     def _open_writer(self, place: OutputTarget, metadata: Mapping[str, str]) -> FeatureWriter:  # noqa: ARG002  # as `Make`
         kept = () if self.annotated else tuple(self.corpus.reading.keep)
@@ -194,7 +200,3 @@ class PredictJob:
         reading = self.corpus.reading
         name = reading.column[0] if format_ in COLUMN_NAMES else reading.field[0] if format_ == "jsonl" else "text"
         return "text" if name == "tokens" else name
-
-
-def _unchanged(array: Array) -> Array:
-    return array

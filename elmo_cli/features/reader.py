@@ -17,10 +17,12 @@ from elmo_cli.features.formats import STORES
 from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
 from elmo_cli.features.formats.npz_arrays import is_of_arrays
 from elmo_cli.features.formats.shared import SharedReader
+from elmo_cli.features.formats.upload_manifest import check_remote_features
 from elmo_cli.features.formats.word2vec import FIRST_LINE
 from elmo_cli.features.layouts import SUFFIXES
 from elmo_cli.features.protocols import Checks, Chunk, FeatureReader, refusal
 from elmo_cli.features.spec import FeatureSpec
+from elmo_cli.io.remote_path import RemotePath, features_path
 from elmo_cli.types import Array, Sentence
 
 if TYPE_CHECKING:
@@ -196,12 +198,12 @@ def _integer(value: SupportsIndex) -> int:
 
 
 def open_features(path: str | Path) -> Features:
-    """Open a file of features, or a folder of shards, of any layout, AllenNLP's own files too.
+    """Open a file of features, or a folder of shards, of any layout, AllenNLP's own files too; or a remote folder of shards (s3://...).
 
     Raises:
         FeaturesError: There is none, it is damaged, or it holds something else.
     """
-    path = Path(path)
+    path = features_path(path)
     return Features(path, SharedReader(path, find_layout(path)))
 
 
@@ -226,6 +228,9 @@ def find_layout(path: Path) -> str:
     Raises:
         FeaturesError: There is no such file, or it has none of ours.
     """
+    if isinstance(path, RemotePath):
+        check_remote_features(path)
+        return "parquet"
     if path.is_dir():
         _check_may_be_read(path)
         return "parquet"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from elmo_cli.nn.characters import TokenMapper
 from elmo_cli.nn.parallel import RunBoth
 
 CNN_CHARACTERS = 8192  # characters in the CNN at a time, which bounds its memory
+MIN_BATCH_TYPES = 16  # a product of fewer rows may sum in another order: vectors would depend on the types met before
 CACHED_TYPES = 1 << 16  # token vectors on the device: 128 MiB for a 512-dimensional model
 
 
@@ -70,8 +72,7 @@ class TypeCache:
         """
         with self.lock:
             rows = self.lookup(tokens)
-            distinct, token_to_type = np.unique(np.array(rows, dtype=np.int64), return_inverse=True)
-            types, of_tokens = (torch.from_numpy(part).to(self.vectors.device) for part in (distinct, token_to_type))
+            types, of_tokens = (torch.from_numpy(part).to(self.vectors.device) for part in _distinct(rows))
             truncated = (
                 [token for token, row in zip(tokens, rows, strict=True) if row in self.truncated_rows] if self.truncated_rows else []
             )
@@ -110,6 +111,16 @@ class TypeCache:
             self.vectors = grown
 
 
+def _distinct(rows: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the distinct rows by their first occurrence, and the place of each row among them.
+
+    That order does not depend on what the cache holds, nor then does the rounding of products of the types' vectors.
+    """
+    distinct, first, places = np.unique(np.array(rows, dtype=np.int64), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return distinct[order], np.argsort(order)[places]
+
+
 def encode_types(bilm: TokenEncoder, types: Sequence[str]) -> Tensor:
     """Compute layer-0 vectors, in batches of types of similar length.
 
@@ -127,7 +138,8 @@ def encode_types(bilm: TokenEncoder, types: Sequence[str]) -> Tensor:
     @torch.inference_mode()
     def encode(half: int) -> None:
         for batch in batches[half::2]:
-            vectors[batch] = bilm.character_encoder(ids[batch].to(vectors.device))
+            filled = batch + batch[:1] * (MIN_BATCH_TYPES - len(batch))
+            vectors[batch] = bilm.character_encoder(ids[filled].to(vectors.device))[: len(batch)]
 
     bilm.run_both(encode)
     return vectors

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from elmo_cli.cli.options import FILE, check_resuming, output_options, quiet_option, resuming_options, usage_errors
+from elmo_cli.cli.options import check_resuming, features_argument, output_options, quiet_option, resuming_options, usage_errors
 from elmo_cli.features.layouts import COMPRESSIONS, DTYPES, KEYS, check_options, choose_layout
 from elmo_cli.io.remote import redact_url
+from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.io.stdout import STDOUT, output_path
 
 EPILOG = """\b
@@ -22,7 +23,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG, short_help="Write features in another layout.")
-@click.argument("source", metavar="SOURCE", type=FILE)
+@click.argument("source", metavar="SOURCE", callback=features_argument)
 @click.argument("output", metavar="OUTPUT", callback=lambda _context, _parameter, given: output_path(given))
 @output_options
 @click.option("--keys", type=click.Choice(KEYS), help="What sentences are called, as for elmo embed.")
@@ -50,6 +51,8 @@ def command(
     The same values, unless --dtype asks for others, of the same sentences in the same order. OUTPUT appears when it is whole.
     With --resume each window is kept beside it until then, which doubles the disk that is needed.
     """
+    if isinstance(output, RemotePath):
+        raise click.UsageError(f"{output}: elmo convert writes to this machine; elmo embed writes Parquet folders to such a place.")
     check_resuming(resume, fresh=fresh, output=output)
     with usage_errors():
         chosen = choose_layout(output, output_format, layout)

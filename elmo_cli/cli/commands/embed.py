@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elmo_cli.cli.engine_options import choose_engine, engine_options
 from elmo_cli.cli.options import (
     COUNT,
     PRECISIONS,
     blank_lines_option,
     cache_options,
     check_resuming,
-    machine_options,
     model_options,
     options,
     output_options,
@@ -24,9 +24,11 @@ from elmo_cli.cli.options import (
     resuming_options,
     usage_errors,
 )
+from elmo_cli.cli.sharding import check_remote, check_shard_input, check_sharding, shard_option, without_shard
 from elmo_cli.features.layouts import COMPRESSIONS, DEFAULT_LAYERS, DTYPES, KEYS, POOLS, check_options, choose_layout
 from elmo_cli.io.remote import redact_url
-from elmo_cli.io.stdout import STDOUT, output_path
+from elmo_cli.io.remote_path import RemotePath
+from elmo_cli.io.stdout import output_path
 from elmo_cli.nn.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS, STATEFUL_BATCH
 from elmo_cli.readers.options import ReadOptions
 from elmo_cli.types import WINDOW_TOKENS
@@ -106,7 +108,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @click.option(
     "--window-tokens", type=COUNT, help=f"Tokens sorted and written together.  [default: {WINDOW_TOKENS}; on a GPU {GPU_WINDOW_TOKENS}]"
 )
-@machine_options
+@engine_options
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
@@ -121,6 +123,7 @@ _allennlp_options = options(  # the spellings of `allennlp elmo`; hidden are tho
 @click.option("--max-sentence-tokens", type=COUNT, metavar="N", help="Refuse longer sentences.  [default: any length]")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @resuming_options("begin, and keep what is done")
+@shard_option
 @quiet_option
 def command(
     inputs: tuple[str, ...],
@@ -149,6 +152,9 @@ def command(
     device: str,
     cuda_device: int | None,
     threads: int | None,
+    engine: str | None,
+    address: str | None,
+    workers: int | None,
     precision: str,
     reading: ReadOptions,
     blank_lines: str,
@@ -161,6 +167,7 @@ def command(
     overwrite: bool,
     resume: bool | None,
     fresh: bool,
+    shard: tuple[int, int] | None,
     quiet: bool,
 ) -> None:
     """Write the ELMo layers of every token of INPUT to OUTPUT.
@@ -184,17 +191,20 @@ def command(
         raise click.UsageError("--rows token and --blank-lines keep contradict each other: a blank line has no row.")
     if stateful and prime:
         raise click.UsageError("--stateful and --prime are two ways to start a sentence; pass one of them.")
-    if cuda_device is not None and device != "auto":
-        raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
     if resume and stateful:
         raise click.UsageError("--stateful cannot be resumed: its vectors depend on all that was read before; leave out --resume.")
     check_resuming(resume, fresh=fresh, output=output)
     with usage_errors():
         chosen = choose_layout(output, output_format, layout)
         check_options(output, chosen, compression=compression, rows=rows, shard_tokens=shard_tokens, pool=pool, keys=keys)
+    check_remote(output, chosen)
+    check_sharding(shard, output, chosen, stateful=stateful, resume=resume, fresh=fresh)
+    chosen_engine = choose_engine(engine, device, cuda_device, address, workers, stateful=stateful, output=output)
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.features.formats import output_target
+    from elmo_cli.features.resume.remote_shards import RemoteShards
+    from elmo_cli.features.resume.shards import ShardTask
     from elmo_cli.features.spec import WriteOptions
     from elmo_cli.inference.embedder_spec import InitialState
     from elmo_cli.inference.job import EmbedJob  # imports torch
@@ -204,12 +214,14 @@ def command(
     from elmo_cli.readers.corpus import Corpus
 
     words = UserConsole(quiet=quiet, output=output)
+    source = _checked(Corpus(inputs, blank_lines, reading, max_sentence_tokens))
+    check_shard_input(shard, source)
     with words.cache(cache_dir, offline=offline) as cache:
         files = find_model(model, options, weights, cache)
     weighted = read_mix(mix, files.config().n_output_layers, layer_norm=mix_layer_norm) if mix else None
     job = EmbedJob(
-        source=_checked(Corpus(inputs, blank_lines, reading, max_sentence_tokens)),
-        output=output_target(output, chosen, overwrite=overwrite),
+        source=source,
+        output=RemoteShards(output) if isinstance(output, RemotePath) else output_target(output, chosen, overwrite=overwrite),
         model=files,
         selection=Selection(next(iter(flags), DEFAULT_LAYERS.get(chosen, "all")) if layers is None else layers, weighted, pool, dtype),
         layout=chosen,
@@ -223,13 +235,14 @@ def command(
         start=InitialState(stateful, batch_size, Corpus([prime], "skip", reading.of_text()) if prime else None),
         batch_tokens=batch_tokens,
         window_tokens=window_tokens,
-        device=device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}",
         threads=threads,
         precision=precision,
-        command=shlex.join(map(redact_url, ["elmo", *sys.argv[1:]])),
+        engine=chosen_engine,
+        command=shlex.join(map(redact_url, ["elmo", *without_shard(sys.argv[1:])])),
         resume=bool(resume),
         fresh=fresh,
         journal=resume is not False,
+        shard=ShardTask(*shard) if shard else None,
     )
     _run(job, words)
 
@@ -246,16 +259,17 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
     from elmo_cli.features.resume.run import with_resume_hint
 
     with words.status("scanning"), usage_errors():
-        scan = job.check()
-    if job.is_whole(scan):
-        return words.info(f"{job.output.path}: is whole already, made by this very job; nothing to do")
-    began = time.perf_counter()
-    with with_resume_hint(job.work.how_to_go_on), closing(job.run(scan)) as progress:
-        done = words.track(progress, scan.tokens if scan else None)
+        prepared = job.prepare()
+    with prepared:
+        if prepared.is_complete:
+            return words.info(f"{job.output.path}: is whole already, made by this very job; nothing to do")
+        began = time.perf_counter()
+        with with_resume_hint(job.work.how_to_go_on), closing(prepared.run()) as progress:
+            done = words.track(progress, prepared.expected_tokens())
     seconds = max(time.perf_counter() - began, 1e-9)  # the clock of a virtual machine may stand still
-    for warning in job.warnings:
+    for warning in prepared.warnings:
         words.warning(warning)
-    place = "standard output" if job.output.path == STDOUT else f"{job.output.path}, {size(job.output.size())}"
+    place = job.state_of_output() or f"{job.output.path}, {size(job.output.size())}"
     return words.info(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
         f"{place}, by {job.model.name}, sha256 {job.model.sha256}"

@@ -43,8 +43,8 @@ def test_a_signalled_run_is_resumed(model: Path, tmp_path: Path, number: signal.
 
 def test_a_signal_that_is_ignored_stays_ignored(run: Run, monkeypatch: pytest.MonkeyPatch):
     seen = []
-    check = embed_job.EmbedJob.check
-    monkeypatch.setattr(embed_job.EmbedJob, "check", lambda job: seen.append(signal.getsignal(signal.SIGHUP)) or check(job))
+    prepare = embed_job.EmbedJob.prepare
+    monkeypatch.setattr(embed_job.EmbedJob, "prepare", lambda job: seen.append(signal.getsignal(signal.SIGHUP)) or prepare(job))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert run().exit_code == 0
