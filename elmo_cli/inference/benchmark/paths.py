@@ -7,8 +7,10 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple, Protocol
 
-from elmo_cli.features.formats.allennlp import AllennlpWriter
-from elmo_cli.features.spec import FeatureSpec, WriteOptions
+from elmo_cli.features.formats import open_writer
+from elmo_cli.features.formats.registry import DEFAULT
+from elmo_cli.features.protocols import FeatureWriter
+from elmo_cli.features.spec import FeatureSpec
 from elmo_cli.inference.benchmark.work import Tokens, Work
 from elmo_cli.inference.embedder import Embedder, batch_tokens_for, window_tokens_for
 from elmo_cli.inference.pipeline import batches, embed_ahead, embed_corpus, embed_window, selecting, windows
@@ -85,7 +87,7 @@ class FastPath:
         self.embedder.types = TypeCache(self.embedder.bilm)
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            with AllennlpWriter(OutputFile(Path(folder) / "out.h5"), self.described, WriteOptions()) as store:
+            with open_writer(DEFAULT.name, OutputFile(Path(folder) / "out.h5"), self.described) as store:
                 timed = _TimedStore(store)
                 read = windows(self.text, self.window_tokens)
                 for _ in embed_corpus(embed_ahead(read, selecting(self._embed, lambda layers: layers)), timed):
@@ -108,7 +110,7 @@ class FastPath:
 class _TimedStore:
     """Passes windows on to a store, and times it."""
 
-    def __init__(self, store: AllennlpWriter) -> None:
+    def __init__(self, store: FeatureWriter) -> None:
         self.store = store
         self.seconds = 0.0
 
