@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.cli.options import options
+from elmo_cli.cli.headings import COMPUTE, headed
 from elmo_cli.io.stdout import STDOUT
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def _devices(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     return value
 
 
-engine_options = options(
+engine_options = headed(
+    COMPUTE,
     click.option(
         *("--device", "device"),
         default="auto",

@@ -1,25 +1,23 @@
 """Options that several commands share."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields
-from functools import wraps
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
 
 import click
 
-from elmo_cli.errors import UsageError
-from elmo_cli.features.layouts import FORMATS, NAMED_LAYOUTS, ROWS
+from elmo_cli.cli.headings import COMPUTE, INPUT, MODEL, OUTPUT, RESUME, Command, grouped, headed, options, usage_errors
+from elmo_cli.features.formats.registry import FILE_FORMATS, LAYOUTS
+from elmo_cli.features.spec import KEYS, ROWS
 from elmo_cli.io.remote_path import features_path
-from elmo_cli.io.stdout import STDOUT
+from elmo_cli.io.stdout import output_path
 from elmo_cli.readers import READERS
 from elmo_cli.readers.options import PLAIN, ReadOptions
 from elmo_cli.readers.tokens import SEPARATORS
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path, readable=False)  # what is wrong with a file is said by what reads it
+__all__ = ["options", "usage_errors"]  # for the commands
+
+FILE = click.Path(path_type=Path, readable=False)  # the code that reads a file reports what is wrong with it
 
 
 def features_argument(_context: click.Context, _parameter: click.Parameter, given: str) -> Path:
@@ -27,28 +25,18 @@ def features_argument(_context: click.Context, _parameter: click.Parameter, give
     return features_path(given)
 
 
-COUNT = click.IntRange(min=1, max=1 << 40)
+class Count(click.IntRange):
+    """Positive integer, whose help text has no range: the upper limit only keeps overflows out."""
+
+    def __init__(self) -> None:
+        super().__init__(min=1, max=1 << 40)
+
+    def _describe_range(self) -> str:
+        return ""
+
+
+COUNT = Count()
 PRECISIONS = ("fp32", "bf16", "tf32", "fp16")
-
-
-def options(*added: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Options as one decorator, listed in the order in which --help shows them."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(added):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-@contextmanager
-def usage_errors() -> Iterator[None]:
-    """Options that contradict one another are wrong usage."""
-    try:
-        yield
-    except UsageError as error:
-        raise click.UsageError(str(error)) from None
 
 
 def _device(ctx: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001  # click's signature
@@ -57,97 +45,164 @@ def _device(ctx: click.Context, parameter: click.Parameter, value: str) -> str: 
     return value
 
 
-model_options = options(
+model_options = headed(
+    MODEL,
     click.option(
         "--model",
         metavar="NAME|DIR|ZIP|URL",
-        help="A name that elmo models lists, or a folder or archive of a model.  [default: ELMO_MODEL, or else tiny, the built-in one]",
+        help="Name of a model that elmo models lists, or its folder or archive.  [default: ELMO_MODEL, or else tiny, the built-in one]",
     ),
-    click.option("--options", "--options-file", "options", metavar="FILE|URL", help="JSON file of options."),
-    click.option("--weights", "--weight-file", "weights", metavar="FILE|URL", help="HDF5 file of weights."),
+    click.option(
+        "--options",
+        "--options-file",
+        "options",
+        metavar="FILE|URL",
+        help="JSON file of the model's options, with --weights.",
+    ),
+    click.option(
+        "--weights",
+        "--weight-file",
+        "weights",
+        metavar="FILE|URL",
+        help="HDF5 file of the model's weights, with --options.",
+    ),
 )
 
-cache_options = options(
-    click.option("--cache-dir", metavar="DIR", type=FILE, help="Where models are kept.  [default: ELMO_CACHE, or the platform's place]"),
-    click.option("--offline", is_flag=True, help="Fetch nothing; the same as ELMO_OFFLINE=1."),
+cache_options = headed(
+    MODEL,
+    click.option(
+        "--cache-dir",
+        metavar="DIR",
+        type=FILE,
+        help="Folder of downloaded models.  [default: ELMO_CACHE, or the platform's folder for caches]",
+    ),
+    click.option("--offline", is_flag=True, help="Download nothing; the same as ELMO_OFFLINE=1."),
 )
 
-machine_options = options(
+machine_options = headed(
+    COMPUTE,
     click.option(
         *("--device", "device"),
         default="auto",
         show_default=True,
         callback=_device,
         metavar="auto|cpu|cuda|mps",
-        help="Where to compute; cuda:N names one GPU.",
+        help="Device that computes the vectors; cuda:N is one GPU.",
     ),
-    click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: as many as cores]"),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        help="Number of CPU threads.  [default: one for each core]",
+    ),
 )
 
-separator_option = click.option(
-    "--separator",
-    type=click.Choice(list(SEPARATORS)),
-    default=PLAIN.separator,
-    show_default=True,
-    help="What parts the tokens of a text.",
+separator_option = headed(
+    INPUT,
+    click.option(
+        "--separator",
+        type=click.Choice(list(SEPARATORS)),
+        default=PLAIN.separator,
+        show_default=True,
+        help="Separator of the tokens in a text.",
+    ),
 )
-encoding_option = click.option(
-    "--encoding-errors", type=click.Choice(["strict", "replace"]), default="strict", show_default=True, help="Bytes that are not UTF-8."
+encoding_option = headed(
+    INPUT,
+    click.option(
+        "--encoding-errors",
+        type=click.Choice(["strict", "replace"]),
+        default="strict",
+        show_default=True,
+        help="Treatment of bytes that are not UTF-8: an error, or U+FFFD.",
+    ),
+)
+blank_lines_option = headed(
+    INPUT,
+    click.option(
+        "--blank-lines",
+        type=click.Choice(["error", "keep", "skip"]),
+        default="error",
+        show_default=True,
+        help="Treatment of lines without tokens: an error, empty arrays, or left out (the other lines keep their numbers).",
+    ),
 )
 
-blank_lines_option = click.option(
-    "--blank-lines",
-    type=click.Choice(["error", "keep", "skip"]),
-    default="error",
-    show_default=True,
-    help="Lines without tokens: refuse, write empty arrays, or drop (the others keep their numbers).",
-)
-
-output_options = options(
-    click.option("--output-format", type=click.Choice(FORMATS), help="Format of OUTPUT.  [default: by its suffix; hdf5 without one]"),
+output_options = headed(
+    OUTPUT,
+    click.option(
+        "--output-format",
+        type=click.Choice(FILE_FORMATS),
+        help="Format of OUTPUT.  [default: by its suffix; hdf5 without one]",
+    ),
     click.option(
         "--layout",
-        type=click.Choice(NAMED_LAYOUTS),
-        help="Layout of HDF5, or of .npz (arrays: one a sentence).  [default: allennlp; all in one]",
+        type=click.Choice(LAYOUTS),
+        help="Arrangement of the vectors in HDF5 or .npz (arrays: one array for each sentence).  "
+        "[default: allennlp in HDF5; one array in .npz]",
     ),
     click.option(
-        "--compression", type=click.Choice(["none", "gzip", "zstd"]), help="Of the values.  [default: zstd in Parquet, else none]"
+        "--compression",
+        type=click.Choice(["none", "gzip", "zstd"]),
+        help="Compression codec of the stored vectors.  [default: zstd in Parquet, else none]",
     ),
-    click.option("--rows", type=click.Choice(ROWS), default="sentence", show_default=True, help="What a row of Parquet or Arrow holds."),
-    click.option("--shard-tokens", type=COUNT, help="Tokens a Parquet shard.  [default: 131072]"),
+    click.option(
+        "--rows",
+        type=click.Choice(ROWS),
+        default="sentence",
+        show_default=True,
+        help="Unit of a row in Parquet and Arrow.",
+    ),
+    click.option(
+        "--shard-tokens",
+        type=COUNT,
+        help="Number of tokens in each Parquet file of a folder.  [default: 131072]",
+    ),
+    click.option(
+        "--keys",
+        type=click.Choice(KEYS),
+        help="Names of the sentences in OUTPUT.  [default: number in the allennlp layout; elsewhere the id, if there is one]",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists."),
+)
+output_argument = click.argument(
+    "output",
+    metavar="OUTPUT",
+    callback=lambda _context, _parameter, given: output_path(given),
 )
 
 
 def resuming_options(default: str) -> Callable[[Command], Command]:
-    """What becomes of unfinished work; `default` says what does if neither is given."""
-    return options(
+    """Return the options for unfinished work.
+
+    Args:
+        default: What happens if neither is given, in words.
+
+    Returns:
+        The decorator.
+    """
+    return headed(
+        RESUME,
         click.option(
             "--resume/--no-resume",
             default=None,
-            help=f"Go on with a run that was stopped / keep no work to go on with.  [default: {default}]",
+            help=f"Resume an interrupted run / keep nothing to resume from.  [default: {default}]",
         ),
-        click.option("--fresh", is_flag=True, help="Begin anew, and drop what a stopped run has done."),
+        click.option("--fresh", is_flag=True, help="Start over, and delete what an interrupted run has kept."),
     )
-
-
-def check_resuming(resume: bool | None, *, fresh: bool, output: Path) -> None:
-    """Make sure that the two go together, and with the output.
-
-    Raises:
-        click.UsageError: They do not.
-    """
-    if resume and fresh:
-        raise click.UsageError("--resume goes on with unfinished work and --fresh drops it; pass one of them.")
-    if resume and output == STDOUT:
-        raise click.UsageError("--resume is for an output that stays; standard output cannot be gone on with.")
 
 
 def _takers(field: str) -> str:
     return ", ".join(name for name, reader in READERS.items() if field in reader.takes)
 
 
-_format_options = options(
-    click.option("--input-format", "format", type=click.Choice(list(READERS)), help="Format of INPUT.  [default: by its suffix, or text]"),
+_format_options = headed(
+    INPUT,
+    click.option(
+        "--input-format",
+        "format",
+        type=click.Choice(list(READERS)),
+        help="Format of INPUT.  [default: by its suffix, or text]",
+    ),
     separator_option,
     encoding_option,
     click.option(
@@ -158,8 +213,13 @@ _format_options = options(
         show_default=True,
         help=f"Column of the sentences ({_takers('column')}): lists of tokens, or text to be split; may be repeated, for pairs.",
     ),
-    click.option("--id-column", metavar="NAME", help="Column of the sentences' own ids."),
-    click.option("--keep", metavar="NAME", multiple=True, help="Column or field that is carried over to the output; may be repeated."),
+    click.option("--id-column", metavar="NAME", help="Column of the sentences' ids."),
+    click.option(
+        "--keep",
+        metavar="NAME",
+        multiple=True,
+        help="Column or field of INPUT to copy to OUTPUT; may be repeated.",
+    ),
     click.option(
         *("--field", "field"),
         metavar="NAME",
@@ -168,30 +228,36 @@ _format_options = options(
         show_default=True,
         help=f"Field of the sentence ({_takers('field')}); may be repeated, for pairs.",
     ),
-    click.option("--id-field", metavar="NAME|N", help="Field of the sentence's own id; of a FASTA header's, its number: 2 in sp|P1|NAME."),
-    click.option("--documents", is_flag=True, help=f"A list of texts holds sentences, not tokens ({_takers('documents')})."),
+    click.option(
+        "--id-field",
+        metavar="NAME|N",
+        help="Field of the sentence's id; in a FASTA header its number: 2 in sp|P1|NAME.",
+    ),
+    click.option(
+        "--documents",
+        is_flag=True,
+        help=f"Read a list of texts as sentences, not as tokens ({_takers('documents')}).",
+    ),
     click.option(
         "--token-column",
         type=click.IntRange(1, 1000),
-        help=f"Column of the tokens, from 1 ({_takers('token_column')}).  [default: 1; in CoNLL-2012 4]",
+        help=f"Number of the column of the tokens, from 1 ({_takers('token_column')}).  [default: 1; in CoNLL-2012 4]",
     ),
-    click.option("--keep-case", is_flag=True, help=f"Leave lower-case residues as they are ({_takers('keep_case')})."),
-    click.option("--ignore-ids", is_flag=True, help=f"Take no ids from INPUT ({_takers('ignore_ids')})."),
+    click.option(
+        "--keep-case",
+        is_flag=True,
+        help=f"Leave lower-case residues as they are ({_takers('keep_case')}).",
+    ),
+    click.option("--ignore-ids", is_flag=True, help=f"Read no ids from INPUT ({_takers('ignore_ids')})."),
 )
 
 
-def reading_options(command: Command) -> Command:
-    """The options that say how INPUT is read; the command gets them as one `reading`."""
+reading_options = grouped("reading", ReadOptions, _format_options)
+"""The options of how INPUT is read; the command gets them as one `reading`."""
 
-    @wraps(command)
-    def with_reading(*args: Any, **given: Any) -> Any:  # noqa: ANN401  # any command's
-        reading = ReadOptions(**{field.name: given.pop(field.name) for field in fields(ReadOptions) if field.name in given})
-        for option, names in (("--column", reading.column), ("--field", reading.field), ("--keep", reading.keep)):
-            if len(set(names)) < len(names):
-                raise click.UsageError(f"{option} names {next(name for name in names if names.count(name) > 1)} twice; name it once.")
-        return command(*args, reading=reading, **given)
-
-    return _format_options(cast("Command", with_reading))
-
-
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no closing line; warnings and errors only.")
+quiet_option = click.option(
+    "--quiet",
+    "-q",
+    is_flag=True,
+    help="Print warnings and errors only: no progress and no summary.",
+)

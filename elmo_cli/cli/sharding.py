@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.features.layouts import is_folder
+from elmo_cli.cli.headings import RESUME, headed
+from elmo_cli.features.formats.options import is_folder
+from elmo_cli.features.formats.registry import Format
 from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.io.stdout import STDOUT
 
@@ -27,18 +29,21 @@ def _task(_context: click.Context, _parameter: click.Parameter, given: str | Non
     return index, count
 
 
-shard_option = click.option(
-    "--shard",
-    metavar="I/N",
-    callback=_task,
-    help="Be task I of N, from 0: make the Parquet shards whose number is I modulo N (elmo guide scale).",
+shard_option = headed(
+    RESUME,
+    click.option(
+        "--shard",
+        metavar="I/N",
+        callback=_task,
+        help="Be task I of N, from 0: make the Parquet shards whose number is I modulo N (elmo guide scale).",
+    ),
 )
 
 
 def check_sharding(
     shard: tuple[int, int] | None,
     output: Path,
-    layout: str,
+    form: Format,
     *,
     stateful: bool,
     resume: bool | None,
@@ -51,8 +56,8 @@ def check_sharding(
     """
     if not shard:
         return
-    if output == STDOUT or not is_folder(output, layout):
-        what = "standard output" if output == STDOUT else f"{output} ({layout})"
+    if output == STDOUT or not is_folder(output, form):
+        what = "standard output" if output == STDOUT else f"{output} ({form.name})"
         raise click.UsageError(
             f"--shard makes shards of a Parquet folder, and the output is {what}; name one, with --output-format parquet."
         )
@@ -67,13 +72,13 @@ def check_sharding(
         raise click.UsageError(f"--shard and {given} contradict each other: it would discard the shards of the other tasks; leave it out.")
 
 
-def check_remote(output: Path, layout: str) -> None:
+def check_remote(output: Path, form: Format) -> None:
     """Refuse what cannot be written to a URI.
 
     Raises:
         click.UsageError: The output is at a URI, and not a folder of Parquet shards.
     """
-    if isinstance(output, RemotePath) and not is_folder(output, layout):
+    if isinstance(output, RemotePath) and not is_folder(output, form):
         raise click.UsageError(
             f"{output}: only a folder of Parquet shards is written to such a place; name one, with --output-format parquet."
         )

@@ -4,8 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from elmo_cli.errors import OutputError
-from elmo_cli.io.atomic import atomic_write
+from elmo_cli.io.atomic import atomic_write, writing_errors
 
 FORMATS = (".png", ".svg", ".pdf")
 DPI = 150
@@ -87,7 +86,5 @@ def write_file(path: Path, write: Any) -> None:  # noqa: ANN401  # a function of
     Raises:
         OutputError: It cannot be written.
     """
-    try:
+    with writing_errors(path, "choose another output"):
         atomic_write(path, write)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another output") from None

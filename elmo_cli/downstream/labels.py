@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from elmo_cli.downstream.column_labels import ColumnSentence, read_conll_labels, read_conllu_labels
 from elmo_cli.errors import CorpusError
+from elmo_cli.features.formats import FORMATS
 from elmo_cli.features.reader import Features
 from elmo_cli.io.inputs import InputFile, display_name, expand_input
 from elmo_cli.readers import READERS, find_formats
@@ -100,8 +101,8 @@ def labels_of_features(features: Features, label: str) -> Iterator[LabelledSente
     Raises:
         CorpusError: There is no such column, or a label is empty.
     """
-    if features.layout == "jsonl":  # its reader leaves kept columns out
-        return read_labels(str(features.path), label, ReadOptions(format="jsonl"))
+    if corpus_format := FORMATS[features.layout].corpus_format:
+        return read_labels(str(features.path), label, ReadOptions(format=corpus_format))
     labelled = kept_labels(features, label)
     return (labelled(sentence) for sentences, _ in features.windows() for sentence in sentences)
 

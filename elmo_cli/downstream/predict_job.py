@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -137,7 +137,7 @@ class PredictJob:
         """What decides the output."""
         settings = self.predictor.settings
         return make_manifest(
-            {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
+            {"the input": f"sha256 {scan.hexdigest()}" if scan else "a stream"},
             {
                 "--output-format": self.format,
                 "--proba": self.proba,
@@ -186,7 +186,7 @@ class PredictJob:
                 found[i] = result
             yield Embedded(window, found, truncated)
 
-    def _open_writer(self, place: OutputTarget, metadata: Mapping[str, str]) -> FeatureWriter:  # noqa: ARG002  # as `Make`
+    def _open_writer(self, place: OutputTarget, metadata: Mapping[str, str]) -> AbstractContextManager[FeatureWriter]:  # noqa: ARG002  # as `Make`
         kept = () if self.annotated else tuple(self.corpus.reading.keep)
         rows = PredictionRows(self.predictor.trained, kept, self.proba, self.scheme, self.annotated, self._text_name)
         writer: Any = (

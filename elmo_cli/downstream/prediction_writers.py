@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from elmo_cli.downstream.annotated_columns import annotate
 from elmo_cli.downstream.examples import NUMBERS
 from elmo_cli.downstream.predictor import Floats, TrainedHead
-from elmo_cli.io.output_file import OutputFile, OutputTarget, writing_errors
+from elmo_cli.io.atomic import writing_errors
+from elmo_cli.io.output_file import OutputFile, OutputTarget
 from elmo_cli.io.stdout import Pipe
 from elmo_cli.types import Array, Sentence
 

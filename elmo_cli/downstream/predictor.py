@@ -52,7 +52,7 @@ class TrainedHead:
             return self._pooled_results(arrays)
         found: dict[int, Floats] = {}
         lengths = [array.shape[-2] for array in arrays]
-        for batch in bucket_by_length(lengths, BATCH_TOKENS, BATCH_SENTENCES):
+        for batch in bucket_by_length(lengths, BATCH_TOKENS):
             chosen = [i for i in batch if lengths[i]]
             found.update((i, np.zeros((0, 2), np.float32)) for i in batch if not lengths[i])
             if chosen:

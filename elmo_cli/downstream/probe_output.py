@@ -11,7 +11,8 @@ from elmo_cli.downstream.probe_plot import draw_report
 from elmo_cli.downstream.report import Report, Row
 from elmo_cli.downstream.statistics import Interval
 from elmo_cli.errors import ElmoError, UsageError
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.atomic import writing_errors
+from elmo_cli.io.output_file import OutputFile, open_output
 
 PLOTS = (".png", ".svg", ".pdf")
 
@@ -61,14 +62,8 @@ def write_outputs(
 
 
 def _write(path: Path, content: bytes, *, overwrite: bool) -> Path:
-    output = OutputFile(path, overwrite)
-    with writing_errors(path):
-        partial = output.make_partial()
-        try:
-            partial.write(content)
-            output.put_in_place(partial)
-        finally:
-            partial.discard()
+    with writing_errors(path), open_output(OutputFile(path, overwrite)) as file:
+        file.write(content)
     return path
 
 

@@ -1,26 +1,29 @@
 """One run of `elmo convert`: features of one layout written in another, streamed, nothing lost but what is told.
 
-A source can be read again, and mostly as fast as what is kept of it: so windows are kept only for a run that is told to resume. One of
-HDF5 is read twice, first in a process of its own: damage can end that one, and checksums tell of other damage before anything is written.
+A source can be read again, and mostly as fast as what is kept of it: so windows are kept only for a run that is told to resume. A
+source of HDF5, Parquet or Arrow is read twice, first in a child process with limits, which damage can end; its checksums are compared
+there before anything is written.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from elmo_cli.errors import FeaturesError, OutputError
-from elmo_cli.features.formats import check_description, check_name, estimate_bytes, open_writer, warnings_of
-from elmo_cli.features.layouts import DEFAULT_LAYERS, DTYPES, KEEPERS, OF_TOKENS, WITHOUT_METADATA, WITHOUT_TOKENS
+from elmo_cli.features.formats import FORMATS, Format, check_sentence, check_spec, estimate_bytes, open_writer, warnings_of
+from elmo_cli.features.formats.detection import files_of, find_format
+from elmo_cli.features.formats.registry import COLUMNS, METADATA, SENTENCE, TOKENS
 from elmo_cli.features.protocols import Chunk, FeatureWriter
-from elmo_cli.features.reader import Features, check_content, find_layout, open_features
+from elmo_cli.features.reader import Features, check_content, open_features
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import FINGERPRINT, ResumableRun, make_manifest
 from elmo_cli.features.resume.writer import ResumableWriter
-from elmo_cli.features.spec import LAYER, FeatureSpec, WriteOptions
+from elmo_cli.features.spec import DTYPES, LAYER, FeatureSpec, WriteOptions
 from elmo_cli.features.values import cast, find_not_finite
 from elmo_cli.io import sandbox as own_process
 from elmo_cli.io.output_file import OutputTarget
@@ -45,6 +48,10 @@ class ConvertJob:
     warnings: list[str] = field(default_factory=list)  # what is lost, when `run` has ended
 
     @property
+    def _format(self) -> Format:
+        return FORMATS[self.layout]
+
+    @property
     def work(self) -> ResumableRun:
         """What is kept of it."""
         return ResumableRun(self.output, self.resume, self.fresh, keep=self.resume)
@@ -58,14 +65,14 @@ class ConvertJob:
         self.work.check()
         sources = [] if isinstance(self.source, RemotePath) else list(self.source.glob("*")) if self.source.is_dir() else [self.source]
         self.output.check_is_none_of(sources)
-        if find_layout(self.source) in ("allennlp", "packed", "e2e-coref"):
+        if find_format(self.source).sandboxed and not isinstance(self.source, RemotePath):
             own_process.run_sandboxed(check_content, self.source)
         with open_features(self.source) as features:
             if not features.description.dim:
                 raise OutputError(f"{self.source}: holds nothing that tells the vectors' dimension; there is nothing to convert")
-            if features.description.pooled and (self.store.rows == "token" or self.layout in OF_TOKENS):
+            if features.description.pooled and (self.store.rows == "token" or SENTENCE not in self._format.vectors):
                 raise OutputError(f"{self.source}: holds one vector a sentence, and the output is to hold tokens; choose another layout")
-            check_description(self.layout, self._describe(features))
+            check_spec(self.layout, self._describe(features))
             plan = self.plan(features)
             if self.work.compare(plan):
                 self.work.settle(plan)
@@ -79,7 +86,7 @@ class ConvertJob:
         return tokens
 
     def _check_names(self, first: Sentence) -> None:
-        check_name(first, self.layout, self.store)
+        check_sentence(first, self.layout, self.store)
         if self.store.keys == "sentence" and first.tokens and not first.text:
             raise OutputError(f"--keys sentence: {self.source} does not tell its sentences; pass --keys number or id")
 
@@ -98,7 +105,7 @@ class ConvertJob:
         with open_features(self.source) as features:
             described, kept = self._describe(features), features.description.kept
 
-            def make(place: OutputTarget, metadata: Mapping[str, str]) -> FeatureWriter:
+            def make(place: OutputTarget, metadata: Mapping[str, str]) -> AbstractContextManager[FeatureWriter]:
                 return open_writer(self.layout, place, replace(described, metadata=metadata), self.store)
 
             done, with_words, without_words = NOTHING, 0, 0
@@ -114,12 +121,12 @@ class ConvertJob:
         source = features.description
         metadata = {name: value for name, value in source.metadata.items() if name != FINGERPRINT}  # the output is another job's
         metadata |= {"converted": self.command} if self.command else {}
-        kept = source.kept if self.layout in KEEPERS else None
+        kept = source.kept if COLUMNS in self._format.keeps else None
         return replace(source.only(self._layers(source)), dtype=self._dtype(source), metadata=metadata, kept=kept)
 
     def _layers(self, source: FeatureSpec) -> list[int] | None:
         """The layers that are written, by their places in the source; None for all."""
-        default = f"{LAYER}{DEFAULT_LAYERS.get(self.layout)}"
+        default = f"{LAYER}{self._format.default_layers}"
         return [source.names.index(default)] if len(source.names) > 1 and default in source.names else None
 
     def _dtype(self, source: FeatureSpec) -> str:
@@ -131,13 +138,14 @@ class ConvertJob:
         return [cast(array if layers is None else array[layers], dtype) for array in arrays]
 
     def _warn(self, features: Features, with_words: int, without_words: int, store: FeatureWriter) -> None:
-        if features.description.kept and self.layout not in KEEPERS:
+        form = self._format
+        if features.description.kept and COLUMNS not in form.keeps:
             self.warnings.append(f"left out the columns {', '.join(features.description.kept.names)}: {self.layout} has no place for them")
-        if features.metadata and self.layout in WITHOUT_METADATA:
-            self.warnings.append(f"left out the metadata (model, options, ...): {WITHOUT_METADATA[self.layout]} has no place for it")
-        if with_words and self.layout in WITHOUT_TOKENS:
+        if features.metadata and METADATA not in form.keeps:
+            self.warnings.append(f"left out the metadata (model, options, ...): {form.title or form.name} has no place for it")
+        if with_words and TOKENS not in form.keeps:
             self.warnings.append(f"left out the tokens of {with_words:,} sentences: {self.layout} has no place for them")
-        if without_words and self.layout not in ("allennlp", *WITHOUT_TOKENS):
+        if without_words and TOKENS in form.keeps and not form.distinguishes_unknown_tokens:
             self.warnings.append(f"{features.path} does not tell the words of {without_words:,} sentences: their tokens are empty")
         self.warnings.extend(warnings_of(store))
         if store.skipped_duplicates:
@@ -147,7 +155,7 @@ class ConvertJob:
 def _identity(features: Features) -> str:
     """What tells a source from another one, no vectors being read: its files' sizes and times of change, and what it says of itself."""
     path, described = features.path, features.description
-    states = [file.stat() for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
+    states = [file.stat() for file in files_of(path)]
     told = [len(features), described.names, described.dim, described.dtype, described.pooled, str(described.kept), features.metadata]
     facts = json.dumps([[(state.st_size, state.st_mtime_ns) for state in states], told], sort_keys=True)
     return f"sha256 {hashlib.sha256(facts.encode()).hexdigest()}"

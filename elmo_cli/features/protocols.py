@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from errno import EACCES, EDQUOT, ENOMEM, ENOSPC, EPERM
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from elmo_cli.errors import FeaturesError, reason_of, refuse_limit
@@ -13,18 +12,25 @@ from elmo_cli.types import Array, Sentence
 
 
 class FeatureWriter(Protocol):
-    """Where features go. Used in a `with` block: the output appears, whole, when the block ends well, and not at all otherwise."""
+    """An open output of features.
+
+    A module of features/formats/ provides a context manager of one, by which the output appears
+    when the block ends, and not if the block fails. `OSError` becomes a DiskError outside of it:
+
+        @contextmanager
+        def open_writer(output: OutputFile, spec: FeatureSpec, options: WriteOptions) -> Iterator[FeatureWriter]:
+            with open_output(output) as file:
+                writer = NpyWriter(file, spec)
+                yield writer
+                writer.finish()
+    """
 
     @property
     def skipped_duplicates(self) -> int:
-        """Sentences that were left out, since others are called the same."""
+        """Number of sentences that were left out because another one has the same name."""
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
-        """Commit the features of a window: all of it or none."""
-
-    def __enter__(self) -> "FeatureWriter": ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+        """Commit the features of a window: all of it or nothing."""
 
 
 Chunk = tuple[list[Sentence], list[Array]]

@@ -1,46 +1,27 @@
 """Features read back: one way for every layout, lazy, in the order of the input."""
 
 import operator
-import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
-import h5py
 import numpy as np
 
 from elmo_cli.errors import FeaturesError
 from elmo_cli.features.checksums import find_wrong
-from elmo_cli.features.formats import STORES
-from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
-from elmo_cli.features.formats.npz_arrays import is_of_arrays
+from elmo_cli.features.formats.detection import find_format
 from elmo_cli.features.formats.shared import SharedReader
-from elmo_cli.features.formats.upload_manifest import check_remote_features
-from elmo_cli.features.formats.word2vec import FIRST_LINE
-from elmo_cli.features.layouts import SUFFIXES
-from elmo_cli.features.protocols import Checks, Chunk, FeatureReader, refusal
+from elmo_cli.features.protocols import Checks, Chunk, FeatureReader
 from elmo_cli.features.spec import FeatureSpec
-from elmo_cli.io.remote_path import RemotePath, features_path
+from elmo_cli.io.remote_path import features_path
 from elmo_cli.types import Array, Sentence
 
 if TYPE_CHECKING:
     from elmo_cli.features.torch_dataset import FeatureDataset
 
-HEAD_BYTES = 32
 Item = TypeVar("Item")
-_STARTS = {
-    b"PAR1": "parquet",
-    b"PK\x03\x04": "npz",
-    b"PK\x05\x06": "npz",
-    b"\x93NUMPY": "npy",
-    b"ARROW1": "arrow",
-    b"{": "jsonl",
-    b"\xff\xff\xff\xff": "arrow",
-}
-
-
 LayerChoice = Iterable[SupportsIndex] | slice | None
 
 
@@ -60,7 +41,7 @@ class Features:
 
     @property
     def layout(self) -> str:
-        """One of STORES: "allennlp", "packed", "e2e-coref", "parquet", "npz", "arrays", "arrow", "jsonl", "word2vec", "npy"."""
+        """Name of the format, one of FORMATS, such as "allennlp" or "parquet"."""
         return self._reader.layout
 
     @property
@@ -204,7 +185,7 @@ def open_features(path: str | Path) -> Features:
         FeaturesError: There is none, it is damaged, or it holds something else.
     """
     path = features_path(path)
-    return Features(path, SharedReader(path, find_layout(path)))
+    return Features(path, SharedReader(path, find_format(path).name))
 
 
 def check_content(path: Path) -> None:
@@ -220,71 +201,3 @@ def check_content(path: Path) -> None:
         if wrong and checks.expected is not None:
             first, end = wrong[0]
             raise FeaturesError(f"{path}: is damaged (sentences {first} to {end - 1} do not fit their checksum); make it again")
-
-
-def find_layout(path: Path) -> str:
-    """The layout of a file, by its content.
-
-    Raises:
-        FeaturesError: There is no such file, or it has none of ours.
-    """
-    if isinstance(path, RemotePath):
-        check_remote_features(path)
-        return "parquet"
-    if path.is_dir():
-        _check_may_be_read(path)
-        return "parquet"
-    if not path.is_file():
-        raise FeaturesError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}; name a file of features")
-    head = _read_head(path)
-    if h5py.is_hdf5(path):
-        return _hdf5_layout(path)
-    found = next((layout for start, layout in _STARTS.items() if head.startswith(start)), None)
-    if found is None and not head and path.suffix.lower() in SUFFIXES["jsonl"]:
-        found = "jsonl"  # of no sentences
-    if found is None and FIRST_LINE.match(head):
-        found = "word2vec"
-    if found == "npz" and is_of_arrays(path):
-        found = "arrays"
-    if found is None:
-        raise FeaturesError(f"{path}: is none of {', '.join(SUFFIXES)}, or damaged at its start; name a file of features")
-    return found
-
-
-def _read_head(path: Path) -> bytes:
-    """The first bytes of a file.
-
-    Raises:
-        FeaturesError: It cannot be read, for lack of permission or by a fault of the disk.
-    """
-    try:
-        with path.open("rb") as file:
-            return file.read(HEAD_BYTES)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _check_may_be_read(folder: Path) -> None:
-    """Make sure that a folder can be listed, and its shards opened: a glob of a folder without permission is empty."""
-    try:
-        shards = [Path(entry.path) for entry in os.scandir(folder) if entry.name.endswith(".parquet")]
-    except OSError as error:
-        raise _unreadable(folder, error) from None
-    for shard in sorted(shards):
-        _read_head(shard)
-
-
-def _unreadable(path: Path, error: OSError) -> FeaturesError:
-    return refusal(path, error) or FeaturesError(
-        f"{path}: cannot be read ({(error.strerror or str(error)).lower()}); check the file and its disk"
-    )
-
-
-def _hdf5_layout(path: Path) -> str:
-    with open_file(path) as file, reading(path):
-        told = attributes(file).get("layout")
-        if told in STORES:
-            return told
-        first = next(iter(file), None)
-        is_group = first is not None and file.get(first, getclass=True) is h5py.Group
-    return "e2e-coref" if is_group else "allennlp"

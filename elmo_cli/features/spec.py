@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 LAYER = "layer_"
 UNLAYERED = ("top", "average", "concat", "mix", "vectors")  # names of what is one for all layers; the last in a file that does not tell
+EQUAL_SENTENCES = "equal_sentences"  # in the metadata, "first" where the others were left out
 CHECKSUM = "metadata_crc32"  # of all that is told, in hexadecimal digits
 STRUCTURE = ("axes", "names", "layout", "dtype", "keys", "dim", CHECKSUM)  # told by the store itself, beside the metadata
+KEYS = ("number", "id", "sentence")
+ROWS = ("sentence", "token")
+POOLS = ("none", "mean", "max", "mean+max", "first", "last")
+DTYPES = ("float32", "float16")
 FOREIGN = ("ARROW:schema", "pandas", "part", "parts", "rows", "row_group_crc32")  # added to Parquet, by libraries and when a file ends
 
 
@@ -26,7 +31,8 @@ class FeatureSpec:
     `names` are those of the layers, "layer_0", ...; a lone "top", "average", "concat" or "mix" has no layer axis. An array is
     (layer, token, dim),
     without the layer axis for a lone name, and without the token axis if `pooled`. `kept` is the schema of `Sentence.kept`.
-    `intact`, of a file that is read: whether what it tells fits its checksum; None if it has none.
+    `intact`, of a file that is read: whether what it tells fits its checksum; None if it has none. `numbered`, of a file that is read:
+    whether it contains the sentences' numbers in the input; without them they are counted.
     """
 
     names: tuple[str, ...]
@@ -36,6 +42,7 @@ class FeatureSpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     kept: "pa.Schema | None" = None
     intact: bool | None = field(default=None, compare=False)
+    numbered: bool = field(default=True, compare=False)
 
     @property
     def layered(self) -> bool:

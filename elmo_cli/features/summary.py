@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from elmo_cli.features.formats import FORMATS
 from elmo_cli.features.reader import Features, open_features
 from elmo_cli.types import Array
 
@@ -81,8 +82,8 @@ def inspect(path: Path) -> FeatureSummary:
 
 
 def _row(features: Features, index: int) -> Row:
-    sentence, keys = features.sentence(index), features.layout
-    key = sentence.key if keys == "allennlp" or sentence.id is None else sentence.id
+    sentence, by_number = features.sentence(index), FORMATS[features.layout].default_keys == "number"
+    key = sentence.key if by_number or sentence.id is None else sentence.id
     return Row(key, features[index].shape, sentence.tokens[:SHOWN_TOKENS])
 
 

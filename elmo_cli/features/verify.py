@@ -1,6 +1,5 @@
 """Whether a file of features is whole and right: read from end to end, and compared with its checksums, its corpus and its model."""
 
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +9,10 @@ import numpy as np
 
 from elmo_cli.errors import FeaturesError
 from elmo_cli.features.checksums import Summed, find_wrong
-from elmo_cli.features.formats._hdf5 import attributes, open_file, reading
-from elmo_cli.features.formats.allennlp import EQUAL_SENTENCES
-from elmo_cli.features.formats.parquet import find_missing
+from elmo_cli.features.formats.detection import find_problems
 from elmo_cli.features.protocols import NO_CHECKS, Checks
 from elmo_cli.features.reader import Features, open_features
+from elmo_cli.features.spec import EQUAL_SENTENCES
 from elmo_cli.types import Sentence
 
 if TYPE_CHECKING:
@@ -76,15 +74,13 @@ def verify(path: Path, corpus: "Corpus | None" = None, check_vectors: CheckVecto
 
 
 def _check_arrays(features: Features, verdict: VerifyReport) -> None:
-    if features.layout == "npz":
-        _check_members(features.path)
     checks = features.checks()
     wrong = list(find_wrong(_read(features, checks, verdict), checks.expected or ()))
     verdict.checked.append(f"structure  {features.layout}, {verdict.sentences:,} sentences, {verdict.tokens:,} tokens, all read")
     if verdict.sentences != len(features):
         verdict.add(f"holds {verdict.sentences:,} sentences, and says that it holds {len(features):,}")
     verdict.checked.append("numbers    no NaN, nothing infinite" if not verdict.n_problems else "numbers    see below")
-    for missing in find_missing(features.path) if features.layout == "parquet" else ():
+    for missing in find_problems(features.layout, features.path):
         verdict.add(missing)
     for first, end in wrong if checks.expected is not None else ():
         verdict.add(f"sentences {first} to {end - 1}, counted in the file's order: their content does not fit its checksum")
@@ -105,12 +101,6 @@ def _read(features: Features, checks: Checks, verdict: VerifyReport) -> Iterator
             yield checks.told(verdict.sentences, sentence), array
             verdict.sentences += 1
             verdict.tokens += len(sentence.tokens)
-
-
-def _check_members(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        if (damaged := archive.testzip()) is not None:
-            raise FeaturesError(f"{path}: its member {damaged} does not fit its checksum")
 
 
 def _check_metadata(features: Features, verdict: VerifyReport) -> None:
@@ -137,8 +127,8 @@ def _check_tokens(features: Features, corpus: "Corpus", verdict: VerifyReport, s
     Tokens that a sentence of the sample lacks are put there.
     """
     before, theirs = verdict.n_problems, corpus.read()
-    told, named_by = features.metadata, _named_by(features)
-    by_text, numbered = told.get(EQUAL_SENTENCES) == "first", named_by in (None, "number")
+    told, numbered = features.metadata, features.description.numbered
+    by_text = told.get(EQUAL_SENTENCES) == "first"
     is_ours = "elmo_version" in told and "converted" not in told  # else its numbers and ids may be made up when it is read
     seen: set[int] = set()
     for index, ours in enumerate(sentence for sentences, _ in features.windows() for sentence in sentences):
@@ -161,14 +151,6 @@ def _check_tokens(features: Features, corpus: "Corpus", verdict: VerifyReport, s
     if more := sum(1 for line in theirs if line.tokens and hash(line.text) not in seen):
         verdict.add(f"{corpus.name}: has {more:,} more sentences than the file")
     verdict.checked.append(f"tokens     {'those of' if verdict.n_problems == before else 'not those of'} {corpus.name}")
-
-
-def _named_by(features: Features) -> str | None:
-    """What the data sets of AllenNLP's layout are named by; other layouts tell numbers and ids beside it."""
-    if features.layout != "allennlp":
-        return None
-    with open_file(features.path) as file, reading(features.path):
-        return attributes(file).get("keys")
 
 
 def _other_name(ours: Sentence, theirs: Sentence, *, numbered: bool) -> str | None:

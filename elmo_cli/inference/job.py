@@ -2,15 +2,15 @@
 
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elmo_cli.errors import ResumeError, UsageError
-from elmo_cli.features.formats import check_description, check_name, estimate_bytes, open_writer, warnings_of
-from elmo_cli.features.layouts import KEEPERS
+from elmo_cli.features.formats import FORMATS, check_sentence, check_spec, estimate_bytes, open_writer, warnings_of
+from elmo_cli.features.formats.registry import COLUMNS
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.remote_shards import RemoteShards
@@ -90,7 +90,7 @@ class EmbedJob:
         """
         self._check_places()
         described = self.describe()
-        check_description(self.layout, described)
+        check_spec(self.layout, described)
         with ExitStack() as ending:
             engine = open_engine(self.spec, self.selection, self.engine, self._work_folder)
             ending.callback(engine.close)
@@ -119,7 +119,7 @@ class EmbedJob:
     def _manifest(self, scan: CorpusScan | None, settled: Settled) -> Manifest:
         """Return what decides the output, and the metadata that it will have."""
         return make_manifest(
-            {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
+            {"the input": f"sha256 {scan.hexdigest()}" if scan else "a stream"},
             {
                 "--layout": self.layout,
                 "--window-tokens": settled.window_tokens,
@@ -146,16 +146,17 @@ class EmbedJob:
             UsageError: The format does not have a place for them.
         """
         fields = self.source.kept_fields()
-        if fields is not None and self.layout not in KEEPERS:
+        if fields is not None and COLUMNS not in FORMATS[self.layout].keeps:
+            keepers = [form.name for form in FORMATS.values() if COLUMNS in form.keeps]
             raise UsageError(
-                f"--keep {fields.names[0]}: {self.layout} has no place for columns; write {', '.join(KEEPERS[:-1])} or {KEEPERS[-1]}"
+                f"--keep {fields.names[0]}: {self.layout} has no place for columns; write {', '.join(keepers[:-1])} or {keepers[-1]}"
             )
         return fields
 
     def _check_ids(self) -> None:
         first = next(iter(self.source.read()), None)
         if first:
-            check_name(first, self.layout, self.store)
+            check_sentence(first, self.layout, self.store)
 
     def state_of_output(self) -> str:
         """Return what there is when the run has ended, in words; empty for an output that is complete."""
@@ -212,7 +213,7 @@ class PreparedRun:
             windows_ = store.select(windows_) if isinstance(store, ShardsWriter) else windows_
             embedded = truncated.counting(self.engine.embedded(windows_))
             yield from embed_corpus(embedded, journal or store, done)
-            if self.scan and read.digest.digest() != self.scan.digest.digest():  # the metadata tell of what was scanned
+            if self.scan and read.hexdigest() != self.scan.hexdigest():  # the metadata tell of what was scanned
                 raise ResumeError(f"{job.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
         self._warn(read, store, truncated.total)
 
@@ -227,7 +228,7 @@ class PreparedRun:
             with work.open_store(self.manifest, self._open_writer, job.kept_fields()) as opened:
                 yield opened
 
-    def _open_writer(self, output: OutputTarget, metadata: Mapping[str, str]) -> FeatureWriter:
+    def _open_writer(self, output: OutputTarget, metadata: Mapping[str, str]) -> AbstractContextManager[FeatureWriter]:
         return open_writer(self.job.layout, output, replace(self.job.describe(), metadata=metadata), self.job.store)
 
     def _replay(

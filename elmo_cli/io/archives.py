@@ -4,7 +4,6 @@ import bz2
 import gzip
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -15,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from elmo_cli.errors import ModelError
-from elmo_cli.io.atomic import apply_umask
+from elmo_cli.io.atomic import atomic_folder
 from elmo_cli.io.limits import XZ_START, LimitedReader, ResourceLimitError, ZipSource, open_xz
 
 MAX_MEMBERS = 20_000
@@ -74,18 +73,8 @@ def unpack(path: Path, names: Collection[str], folder: Path) -> None:
         ModelError: The archive is damaged, or they are too large.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".unpacking.", dir=folder.parent))
-    try:
-        with _reading(path):
-            _write(path, set(names), partial)
-        apply_umask(partial)  # a cache may be shared
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # if it is, another run was quicker: theirs is as good
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with atomic_folder(folder, exist_ok=True) as partial, _reading(path):  # another run may unpack the same
+        _write(path, set(names), partial)
 
 
 def _write(path: Path, names: set[str], folder: Path) -> None:

@@ -1,21 +1,28 @@
-"""Files that are whole when they have their name: written under another one, brought to the disk, renamed; and room for them."""
+"""Atomic writes of files and folders: temporary name, fsync, rename; and what the system says when they fail."""
 
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from elmo_cli.errors import DiskError
+from elmo_cli.errors import DiskError, reason_of
 
 
-def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a file under another name, then give it this one; what was there before is whole until then.
+def atomic_write(path: Path, write: Callable[[Path], object], *, shared: bool = False) -> None:
+    """Write a file under a temporary name, then rename it; an existing file is complete until then.
+
+    Args:
+        path: Path of the file.
+        write: Function that writes a file of the path it is given.
+        shared: Whether other processes may write the same file at the same time.
 
     Raises:
         OSError: It cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    process = f".{os.getpid()}" if shared else ""
+    partial = path.with_name(f".{path.name}{process}.partial")
     try:
         write(partial)
         sync(partial)
@@ -24,6 +31,35 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, exist_ok: bool = False) -> Iterator[Path]:
+    """Make a folder under a temporary name, which is renamed when the block ends and removed if it fails.
+
+    Args:
+        path: Path of the folder, which must not exist.
+        exist_ok: Whether another process may make the same folder at the same time; the first one
+            stays.
+
+    Yields:
+        The folder, empty.
+
+    Raises:
+        OSError: It cannot be made or renamed.
+    """
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent))
+    try:
+        yield partial
+        apply_umask(partial)
+        try:
+            partial.rename(path)
+        except OSError:
+            if not (exist_ok and path.is_dir()):
+                raise
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
@@ -63,3 +99,24 @@ def check_disk_space(path: Path, n_bytes: float, remedy: str) -> None:
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
         raise DiskError(f"{path}: will take {n_bytes / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left; {remedy}")
+
+
+@contextmanager
+def writing_errors(path: Path, remedy: str = "", also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Raise errors of the system while a file is written as a DiskError.
+
+    Args:
+        path: The file or folder, as messages name it.
+        remedy: What the user can do.
+        also: What a library raises beside OSError for a full disk.
+
+    Raises:
+        DiskError: It cannot be written.
+    """
+    failures: tuple[type[Exception], ...] = (OSError, *also)
+    try:
+        yield
+    except failures as error:
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        fact = f"{path}: cannot be written ({next(iter(reason.splitlines()), type(error).__name__)})"
+        raise DiskError("; ".join(filter(None, [fact, remedy]))) from None

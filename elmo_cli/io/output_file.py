@@ -1,17 +1,18 @@
 """Output files that appear whole or not at all: written beside their final place under another name, then renamed."""
 
 import filecmp
-import io
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from elmo_cli.errors import DiskError, OutputError, reason_of
 from elmo_cli.io.atomic import apply_umask, check_disk_space, sync, sync_folder
+from elmo_cli.io.partial_file import PartialFile
+from elmo_cli.io.stdout import Pipe, Stdout
 
 
 class OutputTarget(Protocol):
@@ -96,7 +97,7 @@ class OutputFile:
         """Bytes of the finished file."""
         return self.target.stat().st_size
 
-    def make_partial(self) -> "PartialFile":
+    def make_partial(self) -> PartialFile:
         """A new, empty file, hidden, with the permissions that the output itself would get.
 
         Raises:
@@ -110,7 +111,7 @@ class OutputFile:
         apply_umask(Path(name))
         return PartialFile(Path(name))
 
-    def put_in_place(self, partial: "PartialFile") -> None:
+    def put_in_place(self, partial: PartialFile) -> None:
         """Give a whole file its final name, durably: its bytes reach the disk before the name does.
 
         Raises:
@@ -142,103 +143,30 @@ class OutputFile:
             whole.replace(self.target)
 
 
-class PartialFile(io.RawIOBase):
-    """An unfinished output, open for a library to write through.
-
-    A library cannot be told to give a file up: the HDF5 one flushes what it holds when it closes, fails again on a full disk, and takes
-    the process down at exit. `discard` makes all further writing succeed, and come to nothing. Nor can the HDF5 library be told of an
-    error while it writes: it goes on, and the error gets lost. For it a failure is kept, and raised by `raising_failures`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self._file = path.open("r+b", buffering=0)
-        self._discarded = False
-        self._keeps_failures = False
-        self._failure: OSError | None = None
-
-    def discard(self) -> None:
-        """Remove the file; writing goes nowhere from now on."""
-        self._discarded = True
-        self.path.unlink(missing_ok=True)
-
-    def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
-        """Write all of `data`, or raise OSError: a nearly full disk takes a part of it without complaint."""
-        view = memoryview(data)
-        written = len(view) if self._discarded else 0
-        with self._keeping_failure():
-            while written < len(view):
-                written += self._file.write(view[written:])
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        """Set the file's size."""
-        with self._keeping_failure():
-            return (size or 0) if self._discarded else self._file.truncate(size)
-        return size or 0
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    @contextmanager
-    def raising_failures(self) -> Iterator[None]:
-        """While the block runs, keep what fails, and raise it at the end: what the library makes of it matters no more.
-
-        Raises:
-            OSError: The disk is full or gone; the file is discarded.
-        """
-        self._keeps_failures = True
-        try:
-            yield
-        finally:
-            if self._failure:
-                raise self._failure
-
-    @contextmanager
-    def _keeping_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if not self._keeps_failures:
-                raise
-            self._failure = error
-            self.discard()
-
-    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  # any buffer
-        """Read into a buffer."""
-        return self._file.readinto(buffer)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """The place."""
-        return self._file.tell()
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def close(self) -> None:
-        """Close the file itself."""
-        self._file.close()
-        super().close()
-
-
 @contextmanager
-def writing_errors(path: Path) -> Iterator[None]:
-    """Errors of the system while a file is written, in words for the user."""
+def open_output(output: OutputFile) -> Iterator[PartialFile]:
+    """Open the unfinished file of an output, which gets its final name when the block ends.
+
+    Args:
+        output: The output.
+
+    Yields:
+        The file, hidden. If the block fails, it is removed, and what is still written to it is
+        discarded.
+
+    Raises:
+        OutputError: The file cannot be made, or another run has put one in its place.
+        OSError: The disk is full or gone when the block ends.
+    """
+    partial = output.make_partial()
     try:
-        yield
-    except OSError as error:
-        raise DiskError(f"{path}: cannot be written ({reason_of(error)})") from None
+        yield partial
+        output.put_in_place(partial)
+    finally:
+        partial.discard()
+        partial.close()
+
+
+def open_stream(output: OutputFile | Stdout) -> AbstractContextManager[PartialFile | Pipe]:
+    """Open an output that may be standard output; see `open_output`."""
+    return nullcontext(Pipe()) if isinstance(output, Stdout) else open_output(output)

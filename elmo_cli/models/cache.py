@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from elmo_cli.errors import ModelError
+from elmo_cli.io.atomic import atomic_write
 
 HASH_BLOCK = 1 << 20
 RECORD = ".sha256.json"  # in the folder of the files
@@ -177,10 +178,6 @@ def _read_record(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def _write_record(folder: Path, record: dict[str, dict[str, object]]) -> None:
-    partial = folder / f"{RECORD}.{os.getpid()}"
-    try:
-        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        partial.replace(folder / RECORD)
-    except OSError:  # a read-only cache is used without a record
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    text = json.dumps(record, indent=1) + "\n"
+    with suppress(OSError):  # a read-only cache is used without a record
+        atomic_write(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"), shared=True)

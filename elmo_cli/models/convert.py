@@ -1,13 +1,11 @@
 """Conversion of models to the published format, which AllenNLP and bilm-tf read."""
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
 
 from elmo_cli.errors import ModelError, OutputError
-from elmo_cli.io.atomic import apply_umask
+from elmo_cli.io.atomic import atomic_folder, writing_errors
 from elmo_cli.models.files import ModelFiles
 from elmo_cli.models.formats.bilm_tf import save_bilm
 from elmo_cli.nn.bilm import BiLM, CharacterEncoder
@@ -49,18 +47,8 @@ def write_model(bilm: BiLM, name: str, folder: Path, dtype: str = "float32") -> 
     if folder.exists():
         raise OutputError(f"{folder}: exists already; choose a new folder")
     _check_fits(bilm, name, dtype)
-    try:
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from None
-    try:
+    with writing_errors(folder), atomic_folder(folder) as partial:
         save_bilm(bilm, partial / "options.json", partial / "weights.hdf5", dtype)
-        apply_umask(partial)
-        partial.rename(folder)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check_fits(bilm: BiLM, name: str, dtype: str) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from elmo_cli.errors import UsageError
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -20,6 +22,13 @@ class ReadOptions:
     ignore_ids: bool = False  # take no names from formats that have some
     keep_case: bool = False  # leave residues in lower case
     detect: bool = True  # refuse a text that is clearly another format, unless `format` is given
+
+    def __post_init__(self) -> None:
+        for option in ("column", "field", "keep"):
+            names = getattr(self, option)
+            if len(set(names)) < len(names):
+                repeated = next(name for name in names if names.count(name) > 1)
+                raise UsageError(f"--{option} names {repeated} twice; name it once.")
 
     def of_text(self) -> "ReadOptions":
         """What of it holds for another text, whatever its format."""

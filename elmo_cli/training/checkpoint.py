@@ -13,8 +13,8 @@ import h5py
 import torch
 from torch import Tensor
 
-from elmo_cli.errors import DiskError, ModelError
-from elmo_cli.io.atomic import atomic_write, check_disk_space
+from elmo_cli.errors import ModelError
+from elmo_cli.io.atomic import atomic_write, check_disk_space, writing_errors
 from elmo_cli.models.formats.bilm_tf import check_tensor, own_tensors, read_tensor, save_bilm
 from elmo_cli.models.formats.options_json import to_options
 from elmo_cli.training.language_model import LanguageModel
@@ -94,16 +94,9 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         DiskError: The file cannot be written; a previous one is intact.
     """
-    try:
+    kept = "the previous file is intact; " if path.exists() else ""
+    with writing_errors(path, f"{kept}{MAKE_ROOM}", also=(RuntimeError,)):  # h5py's and torch's for a full disk
         atomic_write(path, write)
-    except (OSError, RuntimeError) as error:  # h5py and torch report a full disk as either
-        kept = "the previous file is intact; " if path.exists() else ""
-        raise DiskError(f"{path}: cannot be written ({_reason(error)}); {kept}{MAKE_ROOM}") from None
-
-
-def _reason(error: OSError | RuntimeError) -> str:
-    strerror = error.strerror if isinstance(error, OSError) else None
-    return strerror or next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def export_model(folder: Path, model: LanguageModel, words: list[str], facts: dict[str, Any], dtype: str) -> None:

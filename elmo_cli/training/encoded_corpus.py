@@ -10,7 +10,6 @@ import json
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elmo_cli.errors import CorpusError, DiskError, ModelError
+from elmo_cli.errors import CorpusError, ModelError
+from elmo_cli.io.atomic import writing_errors
 from elmo_cli.nn.characters import BOS, EOS, PADDING, CharacterMapper
 from elmo_cli.training.vocabulary import BOS_ID, EOS_ID, SPECIAL, choose_words
 
@@ -145,7 +145,7 @@ def encode_corpus(
         CorpusError: The corpus has no tokens, or fewer than two words for the vocabulary.
         OutputError: The folder cannot be written.
     """
-    with writing(folder):
+    with writing_errors(folder, "make room"):
         ids: defaultdict[str, int] = defaultdict()
         ids.default_factory = ids.__len__
         for word in SPECIAL:
@@ -168,22 +168,6 @@ def encode_corpus(
         facts = TextFacts(n_sentences, n_tokens, len(types), len(vocabulary), unknown)
         (folder / "text.json").write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")
     return facts, vocabulary
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Convert an OSError to an error that names the folder.
-
-    Args:
-        folder: Folder that is written.
-
-    Raises:
-        DiskError: An operation in the context failed.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise DiskError(f"{folder}: cannot be written ({error.strerror or error}); free some space") from None
 
 
 def without_boundaries(tokens: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from elmo_cli.errors import CorpusError, ModelError, OutputError
+from elmo_cli.io.atomic import writing_errors
 from elmo_cli.io.lock import locked
 from elmo_cli.nn.characters import CharacterMapper
 from elmo_cli.nn.devices import best_precision, choose_device
@@ -19,9 +20,9 @@ from elmo_cli.readers.corpus import Corpus
 from elmo_cli.readers.options import ReadOptions
 from elmo_cli.training import log
 from elmo_cli.training.bptt import make_streams
-from elmo_cli.training.checkpoint import CHECKPOINT, WORK, load_checkpoint, replace_file, save_checkpoint
+from elmo_cli.training.checkpoint import CHECKPOINT, MAKE_ROOM, WORK, load_checkpoint, replace_file, save_checkpoint
 from elmo_cli.training.distributed import ProcessGroup, start_workers
-from elmo_cli.training.encoded_corpus import EncodedText, VocabularyChoice, encode_corpus, open_text, writing
+from elmo_cli.training.encoded_corpus import EncodedText, VocabularyChoice, encode_corpus, open_text
 from elmo_cli.training.initialization import Initialization, find_start
 from elmo_cli.training.loop import TrainingLoop, TrainProgress
 from elmo_cli.training.settings import Run
@@ -120,7 +121,7 @@ class TrainJob:
         choice = VocabularyChoice(self.run.vocabulary_size, self.run.min_count, start.old_words)
         widest = max(width for width, _ in start.config.filters)
         _, words = encode_corpus(self._sentences(), work, choice, CharacterMapper(start.config.max_characters), widest)
-        with writing(work):
+        with writing_errors(work, MAKE_ROOM):
             write_vocabulary(words, work / "vocab.txt")
         write_run(self.run, self.folder)
 
@@ -136,7 +137,7 @@ class TrainJob:
         if self.resume:
             trainer.restore(load_checkpoint(self.folder))
             if workers.rank == 0:
-                with writing(self.folder):
+                with writing_errors(self.folder, MAKE_ROOM):
                     log.rewind(self.folder, trainer.step)
             return trainer
         checkpoint = trainer.checkpoint()  # of step 0: detects a disk that is too small

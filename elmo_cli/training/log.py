@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from elmo_cli.io.atomic import atomic_write
+
 LOG, CURVE = "log.jsonl", "curve.png"
 
 
@@ -49,9 +51,8 @@ def rewind(folder: Path, step: int) -> None:
         step: Last step to keep.
     """
     kept = [entry for entry in read(folder) if entry["step"] <= step]
-    partial = folder / f".{LOG}.partial"
-    partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-    partial.replace(folder / LOG)
+    lines = "".join(json.dumps(entry) + "\n" for entry in kept)
+    atomic_write(folder / LOG, lambda path: path.write_text(lines, encoding="utf-8"))
 
 
 def _held_out(entry: dict[str, Any], state: str) -> float | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from elmo_cli.io.atomic import writing_errors
 from elmo_cli.nn.parallel import InThreads, RunBoth, in_sequence
 from elmo_cli.training import log
-from elmo_cli.training.checkpoint import WORK, export_model, replace_file, save_checkpoint
-from elmo_cli.training.encoded_corpus import writing
+from elmo_cli.training.checkpoint import MAKE_ROOM, WORK, export_model, replace_file, save_checkpoint
 from elmo_cli.training.model_card import Card, write_card
 from elmo_cli.training.perplexity import Perplexity, score_text
 from elmo_cli.training.settings import Run
@@ -135,7 +135,7 @@ class TrainingLoop:
             figures = {"step": progress.step, "words": progress.words, "seconds": round(progress.seconds, 2)}
             rates = {"learning_rate": result.learning_rate, "gradient_norm": result.gradient_norm}
             held_out = {"held_out": {state: _figures(score) for state, score in scores.items()}} if scores else {}
-            with writing(self.folder):
+            with writing_errors(self.folder, MAKE_ROOM):
                 log.append(self.folder, {**figures, "loss": loss, "perplexity": perplexity(loss), **rates, **held_out})
         return progress
 

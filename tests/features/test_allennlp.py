@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from elmo_cli.errors import FeaturesError, OutputError
-from elmo_cli.features.formats.allennlp import AllennlpWriter, sentence_name, sentence_text
+from elmo_cli.features.formats import open_writer
+from elmo_cli.features.formats.allennlp import sentence_name, sentence_text
 from elmo_cli.features.reader import open_features
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.io.hdf5_heap import append_string, find_damage
@@ -28,7 +29,7 @@ def arrays(*lengths: int) -> list[np.ndarray]:
 
 
 def write(path: Path, *texts: str, **options: object) -> None:
-    with AllennlpWriter(OutputFile(path), THREE, WriteOptions(**options)) as store:
+    with open_writer("allennlp", OutputFile(path), THREE, WriteOptions(**options)) as store:
         store.write(sentences(*texts), arrays(*(len(text.split()) for text in texts)))
 
 
@@ -70,7 +71,7 @@ def test_sentences_may_be_forgotten_or_be_the_names(tmp_path: Path):
 
 @pytest.mark.parametrize("keys", ["sentence", "id"])
 def test_a_sentence_may_be_called_as_the_map_is(tmp_path: Path, keys: str):
-    with AllennlpWriter(OutputFile(tmp_path / "out.h5"), THREE, WriteOptions(keys)) as store:
+    with open_writer("allennlp", OutputFile(tmp_path / "out.h5"), THREE, WriteOptions(keys)) as store:
         store.write([sentence._replace(id=sentence.text) for sentence in sentences("sentence_to_index", "a b")], arrays(1, 2))
     with open_features(tmp_path / "out.h5") as features:
         assert features.keys() == ["sentence_to_index", "a b"]
@@ -87,7 +88,7 @@ def test_a_sentence_as_a_name_can_be_read_back(text: str):
 
 
 def test_a_failed_run_leaves_nothing(tmp_path: Path):
-    with pytest.raises(RuntimeError), AllennlpWriter(OutputFile(tmp_path / "out.h5"), THREE) as store:  # noqa: PT012  # the block is what fails
+    with pytest.raises(RuntimeError), open_writer("allennlp", OutputFile(tmp_path / "out.h5"), THREE) as store:  # noqa: PT012  # the block is what fails
         store.write(sentences("a"), arrays(1))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -96,7 +97,7 @@ def test_a_failed_run_leaves_nothing(tmp_path: Path):
 def test_until_the_end_there_is_no_output(tmp_path: Path):
     path = tmp_path / "out.h5"
     path.write_text("the old one")
-    with AllennlpWriter(OutputFile(path, overwrite=True), THREE) as store:
+    with open_writer("allennlp", OutputFile(path, overwrite=True), THREE) as store:
         store.write(sentences("a"), arrays(1))
         assert path.read_text() == "the old one"
     assert h5py.is_hdf5(path)
@@ -105,7 +106,7 @@ def test_until_the_end_there_is_no_output(tmp_path: Path):
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path):
     path = tmp_path / "out.h5"
-    with pytest.raises(OutputError, match="has appeared during the run"), AllennlpWriter(OutputFile(path), THREE):
+    with pytest.raises(OutputError, match="has appeared during the run"), open_writer("allennlp", OutputFile(path), THREE):
         path.write_text("another run's")
     assert path.read_text() == "another run's"
     assert list(tmp_path.iterdir()) == [path]

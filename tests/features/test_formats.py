@@ -19,30 +19,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elmo_cli.errors import FeaturesError, OutputError
-from elmo_cli.features.formats import STORES, estimate_bytes, open_writer, output_target
-from elmo_cli.features.layouts import COMPRESSIONS, KEEPERS, OF_TOKENS, POOLED, TABLES, WITHOUT_METADATA, WITHOUT_TOKENS
+from elmo_cli.features.formats import FORMATS, estimate_bytes, open_writer, output_target
+from elmo_cli.features.formats.detection import find_format
+from elmo_cli.features.formats.options import TABLES
+from elmo_cli.features.formats.registry import COLUMNS, METADATA, NAMES, SENTENCE, TOKEN, TOKENS, formats_of
 from elmo_cli.features.reader import Features, open_features
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.types import Sentence
 
 DIM = 4
 LAYERS = ("layer_0", "layer_1", "layer_2")
-NAMES = {
-    "allennlp": "out.h5",
-    "packed": "out.h5",
-    "e2e-coref": "out.h5",
-    "parquet": "out.parquet",
-    "npz": "out.npz",
-    "arrow": "out.arrow",
-    "jsonl": "out.jsonl",
-    "arrays": "out.npz",
-    "npy": "out.npy",
-    "word2vec": "out.vec",
-}
-OF_WORDS = {"word2vec"}  # hold word types and no sentences
-EVERY = sorted({*STORES} - OF_WORDS - {*POOLED})  # hold sentences of tokens
-OF_SENTENCES = sorted({*STORES} - {*OF_TOKENS})  # hold one vector a sentence, if that is what there is
-METADATA = {"model": "tïny", "layers": "all", "command": "elmo embed 'a b'"}
+PATHS = {name: f"out{form.suffixes[0]}" for name, form in FORMATS.items()}
+EVERY = sorted(name for name, form in FORMATS.items() if TOKEN in form.vectors)  # of tokens
+POOLED = sorted(name for name, form in FORMATS.items() if form.vectors == (SENTENCE,))
+OF_SENTENCES = sorted(name for name, form in FORMATS.items() if SENTENCE in form.vectors)  # pooled
+KEEPERS = sorted(name for name, form in FORMATS.items() if COLUMNS in form.keeps)
+FACTS = {"model": "tïny", "layers": "all", "command": "elmo embed 'a b'"}
 TEXTS = ["the cat", "the cat", "", "é  a\u2028b 日本", "a/b \\ . \0 x\0y \\0", "0"]
 
 
@@ -79,16 +71,16 @@ def assert_same(features: Features, arrays: list[np.ndarray]) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("names", [LAYERS, ("layer_2",), ("average",)], ids=["three", "one", "average"])
 def test_token_arrays_come_back_as_they_were(tmp_path: Path, layout: str, dtype: str, names: tuple[str, ...]):
-    description = FeatureSpec(names, DIM, dtype, metadata=METADATA)
+    description = FeatureSpec(names, DIM, dtype, metadata=FACTS)
     sentences = corpus(*TEXTS)
     arrays = arrays_for(sentences, description)
-    with open_features(write(tmp_path / NAMES[layout], layout, sentences, arrays, description)) as features:
+    with open_features(write(tmp_path / PATHS[layout], layout, sentences, arrays, description)) as features:
         assert features.layout == layout
-        if layout == "jsonl":  # has no metadata, so no type
+        if METADATA not in FORMATS[layout].keeps:  # so no type
             assert {array.dtype for array in features} == {np.dtype(np.float32)}
             assert all((a.astype(dtype) == b).all() for a, b in zip(features, arrays, strict=True))
         else:
-            assert features.metadata == METADATA
+            assert features.metadata == FACTS
             assert features.description == description
             assert_same(features, arrays)
 
@@ -96,27 +88,41 @@ def test_token_arrays_come_back_as_they_were(tmp_path: Path, layout: str, dtype:
 @pytest.mark.parametrize("layout", OF_SENTENCES)
 @pytest.mark.parametrize("names", [LAYERS, ("mix",)], ids=["three", "mix"])
 def test_pooled_arrays_come_back_as_they_were(tmp_path: Path, layout: str, names: tuple[str, ...]):
-    description = FeatureSpec(names, DIM, pooled=True, metadata=METADATA)
+    description = FeatureSpec(names, DIM, pooled=True, metadata=FACTS)
     sentences = corpus(*TEXTS)
     arrays = arrays_for(sentences, description)
-    with open_features(write(tmp_path / NAMES[layout], layout, sentences, arrays, description)) as features:
+    with open_features(write(tmp_path / PATHS[layout], layout, sentences, arrays, description)) as features:
         assert_same(features, arrays)
         assert features.description.pooled
-        told = [["the", "cat"], ["the", "cat"], [], ["0"]] if layout not in WITHOUT_TOKENS else [[]] * 4
+        told = [["the", "cat"], ["the", "cat"], [], ["0"]] if TOKENS in FORMATS[layout].keeps else [[]] * 4
         assert [features.tokens(i) for i in (0, 1, 2, 5)] == told
-        assert features.metadata == ({} if layout in WITHOUT_METADATA else METADATA)
+        assert features.metadata == (FACTS if METADATA in FORMATS[layout].keeps else {})
 
 
-@pytest.mark.parametrize("layout", sorted({*EVERY} - {"e2e-coref"}))
+@pytest.mark.parametrize("layout", [name for name in EVERY if TOKENS in FORMATS[name].keeps])
 def test_words_ids_and_order_come_back(tmp_path: Path, layout: str):
     description = FeatureSpec(LAYERS, DIM)
     sentences = corpus(*TEXTS)
-    with open_features(write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)) as features:
+    with open_features(write(tmp_path / PATHS[layout], layout, sentences, arrays_for(sentences, description), description)) as features:
         found = [features.sentence(i) for i in range(len(features))]
         streamed = [sentence for window, _ in features.windows() for sentence in window]
         assert found == streamed
         assert [(s.key, s.tokens, s.id) for s in found] == [(s.key, s.tokens, s.id) for s in sentences]
-        assert features.keys() == [s.key if layout == "allennlp" else s.id for s in sentences]
+        assert features.keys() == [s.key if FORMATS[layout].default_keys == "number" else s.id for s in sentences]
+
+
+@pytest.mark.parametrize("layout", FORMATS)
+def test_an_entry_of_the_table_is_complete(tmp_path: Path, layout: str):
+    form = FORMATS[layout]
+    assert form in formats_of(form.file_format)
+    assert form.vectors
+    assert "none" in form.compressions
+    assert {*form.keeps} <= {TOKENS, NAMES, METADATA, COLUMNS}
+    description = FeatureSpec(("layer_0",), DIM, pooled=TOKEN not in form.vectors and SENTENCE in form.vectors)
+    sentences = corpus("a b", "c")
+    path = write(tmp_path / PATHS[layout], layout, sentences, arrays_for(sentences, description), description)
+    assert find_format(path) is form  # by its content
+    assert find_format(path.rename(tmp_path / "unnamed")) is form
 
 
 @pytest.mark.parametrize(("layout", "keys"), [("allennlp", "number"), ("allennlp", "id"), ("allennlp", "sentence"), ("e2e-coref", "id")])
@@ -155,7 +161,7 @@ def test_layers_are_read_alone(tmp_path: Path, layout: str):
     description = FeatureSpec(LAYERS, DIM)
     sentences = corpus(*TEXTS)
     arrays = arrays_for(sentences, description)
-    with open_features(write(tmp_path / NAMES[layout], layout, sentences, arrays, description)) as features:
+    with open_features(write(tmp_path / PATHS[layout], layout, sentences, arrays, description)) as features:
         np.testing.assert_array_equal(features.read(3, layers=[2]), arrays[3][[2]])
         np.testing.assert_array_equal(features.read(-1, layers=[2, 0]), arrays[-1][[2, 0]])
         with pytest.raises(FeaturesError, match="layers 0 to 2"):
@@ -167,7 +173,7 @@ def test_layers_are_read_alone(tmp_path: Path, layout: str):
 @pytest.mark.parametrize("layout", EVERY)
 def test_closed_features_are_one_error(tmp_path: Path, layout: str):
     description, sentences = FeatureSpec(("layer_0",), DIM), corpus("a b", "c d")
-    path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
+    path = write(tmp_path / PATHS[layout], layout, sentences, arrays_for(sentences, description), description)
     features = open_features(path)
     begun = [iter(features), features.windows(), iter(features.token_counts())]
     for iterator in begun:
@@ -187,12 +193,12 @@ def test_closed_features_are_one_error(tmp_path: Path, layout: str):
     dataset.close()
 
 
-@pytest.mark.parametrize(("layout", "compression"), [(layout, c) for layout in EVERY for c in COMPRESSIONS[layout]])
+@pytest.mark.parametrize(("layout", "compression"), [(layout, c) for layout in EVERY for c in FORMATS[layout].compressions])
 def test_compression_loses_nothing(tmp_path: Path, layout: str, compression: str):
     description = FeatureSpec(LAYERS, 512)
     sentences = corpus(*(["a b c d e f"] * 20), "")
     arrays = [np.round(array) for array in arrays_for(sentences, description)]
-    path = write(tmp_path / NAMES[layout], layout, sentences, arrays, description, compression=compression)
+    path = write(tmp_path / PATHS[layout], layout, sentences, arrays, description, compression=compression)
     with open_features(path) as features:
         assert_same(features, arrays)
     if compression != "none":  # (an HDF5 chunk's index takes 2 kB)
@@ -204,7 +210,7 @@ def test_token_rows_are_a_row_a_token(tmp_path: Path, layout: str):
     description = FeatureSpec(LAYERS, DIM, kept=pa.schema([("label", pa.string())]))
     sentences = [s._replace(kept=(f"l{s.key}",)) for s in corpus(*TEXTS) if s.tokens]
     arrays = arrays_for(sentences, description)
-    path = write(tmp_path / NAMES[layout], layout, sentences, arrays, description, rows="token")
+    path = write(tmp_path / PATHS[layout], layout, sentences, arrays, description, rows="token")
     with open_features(path) as features:
         assert_same(features, arrays)
         assert [features.sentence(i) for i in range(len(features))] == [s._replace(text=" ".join(s.tokens)) for s in sentences]
@@ -227,7 +233,7 @@ def test_columns_of_the_input_are_carried_over(tmp_path: Path, layout: str):
     import datetime
 
     sentences = [s._replace(kept=("x", None, datetime.date(2020, 1, 2))) for s in corpus("a b", "c")]
-    path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
+    path = write(tmp_path / PATHS[layout], layout, sentences, arrays_for(sentences, description), description)
     if layout == "jsonl":
         assert json.loads(path.read_text().splitlines()[0])["when"] == "2020-01-02"
     else:
@@ -235,12 +241,12 @@ def test_columns_of_the_input_are_carried_over(tmp_path: Path, layout: str):
             assert features.sentence(1).kept == sentences[1].kept
             assert features.description.kept == schema
     with pytest.raises(OutputError, match="rename the input's"):
-        open_writer(layout, output_target(path, layout), replace(description, kept=pa.schema([("tokens", pa.string())])), WriteOptions())
+        write(tmp_path / f"2{path.name}", layout, [], [], replace(description, kept=pa.schema([("tokens", pa.string())])))
 
 
 @pytest.mark.parametrize("layout", EVERY)
 def test_no_sentences_make_a_whole_empty_file(tmp_path: Path, layout: str):
-    path = write(tmp_path / NAMES[layout], layout, [], [], FeatureSpec(LAYERS, DIM, metadata=METADATA))
+    path = write(tmp_path / PATHS[layout], layout, [], [], FeatureSpec(LAYERS, DIM, metadata=FACTS))
     with open_features(path) as features:
         assert (len(features), list(features), features.keys()) == (0, [], [])
 
@@ -248,11 +254,11 @@ def test_no_sentences_make_a_whole_empty_file(tmp_path: Path, layout: str):
 @pytest.mark.parametrize("layout", EVERY)
 def test_a_failed_run_leaves_nothing(tmp_path: Path, layout: str):
     description = FeatureSpec(LAYERS, DIM)
-    for name in (NAMES[layout], "folder"):
-        if name == "folder" and layout != "parquet":
+    for name in (PATHS[layout], "folder"):
+        if name == "folder" and not FORMATS[layout].makes_folders:
             continue
-        store = open_writer(layout, output_target(tmp_path / name, layout), description, WriteOptions(shard_tokens=1))
-        with pytest.raises(KeyboardInterrupt), store:  # noqa: PT012  # the block is what fails
+        opened = open_writer(layout, output_target(tmp_path / name, layout), description, WriteOptions(shard_tokens=1))
+        with pytest.raises(KeyboardInterrupt), opened as store:  # noqa: PT012  # the block is what fails
             store.write(corpus("a b"), arrays_for(corpus("a b"), description))
             assert not (tmp_path / name).exists()
             raise KeyboardInterrupt
@@ -263,7 +269,7 @@ def test_a_failed_run_leaves_nothing(tmp_path: Path, layout: str):
 def test_the_same_job_writes_the_same_bytes(tmp_path: Path, layout: str):
     description, sentences = FeatureSpec(LAYERS, DIM), corpus(*TEXTS)
     one, two = (
-        write(tmp_path / f"{i}{NAMES[layout]}", layout, sentences, arrays_for(sentences, description), description) for i in range(2)
+        write(tmp_path / f"{i}{PATHS[layout]}", layout, sentences, arrays_for(sentences, description), description) for i in range(2)
     )
     assert one.read_bytes() == two.read_bytes()
 
@@ -271,10 +277,10 @@ def test_the_same_job_writes_the_same_bytes(tmp_path: Path, layout: str):
 @pytest.mark.parametrize("layout", EVERY)
 @pytest.mark.parametrize("pooled", [False, True])
 def test_the_estimate_is_no_less_than_the_file(tmp_path: Path, layout: str, pooled: bool):
-    if pooled and layout == "e2e-coref":
-        pytest.skip("the layout holds tokens")
-    description, sentences = FeatureSpec(LAYERS, 32, pooled=pooled, metadata=METADATA), corpus(*["the cat sat on it"] * 2000)
-    path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
+    if pooled and SENTENCE not in FORMATS[layout].vectors:
+        pytest.skip("the format holds tokens")
+    description, sentences = FeatureSpec(LAYERS, 32, pooled=pooled, metadata=FACTS), corpus(*["the cat sat on it"] * 2000)
+    path = write(tmp_path / PATHS[layout], layout, sentences, arrays_for(sentences, description), description)
     text_bytes = sum(len(s.text) + len(s.id or "") for s in sentences)
     estimate = estimate_bytes(layout, description, len(sentences), sum(len(s.tokens) for s in sentences), text_bytes)
     begun = 600_000 if layout == "packed" else 20_000  # chunks that are not full
@@ -288,13 +294,13 @@ def test_any_words_come_back(tmp_path: Path, layout: str, tokens: list[list[str]
     description = FeatureSpec(("top",), 2)
     sentences = [Sentence(str(i), words, " ".join(words), f"d/{i}") for i, words in enumerate(tokens)]
     arrays = arrays_for(sentences, description)
-    if layout == "jsonl" and not any(tokens):
+    if METADATA not in FORMATS[layout].keeps and not any(tokens):
         return  # blank sentences do not tell a dimension
-    path = tmp_path / NAMES[layout]
+    path = tmp_path / PATHS[layout]
     path.unlink(missing_ok=True)
     with open_features(write(path, layout, sentences, arrays, description)) as features:
         assert_same(features, arrays)
-        if layout != "e2e-coref":
+        if TOKENS in FORMATS[layout].keeps:
             assert [features.tokens(i) for i in range(len(tokens))] == tokens
 
 
@@ -305,7 +311,7 @@ def shared_file(folder: Path, layout: str) -> tuple[Path, list[np.ndarray]]:
     description = FeatureSpec(LAYERS, DIM)
     sentences = corpus(*[" ".join(["w"] * (1 + i % 5)) for i in range(60)])
     arrays = arrays_for(sentences, description)
-    return write(folder / NAMES[layout], layout, sentences, arrays, description), arrays
+    return write(folder / PATHS[layout], layout, sentences, arrays, description), arrays
 
 
 def read_at_random(features: Features, arrays: list[np.ndarray], seed: int) -> int:

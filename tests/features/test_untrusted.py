@@ -1,7 +1,10 @@
 """Files of strangers: AllenNLP's own are read; damaged and hostile ones are one clear error each."""
 
 import json
+import re
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -9,15 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 
 from elmo_cli.errors import FeaturesError
-from elmo_cli.features.formats import STORES, open_writer, output_target
-from elmo_cli.features.layouts import POOLED
+from elmo_cli.features.formats import FORMATS, open_writer, output_target
 from elmo_cli.features.reader import open_features
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
-from elmo_cli.io import sizes
+from elmo_cli.io import sandbox, sizes
 from tests.conftest import shared
-from tests.features.test_formats import NAMES, OF_WORDS, arrays_for, corpus, write
+from tests.features.test_formats import PATHS, POOLED, arrays_for, corpus, write
 
 
 def read_all(path: Path) -> list[np.ndarray]:
@@ -242,15 +245,16 @@ def test_shards_of_two_runs_do_not_go_together(tmp_path: Path):
         open_features(tmp_path)
 
 
-@pytest.mark.parametrize("layout", sorted(STORES))
+@pytest.mark.parametrize("layout", sorted(FORMATS))
 def test_damaged_bytes_are_never_a_crash(tmp_path: Path, layout: str):
     """Damage is a FeaturesError or goes unnoticed in the values; nothing else is raised. (The HDF5 library itself may end the process
     over changed bytes, so its files are only cut short here; tests/fuzz.py runs it in processes of its own.)
     """
-    names = ("layer_0",) if layout in OF_WORDS else ("layer_0", "layer_1")
+    form = FORMATS[layout]
+    names = ("layer_0", "layer_1") if form.layer_axis else ("layer_0",)
     description = FeatureSpec(names, 4, pooled=layout in POOLED, metadata={"model": "m"})
     sentences = corpus("a b", "", "c", "d e f")
-    path = write(tmp_path / NAMES[layout], layout, sentences, arrays_for(sentences, description), description)
+    path = write(tmp_path / PATHS[layout], layout, sentences, arrays_for(sentences, description), description)
     whole, random = path.read_bytes(), np.random.default_rng(5)
     noticed = 0
     for _ in range(150):
@@ -309,6 +313,22 @@ def test_small_tables_that_stand_for_large_ones_are_refused(
     path = write_table(tmp_path / name, pa.table(tables(**large)))
     with pytest.raises(FeaturesError, match=rf"a\.[a-z]+: .*{words}, and stores [0-9,]+ bytes; write it anew in smaller row groups"):
         read_all(path)
+
+
+@pytest.mark.sandboxed
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces a limit of a process's memory")
+@pytest.mark.parametrize("command", ["inspect", "convert"])
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.arrows"])
+def test_a_table_that_takes_too_much_memory_is_one_line(
+    elmo: Callable[..., Result], tmp_path: Path, command: str, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sandbox, "FREE_BYTES", 256 << 20)
+    path = write_table(tmp_path / name, pa.table(tables(n_tokens=1 << 17, dim=400)))
+    assert path.stat().st_size < 1 << 20
+    result = elmo(command, path, *([tmp_path / "out.h5"] if command == "convert" else []))
+    assert result.exit_code == 1
+    assert re.fullmatch(rf"Error: .*{name}: .*takes more .*memory.*\n", result.stderr)
+    assert not (tmp_path / "out.h5").exists()
 
 
 def test_texts_in_dictionaries_are_read(tmp_path: Path):

@@ -244,7 +244,7 @@ def test_a_damaged_archive_is_one_error_and_leaves_nothing(tmp_path: Path, model
             continue
         failed += 1
     assert failed > 5
-    assert not list(cache.folder.rglob(".unpacking*"))
+    assert not list(cache.folder.rglob(".*.partial"))
 
 
 def test_a_folder_without_a_model_says_what_was_looked_for_and_found(tmp_path: Path, cache: Cache):

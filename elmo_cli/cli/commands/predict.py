@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elmo_cli.cli.headings import grouped
+from elmo_cli.cli.option_groups import ResumeOptions
 from elmo_cli.cli.options import (
     COUNT,
     FILE,
     PRECISIONS,
     cache_options,
-    check_resuming,
     machine_options,
     quiet_option,
     reading_options,
@@ -64,7 +65,7 @@ Examples:
 @click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Precision of matrix products.")
 @click.option("--max-sentence-tokens", type=COUNT, metavar="N", help="Refuse longer sentences.  [default: any length]")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
-@resuming_options("begin, and keep what is done")
+@grouped("resuming", ResumeOptions, resuming_options("start, and keep what is done"))
 @quiet_option
 def command(
     folder: Path,
@@ -84,8 +85,7 @@ def command(
     precision: str,
     max_sentence_tokens: int | None,
     overwrite: bool,
-    resume: bool | None,
-    fresh: bool,
+    resuming: ResumeOptions,
     quiet: bool,
 ) -> None:
     """Label INPUT by the classifier in MODEL_DIR and write it to OUTPUT; - is standard input and output.
@@ -95,7 +95,8 @@ def command(
     """
     if not inputs:
         raise click.UsageError("Missing argument 'OUTPUT': name the classifier, the input, then the file to write.")
-    check_resuming(resume, fresh=fresh, output=output)
+    with usage_errors():
+        resuming.check(output)
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.predict_job import PredictJob, choose_format, keep_all_columns
@@ -123,9 +124,9 @@ def command(
             chosen,
             proba,
             tag_scheme,
-            bool(resume),
-            fresh,
-            resume is not False,
+            bool(resuming.resume),
+            resuming.fresh,
+            resuming.resume is not False,
             shlex.join(map(redact_url, ["elmo", *sys.argv[1:]])),
         )
         _run(job, words)

@@ -9,15 +9,37 @@ import h5py
 
 from elmo_cli.errors import FeaturesError
 from elmo_cli.features.checksums import read_checksums
+from elmo_cli.features.formats.registry import FORMATS
 from elmo_cli.features.protocols import NO_CHECKS, Checks, refusal
 from elmo_cli.features.spec import LAYER, FeatureSpec, checksum_ok, metadata_of
 from elmo_cli.io.hdf5 import find_unstored
 from elmo_cli.io.hdf5_heap import find_damage
+from elmo_cli.io.partial_file import PartialFile, closing_library_file
 from elmo_cli.types import Sentence
 
 CHUNK_BYTES = 1 << 18
 GZIP_LEVEL = 4
 _ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would nest groups, NUL would end a name or a string
+
+
+def detect(path: Path, start: bytes) -> str | None:  # noqa: ARG001  # every format's
+    """Return the format of an HDF5 file: its own word for it, or by its first member; None if it is not HDF5."""
+    if not h5py.is_hdf5(path):
+        return None
+    with open_file(path) as file, reading(path):
+        form = FORMATS.get(attributes(file).get("layout", ""))
+        if form is not None and form.detect == f"{__name__.rpartition('.')[2]}:detect":
+            return form.name
+        first = next(iter(file), None)
+        has_groups = first is not None and file.get(first, getclass=True) is h5py.Group
+    return "e2e-coref" if has_groups else "allennlp"
+
+
+@contextmanager
+def open_hdf5(partial: PartialFile, **options: Any) -> Iterator[h5py.File]:  # noqa: ANN401  # the library's
+    """Open a new HDF5 file that is written through an unfinished output."""
+    with closing_library_file(partial, h5py.File(partial, "w", libver=("earliest", "latest"), **options)) as file:
+        yield file
 
 
 @contextmanager

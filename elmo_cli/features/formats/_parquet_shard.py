@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from elmo_cli.features.formats._table import checksum_of, is_vector, schema_of, to_table
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.io.atomic import sync
-from elmo_cli.io.output_file import PartialFile
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence, Window
 
 SHARD_TOKENS = 1 << 17  # 1.6 GB of three layers of 1,024 dimensions

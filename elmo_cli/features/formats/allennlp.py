@@ -10,11 +10,11 @@ just what AllenNLP's own map holds; so the map is written as it comes, whatever 
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import TracebackType
+from typing import IO
 
 import h5py
 import numpy as np
@@ -31,21 +31,39 @@ from elmo_cli.features.formats._hdf5 import (
     find_dataset,
     names_in_order,
     open_file,
+    open_hdf5,
     reading,
     unescape,
     write_attributes,
 )
 from elmo_cli.features.protocols import Checks, Chunk, guess_tokens
-from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of
+from elmo_cli.features.spec import EQUAL_SENTENCES, FeatureSpec, WriteOptions, name_of
 from elmo_cli.io.hdf5_heap import MAX_BYTES, append_string
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 SENTENCE_MAP = "sentence_to_index"
-EQUAL_SENTENCES = "equal_sentences"  # in the metadata, "first" where the others were left out
 _NAMES = {"": "\\e", ".": "\\.", SENTENCE_MAP: "\\i"}  # names that HDF5 has no place for, or this layout another use
 _CALLED = {name: text for text, name in _NAMES.items()}
-_NO_OPTIONS = WriteOptions()
+
+
+@contextmanager
+def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["AllennlpWriter"]:
+    """Open a writer of the layout.
+
+    Links are kept in the order of creation: sentences are listed in input order, and the root group
+    costs no memory, however many there are. The map is in a temporary file until the end.
+    """
+    has_map = not (options.forget_sentences or options.keys == "sentence")
+    with open_output(output) as partial, tempfile.TemporaryFile(dir=output.folder) if has_map else nullcontext() as sentence_map:
+        with open_hdf5(partial, track_order=True) as file:
+            writer = AllennlpWriter(partial, file, sentence_map, output, description, options)
+            yield writer
+            writer.finish()
+        if sentence_map is not None:
+            sentence_map.write(b"}" if sentence_map.tell() else b"{}")
+            append_string(partial.path, SENTENCE_MAP, sentence_map)
 
 
 class AllennlpWriter:
@@ -54,16 +72,24 @@ class AllennlpWriter:
     A sentence's own id is kept as the attribute "id" of its data set, and as "tokens", in JSON, tokens that are not parted by white space.
     """
 
-    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
+    def __init__(
+        self,
+        partial: PartialFile,
+        file: h5py.File,
+        sentence_map: IO[bytes] | None,
+        output: OutputFile,
+        description: FeatureSpec,
+        options: WriteOptions,
+    ) -> None:
         self.output = output
         self.description = description
         self.keys = options.keys or "number"
         self.compression = options.compression
-        self.keeps_map = not (options.forget_sentences or self.keys == "sentence")
-        self.tells_text = self.keeps_map or self.keys == "sentence"
+        self.tells_text = sentence_map is not None or self.keys == "sentence"
         self.skipped_duplicates = 0
+        self._partial, self._file, self._map = partial, file, sentence_map
         self._checksums = Checksums()
-        self._open = ExitStack()
+        write_attributes(file, _described(description, self.keys).text("allennlp", self.keys))
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Add the data sets of a window of sentences.
@@ -71,7 +97,7 @@ class AllennlpWriter:
         Raises:
             OutputError: The disk is full or gone, or a sentence has no id, or another's, where data sets are named by it.
         """
-        with writing_errors(self.output.path), self._partial.raising_failures():
+        with self._partial.raising_failures():
             for sentence, array in zip(window, arrays, strict=True):
                 self._add(sentence, array)
             self._checksums.end_window()
@@ -106,37 +132,14 @@ class AllennlpWriter:
             raise OutputError(f"--keys id: two sentences have the id {called!r}; pass --keys number")
         self.skipped_duplicates += 1  # AllenNLP keeps the first one too
 
-    def __enter__(self) -> "AllennlpWriter":
-        with ExitStack() as opening, writing_errors(self.output.path):
-            self._partial = self.output.make_partial()
-            opening.callback(self._partial.close)
-            # Links in order of creation: sentences are listed in input order, and the root group costs no memory, however many there are.
-            self._file = h5py.File(self._partial, "w", libver=("earliest", "latest"), track_order=True)
-            opening.callback(self._file.close)
-            opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
-            self._map = opening.enter_context(tempfile.TemporaryFile(dir=self.output.folder)) if self.keeps_map else None
-            write_attributes(self._file, self._description().text("allennlp", self.keys))
-            self._open = opening.pop_all()
-        return self
-
-    def _description(self) -> FeatureSpec:
-        metadata = self.description.metadata
-        return replace(self.description, metadata={**metadata, EQUAL_SENTENCES: "first"}) if self.keys == "sentence" else self.description
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with writing_errors(self.output.path), self._open:
-            if kind is None:
-                self._finish()
-
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Write the checksums."""
         with self._partial.raising_failures():
             self._checksums.write(self._file)
-            self._file.close()
-        self._partial.close()
-        if self._map is not None:
-            self._map.write(b"}" if self._map.tell() else b"{}")
-            append_string(self._partial.path, SENTENCE_MAP, self._map)
-        self.output.put_in_place(self._partial)
+
+
+def _described(spec: FeatureSpec, keys: str) -> FeatureSpec:
+    return replace(spec, metadata={**spec.metadata, EQUAL_SENTENCES: "first"}) if keys == "sentence" else spec
 
 
 class AllennlpReader:
@@ -154,6 +157,7 @@ class AllennlpReader:
             self._names = sorted(names, key=int) if self._by == "number" else names
             first = find_dataset(self._file, names[0], path) if names else None
             self.description = describe(told, first and first.shape, first.dtype.name if first else told.get("dtype", "float32"))
+            self.description = replace(self.description, numbered=self._by == "number")
         self._texts: dict[str, str] | None = None
 
     def __len__(self) -> int:

@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 import pyarrow as pa
 
@@ -14,9 +13,8 @@ from elmo_cli.features.formats._table import checksum_of, schema_of, to_table
 from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow
 from elmo_cli.features.spec import CHECKSUM as METADATA_CHECKSUM
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
-from elmo_cli.io.output_file import OutputFile, writing_errors
-from elmo_cli.io.stdout import Pipe, Stdout
-from elmo_cli.io.untrusted.arrow import check_file, check_stream
+from elmo_cli.io.output_file import OutputFile, open_stream
+from elmo_cli.io.stdout import Stdout
 from elmo_cli.types import Array, Sentence
 
 MAGIC = b"ARROW1"
@@ -25,20 +23,30 @@ ALIGNED = 8  # bytes: where the stream in a file begins
 END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream
 CHECKSUM = "crc32"  # in the metadata of a record batch: table.py's `checksum_of` it, going on from the batch before
 Read = Callable[[], tuple[pa.RecordBatch, pa.KeyValueMetadata | None]]
-_NO_OPTIONS = WriteOptions()
+
+
+@contextmanager
+def open_writer(output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions) -> Iterator["ArrowWriter"]:
+    """Open a writer of a file, or of a stream."""
+    schema = schema_of(description, options, "arrow")
+    is_stream = isinstance(output, Stdout) or output.path.suffix.lower() == STREAM_SUFFIX
+    codec = pa.ipc.IpcWriteOptions(compression=None if options.compression == "none" else options.compression)
+    with open_stream(output) as file:
+        new = pa.ipc.new_stream if is_stream else pa.ipc.new_file
+        writer = ArrowWriter(new(file, schema, options=codec), schema, description, options)
+        yield writer
+        writer.finish()
 
 
 class ArrowWriter:
     """Writes a file, or a stream (to standard output it is sent window by window): a record batch a window."""
 
-    def __init__(self, output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
-        self.output = output
+    def __init__(self, writer: pa.RecordBatchStreamWriter, schema: pa.Schema, description: FeatureSpec, options: WriteOptions) -> None:
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
-        self._schema = schema_of(description, options, "arrow")
+        self._writer, self._schema = writer, schema
         self._sum = 0
-        self._open = ExitStack()
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Write a window.
@@ -47,32 +55,13 @@ class ArrowWriter:
             OutputError: The disk is full or gone.
             ReaderGone: Standard output has been closed by its reader.
         """
-        with writing_errors(self.output.path):
-            for batch in to_table(window, arrays, self._schema, self.description, self.options).to_batches():
-                self._sum = checksum_of(batch, self._sum)
-                self._writer.write_batch(batch, {CHECKSUM: str(self._sum)})
+        for batch in to_table(window, arrays, self._schema, self.description, self.options).to_batches():
+            self._sum = checksum_of(batch, self._sum)
+            self._writer.write_batch(batch, {CHECKSUM: str(self._sum)})
 
-    def __enter__(self) -> "ArrowWriter":
-        compression = None if self.options.compression == "none" else self.options.compression
-        with ExitStack() as opening, writing_errors(self.output.path):
-            if isinstance(self.output, Stdout):
-                self._partial = None
-                self._writer = pa.ipc.new_stream(Pipe(), self._schema, options=pa.ipc.IpcWriteOptions(compression=compression))
-            else:
-                self._partial = self.output.make_partial()
-                opening.callback(self._partial.close)
-                new = pa.ipc.new_stream if self.output.path.suffix.lower() == STREAM_SUFFIX else pa.ipc.new_file
-                self._writer = new(self._partial, self._schema, options=pa.ipc.IpcWriteOptions(compression=compression))
-                opening.callback(self._partial.discard)
-            self._open = opening.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._open, writing_errors(self.output.path):
-            if kind is None:
-                self._writer.close()
-                if self._partial is not None and isinstance(self.output, OutputFile):
-                    self.output.put_in_place(self._partial)
+    def finish(self) -> None:
+        """Write the end."""
+        self._writer.close()
 
 
 def open_arrow(path: Path) -> TableReader:
@@ -87,12 +76,10 @@ def open_arrow(path: Path) -> TableReader:
         source = pa.memory_map(os.fsencode(path))  # a text would have to be UTF-8
         if is_file:
             file = pa.ipc.open_file(source)
-            check_file(source)
             _check_schema(file.schema, source, path)
             reads = [partial(file.get_batch_with_custom_metadata, number) for number in range(file.num_record_batches)]
         else:
             file = pa.ipc.open_stream(source)
-            check_stream(source, together=True)
             reads = [partial(tuple, found) for found in file.iter_batches_with_custom_metadata()]
         is_summed = METADATA_CHECKSUM.encode() in (file.schema.metadata or {})  # where this is, those of the batches are
         if is_summed and not is_file:

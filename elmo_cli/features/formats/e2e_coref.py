@@ -8,9 +8,8 @@ and its id (or the document and its number there) as attributes; there is no pla
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import h5py
 import numpy as np
@@ -25,28 +24,37 @@ from elmo_cli.features.formats._hdf5 import (
     find_dataset,
     names_in_order,
     open_file,
+    open_hdf5,
     reading,
     write_attributes,
 )
 from elmo_cli.features.protocols import Checks, Chunk
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
-_NO_OPTIONS = WriteOptions()
+
+@contextmanager
+def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["CorefWriter"]:
+    """Open a writer of the layout."""
+    with open_output(output) as partial, open_hdf5(partial, track_order=True) as file:
+        writer = CorefWriter(partial, file, description, options)
+        yield writer
+        writer.finish()
 
 
 class CorefWriter:
     """Writes the layout. One layer alone is written (token, dim, 1)."""
 
-    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
-        self.output = output
+    def __init__(self, partial: PartialFile, file: h5py.File, description: FeatureSpec, options: WriteOptions) -> None:
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
         self._sizes: Counter[str] = Counter()
         self._checksums = Checksums()
-        self._open = ExitStack()
+        self._partial, self._file = partial, file
+        write_attributes(file, description.text("e2e-coref", "id"))
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Add a window's sentences to their documents.
@@ -54,7 +62,7 @@ class CorefWriter:
         Raises:
             OutputError: The disk is full or gone, or a sentence has no id.
         """
-        with writing_errors(self.output.path), self._partial.raising_failures():
+        with self._partial.raising_failures():
             for sentence, array in zip(window, arrays, strict=True):
                 self._add(sentence, array)
             self._checksums.end_window()
@@ -72,24 +80,10 @@ class CorefWriter:
         self._checksums.add((document, name, sentence.key, own), np.moveaxis(values, -1, 0))
         self._sizes[document] += 1
 
-    def __enter__(self) -> "CorefWriter":
-        with ExitStack() as opening, writing_errors(self.output.path):
-            self._partial = self.output.make_partial()
-            opening.callback(self._partial.close)
-            self._file = h5py.File(self._partial, "w", libver=("earliest", "latest"), track_order=True)
-            opening.callback(self._file.close)
-            opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
-            write_attributes(self._file, self.description.text("e2e-coref", "id"))
-            self._open = opening.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._open, writing_errors(self.output.path):
-            if kind is None:
-                with self._partial.raising_failures():
-                    self._checksums.write(self._file)
-                    self._file.close()
-                self.output.put_in_place(self._partial)
+    def finish(self) -> None:
+        """Write the checksums."""
+        with self._partial.raising_failures():
+            self._checksums.write(self._file)
 
 
 def document_of(sentence: Sentence) -> str:

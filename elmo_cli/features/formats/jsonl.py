@@ -8,20 +8,21 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from elmo_cli.errors import FeaturesError, OutputError, refuse_limit
+from elmo_cli.features.formats.registry import FORMATS
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, WriteOptions, name_of, sentence_of
 from elmo_cli.io.limits import DICT_BYTES, JSON_MEMORY, ResourceLimitError, load_json, parsed_bytes
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.output_file import OutputFile, open_stream
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.io.stdout import Pipe, Stdout
 from elmo_cli.types import Array, Sentence
 
@@ -33,14 +34,26 @@ UNREADABLE = "more vectors than a line may have to be read back; write fewer --l
 SPARE = 1 << 10  # bytes: what its checksum adds
 CHECKSUM = "crc32"
 OWN = ("key", "number", "tokens", CHECKSUM)
-_NO_OPTIONS = WriteOptions()
+
+
+def detect(path: Path, start: bytes) -> str | None:
+    """Return the format of a file of objects, or of an empty file by its name."""
+    is_empty = not start and path.suffix.lower() in FORMATS["jsonl"].suffixes
+    return "jsonl" if is_empty or start.startswith(b"{") else None
+
+
+@contextmanager
+def open_writer(output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions) -> Iterator["JsonLinesWriter"]:
+    """Open a writer of a file, or of standard output."""
+    with open_stream(output) as file:
+        yield JsonLinesWriter(file, output.path, description, options)
 
 
 class JsonLinesWriter:
     """Writes a file, or to standard output: a window's lines are sent when they are computed."""
 
-    def __init__(self, output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
-        self.output = output
+    def __init__(self, file: PartialFile | Pipe, path: Path, description: FeatureSpec, options: WriteOptions) -> None:
+        self.path = path
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
@@ -49,7 +62,7 @@ class JsonLinesWriter:
         if taken:
             raise OutputError(f"--keep {taken[0]}: the output has a column of its own by that name; rename the input's")
         self._vector = f"[{','.join([DIGITS[description.dtype]] * description.dim)}]"
-        self._open = ExitStack()
+        self._file = file
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Write a window's lines.
@@ -58,12 +71,11 @@ class JsonLinesWriter:
             OutputError: The disk is full or gone, or a line could not be read back.
             ReaderGone: Standard output has been closed by its reader.
         """
-        with writing_errors(self.output.path):
-            for sentence, array in zip(self._with_floats(window), arrays, strict=True):
-                line = self._line(sentence, array)
-                if len(line) * DICT_BYTES > JSON_MEMORY and parsed_bytes(line) > JSON_MEMORY - SPARE:
-                    raise OutputError(f"{self.output.path}: sentence {sentence.key} of {len(sentence.tokens):,} tokens has {UNREADABLE}")
-                self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), zlib.crc32(line)))
+        for sentence, array in zip(self._with_floats(window), arrays, strict=True):
+            line = self._line(sentence, array)
+            if len(line) * DICT_BYTES > JSON_MEMORY and parsed_bytes(line) > JSON_MEMORY - SPARE:
+                raise OutputError(f"{self.path}: sentence {sentence.key} of {len(sentence.tokens):,} tokens has {UNREADABLE}")
+            self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), zlib.crc32(line)))
 
     def _with_floats(self, window: Sequence[Sentence]) -> Iterator[Sentence]:
         """Whole numbers among a kept column's fractions as such, which they are once a stopped run has kept them."""
@@ -84,23 +96,6 @@ class JsonLinesWriter:
             return f"[{','.join(map(self._json, layer))}]"
         text = self._vector % tuple(layer.tolist())
         return text if np.isfinite(layer).all() else text.replace("nan", "NaN").replace("inf", "Infinity")  # as Python's json has it
-
-    def __enter__(self) -> "JsonLinesWriter":
-        with ExitStack() as opening, writing_errors(self.output.path):
-            if isinstance(self.output, Stdout):
-                self._partial, self._file = None, Pipe()
-            else:
-                self._partial = self.output.make_partial()
-                self._file = self._partial  # type: ignore[assignment]  # both write
-                opening.callback(self._partial.close)
-                opening.callback(self._partial.discard)
-            self._open = opening.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._open, writing_errors(self.output.path):
-            if kind is None and self._partial is not None and isinstance(self.output, OutputFile):
-                self.output.put_in_place(self._partial)
 
 
 def _plain(value: object) -> object:

@@ -7,10 +7,9 @@ import io
 import mmap
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ import numpy.typing as npt
 from elmo_cli.errors import FeaturesError, OutputError, refuse_limit
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, FeatureSpec, WriteOptions
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 MAGIC = b"\x93NUMPY\x01\x00"
@@ -27,20 +27,32 @@ HEADER_BYTES = 128  # reserved: the number of rows is known at the end
 MAX_HEADER = 1 << 17  # bytes that are read of a header: its length is a number of 16 bits
 WINDOW_ROWS = 1 << 10
 DAMAGE = (TokenError, OSError, ValueError, TypeError, SyntaxError, OverflowError)  # NumPy's words for a header that is none
-_NO_OPTIONS = WriteOptions()
 
 
-class NpyStore:
+@contextmanager
+def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["NpyWriter"]:  # noqa: ARG001  # every format's
+    """Open a writer of a file.
+
+    Raises:
+        OutputError: The features are not pooled.
+    """
+    if not description.pooled:
+        raise OutputError(f"{output.path}: a .npy file holds one vector a sentence; pass --pool mean, or write .npz --layout arrays")
+    with open_output(output) as file:
+        writer = NpyWriter(file, description)
+        yield writer
+        writer.finish()
+
+
+class NpyWriter:
     """Writes the rows as they come, and the header at the end."""
 
-    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:  # noqa: ARG002  # every store's
-        if not description.pooled:
-            raise OutputError(f"{output.path}: a .npy file holds one vector a sentence; pass --pool mean, or write .npz --layout arrays")
-        self.output = output
+    def __init__(self, file: PartialFile, description: FeatureSpec) -> None:
         self.description = description
         self.skipped_duplicates = 0
         self._rows = 0
-        self._open = ExitStack()
+        self._file = file
+        file.write(bytes(HEADER_BYTES))
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Write a window's rows.
@@ -48,26 +60,14 @@ class NpyStore:
         Raises:
             OutputError: The disk is full or gone.
         """
-        with writing_errors(self.output.path):
-            if arrays:
-                self._partial.write(np.stack(arrays).astype(self.description.dtype).data)
-            self._rows += len(window)
+        if arrays:
+            self._file.write(np.stack(arrays).astype(self.description.dtype).data)
+        self._rows += len(window)
 
-    def __enter__(self) -> "NpyStore":
-        with ExitStack() as opening, writing_errors(self.output.path):
-            self._partial = self.output.make_partial()
-            opening.callback(self._partial.close)
-            opening.callback(self._partial.discard)
-            self._partial.write(bytes(HEADER_BYTES))
-            self._open = opening.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._open, writing_errors(self.output.path):
-            if kind is None:
-                self._partial.seek(0)
-                self._partial.write(self._header())
-                self.output.put_in_place(self._partial)
+    def finish(self) -> None:
+        """Write the header."""
+        self._file.seek(0)
+        self._file.write(self._header())
 
     def _header(self) -> bytes:
         shape = (self._rows, *self.description.shape(0))

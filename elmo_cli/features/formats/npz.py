@@ -12,10 +12,9 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -28,26 +27,43 @@ from elmo_cli.features.protocols import Checks, Chunk, refusal
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
 from elmo_cli.io.hdf5 import MAX_COMPRESSION
 from elmo_cli.io.limits import ResourceLimitError, ZipSource, load_json
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 COPY_BYTES = 1 << 20
 MAX_SENTENCES = 1 << 25  # four numbers each are held in memory
 LOCAL_HEADER = struct.Struct("<26x2H")  # of a zip's member: lengths of its name and its extra field
 EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes
-_NO_OPTIONS = WriteOptions()
+
+
+@contextmanager
+def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["NpzWriter"]:
+    """Open a writer of a file, with a temporary file for each layer, the tokens and the keys."""
+    with open_output(output) as file, ExitStack() as opened:
+        spills = [opened.enter_context(tempfile.TemporaryFile(dir=output.folder)) for _ in range(len(description.names) + 2)]
+        writer = NpzWriter(file, spills, description, options)
+        yield writer
+        writer.finish()
+
+
+def find_damaged_members(path: Path) -> Iterator[str]:
+    """Find the members that do not fit their checksums."""
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            yield f"its member {damaged} does not fit its checksum"
 
 
 class NpzWriter:
     """Writes the file at the end, from a temporary file a layer: the number of tokens comes first in it."""
 
-    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
-        self.output = output
+    def __init__(self, file: PartialFile, spills: Sequence[IO[bytes]], description: FeatureSpec, options: WriteOptions) -> None:
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
         self._offsets, self._rows = [0], 0
-        self._open = ExitStack()
+        self._file = file
+        *self._spills, self._tokens, self._keys = spills
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Keep a window for the end.
@@ -55,42 +71,22 @@ class NpzWriter:
         Raises:
             OutputError: The disk is full or gone.
         """
-        with writing_errors(self.output.path):
-            for sentence, array in zip(window, arrays, strict=True):
-                layers = (array if self.description.layered else array[None]).astype(self.description.dtype, copy=False)
-                for spill, layer in zip(self._spills, layers, strict=True):
-                    spill.write(np.ascontiguousarray(layer).data)
-                self._offsets.append(self._offsets[-1] + token_count(array.shape, sentence, pooled=self.description.pooled))
-                first = len(self._offsets) == 2
-                _add_json(self._tokens, sentence.tokens, first=first)
-                _add_json(self._keys, [name_of(sentence, self.options.keys), int(sentence.key)], first=first)
+        for sentence, array in zip(window, arrays, strict=True):
+            layers = (array if self.description.layered else array[None]).astype(self.description.dtype, copy=False)
+            for spill, layer in zip(self._spills, layers, strict=True):
+                spill.write(np.ascontiguousarray(layer).data)
+            self._offsets.append(self._offsets[-1] + token_count(array.shape, sentence, pooled=self.description.pooled))
+            first = len(self._offsets) == 2
+            _add_json(self._tokens, sentence.tokens, first=first)
+            _add_json(self._keys, [name_of(sentence, self.options.keys), int(sentence.key)], first=first)
 
-    def __enter__(self) -> "NpzWriter":
-        with ExitStack() as opening, writing_errors(self.output.path):
-            self._partial = self.output.make_partial()
-            opening.callback(self._partial.close)
-            opening.callback(self._partial.discard)
-
-            def spill() -> IO[bytes]:
-                return opening.enter_context(tempfile.TemporaryFile(dir=self.output.folder))
-
-            self._spills = [spill() for _ in self.description.names]
-            self._tokens, self._keys = spill(), spill()
-            self._open = opening.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with writing_errors(self.output.path), self._open:  # the temporary files flush when they close: a full disk may tell then
-            if kind is None:
-                self._finish()
-                self.output.put_in_place(self._partial)
-
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Write the file from the temporary ones."""
         method = zipfile.ZIP_DEFLATED if self.options.compression == "gzip" else zipfile.ZIP_STORED
         d, offsets = self.description, np.array(self._offsets, dtype=np.int64)
         shape = (len(d.names),) * d.layered + (len(offsets) - 1 if d.pooled else self._offsets[-1], d.dim)
         told = json.dumps(d.text("npz", self.options.keys or "auto"), ensure_ascii=False).encode()
-        with zipfile.ZipFile(self._partial, "w", method) as archive:
+        with zipfile.ZipFile(self._file, "w", method) as archive:
             with _member(archive, "layers.npy", method) as member:
                 _write_header(member, shape, np.dtype(d.dtype))
                 for spill in self._spills:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -24,31 +23,41 @@ from elmo_cli.features.protocols import Checks, Chunk
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of
 from elmo_cli.io.hdf5 import MAX_COMPRESSION
 from elmo_cli.io.limits import ResourceLimitError, ZipSource, load_json
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import closing_library_file
 from elmo_cli.types import Array, Sentence
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes
 SUFFIX = ".npy"
+STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # of a zip archive, the second of an empty one
 MARK = b'{"elmo": '  # the start of the file's comment
 MOST_BYTES = (1 << 16) - 1  # of a name or a comment
 MAX_DIRECTORY = 1 << 26  # bytes of the list of members, which is held in memory
 ENTRY_BYTES = 46 + 28  # of a member in it, beside its name and its comment
 SLACK = 1 << 20
 BROKEN = (zipfile.BadZipFile, KeyError, AttributeError, RuntimeError, EOFError, NotImplementedError, zlib.error, *DAMAGE)
-_NO_OPTIONS = WriteOptions()
 
 
-class NpzArraysStore:
+@contextmanager
+def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["NpzArraysWriter"]:
+    """Open a writer of a file."""
+    method = zipfile.ZIP_DEFLATED if options.compression == "gzip" else zipfile.ZIP_STORED
+    with open_output(output) as file, closing_library_file(file, zipfile.ZipFile(file, "w", method)) as archive:
+        writer = NpzArraysWriter(archive, output.path, description, options)
+        yield writer
+        writer.finish()
+
+
+class NpzArraysWriter:
     """Writes a member a sentence. Names and tokens are held in memory until the end, where the zip format lists them."""
 
-    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
-        self.output = output
+    def __init__(self, archive: zipfile.ZipFile, path: Path, description: FeatureSpec, options: WriteOptions) -> None:
+        self.path = path
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
-        self._method = zipfile.ZIP_DEFLATED if options.compression == "gzip" else zipfile.ZIP_STORED
+        self._archive = archive
         self._directory = self._sum = 0
-        self._open = ExitStack()
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Write the members of a window.
@@ -56,16 +65,15 @@ class NpzArraysStore:
         Raises:
             OutputError: The disk is full or gone, two sentences have one name, or there are more than can be listed.
         """
-        with writing_errors(self.output.path):
-            for sentence, array in zip(window, arrays, strict=True):
-                self._add(sentence, array)
+        for sentence, array in zip(window, arrays, strict=True):
+            self._add(sentence, array)
 
     def _add(self, sentence: Sentence, array: Array) -> None:
         called = name_of(sentence, self.options.keys)
         info = self._member(sentence, called)
         if info.filename in self._archive.NameToInfo:
             if self.options.keys != "sentence":
-                raise OutputError(f"{self.output.path}: two sentences are called {called[:60]!r}; pass --keys number")
+                raise OutputError(f"{self.path}: two sentences are called {called[:60]!r}; pass --keys number")
             self.skipped_duplicates += 1  # AllenNLP keeps the first one too
             return
         values = io.BytesIO()
@@ -74,35 +82,23 @@ class NpzArraysStore:
         self._sum = _checksum(info, self._sum)
         self._directory += ENTRY_BYTES + len(info.filename.encode()) + len(info.comment)
         if self._directory > MAX_DIRECTORY:
-            raise OutputError(f"{self.output.path}: holds more sentences than an .npz can list in memory; write --layout packed, to HDF5")
+            raise OutputError(f"{self.path}: holds more sentences than an .npz can list in memory; write --layout packed, to HDF5")
 
     def _member(self, sentence: Sentence, called: str) -> zipfile.ZipInfo:
         name = called.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()  # a name ends at NUL
         if len(name.encode()) > MOST_BYTES - len(SUFFIX):
-            raise OutputError(f"{self.output.path}: sentence {sentence.key} is too long for a name; pass --keys number")
+            raise OutputError(f"{self.path}: sentence {sentence.key} is too long for a name; pass --keys number")
         info = zipfile.ZipInfo(f"{name}{SUFFIX}", EPOCH)
-        info.create_system, info.external_attr, info.compress_type = 3, 0o644 << 16, self._method
+        info.create_system, info.external_attr, info.compress_type = 3, 0o644 << 16, self._archive.compression
         told = [int(sentence.key), sentence.tokens, *([called] if called != name else [])]
         info.comment = json.dumps(told, separators=(",", ":")).encode()
         if len(info.comment) > MOST_BYTES:  # the tokens do not fit
             info.comment = json.dumps([told[0], len(sentence.tokens), *told[2:]]).encode()[:MOST_BYTES]
         return info
 
-    def __enter__(self) -> "NpzArraysStore":
-        with ExitStack() as opening, writing_errors(self.output.path):
-            self._partial = self.output.make_partial()
-            opening.callback(self._partial.close)
-            self._archive = opening.enter_context(zipfile.ZipFile(self._partial, "w", self._method))
-            opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
-            self._open = opening.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with writing_errors(self.output.path), self._open:
-            if kind is None:
-                self._archive.comment = self._comment()
-                self._archive.close()
-                self.output.put_in_place(self._partial)
+    def finish(self) -> None:
+        """Write the comment."""
+        self._archive.comment = self._comment()
 
     def _comment(self) -> bytes:
         """The metadata; of a text that is too long for it, such as a command with a thousand inputs, the start."""
@@ -221,13 +217,16 @@ def _reading(path: Path) -> Iterator[None]:
         raise FeaturesError(f"{path}: is damaged ({error}); make it again") from None
 
 
-def is_of_arrays(path: Path) -> bool:
-    """Whether an .npz file has an array a sentence: it says so, or it lacks the members of npz.py."""
+def detect(path: Path, start: bytes) -> str | None:
+    """Return the format of an .npz file: "arrays" if it says so, or lacks the members of npz.py."""
+    if not start.startswith(STARTS):
+        return None
     try:
         with ZipSource(path, MAX_DIRECTORY) as source, zipfile.ZipFile(source) as archive:
-            return archive.comment.startswith(MARK) or "layers.npy" not in archive.NameToInfo
+            has_arrays = archive.comment.startswith(MARK) or "layers.npy" not in archive.NameToInfo
     except (ResourceLimitError, *BROKEN):
-        return False
+        return "npz"
+    return "arrays" if has_arrays else "npz"
 
 
 def _checksum(info: zipfile.ZipInfo, before: int) -> int:

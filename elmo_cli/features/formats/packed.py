@@ -6,10 +6,9 @@ A string of HDF5 ends at NUL: `nul_tokens` and `nul_keys`, there only where need
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
 
 import h5py
 import numpy as np
@@ -26,13 +25,15 @@ from elmo_cli.features.formats._hdf5 import (
     escape,
     find_dataset,
     open_file,
+    open_hdf5,
     reading,
     unescape,
     write_attributes,
 )
 from elmo_cli.features.protocols import READ_BYTES, Checks, Chunk
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.io.sizes import is_oversize
 from elmo_cli.types import Array, Sentence
 
@@ -42,20 +43,28 @@ CACHE_BYTES = 1 << 24
 TOKEN_BYTES = 64  # of a short text as Python's object, and its place in a list
 TEXT = h5py.string_dtype("utf-8")
 WITH_NUL = {"tokens": "nul_tokens", "keys": "nul_keys"}
-_NO_OPTIONS = WriteOptions()
+
+
+@contextmanager
+def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["PackedWriter"]:
+    """Open a writer of the layout."""
+    with open_output(output) as partial, open_hdf5(partial, rdcc_nbytes=CACHE_BYTES) as file:
+        writer = PackedWriter(partial, file, description, options)
+        yield writer
+        writer.finish()
 
 
 class PackedWriter:
     """Writes the layout, appending window after window."""
 
-    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
-        self.output = output
+    def __init__(self, partial: PartialFile, file: h5py.File, description: FeatureSpec, options: WriteOptions) -> None:
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
         self._nul: dict[str, list[int]] = {name: [] for name in WITH_NUL}
         self._checksums = Checksums()
-        self._open = ExitStack()
+        self._partial, self._file = partial, file
+        self._begin()
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Append a window.
@@ -69,7 +78,7 @@ class PackedWriter:
         counts = [token_count(array.shape, sentence, pooled=pooled) for sentence, array in zip(window, arrays, strict=True)]
         tokens = [token for sentence in window for token in sentence.tokens]
         keys = [name_of(sentence, self.options.keys) for sentence in window]
-        with writing_errors(self.output.path), self._partial.raising_failures():
+        with self._partial.raising_failures():
             before = self._file["tokens"].shape[0]
             _append(self._file["layers"], (np.stack if pooled else np.concatenate)(arrays, axis=-2), axis=-2)
             self._append_texts("tokens", tokens)
@@ -84,17 +93,6 @@ class PackedWriter:
         before = self._file[name].shape[0]
         self._nul[name] += [before + i for i, text in enumerate(texts) if "\0" in text]
         _append(self._file[name], np.array([escape(text) if "\0" in text else text for text in texts], dtype=object))
-
-    def __enter__(self) -> "PackedWriter":
-        with ExitStack() as opening, writing_errors(self.output.path):
-            self._partial = self.output.make_partial()
-            opening.callback(self._partial.close)
-            self._file = h5py.File(self._partial, "w", libver=("earliest", "latest"), rdcc_nbytes=CACHE_BYTES)
-            opening.callback(self._file.close)
-            opening.callback(self._partial.discard)  # the first of the three: closing must not fail where writing did
-            self._begin()
-            self._open = opening.pop_all()
-        return self
 
     def _begin(self) -> None:
         write_attributes(self._file, self.description.text("packed", self.options.keys or "auto"))
@@ -113,16 +111,13 @@ class PackedWriter:
             self._file.create_dataset(name, shape=(size,), maxshape=(None,), chunks=(CHUNK_ITEMS,), dtype=dtype, fletcher32=summed)
         self._file["offsets"][0] = 0
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._open, writing_errors(self.output.path):
-            if kind is None:
-                with self._partial.raising_failures():
-                    for name, indices in self._nul.items():
-                        if indices:
-                            self._file.create_dataset(WITH_NUL[name], data=np.array(indices, dtype=np.int64), fletcher32=True)
-                    self._checksums.write(self._file)
-                    self._file.close()
-                self.output.put_in_place(self._partial)
+    def finish(self) -> None:
+        """Write what is known at the end."""
+        with self._partial.raising_failures():
+            for name, indices in self._nul.items():
+                if indices:
+                    self._file.create_dataset(WITH_NUL[name], data=np.array(indices, dtype=np.int64), fletcher32=True)
+            self._checksums.write(self._file)
 
 
 class PackedReader:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from elmo_cli.errors import FeaturesError
-from elmo_cli.features.formats import STORES
+from elmo_cli.features.formats.registry import FORMATS, load
 from elmo_cli.features.protocols import Checks, Chunk, FeatureReader
 from elmo_cli.features.spec import FeatureSpec
 from elmo_cli.io.forks import Lock
@@ -22,7 +22,7 @@ class SharedReader:
 
     Args:
         path: Path of the file, or of a folder of shards.
-        layout: One of STORES.
+        layout: Name of the format, one of FORMATS.
 
     Raises:
         FeaturesError: The file cannot be read.
@@ -37,7 +37,7 @@ class SharedReader:
 
     def _open(self, path: Path) -> None:
         self._process, self._state = os.getpid(), _state(self.path)
-        self._reader: FeatureReader = STORES[self.layout].open(path)
+        self._reader: FeatureReader = load(FORMATS[self.layout].reader)(path)
 
     @contextmanager
     def _reading(self) -> Iterator[FeatureReader]:

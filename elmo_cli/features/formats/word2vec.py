@@ -7,9 +7,8 @@ the first occurrence. Of any other layer, or the average or a mix, it is the mea
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,8 @@ from elmo_cli.errors import FeaturesError, OutputError, reason_of, refuse_limit
 from elmo_cli.features.formats.jsonl import DIGITS, find_line_starts
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, FeatureSpec, WriteOptions
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 FIRST_LINE = re.compile(rb"(\d{1,12}) (\d{1,5})\r?\n")
@@ -26,15 +26,27 @@ WHITE_SPACE = re.compile(r"\s")
 JOINER = "_"  # in place of white space in a token, which would part it: as word2vec's own phrases are written
 VALUE_BYTES, WORD_BYTES = 32, 1 << 16  # at most, of a line that is read
 WRITE_LINES = 1 << 10
-_NO_OPTIONS = WriteOptions()
 
 
-class Word2VecStore:
+def detect(path: Path, start: bytes) -> str | None:  # noqa: ARG001  # every format's
+    """Return the format of a file whose first line has the numbers of words and dimensions."""
+    return "word2vec" if FIRST_LINE.match(start) else None
+
+
+@contextmanager
+def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["Word2VecWriter"]:  # noqa: ARG001  # every format's
+    """Open a writer of a file."""
+    with open_output(output) as file:
+        writer = Word2VecWriter(file, output.path, description)
+        yield writer
+        writer.finish()
+
+
+class Word2VecWriter:
     """Writes the file at the end. A vector of each word type is held in memory: 4 bytes a value for layer 0, else 8."""
 
-    def __init__(self, output: OutputFile, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:  # noqa: ARG002  # every store's
-        check_one_vector(description)
-        self.output = output
+    def __init__(self, file: PartialFile, path: Path, description: FeatureSpec) -> None:
+        self.path = path
         self.description = description
         self.skipped_duplicates = 0
         self.warnings: list[str] = []
@@ -42,7 +54,7 @@ class Word2VecStore:
         self._counts: dict[str, int] = {}
         self._sums: dict[str, npt.NDArray[np.floating]] = {}
         self._joined: dict[str, str] = {}  # tokens that hold white space, and the words that are written for them
-        self._open = ExitStack()
+        self._file = file
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Add the tokens of a window to their types.
@@ -53,7 +65,7 @@ class Word2VecStore:
         for sentence, array in zip(window, arrays, strict=True):
             for token, vector in zip(sentence.tokens, array.reshape(-1, self.description.dim), strict=True):
                 if not token:
-                    raise OutputError(f"{self.output.path}: sentence {sentence.key} has a token without text, and word2vec needs words")
+                    raise OutputError(f"{self.path}: sentence {sentence.key} has a token without text, and word2vec needs words")
                 self._add(self._word(token), vector)
 
     def _word(self, token: str) -> str:
@@ -71,22 +83,12 @@ class Word2VecStore:
         elif not self._is_static:
             self._sums[word] += vector
 
-    def __enter__(self) -> "Word2VecStore":
-        with ExitStack() as opening, writing_errors(self.output.path):
-            self._partial = self.output.make_partial()
-            opening.callback(self._partial.close)
-            opening.callback(self._partial.discard)
-            self._open = opening.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._open, writing_errors(self.output.path):
-            if kind is None:
-                lines = self._lines()
-                while block := b"".join(line for _, line in zip(range(WRITE_LINES), lines, strict=False)):
-                    self._partial.write(block)
-                self.output.put_in_place(self._partial)
-                self._warn()
+    def finish(self) -> None:
+        """Write the file."""
+        lines = self._lines()
+        while block := b"".join(line for _, line in zip(range(WRITE_LINES), lines, strict=False)):
+            self._file.write(block)
+        self._warn()
 
     def _lines(self) -> Iterator[bytes]:
         dim, dtype = self.description.dim, self.description.dtype
@@ -103,20 +105,6 @@ class Word2VecStore:
                 f"wrote {JOINER!r} for white space, which would end a word, in {len(self._joined):,} word types, such as {word[:60]!r}"
                 f" for {token[:60]!r}"
             )
-
-
-def check_one_vector(description: FeatureSpec) -> None:
-    """Make sure that there is one vector a token.
-
-    Raises:
-        OutputError: There are several layers, or one vector a sentence.
-    """
-    if description.pooled:
-        raise OutputError("word2vec holds a vector a word, and there is one a sentence (--pool); write .npy or .npz")
-    if len(description.names) > 1:
-        raise OutputError(
-            f"word2vec holds one vector a word, and there are {len(description.names)} layers; pass --layers 0, top, average, or one number"
-        )
 
 
 class Word2VecReader:

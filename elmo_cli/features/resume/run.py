@@ -2,13 +2,13 @@
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elmo_cli.errors import ElmoError, FeaturesError, ResumeError
-from elmo_cli.features.formats.parquet import find_missing
+from elmo_cli.features.formats.detection import find_problems
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.reader import open_features
 from elmo_cli.features.resume.manifest import Manifest
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-Make = Callable[[OutputTarget, Mapping[str, str]], FeatureWriter]  # a store for a place, that tells such metadata
+Make = Callable[[OutputTarget, Mapping[str, str]], AbstractContextManager[FeatureWriter]]  # a store for a place, that tells such metadata
 
 FINGERPRINT = "job_sha256"  # in the metadata: by it a finished job is known again
 _MADE = {"model_sha256": "the model", "options": "its options", "start_state": "where sentences start", "precision": "--precision"}
@@ -42,7 +42,7 @@ def made_by(path: Path) -> str | None:
     """The fingerprint of the job that made a file of features, if it tells, and no shard is missing."""
     try:
         with open_features(path) as features:
-            is_whole = features.layout != "parquet" or not any(find_missing(path))
+            is_whole = not any(find_problems(features.layout, path))
             return features.metadata.get(FINGERPRINT) if is_whole else None
     except FeaturesError:
         return None
@@ -136,10 +136,8 @@ class ResumableRun:
             return
         with self.folder.claim():
             plan = self.folder.begin(plan, keep=self.keep)
-            inner = make(self.folder.room, plan.metadata)
-            journal = ResumableWriter(inner, self.folder, kept) if self.keep else None
-            with journal or inner:
-                yield inner, journal
+            with make(self.folder.room, plan.metadata) as inner:
+                yield inner, ResumableWriter(inner, self.folder, kept) if self.keep else None
             self.folder.finish()
 
     def how_to_go_on(self) -> str:

@@ -20,9 +20,8 @@ from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import made_by
 from elmo_cli.features.resume.shards import ShardTask
 from elmo_cli.features.resume.work_dir import PLAN, WorkDir
-from elmo_cli.io.atomic import sync_folder
+from elmo_cli.io.atomic import sync_folder, writing_errors
 from elmo_cli.io.lock import NAME, locked
-from elmo_cli.io.output_file import writing_errors
 from elmo_cli.io.output_folder import OutputFolder
 
 COMMIT_SECONDS = 60.0  # to wait for a task that is committing

@@ -17,7 +17,7 @@ from elmo_cli.features.formats.parquet import ParquetShard, create_shard, number
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import FINGERPRINT
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
-from elmo_cli.io.output_file import writing_errors
+from elmo_cli.io.atomic import writing_errors
 from elmo_cli.types import Array, Sentence, Window
 
 

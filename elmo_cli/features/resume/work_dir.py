@@ -15,9 +15,9 @@ from pathlib import Path
 from elmo_cli.errors import DiskError, OutputError, ResumeError
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.parts import count_sentences
-from elmo_cli.io.atomic import atomic_write, sync_folder
+from elmo_cli.io.atomic import atomic_write, sync_folder, writing_errors
 from elmo_cli.io.lock import locked
-from elmo_cli.io.output_file import OutputFile, writing_errors
+from elmo_cli.io.output_file import OutputFile
 from elmo_cli.io.output_folder import OutputFolder
 
 PLAN = "plan.json"

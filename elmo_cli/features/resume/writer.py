@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from types import TracebackType
 from typing import NoReturn
 
 import pyarrow as pa
@@ -11,8 +10,7 @@ from elmo_cli.errors import DiskError, OutputError, ResumeError
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.parts import read_part, write_part
 from elmo_cli.features.resume.work_dir import WorkDir
-from elmo_cli.io.atomic import atomic_write
-from elmo_cli.io.output_file import writing_errors
+from elmo_cli.io.atomic import atomic_write, writing_errors
 from elmo_cli.types import Array, Sentence
 
 Window = list[Sentence]
@@ -88,10 +86,3 @@ class ResumableWriter:
                 f"{self.work.output.path}: the unfinished run read another input: sentence {self._committed + at + 1:,} {differs}; "
                 "give the same input to go on with it, or pass --fresh to begin anew"
             )
-
-    def __enter__(self) -> "ResumableWriter":
-        self.inner.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.inner.__exit__(kind, error, trace)

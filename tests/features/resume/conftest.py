@@ -26,7 +26,9 @@ def run(elmo: Elmo, model: Path, tmp_path: Path) -> Run:
     """A function that embeds the sample corpus in small windows."""
 
     def embed(*options: object, corpus: Path = SAMPLE, out: str = "out.h5", stdin: bytes | None = None) -> Result:
-        return elmo("embed", corpus, tmp_path / out, "--model", model, "--window-tokens", WINDOW, *options, stdin=stdin)
+        defaults = {"--model": model, "--window-tokens": WINDOW}  # an option may be given once
+        given = [word for option in defaults.items() if option[0] not in options for word in option]
+        return elmo("embed", corpus, tmp_path / out, *given, *options, stdin=stdin)
 
     return embed
 

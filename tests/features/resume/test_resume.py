@@ -10,9 +10,9 @@ import pytest
 
 from elmo_cli.errors import OutputError
 from elmo_cli.features.formats import allennlp as hdf5
-from elmo_cli.features.formats.npy import NpyStore
-from elmo_cli.features.formats.npz_arrays import NpzArraysStore
-from elmo_cli.features.formats.word2vec import Word2VecStore
+from elmo_cli.features.formats.npy import NpyWriter
+from elmo_cli.features.formats.npz_arrays import NpzArraysWriter
+from elmo_cli.features.formats.word2vec import Word2VecWriter
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.parts import count_sentences
 from elmo_cli.inference.embedder import Embedder
@@ -37,9 +37,9 @@ def test_a_resumed_run_writes_what_an_uninterrupted_one_does(assert_whole: Check
 @pytest.mark.parametrize(
     ("out", "kind", "options"),
     [
-        ("out.vec", Word2VecStore, ["--layers", "top"]),
-        ("out.npy", NpyStore, ["--pool", "mean"]),
-        ("out.npz", NpzArraysStore, ["--layout", "arrays"]),
+        ("out.vec", Word2VecWriter, ["--layers", "top"]),
+        ("out.npy", NpyWriter, ["--pool", "mean"]),
+        ("out.npz", NpzArraysWriter, ["--layout", "arrays"]),
     ],
 )
 def test_a_file_that_is_made_at_the_end_is_the_same_when_it_is_resumed(
