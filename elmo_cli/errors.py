@@ -1,4 +1,4 @@
-"""The errors a user can fix. A message says the place, the fact and the remedy in one line."""
+"""Exceptions that a user can act on: each message gives place, fact and remedy in one line."""
 
 import resource
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from errno import EMFILE, ENFILE
 
 
 class ElmoError(Exception):
-    """Something outside the program is wrong: the command line prints the message and exits with 1.
+    """Error in the input, the environment or the options: the command prints it and exits with 1.
 
-    With several arguments the first is the message and the others are its details, a line each.
+    With several arguments, the first is the message and the others are details, one line each.
     """
 
     def __str__(self) -> str:
@@ -16,7 +16,7 @@ class ElmoError(Exception):
 
 
 class CorpusError(ElmoError):
-    """The input text cannot be read as it stands."""
+    """The input text cannot be read."""
 
 
 class ModelError(ElmoError):
@@ -24,43 +24,48 @@ class ModelError(ElmoError):
 
 
 class DownloadError(ElmoError):
-    """A file cannot be fetched over the network."""
+    """A file cannot be downloaded."""
 
 
 class OutputError(ElmoError):
-    """The features cannot be written where they were asked for."""
+    """The features cannot be written to the requested path."""
 
 
 class DiskError(OutputError):
-    """The disk is full, gone or closed to us: what it does not take now it may take another time."""
+    """The disk is full, missing or not writable; the same write may succeed later."""
 
 
 class ResumeError(OutputError):
-    """Unfinished work is there that cannot be gone on with, or thrown away, as asked."""
+    """An unfinished run exists that cannot be resumed or discarded as requested."""
 
 
 class FeaturesError(ElmoError):
-    """A file of features cannot be read."""
+    """A feature file cannot be read."""
 
 
 class LimitError(ElmoError):
-    """A limit of the system on this process is reached: the files that it reads or writes may be sound."""
+    """This process has reached a limit of the system; the files it uses may be intact."""
 
 
 class UsageError(ElmoError):
-    """Options that contradict one another: the command line exits with 2."""
+    """Options that contradict one another: the command exits with 2."""
 
 
-class ReaderGone(Exception):  # noqa: N818  # no error
-    """Who reads standard output has closed it: there is nothing more to do, and nothing is wrong."""
+class ReaderGone(Exception):  # noqa: N818  # not an error
+    """The reader of standard output has closed it: the command ends without an error message."""
 
 
 class DeviceError(ElmoError):
-    """The device that was asked for is not there."""
+    """The requested device is not available."""
 
 
 class MemoryShortageError(DeviceError):
-    """Memory does not suffice for a sentence: `tokens` are those of the sentence, for whoever knows its number."""
+    """The memory does not suffice for a sentence.
+
+    Args:
+        message: Message of the error.
+        tokens: Tokens of the sentence, from which a caller can find its line number.
+    """
 
     def __init__(self, message: str, tokens: Sequence[str]) -> None:
         super().__init__(message)
@@ -68,27 +73,28 @@ class MemoryShortageError(DeviceError):
 
 
 def printable(line: str) -> str:
-    """A line for a terminal: control characters (a file's name may hold some) are written as escapes."""
+    """Return a line with its control characters escaped, such as those of a file name."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def reason_of(error: OSError) -> str:
-    """Return the system's words for an error, with the limit where one is reached."""
+    """Return the system's message for an error, with the limit if one is reached."""
     words = error.strerror or str(error)
     if error.errno not in (EMFILE, ENFILE):
         return words
-    return f"{words}: a process may have {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,} open; raise the limit by ulimit -n"
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return f"{words}: a process may have {limit:,} open; raise the limit with ulimit -n"
 
 
 def refuse_limit(error: BaseException, place: object) -> None:
-    """Separate an error that a limit causes from one that a damaged file causes.
+    """Raise an error that is caused by a limit of the system rather than by a damaged file.
 
     Args:
-        error: What was raised while a file was read.
-        place: The file.
+        error: Exception that was raised while a file was read.
+        place: Path of the file.
 
     Raises:
-        LimitError: The process or the system has as many files open as it may.
+        LimitError: The process or the system cannot open more files.
     """
     if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
         raise LimitError(f"{place}: cannot be read ({reason_of(error)})") from None

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elmo_cli.cli.engine_options import choose_engine
 from elmo_cli.errors import UsageError
 from elmo_cli.features.formats import Format, output_target
 from elmo_cli.features.formats.options import check_options, choose_format
 from elmo_cli.features.spec import WriteOptions
 from elmo_cli.io.output_file import OutputTarget
+from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.io.stdout import STDOUT
 from elmo_cli.readers.options import ReadOptions
 
 if TYPE_CHECKING:
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.inference.embedder_spec import InitialState
+    from elmo_cli.inference.engines import EngineOptions
     from elmo_cli.inference.selection import Selection
     from elmo_cli.models.files import ModelFiles
     from elmo_cli.readers.corpus import Corpus
@@ -173,6 +176,10 @@ class OutputOptions:
 
     def target(self) -> OutputTarget:
         """Return where the output goes."""
+        if isinstance(self.output, RemotePath):
+            from elmo_cli.features.resume.remote_shards import RemoteShards
+
+            return RemoteShards(self.output)
         return output_target(self.output, self.form.name, overwrite=self.overwrite)
 
     def write_options(self) -> WriteOptions:
@@ -188,11 +195,15 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """The device, and how much is computed together."""
+    """Devices, workers, the part of a job array, and how much is computed together."""
 
     device: str = "auto"
     cuda_device: int | None = None
     threads: int | None = None
+    engine: str | None = None
+    address: str | None = None
+    workers: int | None = None
+    shard: tuple[int, int] | None = None
     precision: str = "fp32"
     batch_tokens: int | None = None
     window_tokens: int | None = None
@@ -201,12 +212,14 @@ class ComputeOptions:
         if self.cuda_device is not None and self.device != "auto":
             raise UsageError("--cuda-device and --device say the same thing; pass one of them.")
 
-    @property
-    def place(self) -> str:
-        """The device, by either option."""
-        if self.cuda_device is None:
-            return self.device
-        return "cpu" if self.cuda_device < 0 else f"cuda:{self.cuda_device}"
+    def choose_engine(self, output: Path, *, stateful: bool) -> "EngineOptions":
+        """Return the engine that the options ask for.
+
+        Raises:
+            click.UsageError: They contradict one another, the output or the state.
+            DeviceError: There is no GPU for `--device all`.
+        """
+        return choose_engine(self.engine, self.device, self.cuda_device, self.address, self.workers, stateful=stateful, output=output)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import click
 from elmo_cli.cli.headings import COMPUTE, INPUT, MODEL, OUTPUT, RESUME, Command, grouped, headed, options, usage_errors
 from elmo_cli.features.formats.registry import FILE_FORMATS, LAYOUTS
 from elmo_cli.features.spec import KEYS, ROWS
+from elmo_cli.io.remote_path import features_path
 from elmo_cli.io.stdout import output_path
 from elmo_cli.readers import READERS
 from elmo_cli.readers.options import PLAIN, ReadOptions
@@ -17,6 +18,11 @@ from elmo_cli.readers.tokens import SEPARATORS
 __all__ = ["options", "usage_errors"]  # for the commands
 
 FILE = click.Path(path_type=Path, readable=False)  # the code that reads a file reports what is wrong with it
+
+
+def features_argument(_context: click.Context, _parameter: click.Parameter, given: str) -> Path:
+    """Return the path or the URI of features."""
+    return features_path(given)
 
 
 class Count(click.IntRange):

@@ -15,6 +15,8 @@ from elmo_cli.io.inputs import InputFile, display_name, expand_input
 from elmo_cli.readers import READERS, find_formats
 from elmo_cli.readers.columns import find_column
 from elmo_cli.readers.delimited import ADVICE_ON_COLUMNS
+from elmo_cli.readers.jsonl import load_record
+from elmo_cli.readers.lines import read_lines
 from elmo_cli.readers.options import PLAIN, ReadOptions
 from elmo_cli.readers.problems import raise_error
 from elmo_cli.readers.table_names import COLUMN_NAMES
@@ -179,10 +181,24 @@ def _read_file(file: InputFile, format_: str, label: str, reading: ReadOptions) 
     if format_ in COLUMN_NAMES:
         advice = ADVICE_ON_COLUMNS if format_ in ("csv", "tsv") else ""
         find_column(label, COLUMN_NAMES[format_](file, reading), "--label", display_name(file), advice)
+    if format_ == "jsonl":
+        _check_field(file, label, reading)
     given = ReadOptions(**{**vars(reading), "keep": (label,), "id_column": None, "id_field": None})
     sentences = READERS[format_].read(file, given, raise_error)
     name = display_name(file)
     return (_from_value(s.tokens, s.kept[0], name, s.row or int(s.key) + 1) for s in sentences if s.tokens)
+
+
+def _check_field(file: InputFile, label: str, reading: ReadOptions) -> None:
+    """Check that the first object of a JSON Lines file has the field of the labels."""
+    name = display_name(file)
+    for number, line in read_lines(file, reading.encoding_errors, raise_error):
+        if line.strip():
+            record = load_record(line, f"{name}:{number}")
+            if label not in record:
+                fields = ", ".join(list(record)[:20]) or "none"
+                raise CorpusError(f"{name}:{number}: has no field {label!r}; its fields: {fields}; choose one by --label")
+            return
 
 
 def _from_value(tokens: list[str], value: Any, file: str, row: int) -> LabelledSentence:  # noqa: ANN401  # a cell

@@ -26,6 +26,7 @@ from elmo_cli.features.spec import DTYPES, LAYER, FeatureSpec, WriteOptions
 from elmo_cli.features.values import cast, find_not_finite
 from elmo_cli.io import sandbox as own_process
 from elmo_cli.io.output_file import OutputTarget
+from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.types import NOTHING, WINDOW_TOKENS, Array, Progress, Sentence
 
 Change = Callable[[FeatureSpec, list[Array]], list[Array]]
@@ -61,7 +62,7 @@ class ConvertJob:
             ElmoError: The source cannot be read, or the output not be written, or the disk is too small.
         """
         self.work.check()
-        sources = list(self.source.glob("*")) if self.source.is_dir() else [self.source]
+        sources = [] if isinstance(self.source, RemotePath) else list(self.source.glob("*")) if self.source.is_dir() else [self.source]
         self.output.check_is_none_of(sources)
         if find_format(self.source).sandboxed:
             own_process.run_sandboxed(check_content, self.source)

@@ -5,8 +5,9 @@ from errno import EACCES, EDQUOT, ENOMEM, ENOSPC, EPERM
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from elmo_cli.errors import FeaturesError, refuse_limit
+from elmo_cli.errors import FeaturesError, reason_of, refuse_limit
 from elmo_cli.features.spec import FeatureSpec
+from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.types import Array, Sentence
 
 
@@ -54,6 +55,8 @@ NO_CHECKS = Checks("none in this file")
 def refusal(path: Path, error: BaseException) -> FeaturesError | None:
     """The error for a file that the system does not let this process read; None where the file itself is at fault."""
     refuse_limit(error, path)
+    if isinstance(path, RemotePath) and isinstance(error, OSError):
+        return FeaturesError(f"{path}: cannot be read ({reason_of(error)[:200]}); check the address, your credentials and the file")
     number = error.errno if isinstance(error, OSError) else None
     if number in (EACCES, EPERM):
         return FeaturesError(f"{path}: cannot be read (permission denied); check its permissions")

@@ -15,6 +15,7 @@ from elmo_cli.features.formats.detection import find_format
 from elmo_cli.features.formats.shared import SharedReader
 from elmo_cli.features.protocols import Checks, Chunk, FeatureReader
 from elmo_cli.features.spec import FeatureSpec
+from elmo_cli.io.remote_path import features_path
 from elmo_cli.types import Array, Sentence
 
 if TYPE_CHECKING:
@@ -178,12 +179,12 @@ def _integer(value: SupportsIndex) -> int:
 
 
 def open_features(path: str | Path) -> Features:
-    """Open a file of features, or a folder of shards, of any layout, AllenNLP's own files too.
+    """Open a file of features, or a folder of shards, of any layout, AllenNLP's own files too; or a remote folder of shards (s3://...).
 
     Raises:
         FeaturesError: There is none, it is damaged, or it holds something else.
     """
-    path = Path(path)
+    path = features_path(path)
     return Features(path, SharedReader(path, find_format(path).name))
 
 

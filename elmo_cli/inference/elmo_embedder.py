@@ -25,7 +25,7 @@ from elmo_cli.inference.arguments import (
 )
 from elmo_cli.inference.embedder import StatefulEmbedder
 from elmo_cli.inference.embedder_spec import EmbedderSpec, InitialState
-from elmo_cli.inference.pipeline import embed_carrying_state, embed_corpus, embed_window, groups, windows
+from elmo_cli.inference.pipeline import embed_ahead, embed_carrying_state, embed_corpus, embed_window, groups, selecting, windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.output_file import OutputFile
 from elmo_cli.nn.batching import STATEFUL_BATCH
@@ -197,7 +197,8 @@ class ElmoEmbedder:
         description = FeatureSpec(selection.names(config.n_output_layers), config.output_dim, metadata=metadata)
         read = self._windows(_sentences(lines), batch_size)
         with open_writer("allennlp", output, description, options) as store:
-            for _ in embed_corpus(read, self._embed, selection.function(config.n_output_layers), store):
+            embedded = embed_ahead(read, selecting(self._embed, selection.function(config.n_output_layers)))
+            for _ in embed_corpus(embedded, store):
                 pass
 
     def _spec_of(self, batch_size: int) -> EmbedderSpec:

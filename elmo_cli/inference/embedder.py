@@ -153,9 +153,9 @@ class Embedder:
         self._check_process()
         with _telling_out_of_memory():
             encoded = self.types.encode(flat)
-            layers, state = self.bilm.read(encoded.types, encoded.places, lengths, state)
+            layers, state = self.bilm.forward_types(encoded.types, encoded.token_to_type, lengths, state)
             arrays = _to_host(layers).numpy()
-        self._count_truncated(encoded.cut)
+        self._count_truncated(encoded.truncated)
         ends = np.cumsum(lengths, dtype=np.int64)
         return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
 
@@ -170,7 +170,7 @@ class Embedder:
                 self._warm_cache([batch[0][first], batch[0][last]])
 
     def _warm_cache(self, batch: Sequence[Tokens]) -> None:
-        self._count_truncated(self.types.encode([token for tokens in batch for token in tokens]).cut)
+        self._count_truncated(self.types.encode([token for tokens in batch for token in tokens]).truncated)
 
     def _check_process(self) -> None:
         if os.getpid() == self._process:

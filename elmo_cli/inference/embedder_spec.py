@@ -147,15 +147,16 @@ class EmbedderSpec:
         device, precision = self.place
         return Embedder(self.files.load(), device, self.start.priming_sentences(), precision, choose)
 
-    def metadata(self, selection: Mapping[str, str], command: str) -> dict[str, str]:
+    def metadata(self, selection: Mapping[str, str], command: str, precision: str | None = None) -> dict[str, str]:
         """Return the metadata of features that the embedder computes.
 
         Args:
             selection: What is written of the layers, as `Selection.metadata` returns it.
             command: The command or function that is run.
+            precision: Precision as settled where the vectors are computed; None: as on this machine.
         """
         made = {**self.files.metadata(self.start.describe()), **selection}
-        return {**made, "precision": self.place[1], "command": command, "created": now()}
+        return {**made, "precision": precision or self.place[1], "command": command, "created": now()}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the description alone: paths and devices are resolved where it is unpickled."""

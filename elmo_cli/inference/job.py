@@ -1,9 +1,11 @@
-"""One run of `elmo embed`: everything that can be checked first, then the work, then what is to be said about it."""
+"""The job of `elmo embed`: all checks in `prepare`, then the work in `PreparedRun.run`, then warnings."""
 
+import tempfile
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elmo_cli.errors import ResumeError, UsageError
@@ -11,14 +13,20 @@ from elmo_cli.features.formats import FORMATS, check_sentence, check_spec, estim
 from elmo_cli.features.formats.registry import COLUMNS
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
+from elmo_cli.features.resume.remote_shards import RemoteShards
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
+from elmo_cli.features.resume.shard_folder import ShardFolder
+from elmo_cli.features.resume.shards import ALL_SHARDS, ShardRun, ShardsWriter, ShardTask
 from elmo_cli.features.resume.writer import ResumableWriter
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
-from elmo_cli.inference.embedder import Embedder, StatefulEmbedder
 from elmo_cli.inference.embedder_spec import EmbedderSpec, InitialState
-from elmo_cli.inference.pipeline import Embed, batches, embed_carrying_state, embed_corpus, embed_window, groups, windows
+from elmo_cli.inference.engines import Engine, EngineOptions, open_engine
+from elmo_cli.inference.engines.protocol import Settled
+from elmo_cli.inference.pipeline import Embedded, Truncated, embed_corpus, groups, windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.output_file import OutputTarget
+from elmo_cli.io.output_folder import OutputFolder
+from elmo_cli.io.stdout import STDOUT
 from elmo_cli.models.files import ModelFiles
 from elmo_cli.readers.corpus import Corpus, CorpusScan
 from elmo_cli.types import NOTHING, Progress, Sentence, Window
@@ -40,21 +48,21 @@ class EmbedJob:
     start: InitialState = field(default_factory=InitialState)
     batch_tokens: int | None = None  # None: by the device
     window_tokens: int | None = None
-    device: str = "auto"
     precision: str = "fp32"
+    engine: EngineOptions = field(default_factory=EngineOptions)
     threads: int | None = None
     command: str = ""
     resume: bool = False
     fresh: bool = False
     journal: bool = True
-    warnings: list[str] = field(default_factory=list)  # what the user ought to know when `run` has ended
+    shard: ShardTask | None = None  # the part of a job array that this run is
 
     @cached_property
     def spec(self) -> EmbedderSpec:
         """Description of the embedder that computes the vectors."""
         return EmbedderSpec(
             model=self.model,
-            device=self.device,
+            device=self.engine.devices[0],
             precision=self.precision,
             threads=self.threads,
             start=self.start,
@@ -63,61 +71,80 @@ class EmbedJob:
         )
 
     @property
-    def work(self) -> ResumableRun:
+    def work(self) -> ResumableRun | ShardRun:
         """What is kept of it. State that is carried from batch to batch is not."""
+        if self.shard and isinstance(self.output, OutputFolder):
+            return ShardRun(ShardFolder(self.output, self.shard), self.shard, resume=True)
+        if isinstance(self.output, RemoteShards):
+            return ShardRun(self.output, ALL_SHARDS, self.resume, self.fresh)
         return ResumableRun(self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful)
 
-    def check(self) -> CorpusScan | None:
-        """Find what would go wrong, before the model is loaded; returns the scan of a corpus that is no stream.
+    def prepare(self) -> "PreparedRun":
+        """Find what would go wrong, before the model is loaded in this process.
+
+        Returns:
+            The run, to be used in a `with` block, which ends the engine's workers.
 
         Raises:
             ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
         """
+        self._check_places()
+        described = self.describe()
+        check_spec(self.layout, described)
+        with ExitStack() as ending:
+            engine = open_engine(self.spec, self.selection, self.engine, self._work_folder)
+            ending.callback(engine.close)
+            self.start.check()
+            scan = None if self.source.is_stream else self.source.scan()
+            manifest = self._manifest(scan, engine.settled)
+            is_complete = self.work.compare(manifest)
+            if is_complete:
+                self.work.clear()
+            elif scan:
+                self._check_ids()
+                estimated = estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes)
+                self.work.check_space(estimated, "write fewer --layers")
+            return PreparedRun(self, engine, scan, manifest, is_complete, ending.pop_all())
+
+    def _check_places(self) -> None:
         self.work.check()
         prime = self.start.prime.local_paths if self.start.prime else []
         self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])
-        described, _ = self._describe(), self.spec.place
-        check_spec(self.layout, described)
-        self.start.check()
-        scan = None if self.source.is_stream else self.source.scan()
-        if not self.work.compare(self.plan(scan)) and scan:
-            self._check_ids()
-            estimated = estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes)
-            self.work.check_space(estimated, "write fewer --layers")
-        return scan
 
-    def is_whole(self, scan: CorpusScan | None) -> bool:
-        """Whether the output is there already, and this run, which was told to resume, is the very job that made it."""
-        return self.work.settle(self.plan(scan))
+    def _work_folder(self) -> Path:
+        """Return a folder for files of a run: the work directory where there is one."""
+        folder = self.work.folder if isinstance(self.work, ResumableRun) else None
+        return folder.path if folder else Path(tempfile.gettempdir())
 
-    def plan(self, scan: CorpusScan | None) -> Manifest:
-        """What decides the output, and what it will tell of itself."""
+    def _manifest(self, scan: CorpusScan | None, settled: Settled) -> Manifest:
+        """Return what decides the output, and the metadata that it will have."""
         return make_manifest(
             {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
             {
                 "--layout": self.layout,
-                "--window-tokens": self.spec.max_window_tokens,
+                "--window-tokens": settled.window_tokens,
                 "--blank-lines": self.source.blank_lines,
                 "--keep": ", ".join(self.source.reading.keep),
                 **vars(self.selection),
                 **vars(self.store),
             },
-            self._metadata,
+            self.spec.metadata(self.selection.metadata(), self.command, settled.precision),
             is_known=scan is not None,
         )
 
-    @cached_property
-    def _metadata(self) -> dict[str, str]:
-        return self.spec.metadata(self.selection.metadata(), self.command)
-
-    def _describe(self) -> FeatureSpec:
-        """What will be written; the weights are not touched."""
+    def describe(self) -> FeatureSpec:
+        """Return what will be written; the weights are not read."""
         config, selection = self.model.config(), self.selection
         names, pooled = selection.names(config.n_output_layers), selection.pool != "none"
         dim = selection.dim(config.n_output_layers, config.output_dim)
-        return FeatureSpec(names, dim, selection.dtype, pooled, kept=self._kept_fields())
+        return FeatureSpec(names, dim, selection.dtype, pooled, kept=self.kept_fields())
 
-    def _kept_fields(self) -> "pyarrow.Schema | None":
+    def kept_fields(self) -> "pyarrow.Schema | None":
+        """Return the columns of the input that are written too.
+
+        Raises:
+            UsageError: The format does not have a place for them.
+        """
         fields = self.source.kept_fields()
         if fields is not None and COLUMNS not in FORMATS[self.layout].keeps:
             keepers = [form.name for form in FORMATS.values() if COLUMNS in form.keeps]
@@ -131,67 +158,125 @@ class EmbedJob:
         if first:
             check_sentence(first, self.layout, self.store)
 
-    def run(self, scan: CorpusScan | None = None) -> Generator[Progress, None, None]:
-        """Do the work, telling after each window how much is committed; `scan` is what `check` returned.
+    def state_of_output(self) -> str:
+        """Return what there is when the run has ended, in words; empty for an output that is complete."""
+        if self.output.path == STDOUT:
+            return "standard output"
+        return self.work.state() if isinstance(self.work, ShardRun) else ""
+
+
+@dataclass
+class PreparedRun:
+    """A job whose checks are done. `run` does the work, unless the output `is_complete`.
+
+    Args:
+        job: The job.
+        engine: The engine, its workers started.
+        scan: Scan of the corpus; None for a stream.
+        manifest: What decides the output, and its metadata.
+        is_complete: Whether the output is there, made by this very job, which was to be resumed.
+        ending: Ends the engine's workers.
+    """
+
+    job: EmbedJob
+    engine: Engine
+    scan: CorpusScan | None
+    manifest: Manifest
+    is_complete: bool
+    ending: ExitStack
+    warnings: list[str] = field(default_factory=list)  # for the user, when `run` has ended
+
+    def __enter__(self) -> "PreparedRun":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ending.close()
+
+    def expected_tokens(self) -> int | None:
+        """Return about how many tokens the run embeds; None for a stream."""
+        n_tasks = self.job.shard.count if self.job.shard else 1
+        return self.scan.tokens // n_tasks if self.scan else None
+
+    def run(self) -> Generator[Progress, None, None]:
+        """Do the work, and yield after each window how much is committed.
 
         Raises:
-            ElmoError: The corpus, the model or the disk fail; `work` tells what is kept to go on with.
+            ElmoError: The corpus, the model or the disk fail; `job.work` reports what is kept for a resumed run.
         """
-        config = self.model.config()
-        choose, select = self.selection.steps(config.n_output_layers)
-        embedder = self.spec.build(choose)
-        batch_tokens = self.spec.max_batch_tokens(config)
-        read = CorpusScan()
-        with self.work.open_store(self.plan(scan), self._make_store, self._kept_fields()) as (store, journal):
-            sentences = self.source.read(read)
-            done = yield from replay(journal, sentences, embedder, batch_tokens) if journal else no_replay()
-            windows_, embed = self._steps(sentences, embedder, batch_tokens)
-            yield from embed_corpus(windows_, embed, select, journal or store, done)
-            if scan and read.digest.digest() != scan.digest.digest():  # the metadata tell of what was scanned
-                raise ResumeError(f"{self.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
-        self._warn(embedder, read, store)
+        job, read = self.job, CorpusScan()
+        self.engine.load()
+        truncated = _Count()
+        with self._open_writers() as (store, journal):
+            sentences = job.source.read(read)
+            done = yield from self._replay(journal, sentences, truncated)
+            windows_ = self._windows(sentences)
+            windows_ = store.select(windows_) if isinstance(store, ShardsWriter) else windows_
+            embedded = truncated.counting(self.engine.embedded(windows_))
+            yield from embed_corpus(embedded, journal or store, done)
+            if self.scan and read.digest.digest() != self.scan.digest.digest():  # the metadata tell of what was scanned
+                raise ResumeError(f"{job.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
+        self._warn(read, store, truncated.total)
 
-    def _make_store(self, place: OutputTarget, metadata: Mapping[str, str]) -> AbstractContextManager[FeatureWriter]:
-        return open_writer(self.layout, place, replace(self._describe(), metadata=metadata), self.store)
+    @contextmanager
+    def _open_writers(self) -> Iterator[tuple[FeatureWriter, ResumableWriter | None]]:
+        """Open the writer, and the journal around it if there is one."""
+        job, work = self.job, self.job.work
+        if isinstance(work, ShardRun):
+            with work.open_shards(self.manifest, job.describe(), job.store) as writer:
+                yield writer, None
+        else:
+            with work.open_store(self.manifest, self._open_writer, job.kept_fields()) as opened:
+                yield opened
 
-    def _steps(self, sentences: Iterator[Sentence], embedder: Embedder, batch_tokens: int) -> tuple[Iterator[Window], Embed]:
-        if self.start.stateful:
-            carrying = StatefulEmbedder(embedder)
-            return groups(sentences, self.start.batch_size), partial(embed_carrying_state, embedder=carrying)
-        return windows(sentences, self.spec.max_window_tokens), partial(embed_window, embedder=embedder, max_tokens=batch_tokens)
+    def _open_writer(self, output: OutputTarget, metadata: Mapping[str, str]) -> AbstractContextManager[FeatureWriter]:
+        return open_writer(self.job.layout, output, replace(self.job.describe(), metadata=metadata), self.job.store)
 
-    def _warn(self, embedder: Embedder, read: CorpusScan, store: FeatureWriter) -> None:
-        if embedder.precision != self.precision:
-            self.warnings.append(f"computed in {embedder.precision}: this processor has no {self.precision} products, and would be slower")
+    def _replay(
+        self, journal: ResumableWriter | None, sentences: Iterator[Sentence], truncated: "_Count"
+    ) -> Generator[Progress, None, Progress]:
+        """Take over what an earlier run has done."""
+        done = NOTHING
+        for window in journal.replay(sentences) if journal else ():
+            truncated.add(self.engine.replay(window))
+            done = done.plus(window)
+            yield done
+        return done
+
+    def _windows(self, sentences: Iterator[Sentence]) -> Iterator[Window]:
+        if self.job.start.stateful:
+            return groups(sentences, self.job.start.batch_size)
+        return windows(sentences, self.engine.settled.window_tokens)
+
+    def _warn(self, read: CorpusScan, store: FeatureWriter, truncated: Truncated) -> None:
+        job, precision = self.job, self.engine.settled.precision
+        if precision != job.precision:
+            self.warnings.append(f"computed in {precision}: this processor has no {job.precision} products, and would be slower")
         if read.sentences == 0:
-            self.warnings.append(f"{self.source.name}: holds no sentences; {self.output.path} is whole, and empty")
-        if read.n_blank and self.source.blank_lines == "skip":
+            self.warnings.append(f"{job.source.name}: holds no sentences; {job.output.path} is whole, and empty")
+        if read.n_blank and job.source.blank_lines == "skip":
             self.warnings.append(f"skipped {read.blank_lines()}")
-        if embedder.truncated_example is not None:
-            window, example = embedder.bilm.config.max_characters - 2, embedder.truncated_example
+        if truncated.example is not None:
+            example = truncated.example
             shown = example if len(example) <= 60 else f"{example[:60]}..."
-            self.warnings.append(
-                f"cut tokens to the model's {window} {embedder.bilm.mapper.unit}: {embedder.truncated_tokens:,}, such as {shown!r}"
-            )
+            self.warnings.append(f"cut tokens to the model's {self.engine.limit}: {truncated.tokens:,}, such as {shown!r}")
         self.warnings.extend(warnings_of(store))
         if store.skipped_duplicates:
             self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--use-sentence-keys)")
 
 
-def replay(
-    journal: ResumableWriter, sentences: Iterator[Sentence], embedder: "Embedder", batch_tokens: int
-) -> Generator[Progress, None, Progress]:
-    """Take over what an earlier run has done, and be where it was then, to the last bit and count."""
-    done = NOTHING
-    for window in journal.replay(sentences):
-        for batch in batches(window, embedder, batch_tokens):
-            embedder.warm_cache([window[i].tokens for i in batch])
-        done = done.plus(window)
-        yield done
-    return done
+class _Count:
+    """Number of truncated tokens of the windows that have passed."""
 
+    def __init__(self) -> None:
+        self.total = Truncated()
 
-def no_replay() -> Generator[Progress, None, Progress]:
-    """Nothing was done before."""
-    yield from ()
-    return NOTHING
+    def add(self, more: Truncated) -> None:
+        """Add those of a window."""
+        self.total = self.total.plus(more)
+
+    def counting(self, embedded: Generator[Embedded, None, None]) -> Generator[Embedded, None, None]:
+        """Iterate over the same windows, and count; closing it closes `embedded`."""
+        with closing(embedded):
+            for item in embedded:
+                self.add(item.truncated)
+                yield item

@@ -1,13 +1,13 @@
-"""The way of the data: sentences, windows, buckets, the embedder, input order again, the store.
+"""Stages of the embedding of a corpus: windows, batches of sentences of similar length, vectors, input order, output.
 
-The window is the unit of everything: sorted inside, put back in order inside, committed as one.
+The window is the unit of work: sentences are sorted inside it, returned to input order inside it, and committed together.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from threading import Event
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from elmo_cli.errors import DeviceError, MemoryShortageError
 from elmo_cli.features.values import check_finite
@@ -23,21 +23,58 @@ TRIM_WINDOWS = 16  # after so many, memory that lies between used pieces is give
 
 
 class Writer(Protocol):
-    """What takes features, window after window: a store, or something around one."""
+    """Takes the features of one window after another: a `FeatureWriter`, or something around one."""
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Commit the features of a window: all of it or none."""
 
 
 class Embed(Protocol):
-    """What makes the layers of a window's sentences."""
+    """Computes the layers of the sentences of a window."""
 
     def __call__(self, window: Window, *, stop: Event) -> list[Array]:
-        """Their layers, in order; nothing is made of them once `stop` is set."""
+        """Return them in order; computation ends with StoppedError once `stop` is set."""
+
+
+class Truncated(NamedTuple):
+    """Tokens that are longer than the model reads.
+
+    Args:
+        tokens: How many there are.
+        example: The first of them.
+    """
+
+    tokens: int = 0
+    example: str | None = None
+
+    def plus(self, other: "Truncated") -> "Truncated":
+        """Return the sum of both counts, with the first example."""
+        return Truncated(self.tokens + other.tokens, self.example if self.example is not None else other.example)
+
+
+class Embedded(NamedTuple):
+    """A window and what is written of it.
+
+    Args:
+        window: The sentences.
+        arrays: An array for each of them, as selected.
+        truncated: Its tokens that are longer than the model reads.
+    """
+
+    window: Window
+    arrays: list[Array]
+    truncated: Truncated = Truncated()
+
+
+class EmbedAndSelect(Protocol):
+    """Computes what is written of a window."""
+
+    def __call__(self, window: Window, *, stop: Event) -> Embedded:
+        """Return it; computation ends with StoppedError once `stop` is set."""
 
 
 class StoppedError(Exception):
-    """The window in work is wanted no more; nobody sees this."""
+    """Computation of a window was abandoned; never reported to the user."""
 
 
 def windows(sentences: Iterable[Sentence], max_tokens: int) -> Iterator[Window]:
@@ -93,7 +130,7 @@ def _naming_the_sentence(window: Sequence[Sentence]) -> Iterator[None]:
         raise DeviceError(f"sentence {number or ''}: {error}; {remedy}") from None
 
 
-def _select_each(window: Window, arrays: list[Array], select: Select) -> list[Array]:
+def select_each(window: Window, arrays: list[Array], select: Select) -> list[Array]:
     """What is written of each sentence."""
     with _naming_the_sentence(window):
         return [_select(sentence.tokens, array, select) for sentence, array in zip(window, arrays, strict=True)]
@@ -115,30 +152,54 @@ def embed_carrying_state(
     return embedder.embed_batch([sentence.tokens for sentence in window])
 
 
-def embed_corpus(
-    windows_: Iterable[Window], embed: Embed, select: Select, store: Writer, done: Progress = NOTHING
-) -> Generator[Progress, None, None]:
-    """Embed window after window into the store, telling after each how much is committed, `done` included.
+def selecting(embed: Embed, select: Select) -> EmbedAndSelect:
+    """Return a function that computes the layers of a window and selects what is written of them.
 
-    While one is written the next is computed: these two are what a run that is killed has not committed.
+    Args:
+        embed: Computes the layers of a window.
+        select: Function from what `embed` returns of a sentence to what is written.
+    """
+    return lambda window, *, stop: Embedded(window, select_each(window, embed(window, stop=stop), select))
 
-    Raises:
-        ModelError: A vector holds values that are no numbers; nothing of its window is written.
+
+def embed_ahead(windows_: Iterable[Window], embed: EmbedAndSelect) -> Generator[Embedded, None, None]:
+    """Iterate over embedded windows, in order, computed in this process ahead of the reader.
+
+    Reading, computing and what the caller does overlap: one window is read and one computed while the caller has a third.
+
+    Args:
+        windows_: Windows in input order.
+        embed: Computes what is written of a window.
     """
     stop = Event()
-    read = Prefetch(windows_)  # reading, embedding and writing overlap
-    embedded = Prefetch((window, _select_each(window, embed(window, stop=stop), select)) for window in read)
+    read = Prefetch(windows_)
+    embedded = Prefetch(embed(window, stop=stop) for window in read)
     try:
-        for number, (window, arrays) in enumerate(embedded, start=1):
-            check_finite(window, arrays)
-            store.write(window, arrays)
-            if number % TRIM_WINDOWS == 0:
-                trim_malloc()
-            done = done.plus(window)
-            yield done
+        yield from embedded
     finally:
         stop.set()
         for stage in (read, embedded):  # the one may be waiting for the other
             stage.stop()
         embedded.join()
         read.join(PATIENCE)
+
+
+def embed_corpus(embedded: Generator[Embedded, None, None], writer: Writer, done: Progress = NOTHING) -> Generator[Progress, None, None]:
+    """Write embedded windows, and yield after each how much is committed.
+
+    Args:
+        embedded: Embedded windows in input order; it is closed at the end, however that comes.
+        writer: Where they go.
+        done: What had been committed before.
+
+    Raises:
+        ModelError: A vector is not finite; nothing of its window is written.
+    """
+    with closing(embedded):
+        for number, (window, arrays, _) in enumerate(embedded, start=1):
+            check_finite(window, arrays)
+            writer.write(window, arrays)
+            if number % TRIM_WINDOWS == 0:
+                trim_malloc()
+            done = done.plus(window)
+            yield done

@@ -3,6 +3,7 @@
 import io
 import json
 import lzma
+import os
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,9 +70,9 @@ class LimitedReader:
 class ZipSource(io.FileIO):
     """A file for `zipfile`, which reads the whole list of members at once."""
 
-    def __init__(self, path: Path, most: int = MAX_DIRECTORY) -> None:
+    def __init__(self, path: Path, most: int | None = None) -> None:
         super().__init__(path)
-        self.most = most
+        self.most = MAX_DIRECTORY if most is None else most
 
     def read(self, size: int | None = -1) -> bytes:
         """Bytes; without a size the rest, of which zipfile asks only near the end.
@@ -79,7 +80,8 @@ class ZipSource(io.FileIO):
         Raises:
             Unbounded: More at once than any list of members takes.
         """
-        size = self.most if size is None or size < 0 else size
+        if size is None or size < 0:
+            size = min(self.most, max(os.fstat(self.fileno()).st_size - self.tell(), 0))  # a buffer of `size` is allocated
         if size > self.most:
             raise ResourceLimitError(f"lists its members in {size:,} bytes, of which {self.most:,} are read; pack fewer files")
         return super().read(size) or b""

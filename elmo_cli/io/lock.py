@@ -14,7 +14,7 @@ NAME = "lock"
 
 
 @contextmanager
-def locked(folder: Path, output: Path) -> Iterator[None]:
+def locked(folder: Path, output: object) -> Iterator[None]:
     """Hold the lock of `folder`, which is made if need be, while the block runs; `output` is what messages name.
 
     Raises:
@@ -32,7 +32,7 @@ def locked(folder: Path, output: Path) -> Iterator[None]:
         os.close(descriptor)  # and with it the lock
 
 
-def _open_locked(path: Path, output: Path) -> int:
+def _open_locked(path: Path, output: object) -> int:
     while True:
         path.parent.mkdir(exist_ok=True)
         try:
@@ -57,7 +57,7 @@ def _has_name(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _take(descriptor: int, output: Path, path: Path) -> None:
+def _take(descriptor: int, output: object, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

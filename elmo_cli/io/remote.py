@@ -106,13 +106,13 @@ def _file_system(uri: str) -> tuple[Any, str]:
     import pyarrow.fs
 
     try:
-        file_system, path = pyarrow.fs.FileSystem.from_uri(_patient(uri))
+        file_system, path = pyarrow.fs.FileSystem.from_uri(patient_uri(uri))
     except (OSError, pyarrow.ArrowException) as error:
         raise _unreachable(redact_url(uri), error) from None
     return file_system, path.rstrip("/")
 
 
-def _patient(uri: str) -> str:
+def patient_uri(uri: str) -> str:
     """Google's client tries for a quarter of an hour, deaf to Ctrl-C, unless told otherwise."""
     if not uri.lower().startswith(("gs://", "gcs://")) or "retry_limit_seconds" in uri:
         return uri

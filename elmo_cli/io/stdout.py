@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from elmo_cli.errors import OutputError, ReaderGone
+from elmo_cli.io.remote import is_uri
+from elmo_cli.io.remote_path import features_path
 
 STDOUT = Path("-")
 
 
 def output_path(given: str) -> Path:
     """The path that a user names: "-" is standard output, and "./-" a file of that name."""
+    if is_uri(given):
+        return features_path(given)
     path = Path(given)
     return path.absolute() if path == STDOUT and given != str(STDOUT) else path
 

@@ -1,4 +1,4 @@
-"""From the name of a model to a loaded biLM: catalogue, cache, download, formats."""
+"""Models by name: catalogue, cache, downloads, and the formats that load as a biLM."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The folder of downloaded and unpacked models, and the record of what its files hashed to when they were first seen."""
+"""Cache of downloaded and unpacked models, with a record of the sha256 of its files."""
 
 import hashlib
 import json
@@ -13,15 +13,18 @@ from elmo_cli.errors import ModelError
 from elmo_cli.io.atomic import atomic_write
 
 HASH_BLOCK = 1 << 20
-RECORD = ".sha256.json"  # beside the files it is about
-ANOTHER_CACHE = "name another folder with --cache-dir or ELMO_CACHE"
+RECORD = ".sha256.json"  # in the folder of the files
+ANOTHER_CACHE = "choose another folder with --cache-dir or ELMO_CACHE"
 
 
 def default_folder() -> Path:
-    """Where models are kept: ELMO_CACHE, or by the platform's convention.
+    """Return the default folder of the cache: ELMO_CACHE, or by the platform's convention.
+
+    Returns:
+        Path of the folder, which need not exist.
 
     Raises:
-        ModelError: Neither the environment nor the system names a home folder.
+        ModelError: Neither the environment nor the system provides a home folder.
     """
     named = os.environ.get("ELMO_CACHE")
     if named:
@@ -30,39 +33,49 @@ def default_folder() -> Path:
 
     try:
         folder = platformdirs.user_cache_path("elmo", appauthor=False)
-    except RuntimeError:  # older versions return "~/.cache/elmo" as it is
+    except RuntimeError:  # older versions return "~/.cache/elmo" unexpanded
         folder = Path()
     if not folder.is_absolute():
-        fact = "there is no folder for models that are downloaded or unpacked, because this user has no home folder"
-        raise ModelError(f"{fact}; name one with --cache-dir or ELMO_CACHE")
+        fact = "no folder for downloaded and unpacked models, because this user has no home folder"
+        raise ModelError(f"{fact}; set one with --cache-dir or ELMO_CACHE")
     return folder
 
 
 def default_offline() -> bool:
-    """Whether ELMO_OFFLINE forbids the network."""
+    """Return whether ELMO_OFFLINE disables downloads."""
     return os.environ.get("ELMO_OFFLINE", "").lower() not in ("", "0", "false", "no")
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Where models are kept, whether more may be fetched, and who is told of it.
+    """Settings of the model cache.
 
-    Without `root` the folder is the default one, which is looked up when it is first needed: a local model needs none.
+    Attributes:
+        root: Folder of the cache; None: the default folder, looked up at the first use, since a
+            local model needs none.
+        offline: Whether downloads are disabled.
+        progress: Called during downloads with the file's name, the bytes received and the total
+            bytes, if known.
+        notify: Called with messages for the user.
     """
 
     root: Path | None = None
     offline: bool = field(default_factory=default_offline)
-    progress: Callable[[str, int, int | None], None] = lambda *_: None  # a file's name, bytes that are there, bytes in all
-    say: Callable[[str], None] = lambda _: None
+    progress: Callable[[str, int, int | None], None] = lambda *_: None
+    notify: Callable[[str], None] = lambda _: None
 
     @cached_property
     def folder(self) -> Path:
-        """Where models are kept."""
+        """Folder of the cache."""
         return self.root or default_folder()
 
     @contextmanager
-    def failing_as_model_error(self) -> Iterator[None]:
-        """Raise what the system refuses in the cache as a ModelError that names the settings of the cache."""
+    def raising_model_errors(self) -> Iterator[None]:
+        """Convert an OSError in the cache to a ModelError that mentions the settings of the cache.
+
+        Raises:
+            ModelError: An operation in the context failed.
+        """
         try:
             yield
         except OSError as error:
@@ -70,18 +83,25 @@ class Cache:
             raise ModelError(f"{place}: {(error.strerror or str(error)).lower()}; {ANOTHER_CACHE}") from None
 
     def place(self, name: str) -> Path:
-        """The folder of a model of the catalogue."""
+        """Return the folder of a model of the catalogue."""
         return self.folder / name
 
     def unpacked(self, archive: Path) -> Path:
-        """The folder that an archive is unpacked to: another one when the archive changes."""
+        """Return the folder that an archive is unpacked to, by its path, size and time."""
         state = archive.stat()
         key = f"{archive.resolve()}\0{state.st_size}\0{state.st_mtime_ns}"
         return self.folder / ".unpacked" / hashlib.sha256(os.fsencode(key)).hexdigest()[:24]
 
 
 def sha256(paths: Path | Iterable[Path]) -> str:
-    """Hash of a file, or of several one after another as `cat` would join them; hexadecimal."""
+    """Return the hash of a file, or of the concatenation of several files.
+
+    Args:
+        paths: Path, or paths in order.
+
+    Returns:
+        The hash, hexadecimal.
+    """
     return _digest([paths] if isinstance(paths, Path) else paths, "sha256")
 
 
@@ -95,13 +115,20 @@ def _digest(paths: Iterable[Path], algorithm: str) -> str:
 
 
 def check_hash(path: Path, published: str | None = None, *, again: bool = False) -> str | None:
-    """Make sure that a file of the cache is the one it should be: by its published hash, and by what it was when first seen.
+    """Check a file of the cache against its published hash and the hash recorded at its first use.
 
-    `published` is "sha256:..." or "sha1:...". A file is read once, and once more only when its size or time has changed, or with
-    `again`. Returns its sha256 where there was nothing to hold it against: it is recorded, and holds from now on.
+    A file is read at the first use, when its size or time has changed, and if `again`.
+
+    Args:
+        path: Path of the file.
+        published: "sha256:..." or "sha1:..."; None: no hash is published.
+        again: Whether to read the file even if it seems unchanged.
+
+    Returns:
+        The sha256 if it is recorded now without anything to compare it with, else None.
 
     Raises:
-        ModelError: It is another file.
+        ModelError: The file differs.
     """
     record, state = _read_record(path.parent), path.stat()
     entry = record.get(path.name, {})
@@ -109,26 +136,30 @@ def check_hash(path: Path, published: str | None = None, *, again: bool = False)
     if entry == {**entry, **stamp} and "sha256" in entry and not again:
         return None
     if published:
-        algorithm, _, wanted = published.partition(":")
+        algorithm, _, expected = published.partition(":")
         found = _digest([path], algorithm)
-        if found != wanted:
-            raise ModelError(f"{path}: is not the published file ({algorithm} {found}, published {wanted}); delete it and fetch it anew")
+        if found != expected:
+            raise ModelError(
+                f"{path}: is not the published file ({algorithm} {found}, published {expected}); delete it and download it again"
+            )
     found, first = sha256(path), entry.get("sha256")
     if first and found != first:
-        begin = f"if that is right, remove {path.parent} and begin anew"
-        raise ModelError(f"{path}: has changed since it was first seen (sha256 {found}, then {first}); {begin}")
+        raise ModelError(
+            f"{path}: has changed since its first use (sha256 {found}, recorded {first}); "
+            f"if the change is intended, delete {path.parent} and run the command again"
+        )
     _write_record(path.parent, {**record, path.name: {"sha256": found, **stamp}})
     return None if published or first else found
 
 
 def recorded_hash(path: Path) -> str | None:
-    """The sha256 that a file had when it was first seen."""
+    """Return the sha256 recorded at the first use of a file, or None."""
     value = _read_record(path.parent).get(path.name, {}).get("sha256")
     return value if isinstance(value, str) else None
 
 
-def forget_hash(path: Path) -> None:
-    """Take a file out of the record."""
+def remove_hash(path: Path) -> None:
+    """Remove a file from the record."""
     _write_record(path.parent, {name: entry for name, entry in _read_record(path.parent).items() if name != path.name})
 
 
@@ -142,7 +173,7 @@ def _read_record(folder: Path) -> dict[str, dict[str, object]]:
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or not all(isinstance(entry, dict) for entry in record.values()):
-        raise ModelError(f"{folder / RECORD}: damaged; delete it, and the model's files will be hashed anew")
+        raise ModelError(f"{folder / RECORD}: damaged; delete it to hash the model's files again")
     return record
 
 

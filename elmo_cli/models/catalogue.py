@@ -1,48 +1,72 @@
-"""The models that are known by name: what `catalogue.json` tells of each, and where its files are published."""
+"""Catalogue of known models (`catalogue.json`): their properties and the URLs of their files."""
 
 import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-BYTES_A_PARAMETER = 4  # the published files hold float32
+BYTES_PER_PARAMETER = 4  # published files are float32
 
 
 @dataclass(frozen=True)
 class WebFile:
-    """A file of a model: the same under each of its URLs."""
+    """File of a model.
+
+    Attributes:
+        name: File name.
+        urls: URLs of the same file, in order of preference.
+        bytes: Size, if it is published.
+        hash: "sha256:..." or "sha1:...", if it is published.
+    """
 
     name: str
     urls: tuple[str, ...]
     bytes: int | None = None
-    hash: str | None = None  # "sha256:..." or "sha1:...", where one is published
+    hash: str | None = None
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model of the catalogue."""
+    """Model of the catalogue.
+
+    Attributes:
+        name: Name in the catalogue.
+        language: Language of the training text.
+        domain: Domain and size of the training text.
+        licence: Licence of the weights.
+        paper: Publication.
+        tokens: Tokenization that the model expects.
+        format: Format of the files, a key of `MODEL_FORMATS`.
+        files: Files to download; empty for the model of the package.
+        parameters: Number of parameters, if it is known.
+        at_least: Whether the model has further parameters, in dictionaries of unpublished size.
+    """
 
     name: str
     language: str
     domain: str
     licence: str
     paper: str
-    tokens: str  # what it takes for a token
-    format: str  # of checkpoints/
-    files: tuple[WebFile, ...]  # none: it comes with the package
+    tokens: str
+    format: str
+    files: tuple[WebFile, ...]
     parameters: int | None = None
-    at_least: bool = False  # its dictionaries, whose sizes are not published, have parameters besides
+    at_least: bool = False
 
     @property
     def size(self) -> int | None:
-        """Bytes of its weights, nearly, where that can be told."""
+        """Approximate size of the files in bytes, or None if it is not known."""
         if not self.files:
             return Path(__file__).with_name(self.name).joinpath("weights.hdf5").stat().st_size
-        told = sum(file.bytes or 0 for file in self.files)
-        return told or (self.parameters and BYTES_A_PARAMETER * self.parameters)
+        published = sum(file.bytes or 0 for file in self.files)
+        return published or (self.parameters and BYTES_PER_PARAMETER * self.parameters)
 
     def is_in(self, folder: Path) -> bool:
-        """Whether the folder holds its files, or others that were put there by hand."""
+        """Return whether a folder contains the model, downloaded or put there by hand.
+
+        Args:
+            folder: Path of the folder, which need not exist.
+        """
         if not self.files:
             return True
         if not folder.is_dir():
@@ -54,7 +78,11 @@ class KnownModel:
 
 @cache
 def load_catalogue() -> dict[str, KnownModel]:
-    """Every known model by its name."""
+    """Load the catalogue.
+
+    Returns:
+        Models by name.
+    """
     entries = json.loads(Path(__file__).with_name("catalogue.json").read_bytes())
     return {name: _read(name, entry) for name, entry in entries.items()}
 

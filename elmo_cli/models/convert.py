@@ -1,4 +1,4 @@
-"""A loaded model written in the published format, for AllenNLP, bilm-tf and all that read it."""
+"""Conversion of models to the published format, which AllenNLP and bilm-tf read."""
 
 from pathlib import Path
 
@@ -12,16 +12,22 @@ from elmo_cli.nn.bilm import BiLM, CharacterEncoder
 
 
 def convert_model(model: ModelFiles, folder: Path, dtype: str = "float32") -> None:
-    """Write `options.json` and `weights.hdf5` into a new folder, which appears whole or not at all.
+    """Write a model into a new folder as `options.json` and `weights.hdf5`.
 
-    `dtype` is "float32" or "float16". The network is the same within one rounding of its forget biases, which the format holds less 1.
+    The folder appears complete or not at all. The network is the same within one rounding of its
+    forget biases, which the format stores less 1.
+
+    Args:
+        model: The model.
+        folder: Path of the folder, which must not exist.
+        dtype: Type of the tensors, "float32" or "float16".
 
     Raises:
-        ModelError: The model is none that the format can hold.
-        OutputError: The folder is there already, or cannot be written.
+        ModelError: The format cannot represent the model.
+        OutputError: The folder exists, or cannot be written.
     """
     if folder.exists():
-        raise OutputError(f"{folder}: exists already; name a new folder")
+        raise OutputError(f"{folder}: exists already; choose a new folder")
     write_model(model.load(), model.name, folder, dtype)
 
 
@@ -30,16 +36,16 @@ def write_model(bilm: BiLM, name: str, folder: Path, dtype: str = "float32") -> 
 
     Args:
         bilm: The network.
-        name: What messages call it.
+        name: Name of the model in messages.
         folder: Path of the folder, which must not exist.
         dtype: Type of the tensors, "float32" or "float16".
 
     Raises:
-        ModelError: The network is not one that the format can contain.
+        ModelError: The format cannot represent the network.
         OutputError: The folder exists, or cannot be written.
     """
     if folder.exists():
-        raise OutputError(f"{folder}: exists already; name a new folder")
+        raise OutputError(f"{folder}: exists already; choose a new folder")
     _check_fits(bilm, name, dtype)
     with writing_errors(folder), atomic_folder(folder) as partial:
         save_bilm(bilm, partial / "options.json", partial / "weights.hdf5", dtype)
@@ -48,8 +54,8 @@ def write_model(bilm: BiLM, name: str, folder: Path, dtype: str = "float32") -> 
 def _check_fits(bilm: BiLM, name: str, dtype: str) -> None:
     if not isinstance(bilm.character_encoder, CharacterEncoder):
         raise ModelError(
-            f"{name}: a model of ELMoForManyLangs has word vectors and a table of code points, which the published format cannot hold"
+            f"{name}: a model of ELMoForManyLangs has word vectors and a table of code points, which the published format cannot represent"
         )
     largest = max(float(parameter.detach().abs().max()) for parameter in bilm.parameters())
     if largest > torch.finfo(getattr(torch, dtype)).max:
-        raise ModelError(f"{name}: holds {largest:g}, which is too large for {dtype}; leave out --float16")
+        raise ModelError(f"{name}: has the value {largest:g}, which is too large for {dtype}; leave out --float16")

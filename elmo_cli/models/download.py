@@ -1,7 +1,7 @@
-"""A file fetched over the network: from its mirrors in turn, going on from what is there, whole and checked before it has its name.
+"""Downloads: mirrors in turn, resumed where they stopped, and renamed when complete and verified.
 
-pooch checks the hash and puts the file in place; what it has no means for is here: partial files, which are kept and gone on with,
-and redirects, which may not lead from https to anything less.
+pooch checks the hash and renames the file. This module adds what pooch does not have: partial files
+that are resumed, and redirects that may not lead from https to another scheme.
 """
 
 import glob
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from requests import Response, Session
 
 TIMEOUT = (10.0, 20.0)  # seconds: to connect, and without a byte
-ROUNDS = 3  # over all mirrors, without a byte gained, before it is given up
-BACK_OFF = 1.0  # seconds between two rounds; doubled after each that gained nothing
-BLOCK = 1 << 14  # what a break may lose of the bytes that have come
+ROUNDS = 3  # over all mirrors without progress, before the download fails
+BACK_OFF = 1.0  # seconds between two rounds; doubled after each without progress
+BLOCK = 1 << 14  # bytes that an interruption may discard
 MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 34
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
-Progress = Callable[[str, int, int | None], None]  # a file's name, bytes that are there, bytes in all
+Progress = Callable[[str, int, int | None], None]  # file name, bytes received, total bytes
 
 
-class _Failure(Exception):  # noqa: N818  # never leaves this module
-    """An attempt came to nothing; `again` says whether another may do better."""
+class _Failure(Exception):  # noqa: N818  # private to this module
+    """An attempt failed; `again` is True if another attempt may succeed."""
 
     def __init__(self, reason: str, *, again: bool) -> None:
         super().__init__(reason)
@@ -45,55 +45,66 @@ class _Failure(Exception):  # noqa: N818  # never leaves this module
 
 
 def fetch(file: WebFile, folder: Path, progress: Progress) -> Path:
-    """Fetch a file into `folder`, where it appears whole and with the hash that is published. One run at a time may do so.
+    """Download a file into a folder, where it appears complete and verified.
+
+    Only one process at a time may do so.
+
+    Args:
+        file: Name, URLs, size and hash of the file.
+        folder: Path of the folder.
+        progress: Called after each block.
+
+    Returns:
+        Path of the file.
 
     Raises:
-        DownloadError: No mirror gave it, for the reasons that the message tells.
+        DownloadError: No mirror provides the file; the message contains each mirror's reason.
     """
     import pooch
 
     pooch.get_logger().setLevel(logging.ERROR)
     incoming = folder / ".incoming"
     incoming.mkdir(parents=True, exist_ok=True)
-    urls, reasons, fruitless, most = list(file.urls), dict.fromkeys(file.urls, "not tried"), 0, 0
-    while urls and fruitless < ROUNDS:
+    urls, reasons, failed_rounds, most = list(file.urls), dict.fromkeys(file.urls, "not tried"), 0, 0
+    while urls and failed_rounds < ROUNDS:
         before = most
         for url in list(urls):
-            attempt = _Attempt(file, _partial(incoming, file, url), progress)
+            attempt = _Attempt(file, _partial_path(incoming, file, url), progress)
             try:
-                return _put_in_place(Path(pooch.retrieve(url, file.hash, file.name, incoming, downloader=attempt)), folder)
+                return _move_into(folder, Path(pooch.retrieve(url, file.hash, file.name, incoming, downloader=attempt)))
             except _Failure as failure:
                 reasons[url] = str(failure)
                 most = max(most, attempt.reached)
                 if not failure.again:
                     urls.remove(url)
-            except ValueError:  # pooch's word for another hash than the known one
-                reasons[url] = "is another file than the published one (its hash differs)"
-                if not attempt.resumed:  # else it may be what was there before that is wrong
+            except ValueError:  # pooch's error for another hash
+                reasons[url] = "provides another file than the published one (its hash differs)"
+                if not attempt.resumed:  # else the earlier part may be wrong
                     urls.remove(url)
-        fruitless = 0 if most > before else fruitless + 1
-        time.sleep(BACK_OFF * 2 ** max(fruitless - 1, 0) if urls and fruitless < ROUNDS else 0)
-    raise DownloadError(f"{file.name}: cannot be fetched: {'; '.join(f'{redact_url(url)} {reason}' for url, reason in reasons.items())}")
+        failed_rounds = 0 if most > before else failed_rounds + 1
+        time.sleep(BACK_OFF * 2 ** max(failed_rounds - 1, 0) if urls and failed_rounds < ROUNDS else 0)
+    raise DownloadError(f"{file.name}: cannot be downloaded: {'; '.join(f'{redact_url(url)} {reason}' for url, reason in reasons.items())}")
 
 
-def _put_in_place(whole: Path, folder: Path) -> Path:
-    """Move a file out of the folder of what is coming, and tidy that up: what pooch or other mirrors have left of it."""
-    placed = whole.replace(folder / whole.name)
-    for left in [*whole.parent.glob("tmp*"), *whole.parent.glob(f"{glob.escape(whole.name[:80])}.*.partial*")]:
-        left.unlink(missing_ok=True)
-    with suppress(OSError):  # not empty: another file of the model is half there
-        whole.parent.rmdir()
-    return placed
+def _move_into(folder: Path, complete: Path) -> Path:
+    """Move a complete file into its folder, and delete temporary files of pooch and of mirrors."""
+    incoming, path = complete.parent, complete.replace(folder / complete.name)
+    partial = f"{glob.escape(complete.name[:80])}.*.partial*"
+    for temporary in [*incoming.glob("tmp*"), *incoming.glob(partial)]:
+        temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty: it has a part of another file of the model
+        incoming.rmdir()
+    return path
 
 
-def _partial(incoming: Path, file: WebFile, url: str) -> Path:
-    """What is there so far from one place: mirrors are not mixed."""
+def _partial_path(incoming: Path, file: WebFile, url: str) -> Path:
+    """Return the path of the partial file of one URL; parts of several mirrors are not combined."""
     return incoming / f"{file.name[:80]}.{sha256(url.encode()).hexdigest()[:8]}.partial"
 
 
 @dataclass
 class _Attempt:
-    """One attempt at one URL: what pooch calls a downloader."""
+    """One attempt at one URL, in the form of pooch's downloaders."""
 
     file: WebFile
     partial: Path
@@ -102,20 +113,20 @@ class _Attempt:
     resumed: bool = False
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:  # noqa: ANN401, ARG002  # pooch's signature
-        """Bring the URL's content to `output_file`."""
+        """Download the content of the URL to `output_file`."""
         import requests
 
         try:
             with requests.Session() as session:
                 self._read(session, url)
         except requests.exceptions.ConnectionError as error:
-            raise _Failure(f"cannot be reached ({_reason(error)})", again=True) from None
+            raise _Failure(f"cannot be reached ({_innermost_reason(error)})", again=True) from None
         except requests.exceptions.Timeout:
-            raise _Failure("is silent (timed out)", again=True) from None
+            raise _Failure("timed out", again=True) from None
         except requests.exceptions.ChunkedEncodingError:
-            raise _Failure("broke off", again=True) from None
+            raise _Failure("closed the connection", again=True) from None
         except (requests.exceptions.RequestException, ValueError) as error:
-            raise _Failure(f"cannot be read ({_reason(error)})", again=False) from None
+            raise _Failure(f"cannot be read ({_innermost_reason(error)})", again=False) from None
         except OSError as error:
             raise DownloadError(f"{error.filename or self.partial}: cannot be written ({error.strerror})") from None
         shutil.move(self.partial, output_file)
@@ -123,24 +134,31 @@ class _Attempt:
 
     @property
     def _validator(self) -> Path:
-        """Holds what tells the server's file from another of that name: without it a partial file is of no use."""
+        """File of the server's version tag, without which a partial file is not resumed."""
         return self.partial.with_name(f"{self.partial.name}.tag")
 
     def _read(self, session: "Session", url: str) -> None:
-        there, tag = self._resumable()
-        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={there}-"} if there else {}), **({"If-Range": tag} if tag else {})}
+        received, tag = self._resumable()
+        headers = {
+            "Accept-Encoding": "identity",
+            **({"Range": f"bytes={received}-"} if received else {}),
+            **({"If-Range": tag} if tag else {}),
+        }
         with closing(_get(session, url, headers)) as response:
-            if response.status_code == 416:  # what is there is all of it, or no part of it
-                if there and there in (self.file.bytes, _whole_number(response.headers.get("Content-Range", "").removeprefix("bytes */"))):
-                    self.resumed, self.reached = True, there
+            if response.status_code == 416:  # the received part is complete, or of another file
+                if received and received in (
+                    self.file.bytes,
+                    _parse_size(response.headers.get("Content-Range", "").removeprefix("bytes */")),
+                ):
+                    self.resumed, self.reached = True, received
                     return
                 self.partial.unlink(missing_ok=True)
-                raise _Failure("has less than what is there", again=True)
+                raise _Failure("provides fewer bytes than were received before", again=True)
             if response.status_code not in (200, 206):
-                raise _Failure(f"answers {response.status_code} {response.reason}".rstrip(), again=response.status_code in TRANSIENT)
-            there, total = self._begin(response, there)
-            self.resumed = there > 0
-            self._append(response, there, total)
+                raise _Failure(f"returned {response.status_code} {response.reason}".rstrip(), again=response.status_code in TRANSIENT)
+            received, total = self._begin(response, received)
+            self.resumed = received > 0
+            self._append(response, received, total)
 
     def _resumable(self) -> tuple[int, str]:
         if not self.partial.is_file() or not self.partial.stat().st_size:
@@ -148,71 +166,72 @@ class _Attempt:
         tag = self._validator.read_text(encoding="latin-1") if self._validator.is_file() else ""
         return (self.partial.stat().st_size, tag) if tag or self.file.hash else (0, "")
 
-    def _begin(self, response: "Response", there: int) -> tuple[int, int | None]:
-        """Where the answer begins, and how long the whole is: its own word for it, or the catalogue's."""
-        length = _whole_number(response.headers.get("Content-Length"))
+    def _begin(self, response: "Response", received: int) -> tuple[int, int | None]:
+        """Return the offset of the response and the size of the file, from the server or catalogue."""
+        length = _parse_size(response.headers.get("Content-Length"))
         if response.status_code == 206:
-            first, _, whole = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-            if first.partition("-")[0] != str(there):
+            first, _, size = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+            if first.partition("-")[0] != str(received):
                 self.partial.unlink(missing_ok=True)
-                raise _Failure("answers with another part than was asked for", again=True)
-            total = _whole_number(whole)
+                raise _Failure("sends another part than requested", again=True)
+            total = _parse_size(size)
         else:
-            there, total = 0, length
+            received, total = 0, length
             self._validator.unlink(missing_ok=True)
             tag = response.headers.get("ETag", "")
             tag = response.headers.get("Last-Modified", "") if tag.startswith("W/") or not tag else tag
             if tag:
                 self._validator.write_text(tag, encoding="latin-1")
         if self.file.bytes is not None and total is not None and total != self.file.bytes:
-            raise _Failure(f"has {total:,} bytes, not the {self.file.bytes:,} that were published", again=False)
+            raise _Failure(f"provides {total:,} bytes, not the published {self.file.bytes:,}", again=False)
         room = min(MAX_BYTES, shutil.disk_usage(self.partial.parent).free)
-        if total is not None and total - there > room:
-            fact = f"has no room for {self.file.name}: {total - there:,} bytes are to come, {room:,} are free"
-            raise DownloadError(f"{self.partial.parent}: {fact}; make room, or name a folder on another disk by --cache-dir")
-        return there, total
+        if total is not None and total - received > room:
+            fact = f"no space for {self.file.name}: needs {total - received:,} bytes, {room:,} are free"
+            remedy = "free some space, or choose a folder on another disk with --cache-dir"
+            raise DownloadError(f"{self.partial.parent}: {fact}; {remedy}")
+        return received, total
 
-    def _append(self, response: "Response", there: int, total: int | None) -> None:
-        with self.partial.open("ab" if there else "wb") as out:
+    def _append(self, response: "Response", received: int, total: int | None) -> None:
+        with self.partial.open("ab" if received else "wb") as out:
             for block in response.iter_content(BLOCK):
                 out.write(block)
-                there += len(block)
-                self.reached = there
-                self.progress(self.file.name, there, total)
-                if there > (MAX_BYTES if total is None else total):
+                received += len(block)
+                self.reached = received
+                self.progress(self.file.name, received, total)
+                if received > (MAX_BYTES if total is None else total):
                     break
             out.flush()
             os.fsync(out.fileno())
-        if total is not None and there > total:
+        if total is not None and received > total:
             self.partial.unlink()
-            raise _Failure("sends more than it says", again=True)
-        if total is not None and there < total:
-            raise _Failure(f"broke off after {there:,} of {total:,} bytes", again=True)
-        if total is None and there > MAX_BYTES:
+            raise _Failure("sends more bytes than it announced", again=True)
+        if total is not None and received < total:
+            raise _Failure(f"closed the connection after {received:,} of {total:,} bytes", again=True)
+        if total is None and received > MAX_BYTES:
             self.partial.unlink()
-            raise _Failure("does not end", again=False)
+            raise _Failure(f"sends more than {MAX_BYTES:,} bytes", again=False)
 
 
 def _get(session: "Session", url: str, headers: dict[str, str]) -> "Response":
-    """Ask, and follow redirects: to https, or to http where the first URL, the user's own, was that."""
+    """Send a request and follow redirects to https, or to http if the user's URL is http."""
     allowed = {"https", urlsplit(url).scheme} & {"http", "https"}
     for _ in range(MAX_REDIRECTS):
         if urlsplit(url).scheme not in allowed:
-            raise _Failure(f"leads to {redact_url(url)}, which is not {' or '.join(sorted(allowed))}", again=False)
+            raise _Failure(f"redirects to {redact_url(url)}, which is not {' or '.join(sorted(allowed))}", again=False)
         response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
         if not response.is_redirect:
             return response
         response.close()
         url = urljoin(url, response.headers["Location"])
-    raise _Failure("leads round in circles", again=False)
+    raise _Failure("redirects too many times", again=False)
 
 
-def _whole_number(text: str | None) -> int | None:
+def _parse_size(text: str | None) -> int | None:
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost reason of a chain that the network libraries have wrapped up, in a few words."""
+def _innermost_reason(error: BaseException) -> str:
+    """Return the innermost reason of a chain of exceptions of the network libraries, shortened."""
     inner: BaseException | None = error
     while inner is not None:
         error = inner

@@ -1,4 +1,4 @@
-"""Where a model's files are, found in a folder or an archive; they become a loaded biLM."""
+"""Files of a model in a folder or an archive, and the biLM that they contain."""
 
 import json
 from collections.abc import Mapping
@@ -14,56 +14,73 @@ from elmo_cli.models.formats.detect import MODEL_FORMATS, DetectedFormat, detect
 from elmo_cli.nn.bilm import BiLM, BiLMConfig
 from elmo_cli.version import __version__
 
-MAX_DEPTH = 2  # a model lies in the folder that is named, or in one in it
-MAX_UNPACKED_DEPTH = 20  # an archive keeps its own folders
+MAX_DEPTH = 2  # a model is in the given folder or in one of its folders
+MAX_UNPACKED_DEPTH = 20  # an unpacked archive keeps its folders
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Where a model lies, and what it is called in messages and metadata."""
+    """Format, files and name of a model.
+
+    Attributes:
+        name: Name of the model in messages and metadata.
+        format: Format of the files, a key of `MODEL_FORMATS`.
+        files: Path of each file by its role in the format.
+        built_in: Whether the model is part of the package.
+    """
 
     name: str
-    format: str  # of CHECKPOINTS
-    files: Mapping[str, Path]  # by their part in the format
+    format: str
+    files: Mapping[str, Path]
     built_in: bool = False
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """Folder of the files."""
         return next(iter(self.files.values())).parent
 
     def config(self) -> BiLMConfig:
-        """The architecture; the weights are not touched."""
+        """Load the architecture; the weights are not read."""
         return MODEL_FORMATS[self.format].config(self.files)
 
     def options(self) -> Mapping[str, Any]:
-        """The architecture as the model's own project writes it."""
+        """Read the options, in the notation of the model's own project."""
         return MODEL_FORMATS[self.format].options(self.files)
 
     def load(self) -> BiLM:
-        """The network, ready to run.
+        """Load the network.
+
+        Returns:
+            The network, in evaluation mode, without gradients.
 
         Raises:
-            ModelError: A file cannot be used, or is another one than when it was hashed.
+            ModelError: A file cannot be used, or has changed since its hash was computed.
         """
-        before = self._state
+        before = self._file_state
         bilm = MODEL_FORMATS[self.format].load(self.files)
-        if _state(self.files) != before:
-            raise ModelError(f"{self.folder}: its files have been changed while this run read them; run it again")
+        if _file_state(self.files) != before:
+            raise ModelError(f"{self.folder}: its files have changed while this run read them; run the command again")
         return bilm
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the file that the weights are loaded from, or of the several that make up a model, joined as by `cat`."""
-        _ = self._state  # as it is before
+        """Hash of the file that the weights are read from; of several files, their concatenation."""
+        _ = self._file_state  # recorded before the files are read
         return sha256(MODEL_FORMATS[self.format].weights(self.files))
 
     @cached_property
-    def _state(self) -> list[tuple[int, ...]]:
-        return _state(self.files)
+    def _file_state(self) -> list[tuple[int, ...]]:
+        return _file_state(self.files)
 
     def metadata(self, start_state: str) -> dict[str, str]:
-        """What is told of features beside their values: the model that made them, and how."""
+        """Return the metadata that features store about their model.
+
+        Args:
+            start_state: How sentences start, for example "zero".
+
+        Returns:
+            Metadata, strings by name.
+        """
         return {
             "elmo_version": __version__,
             "model": self.name,
@@ -73,47 +90,65 @@ class ModelFiles:
         }
 
 
-def _state(files: Mapping[str, Path]) -> list[tuple[int, ...]]:
-    """What changes when a file does; one that is missing is told of when it is read."""
+def _file_state(files: Mapping[str, Path]) -> list[tuple[int, ...]]:
+    """Return values that change when a file changes; reading reports a missing file."""
     states = [path.stat() for path in files.values() if path.exists()]
     return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
 
 
 def find_in_folder(folder: Path, name: str | None = None, depth: int = MAX_DEPTH) -> ModelFiles:
-    """The model in a folder, or in the one folder below that holds one; `name` is what to call it, if not as its folder.
+    """Find the model in a folder, or in the only folder below it that contains one.
+
+    Args:
+        folder: Path of the folder.
+        name: Name of the model; None: that of the folder.
+        depth: Number of folder levels to search.
+
+    Returns:
+        The files of the model.
 
     Raises:
-        ModelError: There is none, or more than one.
+        ModelError: There is no model, or there are several.
     """
-    return _model(name or folder.resolve().name, detect_format(_names(folder, depth), str(folder)), folder)
+    return _located(name or folder.resolve().name, detect_format(_names(folder, depth), str(folder)), folder)
 
 
 def find_in_archive(path: Path, cache: Cache, name: str | None = None) -> ModelFiles:
-    """The model in a zip or tar archive; the files it needs are unpacked to the cache, once.
+    """Find the model in a zip or tar archive, and unpack its files to the cache.
+
+    An archive that has been unpacked is not unpacked again.
+
+    Args:
+        path: Path of the archive.
+        cache: Folder of unpacked models.
+        name: Name of the model; None: that of the archive.
+
+    Returns:
+        The files of the model.
 
     Raises:
-        ModelError: The file is no archive, or holds no model.
+        ModelError: The file is not an archive, or does not contain a model.
     """
     name = name or archives.stem(path)
     folder = cache.unpacked(path)
-    with cache.failing_as_model_error():
+    with cache.raising_model_errors():
         if folder.is_dir():
             return find_in_folder(folder, name, MAX_UNPACKED_DEPTH)
     if not archives.is_archive(path):
-        raise ModelError(f"{path}: is no zip or tar archive; pass the folder that holds the model's files, or --options and --weights")
+        raise ModelError(f"{path}: is not a zip or tar archive; pass the folder of the model, or --options and --weights")
     found = detect_format(archives.list_names(path), str(path))
-    with cache.failing_as_model_error():
+    with cache.raising_model_errors():
         archives.unpack(path, found.files.values(), folder)
-    return _model(name, found, folder)
+    return _located(name, found, folder)
 
 
-def _model(name: str, found: DetectedFormat, folder: Path) -> ModelFiles:
-    """The model that was recognised among the names below a folder."""
-    return ModelFiles(name, found.format, {part: folder / below for part, below in found.files.items()})
+def _located(name: str, found: DetectedFormat, folder: Path) -> ModelFiles:
+    """Return the files of a detected model with their paths."""
+    return ModelFiles(name, found.format, {role: folder / path for role, path in found.files.items()})
 
 
 def _names(folder: Path, depth: int = MAX_DEPTH) -> list[str]:
-    """The files in a folder and in those below it, relative, with /; hidden ones are passed over."""
+    """Return the paths of the files below a folder, relative, with /; hidden files are skipped."""
     names = []
     for path in folder.iterdir():
         if path.name.startswith("."):

@@ -1,4 +1,4 @@
-"""The network in reading order: characters, biLM, LSTM, scalar mix, Elmo. The fast path is in kernels/."""
+"""The ELMo network: characters, biLM, LSTM, scalar mix, Elmo; `kernels` has its fast path."""
 
 from typing import TYPE_CHECKING
 

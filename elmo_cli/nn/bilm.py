@@ -1,7 +1,8 @@
-"""The biLM of Peters et al. (2018), section 3: character CNN, highway, projection, two directions of stacked LSTMs.
+"""Bidirectional language model (biLM) of Peters et al. (2018), section 3.
 
-Sentences come as a ragged batch: the token vectors of all sentences one after another, and their lengths. Nothing is padded.
-The state of the LSTMs is an argument and a result of `BiLM.forward`, never an attribute.
+Its parts are a character CNN, highway layers, a projection, and two directions of stacked LSTMs.
+Sentences are a ragged batch without padding: the token vectors of all sentences one after another,
+and their lengths. The LSTM state is an argument and a result of `BiLM.forward`, never an attribute.
 """
 
 from dataclasses import dataclass, replace
@@ -20,55 +21,76 @@ DIRECTIONS = 2  # 0 forward, 1 backward, as in the weight files
 
 @dataclass(frozen=True)
 class BiLMConfig:
-    """The architecture, in the terms of options.json."""
+    """Architecture of a biLM, in the terms of options.json.
 
-    filters: tuple[tuple[int, int], ...]  # (width, number of filters)
+    Attributes:
+        filters: Width and number of filters of each convolution.
+        character_dim: Dimension of a character vector.
+        n_highway: Number of highway layers.
+        activation: Activation of the convolutions, "relu" or "tanh".
+        max_characters: Characters per token, with the two word markers.
+        projection_dim: Dimension of a token vector, and of the output of each direction.
+        lstm_dim: Dimension of an LSTM cell.
+        n_layers: Number of biLSTM layers.
+        cell_clip: Limit of the absolute values of a cell; None: no limit.
+        projection_clip: Limit of the absolute values of a projection; None: no limit.
+        use_skip_connections: Whether a layer above the first adds its input to its output.
+        project_characters: Whether the CNN output is projected; files omit the projection if the
+            filters add up to projection_dim.
+        project_cell: Whether the cell output is projected; files omit the projection if lstm_dim
+            equals projection_dim.
+    """
+
+    filters: tuple[tuple[int, int], ...]
     character_dim: int
     n_highway: int
-    activation: str  # of the convolutions: "relu" or "tanh"
+    activation: str
     max_characters: int
-    projection_dim: int  # of a token vector, and of each direction's output
-    lstm_dim: int  # of a cell
+    projection_dim: int
+    lstm_dim: int
     n_layers: int
     cell_clip: float | None
     projection_clip: float | None
     use_skip_connections: bool
-    project_characters: bool = True  # absent from a file where the filters already add up to projection_dim
-    project_cell: bool = True  # absent from a file where lstm_dim equals projection_dim
+    project_characters: bool = True
+    project_cell: bool = True
 
     @property
     def n_filters(self) -> int:
-        """Width of the character CNN's output."""
+        """Dimension of the output of the character CNN."""
         return sum(number for _, number in self.filters)
 
     @property
     def output_dim(self) -> int:
-        """Width of a layer's vectors: both directions beside each other."""
+        """Dimension of a layer's vectors, the concatenation of both directions."""
         return DIRECTIONS * self.projection_dim
 
     @property
     def n_output_layers(self) -> int:
-        """Layers a token is represented by: the token layer and each biLSTM layer."""
+        """Number of layers that represent a token: the token layer and the biLSTM layers."""
         return self.n_layers + 1
 
 
 class _Linear(nn.Linear):
     def reset_parameters(self) -> None:
-        """Nothing: weights are loaded, or drawn by who trains, and drawing them here would take longer than loading."""
+        """Skip initialization: weights are loaded or set by training, and this would take longer."""
 
 
 class _Conv1d(nn.Conv1d):
     def reset_parameters(self) -> None:
-        """Nothing, as for `_Linear`."""
+        """Skip initialization, as `_Linear` does."""
 
 
 class _Embedding(nn.Embedding):
     def reset_parameters(self) -> None:
-        """Nothing, as for `_Linear`."""
+        """Skip initialization, as `_Linear` does."""
 
 
 class Highway(nn.Module):
-    """One highway layer: gate * relu(transform(x)) + (1 - gate) * x. The weight files call the gate "carry"."""
+    """Highway layer: gate * relu(transform(x)) + (1 - gate) * x.
+
+    Weight files call the gate "carry".
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -82,23 +104,36 @@ class Highway(nn.Module):
 
 
 class CharacterEncoder(nn.Module):
-    """Token vectors from character ids: the context-independent layer 0 of the biLM."""
+    """Context-independent token vectors (layer 0) from character ids.
+
+    Args:
+        config: Architecture of the network.
+        n_characters: Rows of the character table.
+        padding: Character id that pads a token.
+    """
 
     def __init__(self, config: BiLMConfig, n_characters: int = 1 + N_CHARACTERS, padding: int = PADDING) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[config.activation]
         self.widest = max(width for width, _ in config.filters)
         self.padding = padding
-        self.characters = _Embedding(n_characters, config.character_dim)  # row 0 of the published table: masked
+        self.characters = _Embedding(n_characters, config.character_dim)  # row 0 is for masked positions
         self.convolutions = nn.ModuleList(_Conv1d(config.character_dim, number, width) for width, number in config.filters)
         self.highways = nn.ModuleList(Highway(config.n_filters) for _ in range(config.n_highway))
         self.projection = _Linear(config.n_filters, config.projection_dim) if config.project_characters else nn.Identity()
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Encode character ids (token, max_characters) int64 as (token, projection_dim)."""
-        used = (ids != self.padding).any(dim=0)
-        longest = int((used * torch.arange(1, 1 + len(used), device=ids.device)).amax())
-        ids = ids[:, : longest + self.widest]  # exact: one window of padding alone, where there is one, survives the maximum
+        """Encode character ids.
+
+        Args:
+            ids: (token, max_characters) int64.
+
+        Returns:
+            Token vectors, (token, projection_dim).
+        """
+        is_used = (ids != self.padding).any(dim=0)
+        longest = int((is_used * torch.arange(1, 1 + len(is_used), device=ids.device)).amax())
+        ids = ids[:, : longest + self.widest]  # exact: keeps one window of padding only, if any
         x = self.characters(ids).transpose(1, 2)  # (token, character_dim, characters)
         x = torch.cat([self.activation(convolve(x).amax(dim=-1)) for convolve in self.convolutions], dim=-1)
         for highway in self.highways:
@@ -107,17 +142,32 @@ class CharacterEncoder(nn.Module):
 
 
 class WordCharacterEncoder(nn.Module):
-    """Layer 0 of ELMoForManyLangs: a vector of the word itself beside that of its characters, projected together; either may be absent."""
+    """Layer 0 of ELMoForManyLangs: projected concatenation of a word's vector and its spelling's.
+
+    Args:
+        config: Architecture of the network; without character vectors if character_dim is 0.
+        n_words: Rows of the word table.
+        word_dim: Dimension of a word vector; 0: no word vectors.
+        n_characters: Rows of the character table.
+        padding: Character id that pads a token.
+    """
 
     def __init__(self, config: BiLMConfig, *, n_words: int, word_dim: int, n_characters: int, padding: int) -> None:
         super().__init__()
-        spelled = replace(config, project_characters=False)
+        without_projection = replace(config, project_characters=False)
         self.words = _Embedding(n_words, word_dim) if word_dim else None
-        self.spelling = CharacterEncoder(spelled, n_characters, padding) if config.character_dim else None
+        self.spelling = CharacterEncoder(without_projection, n_characters, padding) if config.character_dim else None
         self.projection = _Linear(word_dim + config.n_filters, config.projection_dim)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Encode ids (token, 1 + max_characters) int64, a word's and its characters', as (token, projection_dim)."""
+        """Encode ids of a word and its characters.
+
+        Args:
+            ids: (token, 1 + max_characters) int64, the word's id first.
+
+        Returns:
+            Token vectors, (token, projection_dim).
+        """
         words = [self.words(ids[:, 0])] if self.words is not None else []
         spellings = [self.spelling(ids[:, 1:])] if self.spelling is not None else []
         return self.projection(torch.cat(words + spellings, dim=-1))  # type: ignore[no-any-return]  # nn.Module calls are untyped
@@ -131,26 +181,33 @@ class BiLMState(NamedTuple):
 
     @classmethod
     def zero(cls, config: BiLMConfig, n_sequences: int, like: Tensor) -> "BiLMState":
-        """That nothing has been read into, of the type and on the device of `like`."""
+        """Return the zero state for a number of sequences, with the dtype and device of `like`."""
         shape = (DIRECTIONS, config.n_layers, n_sequences)
         return cls(like.new_zeros(*shape, config.projection_dim), like.new_zeros(*shape, config.lstm_dim))
 
     def select(self, rows: Tensor) -> "BiLMState":
-        """The states of these sequences, (row,) int64; a row may be named more than once."""
+        """Return the states of some sequences.
+
+        Args:
+            rows: Indices of sequences, (row,) int64; they may repeat.
+        """
         return BiLMState(self.hidden.index_select(2, rows), self.cell.index_select(2, rows))
 
 
 class BiLM(nn.Module):
-    """Bidirectional language model without its softmax: token vectors in, the vectors of every layer out.
+    """Bidirectional language model without its softmax.
 
-    Token vectors are the encoder's, from the ids that the mapper gives: of bytes, as published, unless others are passed.
+    Args:
+        config: Architecture of the network.
+        encoder: Module that maps ids to token vectors; None: a `CharacterEncoder`.
+        mapper: Object that maps tokens to ids; None: a `CharacterMapper`, as for published models.
     """
 
     def __init__(self, config: BiLMConfig, encoder: nn.Module | None = None, mapper: TokenMapper | None = None) -> None:
         super().__init__()
         self.config = config
         self.mapper = mapper or CharacterMapper(config.max_characters)
-        self.both: RunBoth = in_sequence
+        self.run_both: RunBoth = in_sequence
         self.character_encoder = encoder or CharacterEncoder(config)
         self.directions = nn.ModuleList(
             nn.ModuleList(
@@ -168,22 +225,42 @@ class BiLM(nn.Module):
         )
 
     def lstms(self, direction: int) -> list[LstmCellWithProjection]:
-        """The LSTMs of one direction, the lowest first."""
+        """Return the LSTMs of one direction, lowest layer first."""
         return [cast("LstmCellWithProjection", lstm) for lstm in cast("nn.ModuleList", self.directions[direction])]
 
     def zero_state(self, n_sequences: int) -> BiLMState:
-        """The state that nothing has been read into."""
+        """Return the zero state for a number of sequences."""
         return BiLMState.zero(self.config, n_sequences, next(self.parameters()))
 
-    def read(self, types: Tensor, places: Tensor, lengths: list[int], state: BiLMState) -> tuple[Tensor, BiLMState]:
-        """As `forward`, the tokens given as vectors of word types (type, projection_dim) and the type of each token (total,) int64."""
-        return self(types[places], lengths, state)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+    def forward_types(self, type_vectors: Tensor, token_to_type: Tensor, lengths: list[int], state: BiLMState) -> tuple[Tensor, BiLMState]:
+        """Compute the layers of tokens that are given as word types.
+
+        Args:
+            type_vectors: Layer-0 vectors of word types, (type, projection_dim).
+            token_to_type: Row of `type_vectors` of each token, (token,) int64.
+            lengths: Number of tokens of each sequence.
+            state: States that the sequences start from.
+
+        Returns:
+            The layers and the final states, as `forward` does.
+        """
+        return self(type_vectors[token_to_type], lengths, state)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
     def forward(self, tokens: Tensor, lengths: list[int], state: BiLMState, run_lstm: RunLstm = run_packed) -> tuple[Tensor, BiLMState]:
-        """Read sequences from `state`: the forward direction from their first token on, the backward one from their last.
+        """Compute the layers of sequences.
 
-        `tokens` (total, projection_dim) are the sequences' token vectors one after another, `lengths` their numbers of tokens.
-        Returns the layers (layer, total, 2 * projection_dim), layer 0 being the token vectors twice, and the final states.
+        The forward direction reads a sequence from its first token, the backward direction from its
+        last.
+
+        Args:
+            tokens: Token vectors of the sequences one after another, (token, projection_dim).
+            lengths: Number of tokens of each sequence.
+            state: States that the sequences start from.
+            run_lstm: Function that runs one LSTM over packed sequences.
+
+        Returns:
+            The layers, (layer, token, 2 * projection_dim), where layer 0 is the token vectors
+            twice; and the final states.
         """
         packing = pack(lengths)
         order = torch.from_numpy(packing.order).to(tokens.device)

@@ -1,7 +1,8 @@
-"""Tokens as rows of character ids: UTF-8 bytes between word markers, as bilm-tf and AllenNLP encode them.
+"""Character ids of tokens: UTF-8 bytes between word markers, as in bilm-tf and AllenNLP.
 
-A row is [BEGIN_WORD, byte + 1, ..., END_WORD, PADDING, ...]; ids are one higher than in the weight file, so that 0 is free for
-masked positions. A token longer than the window loses the bytes that do not fit, even in the middle of a code point.
+A row is [BEGIN_WORD, byte + 1, ..., END_WORD, PADDING, ...]. Ids are one higher than in the weight
+file, so that 0 is free for masked positions. A token with more bytes than the row is truncated,
+even inside a code point.
 """
 
 from collections.abc import Sequence
@@ -14,26 +15,36 @@ from torch import Tensor
 
 N_CHARACTERS = 261  # rows of the published table: 256 bytes and the five markers below
 BEGIN_SENTENCE, END_SENTENCE, BEGIN_WORD, END_WORD, PADDING = range(257, 262)
-BOS, EOS = "<S>", "</S>"  # tokens that stand for the sentence boundaries, in running text too
-DEFAULT_MAX_CHARACTERS = 50  # AllenNLP hard-codes it; other models say so in max_characters_per_token
+BOS, EOS = "<S>", "</S>"  # the sentence boundaries, also as tokens of a text
+DEFAULT_MAX_CHARACTERS = 50  # fixed in AllenNLP; other models set max_characters_per_token
 
 
 class TokenMapper(Protocol):
-    """What turns tokens into the ids that a token encoder reads."""
+    """Maps tokens to the ids that a token encoder reads.
 
-    bos: str  # the tokens that stand for the sentence boundaries
+    Attributes:
+        bos: Token of the beginning of a sentence.
+        eos: Token of the end of a sentence.
+        unit: Unit in which tokens are truncated, "bytes" or "characters".
+    """
+
+    bos: str
     eos: str
-    unit: str  # of what a token is cut to: "bytes" or "characters"
+    unit: str
 
     def tokens_to_ids(self, tokens: Sequence[str]) -> Tensor:
-        """Ids of a list of tokens, a row each, (token, ids) int64."""
+        """Return the ids of a list of tokens, (token, ids) int64."""
 
     def is_truncated(self, token: str) -> bool:
-        """Whether the token holds more than the encoder reads of it."""
+        """Return whether the token is longer than the encoder reads."""
 
 
 class CharacterMapper:
-    """Turns tokens into character ids for one window width, `max_characters` (word markers included)."""
+    """Maps tokens to character ids.
+
+    Args:
+        max_characters: Characters per token, with the two word markers.
+    """
 
     bos, eos, unit = BOS, EOS, "bytes"
 
@@ -41,22 +52,29 @@ class CharacterMapper:
         self.max_characters = max_characters
 
     def token_ids(self, token: str) -> npt.NDArray[np.int64]:
-        """Character ids of one token, (max_characters,) int64."""
+        """Return the character ids of one token, (max_characters,) int64."""
         row = np.full(self.max_characters, PADDING, dtype=np.int64)
-        inside = self._inside(token)
+        inner = self._inner_ids(token)
         row[0] = BEGIN_WORD
-        row[1 : 1 + len(inside)] = inside
-        row[1 + len(inside)] = END_WORD
+        row[1 : 1 + len(inner)] = inner
+        row[1 + len(inner)] = END_WORD
         return row
 
     def tokens_to_ids(self, tokens: Sequence[str]) -> Tensor:
-        """Character ids of a list of tokens, (token, max_characters) int64."""
+        """Return the character ids of a list of tokens, (token, max_characters) int64."""
         if not tokens:
             return torch.empty(0, self.max_characters, dtype=torch.long)
         return torch.from_numpy(np.stack([self.token_ids(token) for token in tokens]))
 
     def batch_to_ids(self, batch: Sequence[Sequence[str]]) -> Tensor:
-        """Character ids of a batch of sentences, (sentence, longest, max_characters) int64; shorter sentences end in rows of 0."""
+        """Return the character ids of a batch of sentences.
+
+        Args:
+            batch: Sentences, lists of tokens.
+
+        Returns:
+            (sentence, longest, max_characters) int64; shorter sentences are padded with rows of 0.
+        """
         longest = max(map(len, batch), default=0)
         ids = torch.zeros(len(batch), longest, self.max_characters, dtype=torch.long)
         for row, tokens in zip(ids, batch, strict=True):
@@ -64,10 +82,10 @@ class CharacterMapper:
         return ids
 
     def is_truncated(self, token: str) -> bool:
-        """Whether the token holds more UTF-8 bytes than the window."""
+        """Return whether the token has more UTF-8 bytes than the encoder reads."""
         return len(_utf8(token)) > self.max_characters - 2
 
-    def _inside(self, token: str) -> npt.NDArray[np.int64]:
+    def _inner_ids(self, token: str) -> npt.NDArray[np.int64]:
         if token == BOS:
             return np.array([BEGIN_SENTENCE])
         if token == EOS:
@@ -77,4 +95,4 @@ class CharacterMapper:
 
 
 def _utf8(token: str) -> bytes:
-    return token.encode("utf-8", "ignore")  # a lone surrogate has no UTF-8 form; AllenNLP leaves it out as well
+    return token.encode("utf-8", "ignore")  # without lone surrogates, as in AllenNLP

@@ -1,4 +1,4 @@
-"""Where to compute, and in which numbers: what a user asks for against what the machine has."""
+"""Choice of the device and the precision, from the user's option and the machine."""
 
 import re
 from functools import cache
@@ -13,10 +13,17 @@ BF16_FLAGS = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 
 
 def choose_device(name: str) -> str:
-    """The torch device for "auto", "cpu", "cuda", "cuda:N" or "mps"; "auto" is a CUDA GPU where there is one, else the CPU.
+    """Return the torch device for a device option.
+
+    Args:
+        name: "auto", "cpu", "cuda", "cuda:N" or "mps"; "auto" is a CUDA GPU if there is one, else
+            the CPU.
+
+    Returns:
+        Name of the device.
 
     Raises:
-        DeviceError: The device is not there, or the name is none of these.
+        DeviceError: The device is not available, or the name is not valid.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -26,27 +33,50 @@ def choose_device(name: str) -> str:
 
 
 def why_unavailable(device: str) -> str | None:
-    """Return why a torch device cannot be used, in torch's words, or None."""
+    """Return the reason why a torch device cannot be used, or None.
+
+    Args:
+        device: Name of the device.
+    """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        return "PyTorch has no such device here" if device == "mps" else str(error).splitlines()[0]  # MPS: an essay
+        return (
+            "PyTorch has no such device here" if device == "mps" else str(error).splitlines()[0]
+        )  # torch's own message for MPS is a page long
     return None
 
 
 def choose_precision(name: str, device: str) -> str:
-    """The precision that serves: bf16 becomes fp32 on a CPU that does not multiply it natively, where it would be slower.
+    """Return the precision for a precision option.
+
+    "bf16" becomes "fp32" on a CPU without bfloat16 instructions, where it would be slower.
+
+    Args:
+        name: "fp32", "tf32", "bf16" or "fp16".
+        device: Name of the device.
+
+    Returns:
+        Name of the precision.
 
     Raises:
-        DeviceError: The device has no such products.
+        DeviceError: The device does not support the precision.
     """
     if name in ("tf32", "fp16") and not device.startswith("cuda"):
-        raise DeviceError(f"--precision {name}: is for NVIDIA GPUs; pass fp32 or bf16")
+        raise DeviceError(f"--precision {name}: requires an NVIDIA GPU; pass fp32 or bf16")
     return "fp32" if name == "bf16" and not has_bf16(device) else name
 
 
 def best_precision(name: str, device: str) -> str:
-    """Settle "auto": bf16 where the device multiplies it natively, else fp32."""
+    """Resolve "auto" to bf16 if the device has bfloat16 instructions, else to fp32.
+
+    Args:
+        name: Name of a precision, or "auto".
+        device: Name of the device.
+
+    Returns:
+        Name of the precision.
+    """
     if name != "auto":
         return name
     return "bf16" if has_bf16(device) else "fp32"
@@ -54,7 +84,7 @@ def best_precision(name: str, device: str) -> str:
 
 @cache
 def has_bf16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 natively."""
+    """Return whether the device has bfloat16 instructions."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
     cpu = Path("/proc/cpuinfo")

@@ -1,4 +1,4 @@
-"""Trainable ELMo representations: a biLM, frozen or not, under scalar mixes, with the numbers of AllenNLP's `Elmo`."""
+"""Trainable ELMo representations: scalar mixes of a biLM, equal to those of AllenNLP's `Elmo`."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -8,27 +8,32 @@ from torch import Tensor, nn
 
 from elmo_cli.nn.bilm import BiLM, BiLMState
 from elmo_cli.nn.character_ids import TypedBatch, find_types
-from elmo_cli.nn.layers import PackedBiLM, read_differentiable, read_frozen
+from elmo_cli.nn.layers import PackedBiLM, forward_differentiable, forward_frozen
 from elmo_cli.nn.parallel import use_one_thread_after_fork
 from elmo_cli.nn.scalar_mix import ScalarMix
 
 
 class ElmoRepresentations(nn.Module):
-    """Scalar mixes of the layers of a biLM. `elmo_cli.Elmo` is this module with a model that is loaded by name.
+    """Scalar mixes of the layers of a biLM.
 
-    Parameters are `bilm.*` and `scalar_mix_0.gamma`, `scalar_mix_0.scalar_parameters.0` and so on. While no parameter of the biLM
-    requires a gradient, or gradients are off, it runs on packed copies of its matrices and each distinct word is encoded once a
-    batch; else it is differentiable. Flags are looked up in each call, so a module may be frozen and unfrozen at any time.
+    `elmo_cli.Elmo` is this module with a model that is loaded by name. Parameters are `bilm.*`,
+    `scalar_mix_0.gamma`, `scalar_mix_0.scalar_parameters.0` and so on. While no parameter of the
+    biLM requires a gradient, or gradients are disabled, the biLM runs on packed copies of its
+    matrices, and each distinct word is encoded once per batch; otherwise it is differentiable. The
+    flags are checked in each call, so that a module may be frozen and unfrozen at any time.
 
     Args:
         bilm: The network, which becomes part of the module.
         num_output_representations: Number of mixes, each with its own parameters.
         requires_grad: Whether the biLM's parameters require gradients.
-        do_layer_norm: Whether mixes normalise layers, over the batch and with the boundaries included (see ScalarMix).
+        do_layer_norm: Whether mixes normalise layers, over the batch and with the boundaries (see
+            ScalarMix).
         dropout: Share of the representations' values that become 0 in training.
-        keep_sentence_boundaries: Whether representations include the boundaries, two positions more.
-        scalar_mix_parameters: Fixed parameters of the mixes, a number for each layer before the softmax, in place of trained ones.
-        stateful: Whether a batch starts in the states that the batch before it left, as AllenNLP's does.
+        keep_sentence_boundaries: Whether representations include the boundaries, two more
+            positions.
+        scalar_mix_parameters: Fixed parameters of the mixes, one per layer before the softmax;
+            None: trained parameters.
+        stateful: Whether a batch starts from the states after the previous batch, as in AllenNLP.
     """
 
     def __init__(
@@ -56,35 +61,36 @@ class ElmoRepresentations(nn.Module):
         self._state: BiLMState | None = None
 
     def get_output_dim(self) -> int:
-        """Return the width of a representation."""
+        """Return the dimension of a representation."""
         return self.bilm.config.output_dim
 
     def reset_states(self) -> None:
-        """Let the next batch start in the zero state."""
+        """Start the next batch from the zero state."""
         self._state = None
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor | list[Tensor]]:
         """Compute representations of a batch.
 
         Args:
-            inputs: Character ids as `batch_to_ids` returns them, (sentence, token, characters) of whole numbers, rows of zeros
-                behind the end of a sentence; more axes in front are taken too.
+            inputs: Character ids as `batch_to_ids` returns them, (..., sentence, token, characters)
+                of integers, with rows of zeros after the end of a sentence.
 
         Returns:
-            "elmo_representations", a list of `num_output_representations` tensors (sentence, token, dim) that are 0 behind the end
-            of a sentence, and "mask", (sentence, token) bool.
+            "elmo_representations", a list of `num_output_representations` tensors (..., sentence,
+            token, dim) that are 0 after the end of a sentence, and "mask", (..., sentence, token)
+            bool.
 
         Raises:
-            TypeError: `inputs` is not a tensor of whole numbers.
-            ValueError: It has another shape, or other values.
+            TypeError: `inputs` is not a tensor of integers.
+            ValueError: It has another shape, or values out of range.
         """
         ids = _check_ids(inputs, self.bilm.config.max_characters)
         use_one_thread_after_fork()
         batch = find_types(self.bilm, ids)
         layers = self._layers(batch)
-        dropped = 0 if self.keep_sentence_boundaries else 1  # positions at each end
-        steps = ids.shape[1] + 2 - 2 * dropped
-        rows, chosen = _padded_rows(batch, steps, dropped)
+        n_dropped = 0 if self.keep_sentence_boundaries else 1  # positions at each end
+        steps = ids.shape[1] + 2 - 2 * n_dropped
+        rows, chosen = _padded_rows(batch, steps, n_dropped)
         rows, chosen = rows.to(layers[0].device), chosen.to(layers[0].device)
         shape = (*inputs.shape[:-2], steps)
 
@@ -98,46 +104,46 @@ class ElmoRepresentations(nn.Module):
         return {"elmo_representations": [pad(mix(layers)) for mix in mixes], "mask": mask.view(shape)}
 
     def _layers(self, batch: TypedBatch) -> list[Tensor]:
-        start = self._start(len(batch.lengths))
+        start = self._start_state(len(batch.lengths))
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.bilm.parameters()):
             self._packed.clear()
-            layers, end = read_differentiable(self.bilm, batch, start)
+            layers, end = forward_differentiable(self.bilm, batch, start)
         else:
-            layers, end = read_frozen(self._packed.network(self.bilm), batch, start)
+            layers, end = forward_frozen(self._packed.network(self.bilm), batch, start)
         if self.stateful:
-            self._carry(end)
+            self._store_state(end)
         return layers
 
-    def _start(self, n_sentences: int) -> BiLMState:
-        """The carried states of these sentences; zero for those that no batch has had yet."""
+    def _start_state(self, n_sentences: int) -> BiLMState:
+        """Return the stored states of the sentences; zero for sentences without one."""
         zero = self.bilm.zero_state(n_sentences)
         if self._state is not None:
             for part, carried in zip(zero, self._state, strict=True):
                 part[:, :, : carried.shape[2]] = carried[:, :, :n_sentences]
         return zero
 
-    def _carry(self, end: BiLMState) -> None:
+    def _store_state(self, end: BiLMState) -> None:
         n_sentences = end.hidden.shape[2]
         if self._state is not None:
             end = BiLMState(*(torch.cat([new, old.to(new)[:, :, n_sentences:]], 2) for new, old in zip(end, self._state, strict=True)))
         self._state = end
 
 
-def _padded_rows(batch: TypedBatch, steps: int, dropped: int) -> tuple[Tensor, Tensor]:
-    """Where positions go in a flattened padded batch of `steps`, and which ones do (int64 both)."""
-    chosen = torch.nonzero(batch.is_token)[:, 0] if dropped else torch.arange(len(batch.rows))
-    with_boundaries = steps + 2 * dropped
+def _padded_rows(batch: TypedBatch, steps: int, n_dropped: int) -> tuple[Tensor, Tensor]:
+    """Return rows of a flattened padded batch of `steps`, and the positions they get, int64."""
+    chosen = torch.nonzero(batch.is_token)[:, 0] if n_dropped else torch.arange(len(batch.rows))
+    with_boundaries = steps + 2 * n_dropped
     rows = batch.rows[chosen]
-    return rows // with_boundaries * steps + rows % with_boundaries - dropped, chosen
+    return rows // with_boundaries * steps + rows % with_boundaries - n_dropped, chosen
 
 
 def _check_ids(inputs: Tensor, n_characters: int) -> Tensor:
-    """The ids as (sentence, token, characters)."""
+    """Return the ids as (sentence, token, characters)."""
     if not isinstance(inputs, Tensor) or inputs.is_floating_point() or inputs.is_complex():
         raise TypeError("Elmo takes a tensor of character ids; make it with elmo_cli.batch_to_ids(sentences)")
     if inputs.ndim < 3 or inputs.shape[-1] != n_characters:
         raise ValueError(
-            f"Elmo takes character ids of shape (sentence, token, {n_characters}), and these are {tuple(inputs.shape)}; make them with "
+            f"Elmo takes character ids of shape (sentence, token, {n_characters}), but these have {tuple(inputs.shape)}; make them with "
             f"elmo_cli.batch_to_ids(sentences, {n_characters})"
         )
     return inputs.flatten(0, -3)

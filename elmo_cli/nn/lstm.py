@@ -1,7 +1,8 @@
-"""The projected, clipped LSTM of Peters et al. (2018): the cell by definition, and two ways to run it over packed sequences.
+"""Projected, clipped LSTM of Peters et al. (2018): its cell, and two runs over packed sequences.
 
-Packed means: no padding. The rows of step t are the sequences still running at t, longest first, so a step touches the active prefix
-only and shorter sequences keep their final state. Both runs have one signature; `run_by_definition` is the oracle of the tests.
+Packed sequences have no padding. The rows of step t are the sequences of more than t tokens,
+longest first: a step computes these rows only, and shorter sequences keep their final state. Both
+runs have the same signature; `run_by_definition` is the reference of the tests.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BLOCK_ROWS = 1024  # rows whose input projections are computed together: a large product, and bounded memory
+BLOCK_ROWS = 1024  # rows per input product: large products, with bounded memory
 
 
 class LstmState(NamedTuple):
@@ -24,10 +25,19 @@ class LstmState(NamedTuple):
 
 
 class LstmCellWithProjection(nn.Module):
-    """One step of the LSTM: gates, clipped cell, clipped projection.
+    """LSTM cell: gates, clipped cell, clipped projection.
 
-    `weight` (4 * cell, input + output) and `bias` (4 * cell,) hold the gates in the file's order i, j (candidate), f, o, with
-    TensorFlow's forget bias of 1 already in `bias`; `projection` is (output, cell), or absent where output equals cell.
+    `weight` (4 * cell, input + output) and `bias` (4 * cell,) contain the gates in the file's order
+    i, j (candidate), f, o, with TensorFlow's forget bias of 1 added to `bias`; `projection` is
+    (output, cell).
+
+    Args:
+        input_size: Dimension of the input.
+        cell_size: Dimension of the cell.
+        output_size: Dimension of the output.
+        projected: Whether there is a projection; without, output and cell have the same dimension.
+        cell_clip: Limit of the absolute values of the cell; None: no limit.
+        projection_clip: Limit of the absolute values of the projection; None: no limit.
     """
 
     def __init__(
@@ -42,7 +52,15 @@ class LstmCellWithProjection(nn.Module):
         self.projection = nn.Parameter(torch.empty(output_size, cell_size)) if projected else None
 
     def forward(self, inputs: Tensor, state: LstmState) -> LstmState:
-        """The state after one step over `inputs` (sequence, input); its `hidden` is the output."""
+        """Compute one step.
+
+        Args:
+            inputs: (sequence, input).
+            state: State before the step.
+
+        Returns:
+            State after the step; its `hidden` is the output.
+        """
         gates = functional.linear(torch.cat([inputs, state.hidden], dim=-1), self.weight, self.bias)
         i, j, f, o = gates.chunk(4, dim=-1)
         cell = _clip(torch.sigmoid(f) * state.cell + torch.sigmoid(i) * torch.tanh(j), self.cell_clip)
@@ -58,7 +76,17 @@ RunLstm = Callable[[LstmCellWithProjection, Tensor, Sequence[int], LstmState], t
 def run_by_definition(
     lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequence[int], state: LstmState
 ) -> tuple[Tensor, LstmState]:
-    """Run the cell step by step: outputs (row, output) in packed order, and each sequence's final state."""
+    """Run the cell step by step over packed sequences.
+
+    Args:
+        lstm: The cell.
+        inputs: (row, input), rows in packed order.
+        batch_sizes: Number of active sequences of each step.
+        state: States before the first step, longest sequence first.
+
+    Returns:
+        Outputs, (row, output) in packed order, and the final state of each sequence.
+    """
     if not batch_sizes:
         return inputs.new_empty(0, state.hidden.shape[1]), state
     outputs = []
@@ -71,10 +99,22 @@ def run_by_definition(
 
 
 def run_packed(lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequence[int], state: LstmState) -> tuple[Tensor, LstmState]:
-    """As `run_by_definition`, for inference: inputs projected a block of steps at a time, all else in place."""
+    """Run the cell as `run_by_definition` does, for inference.
+
+    Inputs are projected in blocks of steps; other operations are in place.
+
+    Args:
+        lstm: The cell.
+        inputs: (row, input), rows in packed order.
+        batch_sizes: Number of active sequences of each step.
+        state: States before the first step, longest sequence first.
+
+    Returns:
+        Outputs, (row, output) in packed order, and the final state of each sequence.
+    """
     hidden, cell = state.hidden.clone(), state.cell.clone()
     outputs = inputs.new_empty(len(inputs), hidden.shape[1])
-    # (out, in), as PyTorch keeps them: few rows times many columns then sum up more exactly than with (in, out)
+    # (out, in), as stored: with few rows, sums are more accurate than with (in, out)
     from_input, from_hidden = torch.split(lstm.weight, [lstm.input_size, hidden.shape[1]], dim=1)
     start = 0
     for block in _blocks(batch_sizes, BLOCK_ROWS):
@@ -98,7 +138,7 @@ def _step_in_place(lstm: LstmCellWithProjection, gates: Tensor, hidden: Tensor, 
 
 
 def _blocks(batch_sizes: Sequence[int], max_rows: int) -> list[list[int]]:
-    """Consecutive steps grouped so that a group holds at most `max_rows` rows (or one step)."""
+    """Group consecutive steps into blocks of at most `max_rows` rows, or of one step."""
     blocks: list[list[int]] = []
     rows = max_rows
     for size in batch_sizes:
@@ -115,16 +155,23 @@ def _clip(values: Tensor, limit: float | None) -> Tensor:
 
 
 class Packing(NamedTuple):
-    """Where the rows of a ragged batch go: sequences stored one after another, run step by step in both directions."""
+    """Rows of a ragged batch in the order of the steps of both directions."""
 
-    order: npt.NDArray[np.int64]  # (sequence,): sequences, longest first
-    batch_sizes: list[int]  # (step,): sequences still running
-    forward_rows: npt.NDArray[np.int64]  # (row,): ragged position of each packed row, first to last
+    order: npt.NDArray[np.int64]  # (sequence,): indices, longest first
+    batch_sizes: list[int]  # (step,): active sequences
+    forward_rows: npt.NDArray[np.int64]  # (row,): ragged position of each row, first to last
     backward_rows: npt.NDArray[np.int64]  # (row,): the same, last to first
 
 
 def pack(lengths: Sequence[int]) -> Packing:
-    """Lay out sequences of these lengths for the two directions of a biLM. A sequence of length 0 has no rows."""
+    """Order the rows of sequences for the two directions of a biLM.
+
+    Args:
+        lengths: Length of each sequence; a sequence of length 0 has no rows.
+
+    Returns:
+        The order of sequences and rows.
+    """
     sizes = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-sizes, kind="stable")
     longest_first = sizes[order]
@@ -139,7 +186,16 @@ def pack(lengths: Sequence[int]) -> Packing:
 
 
 def step_in_torch(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
-    """As `step`, an operation after another."""
+    """Compute the elementwise part of a step in place, as `lstm_step` does, with torch operations.
+
+    Args:
+        products: Pre-activations of the gates, (sequence, 4 * cell).
+        inputs: Further pre-activations to add, (row, 4 * cell); None: nothing to add.
+        rows: Row of `inputs` of each sequence, (sequence,) int64; None: the first rows.
+        cell: Cell states, (sequence, cell), updated in place.
+        clip: Limit of the absolute values of the cell; None: no limit.
+        output: Receives o * tanh(cell), (sequence, cell).
+    """
     gates = products.to(cell.dtype)
     if inputs is not None:
         gates = gates.add_(inputs[: len(gates)] if rows is None else inputs[rows])
@@ -147,5 +203,5 @@ def step_in_torch(products: Tensor, inputs: Tensor | None, rows: Tensor | None, 
     cell.mul_(f.sigmoid_()).addcmul_(i.sigmoid_(), j.tanh_())
     if clip is not None:
         cell.clamp_(-clip, clip)
-    torch.mul(torch.tanh(cell, out=i), o.sigmoid_(), out=i)  # i is spent: its place serves again
+    torch.mul(torch.tanh(cell, out=i), o.sigmoid_(), out=i)  # reuses the memory of i
     output.copy_(i)

@@ -1,4 +1,4 @@
-"""The LSTM over packed sequences with its gradient written out: weight gradients are one product for all steps, not one for each."""
+"""LSTM over packed sequences with an explicit gradient: one product for the weights of all steps."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,17 @@ class Clips(NamedTuple):
 def run_with_gradient(
     lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequence[int], state: LstmState
 ) -> tuple[Tensor, LstmState]:
-    """As `run_by_definition`, in less time; no gradient flows into or out of the states."""
+    """Run the cell as `run_by_definition` does, faster; the states have no gradient.
+
+    Args:
+        lstm: The cell.
+        inputs: (row, input), rows in packed order.
+        batch_sizes: Number of active sequences of each step.
+        state: States before the first step, longest sequence first.
+
+    Returns:
+        Outputs, (row, output) in packed order, and the final state of each sequence.
+    """
     if not batch_sizes:
         return inputs.new_empty(0, state.hidden.shape[1]), state
     clips = Clips(*(math.inf if clip is None else clip for clip in (lstm.cell_clip, lstm.projection_clip)))
@@ -68,7 +78,7 @@ class _Layer(torch.autograd.Function):
 
 
 def _unrolled_gradient(ctx: Any, d_outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of the pre-activations and of the unclipped projections, last step first."""
+    """Return gradients of the pre-activations and of the unclipped projections, from the last step."""
     inputs, weight, projection, gates, hidden_before, cell_before, outputs, cells, _ = ctx.saved_tensors
     from_hidden, clips, most = weight[:, inputs.shape[1] :], ctx.clips, ctx.batch_sizes[0]
     d_gates, d_projected = torch.empty_like(gates), torch.empty_like(d_outputs)
@@ -83,7 +93,7 @@ def _unrolled_gradient(ctx: Any, d_outputs: Tensor) -> tuple[Tensor, Tensor]:
             d_output = d_projected[now] @ projection
         tanh_cell = torch.tanh(cells[now])
         d_new = d_cell[:active] + torch.ops.aten.tanh_backward(d_output * o, tanh_cell)
-        d_new = torch.ops.aten.hardtanh_backward(d_new, cells[now], -clips.cell, clips.cell)  # zero where the clip held
+        d_new = torch.ops.aten.hardtanh_backward(d_new, cells[now], -clips.cell, clips.cell)  # zero where the cell was clipped
         d_i, d_j, d_f, d_o = d_gates[now].chunk(4, dim=-1)
         d_i.copy_(torch.ops.aten.sigmoid_backward(d_new * j, i))
         d_j.copy_(torch.ops.aten.tanh_backward(d_new * i, j))

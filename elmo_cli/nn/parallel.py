@@ -1,7 +1,8 @@
-"""Two halves of a computation side by side, such as the two directions of a biLM.
+"""Parallel execution of two halves of a computation, such as the two directions of a biLM.
 
-Inside an operation, threads meet every 50 microseconds; two halves meet once. On a quiet machine that is a little faster, and beside
-another process it loses nothing where OpenMP's barriers lose a factor of thirty. The result is the same number on one thread and on two.
+With threads inside operations, they synchronize every 50 microseconds; two halves synchronize once.
+On an idle machine this is slightly faster. Beside another process it keeps its speed, where
+OpenMP's barriers are thirty times slower. Results are the same numbers on one thread and on two.
 """
 
 from collections.abc import Callable
@@ -16,30 +17,47 @@ Result = TypeVar("Result")
 
 
 class RunBoth(Protocol):
-    """Runs function(0) and function(1)."""
+    """Function that runs function(0) and function(1)."""
 
     def __call__(self, function: Callable[[int], Result], /) -> list[Result]:
-        """Both results."""
+        """Return both results."""
 
 
 def in_sequence(function: Callable[[int], Result]) -> list[Result]:
-    """The pair on this thread."""
+    """Run both calls on this thread.
+
+    Args:
+        function: Function of 0 or 1.
+
+    Returns:
+        Both results.
+    """
     return [function(0), function(1)]
 
 
 class InThreads:
-    """The pair here and on a second thread, each with half of PyTorch's threads; both here where there is one."""
+    """Runs both calls in parallel on two threads, each with half of PyTorch's threads.
+
+    If PyTorch has one thread, both calls run on this one.
+    """
 
     def __init__(self) -> None:
         self.renew()
         renew_after_fork(self)
 
     def renew(self) -> None:
-        """Forget the second thread, which a fork leaves behind."""
-        self._pool: ThreadPoolExecutor | None = None  # started when it is first needed
+        """Discard the second thread, which does not exist after a fork."""
+        self._pool: ThreadPoolExecutor | None = None  # started at the first use
 
     def __call__(self, function: Callable[[int], Result], /) -> list[Result]:
-        """Both results."""
+        """Run function(0) here and function(1) on the second thread.
+
+        Args:
+            function: Function of 0 or 1.
+
+        Returns:
+            Both results.
+        """
         use_one_thread_after_fork()
         threads = torch.get_num_threads()
         if threads == 1:
@@ -50,12 +68,15 @@ class InThreads:
         try:
             return [function(0), other.result()]
         finally:
-            wait([other])  # where the first half failed: what it used is free only then
+            wait([other])  # if the first half failed, the second may still use its data
             torch.set_num_threads(threads)
 
 
 def use_one_thread_after_fork() -> None:
-    """Let PyTorch use one thread in a forked child, as its DataLoader does: with more, OpenMP waits for threads of the parent."""
+    """Limit PyTorch to one thread in a forked child, as its DataLoader does.
+
+    With more, OpenMP waits for threads of the parent process.
+    """
     if is_forked():
         torch.set_num_threads(1)
 

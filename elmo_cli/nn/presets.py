@@ -1,4 +1,7 @@
-"""Architectures by name, in the terms of options.json: `tiny` is the built-in model's, the others are the published models'."""
+"""Named architectures, in the layout of options.json.
+
+`tiny` is the built-in model's; the others are those of the published models.
+"""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""The biLM the simple way, as AllenNLP runs it: sentences padded to one length, every token through the character CNN.
+"""Reference implementation: padded sentences, with every token encoded, as AllenNLP does.
 
-The yardstick of `elmo bench` and an oracle of the tests.
+`elmo bench` and the tests compare with it.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,15 @@ from elmo_cli.nn.lstm import LstmState, run_by_definition
 
 @torch.inference_mode()
 def embed_padded(bilm: BiLM, batch: Sequence[Sequence[str]]) -> list[Tensor]:
-    """Every layer of each sentence, (layer, token, dim), from the zero state, without the boundary positions."""
+    """Compute every layer of each sentence from the zero state.
+
+    Args:
+        bilm: The network.
+        batch: Sentences, lists of tokens.
+
+    Returns:
+        An array (layer, token, dim) per sentence, without the boundaries.
+    """
     sentences = [[bilm.mapper.bos, *tokens, bilm.mapper.eos] for tokens in batch]
     lengths = torch.tensor([len(sentence) for sentence in sentences])
     longest = int(lengths.max())
@@ -26,10 +34,10 @@ def embed_padded(bilm: BiLM, batch: Sequence[Sequence[str]]) -> list[Tensor]:
 
 
 def _run_direction(bilm: BiLM, direction: int, tokens: Tensor, lengths: Tensor) -> list[Tensor]:
-    """One direction's half of each biLSTM layer, (sentence, position, projection_dim)."""
+    """Return one direction's half of each biLSTM layer, (sentence, position, projection_dim)."""
     n_sentences, longest, _ = tokens.shape
     steps = torch.arange(longest)
-    reverse = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)  # padding stays behind the end
+    reverse = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)  # padding stays after the end
     order = (reverse if direction else steps.expand(n_sentences, -1))[..., None]
     inputs, outputs = tokens.take_along_dim(order, 1), []
     for layer, lstm in enumerate(bilm.lstms(direction)):

@@ -1,4 +1,4 @@
-"""Trainable scalar mix: equation 1 of Peters et al. (2018), with the parameter names and the numbers of AllenNLP's module."""
+"""Scalar mix, equation 1 of Peters et al. (2018): trainable as in AllenNLP, or of fixed weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,22 +13,23 @@ VARIANCE_FLOOR = 1e-12  # AllenNLP's
 
 
 class ScalarMix(nn.Module):
-    """Weighted sum of layers, gamma * sum_j s_j h_j with s = softmax(scalar_parameters).
+    """Trainable weighted sum of layers, gamma * sum_j s_j h_j with s = softmax(scalar_parameters).
 
-    Parameters are `gamma` (1,) and `scalar_parameters`, a list of one tensor (1,) a layer, as in AllenNLP's state dicts.
-
-    With `do_layer_norm` each layer is normalised first by the mean and variance of all of its values in the batch that the mask
-    contains (Ba et al. 2016, without gain and bias). `elmo embed --mix-layer-norm` normalises by the values of one sentence without
-    its boundaries instead, so that vectors do not depend on the batch.
+    Parameters are `gamma` (1,) and `scalar_parameters`, a list of one tensor (1,) per layer, as in
+    AllenNLP's state dicts. With `do_layer_norm`, each layer is first normalised by the mean and
+    variance of all of its values in the batch that the mask selects (Ba et al. 2016, without gain
+    and bias). `elmo embed --mix-layer-norm` uses the values of one sentence without its boundaries
+    instead, so that vectors do not depend on the batch.
 
     Args:
         mixture_size: Number of layers.
         do_layer_norm: Whether to normalise layers.
-        initial_scalar_parameters: A number for each layer, before the softmax; None: zeros, which is the average.
+        initial_scalar_parameters: One number per layer, before the softmax; None: zeros, which is
+            the average.
         trainable: Whether the parameters require gradients.
 
     Raises:
-        ValueError: There are more or fewer initial parameters than layers.
+        ValueError: The number of initial parameters differs from the number of layers.
     """
 
     def __init__(
@@ -51,14 +52,15 @@ class ScalarMix(nn.Module):
         """Mix layers.
 
         Args:
-            tensors: A tensor (..., dim) for each layer, of one shape.
-            mask: Which vectors are real, (...) bool or numbers; only `do_layer_norm` reads it. None: all of them.
+            tensors: One tensor (..., dim) per layer, all of the same shape.
+            mask: Positions to normalise over, (...) bool or numbers; None: all. Used with
+                `do_layer_norm` only.
 
         Returns:
             (..., dim)
 
         Raises:
-            ValueError: There are more or fewer tensors than layers.
+            ValueError: The number of tensors differs from the number of layers.
         """
         if len(tensors) != self.mixture_size:
             raise ValueError(f"got {len(tensors)} tensors for a mix of {self.mixture_size} layers; pass one for each layer")
@@ -72,7 +74,7 @@ class ScalarMix(nn.Module):
 
 
 def _normalise(tensor: Tensor, mask: Tensor | None) -> Tensor:
-    """A layer less its mean, by its standard deviation, over all the values that the mask contains."""
+    """Subtract the mean and divide by the standard deviation of the values that the mask selects."""
     if mask is None:
         mask = tensor.new_ones(tensor.shape[:-1])
     real = mask.to(tensor.dtype).unsqueeze(-1)
@@ -82,15 +84,18 @@ def _normalise(tensor: Tensor, mask: Tensor | None) -> Tensor:
     return (tensor - mean) / torch.sqrt(variance + VARIANCE_FLOOR)
 
 
-VARIANCE_FLOOR = 1e-12  # AllenNLP's
-
-
 @dataclass(frozen=True)
 class FixedMix:
-    """Scalar mix of given weights, equation 1 of Peters et al. 2018: gamma * sum_j s_j h_j, where s = softmax(weights).
+    """Scalar mix with given weights: gamma * sum_j s_j h_j, where s = softmax(weights).
 
-    With `layer_norm` each layer is normalised first, as AllenNLP's `do_layer_norm` does (Ba et al. 2016, without gain and bias): by
-    the mean and variance of all values of its real tokens. Here those are of one sentence, so that its vectors depend on it alone.
+    With `layer_norm`, each layer is first normalised as by AllenNLP's `do_layer_norm` (Ba et al.
+    2016, without gain and bias): by the mean and variance of all values of its tokens. Here these
+    are the tokens of one sentence, so that its vectors do not depend on others.
+
+    Attributes:
+        weights: One number per layer, before the softmax.
+        gamma: Factor of the sum.
+        layer_norm: Whether to normalise layers.
     """
 
     weights: tuple[float, ...]
@@ -98,7 +103,14 @@ class FixedMix:
     layer_norm: bool = False
 
     def __call__(self, layers: Array) -> Array:
-        """(layer, token, dim) → (token, dim) float32."""
+        """Mix the layers of one sentence.
+
+        Args:
+            layers: (layer, token, dim), floating point.
+
+        Returns:
+            (token, dim) float32.
+        """
         values = layers.astype(np.float64)
         if self.layer_norm and values.size:
             mean, variance = values.mean(axis=(1, 2), keepdims=True), values.var(axis=(1, 2), keepdims=True)

@@ -116,6 +116,19 @@ def _parse(line: str, place: str) -> Any:  # noqa: ANN401  # JSON
         raise CorpusError(f"{place}: is no JSON that can be read ({error}); a line has to be one JSON object") from None
 
 
+def load_record(line: str, place: str) -> dict[str, Any]:
+    """Parse a line that is a JSON object.
+
+    Args:
+        line: The line.
+        place: Its file and number, for messages.
+
+    Raises:
+        CorpusError: It is not a JSON object.
+    """
+    return _object(_parse(line, place), place)
+
+
 def _object(record: Any, place: str) -> dict[str, Any]:  # noqa: ANN401  # JSON
     if not isinstance(record, dict):
         raise CorpusError(f"{place}: is no JSON object; a line has to be one, or a list of tokens")

@@ -1,4 +1,4 @@
-"""Training of a biLM: corpus to windows, windows to gradients, checkpoints to a folder that `elmo embed` loads."""
+"""Training of biLMs: encoded corpora, truncated back-propagation, checkpoints, exported models."""
 
 from typing import TYPE_CHECKING
 

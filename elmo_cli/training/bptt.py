@@ -1,7 +1,8 @@
-"""Windows of training text: the corpus cut into as many contiguous pieces as there are streams, all read side by side.
+"""Windows of training text for truncated back-propagation through time.
 
-A stream goes on where it stopped, sentence after sentence, so its state can be carried from window to window (truncated
-back-propagation through time). At a share of the sentence starts, drawn anew each time, the state is set to zero instead.
+The corpus is divided into contiguous pieces, one per stream, and all streams are read in parallel.
+A stream continues from window to window, so that its state can be carried. At a share of the
+sentence starts, drawn again each time, the state is set to zero instead.
 """
 
 from typing import NamedTuple
@@ -15,64 +16,108 @@ from elmo_cli.training.vocabulary import BOS_ID, EOS_ID, UNKNOWN_ID
 
 
 class BpttBatch(NamedTuple):
-    """The next steps of every stream; direction 1 reads each sentence from its end."""
+    """The next steps of every stream; direction 1 reads each sentence from its end.
 
-    types: Tensor  # (direction, step, row) int64: rows of the text's table of words
-    targets: Tensor  # (direction, step, row) int64: words of the vocabulary
-    reset: Tensor | None  # (direction, step, row): where the state is set to zero
+    Attributes:
+        types: Rows of the corpus's table of words, (direction, step, row) int64.
+        targets: Words of the vocabulary, (direction, step, row) int64.
+        reset: Whether the state is set to zero before a step, (direction, step, row) bool; None:
+            never.
+    """
+
+    types: Tensor
+    targets: Tensor
+    reset: Tensor | None
 
     def to(self, device: torch.device) -> "BpttBatch":
-        """The window on a device."""
+        """Return the window on a device."""
         return BpttBatch(self.types.to(device), self.targets.to(device), None if self.reset is None else self.reset.to(device))
 
 
-OPENING = ((EOS_ID, BOS_ID), (BOS_ID, EOS_ID))  # by direction: what closes a sentence, and what the next one starts with
+OPENING = ((EOS_ID, BOS_ID), (BOS_ID, EOS_ID))  # by direction: end mark, start mark
 
 
 class Streams(NamedTuple):
-    """How a corpus is cut."""
+    """Division of a corpus into streams.
+
+    Attributes:
+        n_streams: Number of streams.
+        unroll: Steps of a window.
+        piece: Targets of a stream.
+    """
 
     n_streams: int
     unroll: int
-    piece: int  # entries a stream holds
+    piece: int
 
     @property
     def windows(self) -> int:
-        """Windows in an epoch."""
+        """Number of windows of an epoch."""
         return self.piece // self.unroll
 
 
-def make_streams(n_entries: int, n_streams: int, unroll: int, n_workers: int = 1) -> Streams:
-    """At most that many streams, and fewer where the corpus would not fill a window of each; as many for each worker."""
-    unroll = max(1, min(unroll, n_entries // n_workers))
-    n_streams = max(1, min(n_streams, n_entries // unroll) // n_workers) * n_workers
-    return Streams(n_streams, unroll, n_entries // n_streams)
+def make_streams(n_targets: int, n_streams: int, unroll: int, n_workers: int = 1) -> Streams:
+    """Divide a corpus into streams, fewer than `n_streams` if it does not fill a window of each.
+
+    Args:
+        n_targets: Words to predict in each direction.
+        n_streams: Largest number of streams.
+        unroll: Largest number of steps of a window.
+        n_workers: Number of processes, each of which gets the same number of streams.
+
+    Returns:
+        The division.
+    """
+    unroll = max(1, min(unroll, n_targets // n_workers))
+    n_streams = max(1, min(n_streams, n_targets // unroll) // n_workers) * n_workers
+    return Streams(n_streams, unroll, n_targets // n_streams)
 
 
 def read_window(text: EncodedText, streams: Streams, step: int, reset_share: float, seed: int, rows: slice) -> BpttBatch:
-    """The window of one step, from 0, over all epochs; `rows` chooses some of the streams.
+    """Read the window of one step.
 
-    Where a piece is no whole number of windows, epochs start one after another at its first entries, so that all of it is read.
+    If a piece is not a multiple of the window, successive epochs start at successive targets, so
+    that all of it is read.
+
+    Args:
+        text: The corpus.
+        streams: Its division.
+        step: Step from 0, over all epochs.
+        reset_share: Share of the sentence starts where the state is set to zero.
+        seed: Seed of the draws.
+        rows: Streams to read.
+
+    Returns:
+        The window.
     """
-    epoch, place = divmod(step, streams.windows)
+    epoch, position = divmod(step, streams.windows)
     offset = epoch % (streams.piece % streams.unroll + 1)
-    starts = np.arange(streams.n_streams)[rows] * streams.piece + offset + place * streams.unroll
-    places = starts + np.arange(streams.unroll + 1)[:, None]
-    entries = torch.stack([torch.from_numpy(words[places].astype(np.int64)) for words in text.words])  # (direction, step + 1, row)
-    window = window_of(entries[:, :-1], entries[:, 1:], text.facts.vocabulary)
+    starts = np.arange(streams.n_streams)[rows] * streams.piece + offset + position * streams.unroll
+    positions = starts + np.arange(streams.unroll + 1)[:, None]
+    targets = torch.stack([torch.from_numpy(words[positions].astype(np.int64)) for words in text.words])  # (direction, step + 1, row)
+    window = window_of(targets[:, :-1], targets[:, 1:], text.facts.vocabulary)
     if reset_share == 0 or window.reset is None:
         return window._replace(reset=None)
     if reset_share == 1:
         return window
-    shape = (len(entries), streams.unroll, streams.n_streams)
-    drawn = torch.rand(shape, generator=torch.Generator().manual_seed(seed))[..., rows] < reset_share
-    return window._replace(reset=window.reset & drawn)
+    shape = (len(targets), streams.unroll, streams.n_streams)
+    is_drawn = torch.rand(shape, generator=torch.Generator().manual_seed(seed))[..., rows] < reset_share
+    return window._replace(reset=window.reset & is_drawn)
 
 
-def window_of(before: Tensor, entries: Tensor, n_words: int) -> BpttBatch:
-    """The window that predicts `entries` (direction, step, row) from those before them, set to zero at every sentence start."""
+def window_of(before: Tensor, targets: Tensor, n_words: int) -> BpttBatch:
+    """Return the window that predicts `targets` from the words before them.
+
+    Args:
+        before: Words before the targets, (direction, step, row) int64.
+        targets: Words to predict, (direction, step, row) int64.
+        n_words: Size of the vocabulary; words outside it become <UNK>.
+
+    Returns:
+        The window, with a reset at every sentence start.
+    """
     types, reset = before.clone(), torch.empty_like(before, dtype=torch.bool)
     for direction, (closing, opening) in enumerate(OPENING):
         reset[direction] = before[direction] == closing
         types[direction].masked_fill_(reset[direction], opening)
-    return BpttBatch(types, entries.masked_fill(entries >= n_words, UNKNOWN_ID), reset)
+    return BpttBatch(types, targets.masked_fill(targets >= n_words, UNKNOWN_ID), reset)

@@ -1,7 +1,8 @@
-"""The character CNN over the distinct words of a window, for training.
+"""Character CNN over the distinct words of a window, for training.
 
-All filters are one matrix product over windows of the widest filter. Words are sorted by length and cut right behind their end: from
-there on every window is all padding and equals the last one kept, so the maximum is exact.
+All convolutions are one matrix product over windows of the widest filter. Words are sorted by
+length, and positions after their end are omitted: windows there contain only padding and equal the
+last one that is computed, so that the maximum is exact.
 """
 
 from collections.abc import Sequence
@@ -13,14 +14,22 @@ from torch.nn import functional
 
 from elmo_cli.nn.bilm import CharacterEncoder
 
-GROUPS = 8  # of words of like length
-POSITION_BITS = 16  # what bfloat16 leaves free of a float
+GROUPS = 8  # of words of similar length
+POSITION_BITS = 16  # bits of a float that are zero after a bfloat16
 
 
 def encode_words(encoder: CharacterEncoder, characters: Tensor, lengths: Tensor, dtype: torch.dtype) -> Tensor:
-    """Token vectors (word, projection_dim) of words sorted by length.
+    """Encode words that are sorted by length.
 
-    characters (word, max_characters + widest - 1) int are `CharacterMapper` rows, padded on; lengths (word,) count both markers.
+    Args:
+        encoder: The encoder.
+        characters: `CharacterMapper` rows, padded on the right, (word, max_characters + widest - 1)
+            int.
+        lengths: Length of each word with both markers, (word,).
+        dtype: Type of the products, float32 or bfloat16.
+
+    Returns:
+        Token vectors, (word, projection_dim).
     """
     weights = [(cast("Tensor", convolution.weight), cast("Tensor", convolution.bias)) for convolution in encoder.convolutions]
     filters = [weight.permute(2, 1, 0) for weight, _ in weights]  # (width, dim, number)
@@ -33,7 +42,19 @@ def encode_words(encoder: CharacterEncoder, characters: Tensor, lengths: Tensor,
 
 
 def max_over_time(characters: Tensor, lengths: Tensor, embedding: Tensor, filters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """Maximum of every convolution over time, before bias and activation: (word, all numbers)."""
+    """Return the maximum of every filter over time, before bias and activation.
+
+    Args:
+        characters: `CharacterMapper` rows, padded on the right, (word, max_characters + widest - 1)
+            int.
+        lengths: Length of each word with both markers, (word,), ascending.
+        embedding: Character table, (character, dim).
+        filters: Filters of each width, (width, dim, number).
+        dtype: Type of the products.
+
+    Returns:
+        (word, all filters), of `dtype`.
+    """
     widths = [len(f) for f in filters]
     max_characters = characters.shape[1] - max(widths) + 1
     matrix, table = _joined(filters).to(dtype), embedding.to(dtype)
@@ -44,27 +65,28 @@ def max_over_time(characters: Tensor, lengths: Tensor, embedding: Tensor, filter
         windows = rows[:, : positions + max(widths) - 1].unfold(1, max(widths), 1)
         products = (functional.embedding(windows, table).flatten(2).flatten(0, 1) @ matrix).view(len(rows), positions, -1)
         if positions > max_characters - max(widths) + 1:
-            products = products.masked_fill(outside[:positions], torch.finfo(dtype).min)  # an infinity with a tag would be a NaN
+            products = products.masked_fill(outside[:positions], torch.finfo(dtype).min)  # not -inf: with position bits it would be NaN
         maxima.append(_MaxOverTime.apply(products))  # type: ignore[no-untyped-call]
     return torch.cat(maxima)
 
 
 def _joined(filters: Sequence[Tensor]) -> Tensor:
-    """Filters (width, dim, number) as one matrix (widest * dim, all numbers), zeros behind the narrow ones."""
+    """Return all filters as one matrix (widest * dim, all filters), padded with zeros."""
     widest = max(len(f) for f in filters)
     return torch.cat([functional.pad(f, (0, 0, 0, 0, 0, widest - len(f))) for f in filters], -1).flatten(0, 1)
 
 
 def _outside(widths: Sequence[int], numbers: Sequence[int], max_characters: int) -> Tensor:
-    """(max_characters, all numbers): where a window would reach beyond the characters a word has."""
+    """Return where a window extends beyond the characters, (max_characters, all filters) bool."""
     last = torch.tensor([max_characters - w for w in widths]).repeat_interleave(torch.tensor(numbers))
     return torch.arange(max_characters)[:, None] > last
 
 
 class _MaxOverTime(torch.autograd.Function):
-    """Maximum over axis 1 of (word, position, channel); the gradient goes to one position, as torch.max's does.
+    """Maximum over axis 1 of (word, position, channel), with a gradient for one position.
 
-    torch.max with indices is not vectorised: the position travels in the bits of a float that a bfloat16 leaves free.
+    torch.max with indices is not vectorised: here, the position is stored in the bits of a float
+    that are zero after conversion from bfloat16.
     """
 
     @staticmethod

@@ -1,4 +1,7 @@
-"""What a run leaves on the disk: a checkpoint that goes on exactly, and a model folder; each file appears whole, by rename."""
+"""Files of a training run: checkpoints for exact resumption, and the model folder.
+
+Every file is written atomically.
+"""
 
 import json
 from collections.abc import Callable
@@ -18,15 +21,15 @@ from elmo_cli.training.language_model import LanguageModel
 from elmo_cli.training.softmax import Softmax
 from elmo_cli.training.vocabulary import read_vocabulary, write_vocabulary
 
-WORK = ".training"  # inside the model folder: encoded corpus and checkpoint, gone when the run is over
+WORK = ".training"  # in the model folder during a run: encoded corpus and checkpoint
 CHECKPOINT = "checkpoint.pt"
 SOFTMAX = "softmax.hdf5"
-MAKE_ROOM = "make room"  # the command adds how to continue
-RESERVE = 1.1  # of the space that a file is reckoned to take
+MAKE_ROOM = "free some space"  # the command appends how to continue
+RESERVE = 1.1  # factor on the expected size of a file
 
 
 class Checkpoint(NamedTuple):
-    """A run at a step."""
+    """State of a run at a step."""
 
     step: int
     seconds: float
@@ -37,10 +40,14 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint in place of the one before.
+    """Write a checkpoint in place of the previous one.
+
+    Args:
+        folder: Model folder.
+        checkpoint: State of the run.
 
     Raises:
-        DiskError: There is no room; the one before, if there was one, is whole.
+        DiskError: The disk is full or not writable; a previous checkpoint is intact.
     """
     path = folder / WORK / CHECKPOINT
     numbers = sum(tensor.numel() for tensor in checkpoint.model.values())
@@ -54,38 +61,56 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read the checkpoint of a run.
+    """Load the checkpoint of a run.
+
+    Args:
+        folder: Model folder.
+
+    Returns:
+        State of the run.
 
     Raises:
-        ModelError: There is none, or it is damaged.
+        ModelError: There is no checkpoint, or it is damaged.
     """
     path = folder / WORK / CHECKPOINT
     if not path.is_file():
-        done = " (its run is complete: --from goes on training a finished model)" if (folder / "weights.hdf5").is_file() else ""
-        raise ModelError(f"{folder}: holds no checkpoint to resume from{done}")
+        is_complete = (folder / "weights.hdf5").is_file()
+        hint = " (its run is complete; to train it further, use --from)" if is_complete else ""
+        raise ModelError(f"{folder}: has no checkpoint to resume from{hint}")
     try:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, EOFError, TypeError, ValueError, KeyError, UnpicklingError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{path}: not a whole checkpoint ({reason})") from None
+        raise ModelError(f"{path}: not a complete checkpoint ({reason}); start a new run") from None
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a file under another name, then give it this one.
+    """Write a file atomically in place of a previous one.
+
+    Args:
+        path: Path of the file.
+        write: Function that writes the file at the path it gets.
 
     Raises:
-        DiskError: It cannot be written; what was there before is whole.
+        DiskError: The file cannot be written; a previous one is intact.
     """
-    kept = "what was there before is whole; " if path.exists() else ""
+    kept = "the previous file is intact; " if path.exists() else ""
     with writing_errors(path, f"{kept}{MAKE_ROOM}", also=(RuntimeError,)):  # h5py's and torch's for a full disk
         atomic_write(path, write)
 
 
 def export_model(folder: Path, model: LanguageModel, words: list[str], facts: dict[str, Any], dtype: str) -> None:
-    """Write options.json, weights.hdf5, vocab.txt and softmax.hdf5; `facts` join the options, for readers who want them.
+    """Write options.json, weights.hdf5, vocab.txt and softmax.hdf5.
+
+    Args:
+        folder: Model folder.
+        model: The model.
+        words: Vocabulary of the softmax.
+        facts: Further values of options.json, which describe the training.
+        dtype: Type of the tensors, "float32" or "float16".
 
     Raises:
-        OutputError: They cannot be written.
+        OutputError: The files cannot be written.
     """
     n_bytes = {"float16": 2, "float32": 4}[dtype] * sum(parameter.numel() for parameter in model.parameters())
     check_disk_space(folder / "weights.hdf5", RESERVE * n_bytes, MAKE_ROOM)
@@ -93,20 +118,27 @@ def export_model(folder: Path, model: LanguageModel, words: list[str], facts: di
     replace_file(folder / SOFTMAX, lambda path: _save_softmax(model.softmax, path, dtype))
     options = json.dumps({**to_options(model.bilm.config), **facts}, indent=2) + "\n"
     replace_file(folder / "weights.hdf5", lambda path: save_bilm(model.bilm, folder / WORK / "options.json", path, dtype))
-    replace_file(folder / "options.json", lambda path: _write(path, options))
+    replace_file(folder / "options.json", lambda path: _write_text(path, options))
 
 
 def load_softmax(folder: Path, dim: int) -> tuple[Softmax, list[str]]:
-    """The softmax of a model folder and its vocabulary.
+    """Load the softmax of a model folder.
+
+    Args:
+        folder: Model folder.
+        dim: Dimension of the softmax's input.
+
+    Returns:
+        The softmax and its vocabulary.
 
     Raises:
-        ModelError: The folder lacks them, they are damaged, or they do not fit each other or the model.
+        ModelError: A file is missing or damaged, or they do not fit each other or the model.
     """
     path, words = folder / SOFTMAX, folder / "vocab.txt"
     if not path.is_file() or not words.is_file():
         raise ModelError(
-            f"{folder}: lacks {path.name if words.is_file() else words.name}; perplexity needs the softmax, "
-            "which elmo train writes and published models come without"
+            f"{folder}: lacks {path.name if words.is_file() else words.name}; perplexity needs "
+            "the softmax, which elmo train writes and published models do not include"
         )
     vocabulary = read_vocabulary(words)
     shapes = {"softmax/W": (len(vocabulary), dim), "softmax/b": (len(vocabulary),)}
@@ -117,7 +149,7 @@ def load_softmax(folder: Path, dim: int) -> tuple[Softmax, list[str]]:
                 check_tensor(tensors, name, shape, path, f"the model with {words.name}")
             weight, bias = (read_tensor(tensors[name]) for name in shapes)
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's for a damaged file
-        raise ModelError(f"{path}: not a readable softmax ({error}); check that the file is whole") from None
+        raise ModelError(f"{path}: not a readable softmax ({error}); check that the file is complete") from None
     softmax = Softmax(*weight.shape)
     softmax.load_state_dict({"weight": weight, "bias": bias}, strict=True, assign=True)
     return softmax, vocabulary
@@ -129,5 +161,5 @@ def _save_softmax(softmax: Softmax, path: Path, dtype: str) -> None:
         file["softmax/b"] = softmax.bias.detach().cpu().numpy().astype(dtype)
 
 
-def _write(path: Path, text: str) -> None:
+def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,7 @@
-"""Several processes that train one model, as torchrun starts them: each reads its share of the streams, gradients are averaged."""
+"""Data-parallel training in several processes, as started by torchrun.
+
+Each process reads its share of the streams; gradients are averaged.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,14 +14,19 @@ from elmo_cli.errors import DeviceError
 
 
 class ProcessGroup:
-    """This process among its siblings; alone where torchrun did not start it."""
+    """The processes of a run, seen from one of them.
+
+    Args:
+        rank: Number of this process.
+        world: Number of processes; 1 without torchrun.
+    """
 
     def __init__(self, rank: int = 0, world: int = 1) -> None:
         self.rank = rank
         self.world = world
 
     def share(self, n_streams: int) -> slice:
-        """The streams of this process."""
+        """Return the streams of this process."""
         each = n_streams // self.world
         return slice(self.rank * each, (self.rank + 1) * each)
 
@@ -33,7 +41,14 @@ class ProcessGroup:
             tensor.copy_(mean.view_as(tensor))
 
     def gather_streams(self, state: Tensor) -> Tensor:
-        """The state of all streams from (direction, layer, row, dim) of each process."""
+        """Return the state of all streams.
+
+        Args:
+            state: State of this process's streams, (direction, layer, row, dim).
+
+        Returns:
+            (direction, layer, stream, dim)
+        """
         if self.world == 1:
             return state
         parts = [torch.empty_like(state) for _ in range(self.world)]
@@ -41,14 +56,24 @@ class ProcessGroup:
         return torch.cat(parts, dim=2)
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait for all processes."""
         if self.world > 1:
             distributed.barrier()
 
 
 @contextmanager
 def start_workers(device: str) -> Iterator[tuple[ProcessGroup, str]]:
-    """Join the processes that torchrun names in the environment; gives the device of this one as well."""
+    """Join the processes that torchrun describes in the environment.
+
+    Args:
+        device: Name of the device.
+
+    Yields:
+        The processes, and the device of this one.
+
+    Raises:
+        DeviceError: The device does not support several processes.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ProcessGroup(), device

@@ -1,8 +1,9 @@
-"""A corpus as numbers on the disk: read once, from files or a pipe, then open at any place with no memory to speak of.
+"""Corpus encoded as integers on disk, read by memory mapping.
 
-`forward.i32` holds the words that the forward direction is to predict, sentence after sentence, each closed by EOS; `backward.i32` the
-same sentences from their ends, each closed by BOS; both start with one closing mark more, so that entry k + 1 is predicted from entry k.
-Words are rows of a table of the corpus's types, the vocabulary first; `characters.i16` holds their character ids.
+`forward.i32` contains the words that the forward direction predicts, sentence after sentence, each
+followed by EOS; `backward.i32` contains the reversed sentences, each followed by BOS. Both start
+with one such mark, so that entry k + 1 is predicted from entry k. Words are rows of a table of the
+corpus's types, with the vocabulary first; `characters.i16` contains their character ids.
 """
 
 import json
@@ -23,29 +24,43 @@ from elmo_cli.io.atomic import writing_errors
 from elmo_cli.nn.characters import BOS, EOS, PADDING, CharacterMapper
 from elmo_cli.training.vocabulary import BOS_ID, EOS_ID, SPECIAL, choose_words
 
-FLUSH_ENTRIES = 1 << 20
+FLUSH_TARGETS = 1 << 20
 DIRECTIONS = ("forward", "backward")
 
 
 @dataclass(frozen=True)
 class TextFacts:
-    """What a corpus holds."""
+    """Counts of a corpus.
+
+    Attributes:
+        sentences: Number of sentences.
+        tokens: Number of tokens.
+        types: Number of distinct words, with those of the vocabulary.
+        vocabulary: Number of words of the softmax, with the special ones.
+        unknown: Number of tokens outside the vocabulary.
+    """
 
     sentences: int
     tokens: int
     types: int
-    vocabulary: int  # words of the softmax, the special ones included
-    unknown: int  # tokens outside it
+    vocabulary: int
+    unknown: int
 
     @property
-    def entries(self) -> int:
-        """What each direction predicts: the tokens, and one boundary a sentence."""
+    def targets(self) -> int:
+        """Number of words that each direction predicts: the tokens, and one boundary per sentence."""
         return self.tokens + self.sentences
 
 
 @dataclass(frozen=True)
 class VocabularyChoice:
-    """A given list of words, or the most frequent ones of the corpus."""
+    """A given vocabulary, or limits for the most frequent words of the corpus.
+
+    Attributes:
+        size: Largest number of words; None: no limit.
+        min_count: Smallest number of occurrences of a word.
+        words: The given vocabulary; None: the most frequent words.
+    """
 
     size: int | None = None
     min_count: int = 1
@@ -53,7 +68,12 @@ class VocabularyChoice:
 
 
 class EncodedText:
-    """An encoded corpus, opened."""
+    """Encoded corpus, memory-mapped.
+
+    Args:
+        folder: Folder of the files.
+        facts: Counts of the corpus.
+    """
 
     def __init__(self, folder: Path, facts: TextFacts) -> None:
         self.facts = facts
@@ -61,57 +81,81 @@ class EncodedText:
         self.characters = np.memmap(folder / "characters.i16", dtype=np.int16, mode="r").reshape(facts.types, -1)
 
     def rows(self, types: Tensor) -> tuple[Tensor, Tensor]:
-        """Character ids (type, character) int32 of these types, padded on, and their lengths with both markers."""
+        """Return the character ids of types.
+
+        Args:
+            types: Rows of the table of words, (type,) int64.
+
+        Returns:
+            Ids padded on the right, (type, character) int32, and lengths with both markers,
+            (type,).
+        """
         ids = torch.from_numpy(self.characters[types.cpu().numpy()].astype(np.int32)).to(types.device)
         return ids, (ids != PADDING).sum(1)
 
     def check(self) -> None:
-        """Make sure that it is what its facts tell.
+        """Check that the files match the counts.
 
         Raises:
-            ValueError: A file is cut, or holds what is none of its words.
+            ValueError: A file is truncated, or has values out of range.
         """
         for name, words in zip(DIRECTIONS, self.words, strict=True):
-            if len(words) != self.facts.entries + 1:
-                raise ValueError(f"{name}.i32 holds {len(words):,} words, not {self.facts.entries + 1:,}")
+            if len(words) != self.facts.targets + 1:
+                raise ValueError(f"{name}.i32 has {len(words):,} words, not {self.facts.targets + 1:,}")
             if words.min() < 0 or words.max() >= self.facts.types:
-                raise ValueError(f"{name}.i32 holds words that the corpus has not")
+                raise ValueError(f"{name}.i32 has words outside the corpus")
 
 
 def open_text(folder: Path) -> EncodedText:
-    """Open what `encode_corpus` wrote.
+    """Open a corpus that `encode_corpus` wrote.
+
+    Args:
+        folder: Folder of the files.
+
+    Returns:
+        The corpus.
 
     Raises:
-        ModelError: It is damaged.
+        ModelError: A file is missing or damaged.
     """
     try:
         text = EncodedText(folder, TextFacts(**json.loads((folder / "text.json").read_bytes())))
         text.check()
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder}: its encoded corpus is damaged ({error}); start the run anew, in another folder") from None
+        raise ModelError(f"{folder}: its encoded corpus is damaged ({error}); start a new run in another folder") from None
     return text
 
 
 def encode_corpus(
     sentences: Iterable[list[str]], folder: Path, choice: VocabularyChoice, mapper: CharacterMapper, widest: int
 ) -> tuple[TextFacts, list[str]]:
-    """Write the corpus's numbers into `folder`; returns its facts and its vocabulary.
+    """Write an encoded corpus.
+
+    Args:
+        sentences: Sentences, lists of tokens.
+        folder: Folder for the files.
+        choice: Choice of the vocabulary.
+        mapper: Mapper of tokens to character ids.
+        widest: Width of the widest convolution, for the padding.
+
+    Returns:
+        Counts of the corpus, and its vocabulary.
 
     Raises:
-        CorpusError: It holds no tokens, or no two words.
-        OutputError: The folder cannot be written to.
+        CorpusError: The corpus has no tokens, or fewer than two words for the vocabulary.
+        OutputError: The folder cannot be written.
     """
-    with writing_errors(folder, "make room"):
+    with writing_errors(folder, "free some space"):
         ids: defaultdict[str, int] = defaultdict()
         ids.default_factory = ids.__len__
         for word in SPECIAL:
-            ids[word]  # takes the next number
+            ids[word]  # assigns the next number
         n_sentences = _write_numbers(sentences, folder, ids)
         types = list(ids)
         counts = _count(folder / "forward.i32", len(types))
         n_tokens = int(counts.sum()) - n_sentences
         if n_tokens == 0:
-            raise CorpusError("the corpus holds no tokens; name files of tokenized text, one sentence a line")
+            raise CorpusError("the corpus has no tokens; pass files of tokenized text, one sentence per line")
         vocabulary = list(choice.words) if choice.words else choose_words(types, counts.tolist(), choice.size, choice.min_count)
         order = _vocabulary_first(types, vocabulary, ids)
         renumbered = np.empty(len(ids), dtype=np.int32)
@@ -127,7 +171,7 @@ def encode_corpus(
 
 
 def without_boundaries(tokens: list[str]) -> list[str]:
-    """The tokens but for explicit sentence boundaries, which every sentence gets anyway."""
+    """Return the tokens without explicit sentence boundaries, which every sentence gets anyway."""
     if BOS in tokens or EOS in tokens:
         return [token for token in tokens if token not in (BOS, EOS)]
     return tokens
@@ -146,7 +190,7 @@ def _write_numbers(sentences: Iterable[list[str]], folder: Path, ids: defaultdic
             numbers.reverse()
             backward.extend(numbers)
             backward.append(BOS_ID)
-            if len(forward) > FLUSH_ENTRIES:
+            if len(forward) > FLUSH_TARGETS:
                 _flush(forward, forward_file)
                 _flush(backward, backward_file)
         _flush(forward, forward_file)
@@ -160,27 +204,27 @@ def _flush(numbers: "array[int]", file: BinaryIO) -> None:
 
 
 def _count(path: Path, n_types: int) -> npt.NDArray[np.int64]:
-    """How often each type is to be predicted."""
+    """Return how often each type is a target."""
     counts = np.zeros(n_types, dtype=np.int64)
-    for part in _parts(np.memmap(path, dtype=np.int32, mode="r")[1:]):
-        counts += np.bincount(part, minlength=n_types)
+    for block in _blocks(np.memmap(path, dtype=np.int32, mode="r")[1:]):
+        counts += np.bincount(block, minlength=n_types)
     return counts
 
 
 def _vocabulary_first(types: Sequence[str], vocabulary: Sequence[str], ids: defaultdict[str, int]) -> npt.NDArray[np.int64]:
-    first = [ids[word] for word in vocabulary]  # a word of a given vocabulary that the corpus lacks gets a number now
+    first = [ids[word] for word in vocabulary]  # assigns numbers to words that the corpus lacks
     known = set(first)
     return np.array([*first, *(i for i in range(len(types)) if i not in known)], dtype=np.int64)
 
 
 def _renumber(path: Path, renumbered: npt.NDArray[np.int32]) -> None:
-    for part in _parts(np.memmap(path, dtype=np.int32, mode="r+")):
-        part[:] = renumbered[part]
+    for block in _blocks(np.memmap(path, dtype=np.int32, mode="r+")):
+        block[:] = renumbered[block]
 
 
-def _parts(entries: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.int32]]:
-    for start in range(0, len(entries), FLUSH_ENTRIES):
-        yield entries[start : start + FLUSH_ENTRIES]
+def _blocks(targets: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.int32]]:
+    for start in range(0, len(targets), FLUSH_TARGETS):
+        yield targets[start : start + FLUSH_TARGETS]
 
 
 def _write_characters(types: Sequence[str], path: Path, mapper: CharacterMapper, widest: int) -> None:

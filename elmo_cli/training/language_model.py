@@ -1,4 +1,4 @@
-"""What is trained: a biLM and its softmax, from random numbers or from a model, and how the pieces run over a window."""
+"""Language model for training: a biLM with its softmax, and one direction's run over a window."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,12 @@ from elmo_cli.training.softmax import Softmax
 
 
 class LanguageModel(nn.Module):
-    """The biLM and the softmax that both of its directions share."""
+    """A biLM and the softmax that both of its directions share.
+
+    Args:
+        bilm: The biLM.
+        softmax: The softmax.
+    """
 
     def __init__(self, bilm: BiLM, softmax: Softmax) -> None:
         super().__init__()
@@ -21,20 +26,26 @@ class LanguageModel(nn.Module):
         self.softmax = softmax
 
     def word_parameters(self) -> list[nn.Parameter]:
-        """Those of the token layer."""
+        """Return the parameters of the token layer."""
         return list(self.bilm.character_encoder.parameters())
 
     def direction_parameters(self, direction: int) -> list[nn.Parameter]:
-        """Those of one direction's LSTMs."""
+        """Return the parameters of one direction's LSTMs."""
         return [parameter for lstm in self.bilm.lstms(direction) for parameter in lstm.parameters()]
 
     def softmax_parameters(self) -> list[nn.Parameter]:
-        """Weight and bias of the output layer."""
+        """Return the weight and the bias of the softmax."""
         return list(self.softmax.parameters())
 
 
 def new_softmax(n_words: int, dim: int, generator: torch.Generator) -> Softmax:
-    """An output layer of random weights."""
+    """Return a softmax of random weights.
+
+    Args:
+        n_words: Size of the vocabulary.
+        dim: Dimension of the input.
+        generator: Source of the random numbers.
+    """
     softmax = Softmax(n_words, dim)
     with torch.no_grad():
         normal(softmax.weight, dim, generator)
@@ -43,24 +54,29 @@ def new_softmax(n_words: int, dim: int, generator: torch.Generator) -> Softmax:
 
 
 class Dropout(NamedTuple):
-    """Dropout at the inputs of every layer and at the last output, as bilm-tf's; `seed` makes a step's masks its own."""
+    """Dropout of the inputs of every layer and of the last output, as in bilm-tf.
+
+    Attributes:
+        share: Share of the values that become 0.
+        seed: Seed of the masks of a step.
+    """
 
     share: float
     seed: int
 
     def masks(self, direction: int, device: torch.device) -> "DropoutMasks":
-        """The masks of one direction, drawn one after another."""
+        """Return the masks of one direction."""
         return DropoutMasks(self.share, torch.Generator(device).manual_seed(DIRECTIONS * self.seed + direction))
 
 
 class DropoutMasks(NamedTuple):
-    """Draws one mask after another."""
+    """Sequence of dropout masks."""
 
     share: float
     generator: torch.Generator
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Some values become 0, the others grow to make up for them."""
+        """Set some values to 0, and scale the others to keep the mean."""
         if self.share == 0:
             return x
         kept = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.share
@@ -70,7 +86,21 @@ class DropoutMasks(NamedTuple):
 def run_direction(
     bilm: BiLM, direction: int, inputs: Tensor, state: BiLMState, reset: Tensor | None, dtype: torch.dtype, dropout: Dropout
 ) -> tuple[Tensor, LstmState]:
-    """The top layer of one direction over a window, (step, row, projection_dim), and its states, (layer, row, dim) each."""
+    """Run one direction over a window.
+
+    Args:
+        bilm: The network.
+        direction: 0 forward, 1 backward.
+        inputs: Token vectors, (step, row, projection_dim).
+        state: State before the window.
+        reset: Whether the state is set to zero before a step, (step, row) bool; None: never.
+        dtype: Type of the products.
+        dropout: Dropout of the LSTMs.
+
+    Returns:
+        Output of the top layer, (step, row, projection_dim), and the states after the window,
+        (layer, row, dim) each.
+    """
     x, states = inputs, []
     drop = dropout.masks(direction, inputs.device)
     for layer, lstm in enumerate(bilm.lstms(direction)):

@@ -1,4 +1,4 @@
-"""The log of a run: `log.jsonl`, one JSON object a line, and its picture, `curve.png`, where matplotlib is installed."""
+"""Log of a run: `log.jsonl`, one JSON object per line, and its plot, `curve.png`."""
 
 import importlib.util
 import json
@@ -12,13 +12,20 @@ LOG, CURVE = "log.jsonl", "curve.png"
 
 
 def append(folder: Path, entry: dict[str, Any]) -> None:
-    """Add a line."""
+    """Append an entry."""
     with (folder / LOG).open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
-    """The entries; a line that an interrupted run left unfinished, or that is damaged, is passed over."""
+    """Read the entries; incomplete and damaged lines are skipped.
+
+    Args:
+        folder: Model folder.
+
+    Yields:
+        Entries with at least "step" and "words".
+    """
     path = folder / LOG
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     yield from (entry for line in lines if line.endswith(b"\n") and (entry := _entry(line)) is not None)
@@ -37,14 +44,19 @@ def _is_number(value: object) -> bool:
 
 
 def rewind(folder: Path, step: int) -> None:
-    """Drop what was logged after a step, which a resumed run logs again, and lines that are damaged."""
+    """Remove damaged lines, and entries after a step, which a resumed run writes again.
+
+    Args:
+        folder: Model folder.
+        step: Last step to keep.
+    """
     kept = [entry for entry in read(folder) if entry["step"] <= step]
     lines = "".join(json.dumps(entry) + "\n" for entry in kept)
     atomic_write(folder / LOG, lambda path: path.write_text(lines, encoding="utf-8"))
 
 
 def _held_out(entry: dict[str, Any], state: str) -> float | None:
-    """The perplexity of the held-out text, where an entry has it."""
+    """Return the held-out perplexity of an entry, if it has one."""
     try:
         average = entry["held_out"][state]["average"]
     except (KeyError, TypeError):
@@ -53,7 +65,14 @@ def _held_out(entry: dict[str, Any], state: str) -> float | None:
 
 
 def draw(folder: Path) -> bool:
-    """Draw the learning curve, if matplotlib is there to do it."""
+    """Write the learning curve if matplotlib is installed.
+
+    Args:
+        folder: Model folder.
+
+    Returns:
+        Whether it was written.
+    """
     if importlib.util.find_spec("matplotlib") is None:
         return False
     curve(folder).savefig(folder / CURVE, dpi=120)
@@ -61,7 +80,14 @@ def draw(folder: Path) -> bool:
 
 
 def curve(folder: Path) -> Any:  # matplotlib is untyped
-    """Return the learning curve of a run as a figure of matplotlib: perplexity against words."""
+    """Plot the learning curve of a run: perplexity against words.
+
+    Args:
+        folder: Model folder.
+
+    Returns:
+        A figure of matplotlib.
+    """
     from matplotlib.figure import Figure  # the extra `analysis`
 
     entries = list(read(folder))

@@ -1,4 +1,4 @@
-"""Steps to the end of a run, and what is done between them: the log, the checkpoints, the model folder and its figures."""
+"""Training loop: steps to the end of a run, with its log, checkpoints, model folder and model card."""
 
 import math
 import shutil
@@ -19,23 +19,44 @@ from elmo_cli.training.trainer import DivergenceError, StepResult, Trainer
 from elmo_cli.version import __version__
 
 LOG_STEPS = 20
-STATES = {"zero": False, "carried": True}  # what a sentence starts from
+STATES = {"zero": False, "carried": True}  # whether the state is carried over sentence starts
 
 
 class TrainProgress(NamedTuple):
-    """How far a run is."""
+    """Progress of a run.
+
+    Attributes:
+        step: Number of steps.
+        words: Words predicted in each direction.
+        share_done: Share of the run that is complete.
+        seconds: Training time.
+        loss: Mean loss since the previous report, in nats.
+        held_out: Perplexity of the held-out text from the zero state, at checkpoints.
+    """
 
     step: int
-    words: int  # predicted in each direction
+    words: int
     share_done: float
     seconds: float
-    loss: float  # mean since the last of these, in nats
-    held_out: float | None = None  # perplexity from the zero state, where this is a checkpoint
+    loss: float
+    held_out: float | None = None
 
 
 @dataclass
 class TrainingLoop:
-    """A trainer and its model folder."""
+    """Training to the end of a run.
+
+    Attributes:
+        trainer: Trainer of the run.
+        run: Description of the run.
+        folder: Model folder.
+        words: Vocabulary of the softmax.
+        held_out: Held-out sentences.
+        checkpoint_minutes: Time between checkpoints.
+        asked_to_stop: Function that returns whether to stop.
+        notes: Receives messages for the user.
+        losses: Losses since the last report.
+    """
 
     trainer: Trainer
     run: Run
@@ -49,35 +70,38 @@ class TrainingLoop:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process writes the files."""
         return self.trainer.workers.rank == 0
 
     def train(self) -> Generator[TrainProgress, None, None]:
-        """Train to the end, telling how far it is every few steps and at every checkpoint.
+        """Train to the end of the run.
+
+        Yields:
+            Progress every few steps and at every checkpoint.
 
         Raises:
-            KeyboardInterrupt: It was asked to stop, and has left a checkpoint.
-            ElmoError: The disk is full, or the loss is no number.
+            KeyboardInterrupt: A stop was requested; a checkpoint has been saved.
+            ElmoError: The disk is full, or the loss is not finite.
         """
         trainer = self.trainer
-        kept_step, kept_seconds = trainer.step, trainer.seconds
-        both: RunBoth = InThreads() if trainer.device.type == "cpu" else in_sequence
-        if trainer.share_done >= 1:  # it was stopped when it had its last checkpoint, but no model of it yet
-            yield self._keep(trainer.look_ahead(both), complete=True)
+        saved_step, saved_seconds = trainer.step, trainer.seconds
+        run_both: RunBoth = InThreads() if trainer.device.type == "cpu" else in_sequence
+        if trainer.share_done >= 1:  # stopped between its last checkpoint and the export of the model
+            yield self._save(trainer.evaluate_loss(run_both), complete=True)
         while trainer.share_done < 1:
-            with self._naming_what_is_good(kept_step):
-                taken = trainer.take_step(both, stop=self.asked_to_stop())
-            self.losses.append(taken.loss)
-            due = trainer.seconds - kept_seconds >= 60 * self.checkpoint_minutes
+            with self._adding_remedy(saved_step):
+                result = trainer.train_step(run_both, stop=self.asked_to_stop())
+            self.losses.append(result.loss)
+            due = trainer.seconds - saved_seconds >= 60 * self.checkpoint_minutes
             over = trainer.share_done >= 1
-            if due or over or taken.stop:
-                with self._naming_what_is_good(kept_step):
-                    trainer.look_ahead(both)
-                yield self._keep(taken, complete=over)
-                kept_step, kept_seconds = trainer.step, trainer.seconds
+            if due or over or result.stop:
+                with self._adding_remedy(saved_step):
+                    trainer.evaluate_loss(run_both)
+                yield self._save(result, complete=over)
+                saved_step, saved_seconds = trainer.step, trainer.seconds
             elif trainer.step % LOG_STEPS == 0:
-                yield self._log(taken)
-            if taken.stop and not over:
+                yield self._log(result)
+            if result.stop and not over:
                 raise KeyboardInterrupt
         if self.is_first:
             self._draw()
@@ -85,38 +109,38 @@ class TrainingLoop:
         trainer.workers.wait()
 
     def _draw(self) -> None:
-        """The picture of the log; a run that has got so far does not fail for the lack of it."""
+        """Plot the log; a failure of the plot does not fail the run."""
         try:
             if not log.draw(self.folder):
-                self.notes.append("no curve.png: matplotlib is not installed; pip install 'elmo-cli[analysis]' brings it")
-        except OSError as error:  # the disk is full, or matplotlib finds no folder for its own files
+                self.notes.append("no curve.png: matplotlib is not installed; run pip install 'elmo-cli[analysis]'")
+        except OSError as error:  # the disk is full, or matplotlib has no cache folder
             (self.folder / log.CURVE).unlink(missing_ok=True)
             self.notes.append(f"no curve.png: it cannot be drawn ({error.strerror or str(error).splitlines()[0]})")
 
     @contextmanager
-    def _naming_what_is_good(self, kept_step: int) -> Iterator[None]:
+    def _adding_remedy(self, saved_step: int) -> Iterator[None]:
         try:
             yield
         except DivergenceError as error:
-            remedy = f"go on from the last good checkpoint, that of step {kept_step:,}, with --resume and a lower --learning-rate"
+            remedy = f"resume from the checkpoint of step {saved_step:,} with --resume and a lower --learning-rate"
             raise DivergenceError(f"{self.folder}: {error}; {remedy}") from None
 
-    def _log(self, taken: StepResult, scores: dict[str, Perplexity] | None = None) -> TrainProgress:
-        losses = self.losses or [taken.loss]
+    def _log(self, result: StepResult, scores: dict[str, Perplexity] | None = None) -> TrainProgress:
+        losses = self.losses or [result.loss]
         trainer, loss = self.trainer, sum(losses) / len(losses)
         self.losses.clear()
         zero = scores["zero"].average if scores else None
-        done = TrainProgress(trainer.step, trainer.entries, trainer.share_done, trainer.seconds, loss, zero)
+        progress = TrainProgress(trainer.step, trainer.targets, trainer.share_done, trainer.seconds, loss, zero)
         if self.is_first:
-            figures = {"step": done.step, "words": done.words, "seconds": round(done.seconds, 2)}
-            rates = {"learning_rate": taken.learning_rate, "gradient_norm": taken.gradient_norm}
+            figures = {"step": progress.step, "words": progress.words, "seconds": round(progress.seconds, 2)}
+            rates = {"learning_rate": result.learning_rate, "gradient_norm": result.gradient_norm}
             held_out = {"held_out": {state: _figures(score) for state, score in scores.items()}} if scores else {}
             with writing_errors(self.folder, MAKE_ROOM):
                 log.append(self.folder, {**figures, "loss": loss, "perplexity": perplexity(loss), **rates, **held_out})
-        return done
+        return progress
 
-    def _keep(self, taken: StepResult, *, complete: bool) -> TrainProgress:
-        """A checkpoint, and the model as it is now."""
+    def _save(self, result: StepResult, *, complete: bool) -> TrainProgress:
+        """Save a checkpoint, and export the model in its present state."""
         trainer = self.trainer
         checkpoint = trainer.checkpoint()
         scores: dict[str, Perplexity] = {}
@@ -126,12 +150,12 @@ class TrainingLoop:
                 ids = {word: i for i, word in enumerate(self.words)}
                 scores = {state: score_text(trainer.model, ids, self.held_out, carried=carried) for state, carried in STATES.items()}
             export_model(self.folder, trainer.model, self.words, self._facts(), self.run.storage)
-            card = write_card(self._card(), trainer.step, trainer.entries, trainer.seconds, scores, complete=complete)
+            card = write_card(self._card(), trainer.step, trainer.targets, trainer.seconds, scores, complete=complete)
             replace_file(self.folder / "README.md", lambda path: _write(path, card))
-        return self._log(taken, scores)
+        return self._log(result, scores)
 
     def _facts(self) -> dict[str, object]:
-        """What bilm-tf's own options say of the training."""
+        """Return the training options that bilm-tf writes to options.json."""
         return {
             "bidirectional": True,
             "dropout": self.run.settings.dropout,
@@ -157,7 +181,7 @@ class TrainingLoop:
 
 
 def perplexity(loss: float) -> float:
-    """That of a mean loss in nats."""
+    """Return the perplexity of a mean loss in nats."""
     return math.exp(min(loss, 700))
 
 
@@ -166,4 +190,4 @@ def _figures(score: Perplexity) -> dict[str, float]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_bytes(text.encode("utf-8", "backslashreplace"))  # file names need not be UTF-8
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))  # file names may not be UTF-8

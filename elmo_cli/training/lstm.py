@@ -1,7 +1,7 @@
-"""One direction of a projected, clipped LSTM layer over a window of running text, with its gradient written out.
+"""Projected, clipped LSTM layer over a window of running text, with an explicit gradient.
 
-A step costs two small matrix products and one elementwise pass; all that does not depend on the step before (input products, weight
-gradients) is one large product. Axes are (step, row, dim); `reset` (step, row) says where a sentence starts from the zero state.
+A step is two small matrix products and one elementwise pass; everything that does not depend on the
+previous step (input products, weight gradients) is one large product. Axes are (step, row, dim).
 """
 
 import math
@@ -26,9 +26,20 @@ class Clips(NamedTuple):
 def train_layer(
     lstm: LstmCellWithProjection, inputs: Tensor, state: LstmState, reset: Tensor | None, dtype: torch.dtype
 ) -> tuple[Tensor, LstmState]:
-    """Outputs (step, row, output) and the state after the window, which no gradient flows through.
+    """Run a layer over a window; the states have no gradient.
 
-    Products, gates and outputs are in `dtype`; cell states and weight gradients stay in the weights' type.
+    Products, gates and outputs are in `dtype`; cell states and weight gradients keep the type of
+    the weights.
+
+    Args:
+        lstm: The cell.
+        inputs: (step, row, input)
+        state: State before the window.
+        reset: Whether the state is set to zero before a step, (step, row) bool; None: never.
+        dtype: Type of the products.
+
+    Returns:
+        Outputs, (step, row, output), and the state after the window.
     """
     if lstm.projection is None:
         return run_window_by_definition(lstm, inputs.to(lstm.weight.dtype), state, reset)
@@ -40,7 +51,19 @@ def train_layer(
 def run_window_by_definition(
     lstm: LstmCellWithProjection, inputs: Tensor, state: LstmState, reset: Tensor | None
 ) -> tuple[Tensor, LstmState]:
-    """As `train_layer`, step by step under autograd: the oracle of the tests, and the way of layers without a projection."""
+    """Run a layer as `train_layer` does, step by step under autograd.
+
+    It serves as the reference of the tests, and for layers without a projection.
+
+    Args:
+        lstm: The cell.
+        inputs: (step, row, input)
+        state: State before the window.
+        reset: Whether the state is set to zero before a step, (step, row) bool; None: never.
+
+    Returns:
+        Outputs, (step, row, output), and the state after the window.
+    """
     outputs = []
     for step, rows in enumerate(inputs):
         if reset is not None:
@@ -51,7 +74,7 @@ def run_window_by_definition(
 
 
 def _double_candidate(weights: Tensor) -> Tensor:
-    """Doubles the rows of j in place: the cell computes tanh(j) as 2 sigmoid(2 j) - 1."""
+    """Double the rows of j in place: the cell computes tanh(j) as 2 sigmoid(2 j) - 1."""
     weights.chunk(4)[1].mul_(2)
     return weights
 
@@ -73,7 +96,7 @@ class _Layer(torch.autograd.Function):
         cells = cell.new_empty(steps + 1, rows, width)
         outputs[0], cells[0] = hidden, cell
         for t in range(steps):
-            gates[t].addmm_(_entering(outputs[t], reset, t), w[size:])
+            gates[t].addmm_(_reset_hidden(outputs[t], reset, t), w[size:])
             step_forward(gates[t], cells[t], cells[t + 1], raw[t], clips.cell)
             torch.clamp(raw[t] @ w_projection, -clips.projection, clips.projection, out=outputs[t + 1])
         ctx.saved = x, outputs, raw, gates, cells, w, w_projection, reset
@@ -96,7 +119,7 @@ class _Layer(torch.autograd.Function):
 
 
 def _unrolled_gradient(ctx: Any, d_outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of the pre-activations and of the unclipped projections, last step first."""
+    """Return gradients of the pre-activations and of the unclipped projections, from the last step."""
     x, outputs, _, gates, cells, w, w_projection, reset = ctx.saved
     w_state, w_back, clips = w[x.shape[-1] :].T, w_projection.T, ctx.clips
     d_z, d_projected = torch.empty_like(gates), torch.empty_like(d_outputs)
@@ -105,10 +128,10 @@ def _unrolled_gradient(ctx: Any, d_outputs: Tensor) -> tuple[Tensor, Tensor]:
         d_hidden += d_outputs[t]
         d_projected[t] = torch.ops.aten.hardtanh_backward(d_hidden, outputs[t + 1], -clips.projection, clips.projection)
         step_backward(d_projected[t] @ w_back, d_cell, gates[t], cells[t], cells[t + 1], d_z[t], clips.cell)
-        d_hidden = _entering(d_z[t] @ w_state, reset, t)
+        d_hidden = _reset_hidden(d_z[t] @ w_state, reset, t)
     return d_z, d_projected
 
 
-def _entering(hidden: Tensor, reset: Tensor | None, step: int) -> Tensor:
-    """What of the step before enters this one."""
+def _reset_hidden(hidden: Tensor, reset: Tensor | None, step: int) -> Tensor:
+    """Return the hidden state that enters a step: zero in rows that are reset."""
     return hidden if reset is None else hidden.masked_fill(reset[step, :, None], 0)

@@ -1,7 +1,9 @@
-"""The elementwise half of an LSTM step and its gradient, in place: an allocation and a pass over memory cost as much as the arithmetic.
+"""Elementwise part of an LSTM step and its gradient, in place.
 
-All gates are sigmoids: the candidate's pre-activation comes doubled, since tanh(j) = 2 sigmoid(2 j) - 1 (torch's tanh costs ten sigmoids
-on a CPU). `before` and `cell` (row, cell) are the cell states around the step, in the weights' type; gates may be in a smaller one.
+An allocation or a pass over memory takes as long as the arithmetic. All gates are sigmoids: the
+pre-activation of the candidate is doubled, since tanh(j) = 2 sigmoid(2 j) - 1, and torch's tanh
+takes as long as ten sigmoids on a CPU. Cell states are (row, cell) in the type of the weights;
+gates may be in a smaller type.
 """
 
 import torch
@@ -9,7 +11,15 @@ from torch import Tensor
 
 
 def step_forward(z: Tensor, before: Tensor, cell: Tensor, output: Tensor, clip: float) -> None:
-    """Pre-activations z (row, 4 * cell) become the gates; `cell` the next cell state; `output` (row, cell) o * tanh(cell)."""
+    """Compute the gates and the cell state of a step.
+
+    Args:
+        z: Pre-activations, (row, 4 * cell); replaced by the gates.
+        before: Cell state before the step, (row, cell).
+        cell: Receives the cell state after the step, (row, cell).
+        output: Receives o * tanh(cell), (row, cell).
+        clip: Limit of the absolute values of the cell.
+    """
     gates = z.to(before.dtype).sigmoid_()
     z.copy_(gates)
     i, j, f, o = gates.chunk(4, -1)
@@ -18,7 +28,18 @@ def step_forward(z: Tensor, before: Tensor, cell: Tensor, output: Tensor, clip: 
 
 
 def step_backward(d_output: Tensor, d_cell: Tensor, gates: Tensor, before: Tensor, cell: Tensor, d_z: Tensor, clip: float) -> None:
-    """The gradient of z into `d_z`; `d_cell` enters as that of `cell` and leaves as that of `before`."""
+    """Compute the gradients of a step.
+
+    Args:
+        d_output: Gradient of the output, (row, cell).
+        d_cell: Gradient of the cell state after the step, (row, cell); replaced by that of the
+            state before it.
+        gates: Gates of the step, (row, 4 * cell).
+        before: Cell state before the step, (row, cell).
+        cell: Cell state after the step, (row, cell).
+        d_z: Receives the gradient of the pre-activations, (row, 4 * cell).
+        clip: Limit of the absolute values of the cell.
+    """
     upstream, gates = d_output.to(cell.dtype), gates.to(cell.dtype)
     i, j, f, o = gates.chunk(4, -1)
     d_gates = torch.empty_like(gates)
@@ -26,7 +47,7 @@ def step_backward(d_output: Tensor, d_cell: Tensor, gates: Tensor, before: Tenso
     tanh_cell = _tanh(cell)
     torch.mul(upstream, tanh_cell, out=d_o)
     d_cell += torch.ops.aten.tanh_backward(upstream * o, tanh_cell)
-    d_cell.copy_(torch.ops.aten.hardtanh_backward(d_cell, cell, -clip, clip))  # zero where the clip held
+    d_cell.copy_(torch.ops.aten.hardtanh_backward(d_cell, cell, -clip, clip))  # zero where the cell was clipped
     torch.mul(d_cell, i, out=d_j).mul_(2)
     torch.mul(d_cell, j, out=d_i).mul_(2).sub_(d_cell)
     torch.mul(d_cell, before, out=d_f)

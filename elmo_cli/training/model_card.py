@@ -1,4 +1,4 @@
-"""The model card: what a model folder's README says about how its model was made."""
+"""Model card: the README.md of a trained model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,20 @@ from elmo_cli.training.settings import Settings
 
 @dataclass(frozen=True)
 class Card:
-    """What a card tells."""
+    """Facts of a model card.
+
+    Attributes:
+        name: Name of the model.
+        version: Version of this package.
+        command: Command of the run.
+        corpora: File names of the training text.
+        held_out: File names of the held-out text.
+        facts: Counts of the training text.
+        settings: Settings of the run.
+        parameters: Number of parameters without the softmax.
+        start: "random weights", or the model that training started from.
+        licence: Licence of the weights; None: not stated.
+    """
 
     name: str
     version: str
@@ -20,13 +33,22 @@ class Card:
     facts: TextFacts
     settings: Settings
     parameters: int
-    start: str  # "random weights", or the model gone on from
+    start: str
     licence: str | None
 
 
-def write_card(card: Card, step: int, entries: int, seconds: float, scores: dict[str, Perplexity], *, complete: bool) -> str:
-    """The card as Markdown. `scores`: of the held-out text, by the state that sentences start from."""
-    facts, done = card.facts, "" if complete else " so far (training is not over)"
+def write_card(card: Card, step: int, targets: int, seconds: float, scores: dict[str, Perplexity], *, complete: bool) -> str:
+    """Return the model card as Markdown.
+
+    Args:
+        card: Facts of the model.
+        step: Number of steps.
+        targets: Words predicted in each direction.
+        seconds: Training time.
+        scores: Perplexities of the held-out text, by the state that sentences start from.
+        complete: Whether the run is complete.
+    """
+    facts, done = card.facts, "" if complete else " so far (the run is not complete)"
     used = f"use it with `elmo embed corpus.txt out.h5 --model {card.name}`"
     outside = f"{100 * facts.unknown / facts.tokens:.2f} % of the tokens are outside it"
     lines = [
@@ -37,11 +59,11 @@ def write_card(card: Card, step: int, entries: int, seconds: float, scores: dict
         "| | |",
         "|---|---|",
         f"| corpus | {', '.join(card.corpora)} |",
-        f"| | {facts.tokens:,} tokens, {facts.sentences:,} sentences, {facts.types:,} different words |",
+        f"| | {facts.tokens:,} tokens, {facts.sentences:,} sentences, {facts.types:,} distinct words |",
         f"| vocabulary of the softmax | {facts.vocabulary:,} words; {outside} |",
         f"| parameters without softmax | {card.parameters:,} |",
         f"| start | {card.start} |",
-        f"| steps{done} | {step:,}: {entries:,} words predicted in each direction, {entries / facts.entries:.2f} epochs |",
+        f"| steps{done} | {step:,}: {targets:,} words predicted in each direction, {targets / facts.targets:.2f} epochs |",
         f"| time | {seconds / 60:.1f} minutes |",
         f"| state | {_state(card.settings.reset_share)} |",
         f"| optimiser | {_optimiser(card.settings, facts.vocabulary)} |",
@@ -50,13 +72,13 @@ def write_card(card: Card, step: int, entries: int, seconds: float, scores: dict
     ]
     if scores:
         lines += [f"Perplexity on a held-out sample (full softmax; {', '.join(card.held_out)}):", ""]
-        lines += ["| state of a sentence's start | forward | backward | average | tokens | unknown |", "|---|---|---|---|---|---|"]
+        lines += ["| state at sentence starts | forward | backward | average | tokens | unknown |", "|---|---|---|---|---|---|"]
         for state, score in scores.items():
             numbers = f"{score.forward:.1f} | {score.backward:.1f} | {score.average:.1f} | {score.tokens:,}"
             lines.append(f"| {state} | {numbers} | {100 * score.unknown_rate:.2f} % |")
         lines.append("")
     lines += ["Command:", "", f"    {card.command}", "", "## Licence", ""]
-    lines.append(card.licence or "Not stated. The weights carry what the corpus's licences ask for: name them here.")
+    lines.append(card.licence or "Not stated. State the conditions that the licences of the corpus impose on the weights.")
     return "\n".join(lines) + "\n"
 
 
@@ -65,7 +87,7 @@ def _state(reset_share: float) -> str:
         return "carried from sentence to sentence, as the published models were trained"
     if reset_share == 1:
         return "zero at every sentence start"
-    return f"zero at {100 * reset_share:g} % of the sentence starts, else carried from sentence to sentence"
+    return f"zero at {100 * reset_share:g} % of the sentence starts, otherwise carried from sentence to sentence"
 
 
 def _optimiser(settings: Settings, n_words: int) -> str:

@@ -1,4 +1,7 @@
-"""Perplexity of a language model on text: full softmax, float32, each sentence from the zero state or from where the last one ended."""
+"""Perplexity of a language model on text, with the full softmax in float32.
+
+Sentences start from the zero state, or from the state after the previous sentence.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,25 +18,33 @@ from elmo_cli.training.language_model import Dropout, LanguageModel, run_directi
 from elmo_cli.training.softmax import Softmax
 from elmo_cli.training.vocabulary import UNKNOWN_ID
 
-SECTION_TOKENS = 1 << 17  # laid out together: bounds the memory
+SECTION_TOKENS = 1 << 17  # tokens per layout, which bounds the memory
 STREAMS, UNROLL = 64, 32
 BLOCK_LOGITS = 1 << 24
-NOTHING = -1  # a target behind the end of a stream
+NO_TARGET = -1  # after the end of a stream
 
 Tokens = Sequence[str]
 
 
 class Perplexity(NamedTuple):
-    """What a text costs a model: sums over its sentences, losses in nats."""
+    """Losses of a text, summed over its sentences, in nats.
+
+    Attributes:
+        sentences: Number of sentences.
+        tokens: Number of tokens.
+        unknown: Number of tokens outside the vocabulary, predicted as <UNK>.
+        forward_loss: Loss of the forward direction.
+        backward_loss: Loss of the backward direction.
+    """
 
     sentences: int = 0
     tokens: int = 0
-    unknown: int = 0  # tokens outside the vocabulary, predicted as <UNK>
+    unknown: int = 0
     forward_loss: float = 0.0
     backward_loss: float = 0.0
 
     def add(self, other: "Perplexity") -> "Perplexity":
-        """The score of two texts."""
+        """Return the sums of two texts."""
         return Perplexity(
             self.sentences + other.sentences,
             self.tokens + other.tokens,
@@ -44,27 +55,27 @@ class Perplexity(NamedTuple):
 
     @property
     def forward(self) -> float:
-        """Perplexity of the forward direction, a sentence's end predicted like a token."""
+        """Perplexity of the forward direction, sentence ends included."""
         return _perplexity(self.forward_loss, self.tokens + self.sentences)
 
     @property
     def backward(self) -> float:
-        """Perplexity of the backward direction."""
+        """Perplexity of the backward direction, sentence starts included."""
         return _perplexity(self.backward_loss, self.tokens + self.sentences)
 
     @property
     def average(self) -> float:
-        """Perplexity of the mean of both losses."""
+        """Perplexity of the mean loss of both directions."""
         return _perplexity((self.forward_loss + self.backward_loss) / 2, self.tokens + self.sentences)
 
     @property
     def unknown_rate(self) -> float:
-        """Share of the tokens that the vocabulary lacks."""
+        """Share of the tokens that are outside the vocabulary."""
         return self.unknown / max(1, self.tokens)
 
 
 class _Layout(NamedTuple):
-    """Sentences laid out as streams, for one direction; axes (step, row)."""
+    """Sentences as streams, for one direction; axes (step, row)."""
 
     rows: Tensor
     targets: Tensor
@@ -73,7 +84,17 @@ class _Layout(NamedTuple):
 
 @torch.no_grad()
 def score_text(model: LanguageModel, vocabulary: Mapping[str, int], sentences: Iterable[Tokens], *, carried: bool) -> Perplexity:
-    """Score sentences in order; memory does not grow with their number."""
+    """Score sentences in order; the memory does not depend on their number.
+
+    Args:
+        model: The model.
+        vocabulary: Index of each word of the softmax.
+        sentences: Sentences, lists of tokens.
+        carried: Whether a sentence starts from the state after the previous one.
+
+    Returns:
+        Losses of the text.
+    """
     types = TypeCache(model.bilm)
     total = Perplexity()
     for section in _sections(sentences):
@@ -100,7 +121,7 @@ def _sections(sentences: Iterable[Tokens]) -> Iterator[list[Tokens]]:
 
 
 def _lay_out(sentences: Sequence[Tokens], direction: int, types: TypeCache, vocabulary: Mapping[str, int]) -> _Layout:
-    """Whole sentences, in order, in streams of about equal length."""
+    """Distribute complete sentences, in order, over streams of similar length."""
     share = sum(map(len, sentences)) / STREAMS
     opening, closing = (BOS, EOS) if direction == 0 else (EOS, BOS)
     inputs: list[list[str]] = [[]]
@@ -116,7 +137,7 @@ def _lay_out(sentences: Sequence[Tokens], direction: int, types: TypeCache, voca
         n_tokens += len(sentence)
     longest = max(map(len, inputs))
     rows = torch.zeros(longest, len(inputs), dtype=torch.long)
-    wanted = torch.full((longest, len(inputs)), NOTHING)
+    wanted = torch.full((longest, len(inputs)), NO_TARGET)
     lookup = dict(zip(words := list(dict.fromkeys(word for stream in inputs for word in stream)), types.lookup(words), strict=True))
     for column, (stream, predicted) in enumerate(zip(inputs, targets, strict=True)):
         rows[: len(stream), column] = torch.tensor([lookup[word] for word in stream])
@@ -141,7 +162,7 @@ def _sum_loss(hidden: Tensor, targets: Tensor, softmax: Softmax) -> float:
     loss = 0.0
     for h, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True):
         logits = functional.linear(h, softmax.weight, softmax.bias)
-        loss += float(functional.cross_entropy(logits, wanted, ignore_index=NOTHING, reduction="sum"))
+        loss += float(functional.cross_entropy(logits, wanted, ignore_index=NO_TARGET, reduction="sum"))
     return loss
 
 

@@ -1,4 +1,4 @@
-"""What decides the result of a training run: kept in its checkpoints, so that a resumed run is the same run."""
+"""Settings that determine the result of a training run, stored with its checkpoints."""
 
 import math
 from collections.abc import Mapping
@@ -6,17 +6,37 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 LEARNING_RATES = {"adagrad": 0.2, "adamw": 2e-3}
-GRADIENT_CLIPS = {"adagrad": 10.0, "adamw": 1.0}  # bilm-tf's with its loss summed over the steps of a window, ours with the mean
-FLOOR = 0.05  # of the peak: where the cosine ends
+GRADIENT_CLIPS = {"adagrad": 10.0, "adamw": 1.0}  # for bilm-tf's summed loss of a window's steps, and our mean
+FLOOR = 0.05  # last learning rate of the cosine, as a share of the peak
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a run; what is None is not limited, or settled when the run starts."""
+    """Settings of a run; None means no limit, or a value that is determined at the start.
+
+    Attributes:
+        streams: Number of streams.
+        unroll: Steps of a window.
+        reset_share: Share of the sentences that start from the zero state.
+        softmax: "sampled" or "full".
+        samples: Draws of the sampled softmax.
+        optimizer: "adamw" or "adagrad".
+        learning_rate: Peak learning rate.
+        warm_up: Steps of the warm-up.
+        gradient_clip: Largest norm of a gradient.
+        dropout: Share of the values that become 0.
+        steps: Length of the run in steps.
+        tokens: Length of the run in words predicted in each direction.
+        epochs: Length of the run in passes over the corpus.
+        minutes: Limit of the training time.
+        softmax_first: Share of the run in which only the softmax is trained.
+        precision: Precision of the products.
+        seed: Seed of all random numbers.
+    """
 
     streams: int = 128
     unroll: int = 20
-    reset_share: float = 0.0  # of the sentences start from the zero state
+    reset_share: float = 0.0
     softmax: str = "sampled"
     samples: int = 4096
     optimizer: str = "adamw"
@@ -28,16 +48,22 @@ class Settings:
     tokens: int | None = None
     epochs: float | None = None
     minutes: float | None = None
-    softmax_first: float | None = None  # share of the run in which the softmax alone learns; None: settled by the start
+    softmax_first: float | None = None
     precision: str = "fp32"
     seed: int = 1
 
     def is_sampled(self, n_words: int) -> bool:
-        """Whether the softmax is sampled: it is full where it has no more words than would be drawn."""
+        """Return whether the softmax is sampled: it is full if it has at most `samples` words."""
         return self.softmax == "sampled" and self.samples < n_words
 
     def total_steps(self, windows: int, streams: int, unroll: int) -> int | None:
-        """Steps of the whole run over a corpus of that many windows; None if time alone ends it."""
+        """Return the steps of the run, or None if only time limits it.
+
+        Args:
+            windows: Windows of an epoch.
+            streams: Number of streams.
+            unroll: Steps of a window.
+        """
         if self.steps is not None:
             return self.steps
         if self.tokens is not None:
@@ -45,12 +71,23 @@ class Settings:
         return None if self.epochs is None else max(1, round(self.epochs * windows))
 
     def share_done(self, step: int, total: int | None, seconds: float) -> float:
-        """How much of the run is over, by steps or by time, whichever is nearer to its end."""
+        """Return the complete share of the run, the larger of those by steps and by time.
+
+        Args:
+            step: Number of steps.
+            total: Steps of the run; None: no limit.
+            seconds: Training time.
+        """
         by_steps = step / total if total else 0.0
         return min(1.0, max(by_steps, seconds / (60 * self.minutes) if self.minutes else 0.0))
 
     def rate(self, step: int, share_done: float) -> float:
-        """The learning rate of a step, from 0: linear warm-up and cosine for AdamW, constant for Adagrad."""
+        """Return the learning rate of a step: warm-up and cosine for AdamW, constant for Adagrad.
+
+        Args:
+            step: Step from 0.
+            share_done: Share of the run that is complete.
+        """
         if self.optimizer == "adagrad":
             return self.learning_rate
         cosine = 0.5 * (1 + math.cos(math.pi * share_done))
@@ -59,12 +96,28 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """A whole run: what is trained, on what, and how."""
+    """Description of a training run.
+
+    Attributes:
+        corpora: Paths of the training text.
+        options: Architecture as in options.json; None: that of `start`.
+        start: Model to continue from; None: random weights.
+        vocabulary: "new", or "old" for that of `start`.
+        vocabulary_size: Largest number of words of the softmax.
+        min_count: Smallest number of occurrences of a word of the softmax.
+        held_out: Paths of the held-out text.
+        separator: Separator of the tokens.
+        encoding_errors: Treatment of bytes that are not UTF-8.
+        storage: Type of the stored weights.
+        licence: Licence for the model card.
+        command: Command of the run.
+        settings: Settings of the run.
+    """
 
     corpora: tuple[str, ...]
-    options: Mapping[str, Any] | None  # of the architecture, as in options.json; None: the start's
-    start: str | None = None  # the model to go on from; None: random weights
-    vocabulary: str = "new"  # or "old": the start's
+    options: Mapping[str, Any] | None
+    start: str | None = None
+    vocabulary: str = "new"
     vocabulary_size: int | None = 30_000
     min_count: int = 1
     held_out: tuple[str, ...] = ()
@@ -76,11 +129,11 @@ class Run:
     settings: Settings = field(default_factory=Settings)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the description as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Run":
-        """From plain values."""
+        """Return the description of JSON values."""
         tuples = {name: tuple(values[name]) for name in ("corpora", "held_out")}
         return cls(**{**values, **tuples, "settings": Settings(**values["settings"])})

@@ -1,8 +1,9 @@
-"""Cross entropy over all words or over log-uniform candidates, its gradient computed on the way forward.
+"""Cross entropy over all words or over log-uniform samples, with an explicit gradient.
 
-Candidates are shared by a whole window. Every logit is lowered by the logarithm of its expected count (Jean et al. 2015), which makes the
-sampled softmax an estimate of the full one; the full one is the case where every word is a candidate. Probabilities never leave the
-cache: a slice of rows is multiplied, normalised and multiplied back before the next.
+Candidates are shared by a window. The logarithm of its expected count is subtracted from every
+logit (Jean et al. 2015), which makes the sampled softmax an estimate of the full one; the full one
+has every word as a candidate. Rows are processed in slices whose probabilities stay in the CPU's
+cache.
 """
 
 import math
@@ -11,11 +12,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-BLOCK_LOGITS = 1 << 20  # rows times candidates in bfloat16: a slice that stays in the cache
+BLOCK_LOGITS = 1 << 20  # rows times candidates of a slice; fits the cache in bfloat16
 
 
 class Softmax(nn.Module):
-    """The output layer that both directions share."""
+    """Output layer that both directions share.
+
+    Args:
+        n_words: Size of the vocabulary.
+        dim: Dimension of the input.
+    """
 
     def __init__(self, n_words: int, dim: int) -> None:
         super().__init__()
@@ -24,33 +30,58 @@ class Softmax(nn.Module):
 
 
 class Candidates(NamedTuple):
-    """The words that a target competes with."""
+    """Words that the softmax is computed over."""
 
     words: Tensor  # (candidate,) int64, distinct
-    log_expected: Tensor  # (word,): log of the chance that a word is among them
+    log_expected: Tensor  # (word,): log of the probability that a word is a candidate
 
 
 def all_words(n_words: int) -> Candidates:
-    """Every word: the full softmax."""
+    """Return every word as a candidate, for the full softmax."""
     return Candidates(torch.arange(n_words), torch.zeros(n_words))
 
 
 def log_uniform_words(n_words: int, tries: int, generator: torch.Generator) -> Tensor:
-    """The distinct words of `tries` draws with P(k) = log((k + 2) / (k + 1)) / log(n_words + 1), words by falling frequency."""
+    """Return the distinct words of draws with P(k) = log((k + 2) / (k + 1)) / log(n_words + 1).
+
+    Args:
+        n_words: Size of the vocabulary, sorted by descending frequency.
+        tries: Number of draws.
+        generator: Source of the random numbers.
+
+    Returns:
+        (candidate,) int64
+    """
     drawn = torch.rand(tries, generator=generator, dtype=torch.float64).mul_(math.log(n_words + 1)).exp_().long() - 1
     words: Tensor = torch.unique(drawn.clamp_(max=n_words - 1))
     return words
 
 
 def log_expected_counts(n_words: int, tries: int) -> Tensor:
-    """(word,): log of the chance that a word is among the distinct words of `tries` draws."""
+    """Return the log of the probability that a word is among the distinct words of the draws.
+
+    Args:
+        n_words: Size of the vocabulary.
+        tries: Number of draws.
+
+    Returns:
+        (word,) float32
+    """
     k = torch.arange(n_words, dtype=torch.float64)
     chance = torch.log1p(1 / (k + 1)) / math.log(n_words + 1)
     return torch.log(-torch.expm1(tries * torch.log1p(-chance))).float()
 
 
 def cross_entropy(hidden: Tensor, targets: Tensor, softmax: Softmax, candidates: Candidates, dtype: torch.dtype) -> Tensor:
-    """Mean loss in nats. hidden (row, dim), targets (row,); products in `dtype`."""
+    """Return the mean loss in nats.
+
+    Args:
+        hidden: Outputs of the network, (row, dim).
+        targets: Words, (row,) int64.
+        softmax: The output layer.
+        candidates: Words that the softmax is computed over.
+        dtype: Type of the products.
+    """
     loss: Tensor = _CrossEntropy.apply(hidden, targets, softmax.weight, softmax.bias, candidates, dtype)  # type: ignore[no-untyped-call]
     return loss
 
@@ -64,8 +95,8 @@ class _CrossEntropy(torch.autograd.Function):
         h, offsets = hidden.to(dtype), bias - log_expected
         w, w_true = weight[words].to(dtype), weight[targets].to(dtype)
         logits_true = (h * w_true).sum(-1) + offsets[targets]
-        places = torch.arange(len(words), device=h.device)
-        hits = torch.full((len(weight),), -1, device=h.device).index_copy_(0, words, places)[targets]
+        positions = torch.arange(len(words), device=h.device)
+        hits = torch.full((len(weight),), -1, device=h.device).index_copy_(0, words, positions)[targets]
         d_hidden, d_w = torch.empty_like(h), weight.new_zeros(w.shape)
         d_bias, p_true = weight.new_zeros(len(w)), weight.new_empty(len(h))
         n_rows = min(len(h), max(1, BLOCK_LOGITS // len(words)))
@@ -74,7 +105,7 @@ class _CrossEntropy(torch.autograd.Function):
             part = slice(start, min(start + n_rows, len(h)))
             logits = buffer[: part.stop - start]
             torch.addmm(offsets[words].to(dtype), h[part], w.T, out=logits[:, :-1])
-            _hide(logits, hits[part])
+            _mask_targets(logits, hits[part])
             logits[:, -1] = logits_true[part]
             p = logits.softmax(-1)
             p_true[part] = p[:, -1]
@@ -96,7 +127,7 @@ class _CrossEntropy(torch.autograd.Function):
         return d_hidden * scale, None, d_weight.mul_(scale), d_all_bias.mul_(scale), None, None
 
 
-def _hide(logits: Tensor, hits: Tensor) -> None:
-    """A candidate that is the row's own target would compete with itself: it is taken out."""
+def _mask_targets(logits: Tensor, hits: Tensor) -> None:
+    """Exclude candidates that are the row's own target."""
     rows = (hits >= 0).nonzero()[:, 0]
     logits[rows, hits[rows]] = -torch.inf

@@ -1,4 +1,4 @@
-"""The training loop: one step after another over the streams of a text, with its optimiser, state and clock."""
+"""Training step: optimizer, LSTM state and clock of a run over the streams of a text."""
 
 import math
 import os
@@ -23,27 +23,45 @@ from elmo_cli.training.settings import Settings
 from elmo_cli.training.softmax import Candidates, all_words, log_expected_counts, log_uniform_words
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
-SEEDS = 1_000_003  # steps whose random numbers a run's seed keeps apart from the next seed's
+SEEDS = 1_000_003  # distance of the random seeds of two runs, larger than their steps
 WEIGHT_DECAY = 0.01  # AdamW
-START_ACCUMULATOR = 1.0  # Adagrad, as bilm-tf
+START_ACCUMULATOR = 1.0  # Adagrad, as in bilm-tf
 
 
 class DivergenceError(ElmoError):
-    """A loss or a gradient that is no number."""
+    """A loss or a gradient is not finite."""
 
 
 class StepResult(NamedTuple):
-    """One step taken."""
+    """Result of a training step.
 
-    loss: float  # nats, mean of both directions, by this run's softmax
+    Attributes:
+        loss: Mean loss of both directions in nats, of this run's softmax.
+        learning_rate: Learning rate of the step.
+        gradient_norm: Norm of the gradient before clipping.
+        stop: Whether a process was asked to stop.
+    """
+
+    loss: float
     learning_rate: float
     gradient_norm: float
-    stop: bool  # some process was asked to
+    stop: bool
 
 
 @dataclass
 class Trainer:
-    """Owns what changes from step to step."""
+    """State of a run that changes from step to step.
+
+    Attributes:
+        model: The model.
+        text: The encoded corpus.
+        streams: Division of the corpus.
+        settings: Settings of the run.
+        workers: Processes of the run.
+        device: Device of this process.
+        step: Number of steps.
+        seconds: Training time, without the work between steps.
+    """
 
     model: LanguageModel
     text: EncodedText
@@ -52,7 +70,7 @@ class Trainer:
     workers: ProcessGroup
     device: torch.device
     step: int = 0
-    seconds: float = 0.0  # of training, without what is done between steps
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.rows = self.workers.share(self.streams.n_streams)
@@ -67,36 +85,43 @@ class Trainer:
             self._every_word = Candidates(*(part.to(self.device) for part in all_words(n_words)))
 
     @property
-    def entries(self) -> int:
-        """Words predicted so far in each direction."""
+    def targets(self) -> int:
+        """Number of words predicted so far in each direction."""
         return self.step * self.streams.n_streams * self.streams.unroll
 
     @property
     def share_done(self) -> float:
-        """How much of the run is over."""
+        """Share of the run that is complete."""
         return self.settings.share_done(self.step, self.total_steps, self.seconds)
 
     @property
     def softmax_is_first(self) -> bool:
-        """Whether the softmax alone learns still."""
+        """Whether only the softmax is trained at present."""
         return self.share_done < (self.settings.softmax_first or 0)
 
-    def _steps_of_bilm(self) -> int:
-        """Steps that the biLM has learnt in: it has a warm-up of its own where the softmax was first."""
-        known = self.optimizer.state.get(next(self.model.bilm.parameters()))
-        return int(known["step"]) if known else 0
+    def _n_bilm_steps(self) -> int:
+        """Return the steps that trained the biLM, which has its own warm-up after the softmax."""
+        state = self.optimizer.state.get(next(self.model.bilm.parameters()))
+        return int(state["step"]) if state else 0
 
-    def take_step(self, both: RunBoth, *, stop: bool = False) -> StepResult:
+    def train_step(self, run_both: RunBoth, *, stop: bool = False) -> StepResult:
         """Train on the next window.
 
+        Args:
+            run_both: Function that runs two halves of the work.
+            stop: Whether this process was asked to stop.
+
+        Returns:
+            Result of the step.
+
         Raises:
-            DivergenceError: The loss or its gradient is no number; the weights are those before the step.
+            DivergenceError: The loss or its gradient is not finite; the weights are unchanged.
         """
         start = time.perf_counter()
-        rate = self.settings.rate(self.step if self.softmax_is_first else self._steps_of_bilm(), self.share_done)
-        losses, state = self._fill_gradients(both)
+        rate = self.settings.rate(self.step if self.softmax_is_first else self._n_bilm_steps(), self.share_done)
+        losses, state = self._fill_gradients(run_both)
         parameters = list(self.model.parameters())
-        clock = losses.new_tensor([time.perf_counter() - start, float(stop)])  # the processes must agree on both
+        clock = losses.new_tensor([time.perf_counter() - start, float(stop)])  # equal in all processes
         self.workers.average([losses, clock, *(parameter.grad for parameter in parameters if parameter.grad is not None)])
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip))
         loss = float(losses.mean())
@@ -110,21 +135,30 @@ class Trainer:
         self.seconds += max(0.0, float(clock[0]) if self.workers.world > 1 else time.perf_counter() - start)
         return StepResult(loss, rate, norm, bool(clock[1] > 0))
 
-    def look_ahead(self, both: RunBoth) -> StepResult:
-        """The next step's loss, nothing being changed: whether the weights are good.
+    def evaluate_loss(self, run_both: RunBoth) -> StepResult:
+        """Compute the loss of the next step without a change of the weights.
+
+        Args:
+            run_both: Function that runs two halves of the work.
+
+        Returns:
+            Result with the loss.
 
         Raises:
-            DivergenceError: It is no number.
+            DivergenceError: The loss is not finite.
         """
-        losses, _ = self._fill_gradients(both)
+        losses, _ = self._fill_gradients(run_both)
         self.workers.average([losses])
         loss = float(losses.mean())
         if not math.isfinite(loss):
             raise DivergenceError(f"the loss at step {self.step + 1:,} is {loss:g}")
         return StepResult(loss, 0.0, 0.0, stop=False)
 
-    def _fill_gradients(self, both: RunBoth) -> tuple[Tensor, BiLMState]:
-        """The next window's losses, gradients and final state; all that is random in it follows from the seed and the step."""
+    def _fill_gradients(self, run_both: RunBoth) -> tuple[Tensor, BiLMState]:
+        """Compute losses, gradients and final state of the next window.
+
+        All random numbers depend on the seed and the step only.
+        """
         settings, seed = self.settings, self.settings.seed * SEEDS + self.step
         window = read_window(self.text, self.streams, self.step, settings.reset_share, seed, self.rows).to(self.device)
         options = StepOptions(
@@ -134,7 +168,7 @@ class Trainer:
             self.streams.unroll if settings.optimizer == "adagrad" else 1.0,  # bilm-tf sums the losses of a window's steps
             self.softmax_is_first,
         )
-        return fill_gradients(self.model, window, self.state, self.text.rows, options, both)
+        return fill_gradients(self.model, window, self.state, self.text.rows, options, run_both)
 
     def _candidates(self, seed: int) -> Candidates:
         if self._every_word is not None:
@@ -143,12 +177,12 @@ class Trainer:
         return Candidates(words.to(self.device), self._log_expected)
 
     def checkpoint(self) -> Checkpoint:
-        """All that `restore` needs; every process takes part."""
+        """Return the state that `restore` needs; all processes must call it."""
         hidden, cell = (self.workers.gather_streams(part) for part in self.state)
         return Checkpoint(self.step, self.seconds, self.model.state_dict(), self.optimizer.state_dict(), hidden, cell)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on where a checkpoint was made."""
+        """Continue from a checkpoint."""
         self.step, self.seconds = checkpoint.step, checkpoint.seconds
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
@@ -164,9 +198,10 @@ def _make_optimizer(settings: Settings, model: LanguageModel) -> torch.optim.Opt
 
 
 def tune_memory() -> None:
-    """Before anything runs: fewer plans kept, and freed memory kept.
+    """Limit oneDNN's cache and keep freed memory; must run before any computation.
 
-    PyTorch keeps a thousand plans of oneDNN's products with their buffers, 2 GB of them, since every window brings new shapes.
+    PyTorch caches a thousand oneDNN primitives with their buffers, 2 GB in all, since every window
+    has new shapes.
     """
     os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
     tune_malloc()

@@ -379,7 +379,7 @@ def test_a_full_disk_at_a_later_checkpoint_advises_a_resume_that_works(
 
     monkeypatch.setattr("elmo_cli.training.checkpoint.check_disk_space", full)
     result = elmo("train", text, tmp_path / "m", "--options", options, *QUICK, "--steps", 2)
-    assert_one_line_error(result, f"make room, then go on with: elmo train --resume {tmp_path / 'm'}")
+    assert_one_line_error(result, f"free some space, then continue with: elmo train --resume {tmp_path / 'm'}")
     monkeypatch.undo()
     result = elmo("train", "--resume", tmp_path / "m")
     assert result.exit_code == 0

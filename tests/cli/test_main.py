@@ -165,7 +165,7 @@ BAD = {
     "name too long": (["x" * 5000, "out.h5"], 1, ["File name too long"]),
     "missing model": (["good.txt", "out.h5", "--model", "none"], 1, ["none: no such model"]),
     "folder without model": (["good.txt", "out.h5", "--model", "."], 1, ["no model found", "found"]),
-    "options without weights": (["good.txt", "out.h5", "--options", "good.txt"], 1, ["--options and --weights go together"]),
+    "options without weights": (["good.txt", "out.h5", "--options", "good.txt"], 1, ["--options and --weights are used together"]),
     "missing weights": (["good.txt", "out.h5", "--options", "good.txt", "--weights", "none"], 1, ["none: no such weights file"]),
     "options no JSON": (["good.txt", "out.h5", "--options", "good.txt", "--weights", "good.txt"], 1, ["good.txt: not a JSON file"]),
     "unknown layer": (["good.txt", "out.h5", "--layers", "0,3"], 1, ["layers '0,3': the model has layers 0 to 2"]),

@@ -53,12 +53,12 @@ def test_a_known_model_is_fetched_once(server: FlakyServer, model: Path, cache: 
 @pytest.mark.usefixtures("known")
 def test_a_hash_that_is_not_published_is_recorded_said_and_enforced(tmp_path: Path):
     said: list[str] = []
-    cache = Cache(tmp_path / "cache", offline=False, say=said.append)
+    cache = Cache(tmp_path / "cache", offline=False, notify=said.append)
     found = find_model("mine", cache=cache)
-    assert len([words for words in said if "is kept, and holds from now on" in words]) == 2
+    assert len([words for words in said if "is recorded and checked in later runs" in words]) == 2
     weights = found.files["weights"]
     weights.write_bytes((make_model(tmp_path / "other", seed=5) / "weights.hdf5").read_bytes())
-    with pytest.raises(ModelError, match="has changed since it was first seen"):
+    with pytest.raises(ModelError, match="has changed since its first use"):
         find_model("mine", cache=cache)
 
 
@@ -140,7 +140,7 @@ def test_offline_nothing_is_asked_for_and_the_line_says_what_to_do(server: Flaky
 @pytest.mark.usefixtures("known")
 def test_without_a_network_the_line_says_what_to_do(cache: Cache, server: FlakyServer):
     server.acts.clear()
-    with pytest.raises(DownloadError, match=r"answers 404 .* by hand, put .*weights\.hdf5 at .*mine/elmo_weights\.hdf5"):
+    with pytest.raises(DownloadError, match=r"returned 404 .* by hand, put .*weights\.hdf5 at .*mine/elmo_weights\.hdf5"):
         find_model("mine", cache=cache)
 
 
@@ -157,7 +157,7 @@ def test_a_model_is_taken_from_a_url(server: FlakyServer, model: Path, cache: Ca
         found = find_model(url, cache=cache)
         assert (found.name, found.load().config.lstm_dim) == ("my_elmo", 10)
     assert len(server.requests["/x/my_elmo.zip?download=1"]) == 1
-    with pytest.raises(ModelError, match="no zip or tar archive"):
+    with pytest.raises(ModelError, match="not a zip or tar archive"):
         find_model(server.url("/weights.hdf5", whole((model / "weights.hdf5").read_bytes())), cache=cache)
 
 
@@ -280,7 +280,7 @@ def test_the_command_line_brings_lists_shows_checks_and_removes(elmo: Callable[.
     os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))  # as a bad disk would
     wrong = elmo("models", "verify", *here)
     assert wrong.exit_code == 1
-    assert "has changed since it was first seen" in wrong.stderr
+    assert "has changed since its first use" in wrong.stderr
     assert elmo("models", "remove", "mine", *here).exit_code == 0
     assert not cache.place("mine").exists()
     assert "nothing to remove" in elmo("models", "remove", "mine", *here).stderr

@@ -120,7 +120,7 @@ def test_train_is_stopped_with_a_checkpoint(terminal: Terminal, text: Path, opti
     )
     assert seen.code == 130, seen.output
     assert_drawn(seen)
-    assert "A checkpoint is kept" in seen.output
+    assert "checkpoint saved" in seen.output
 
 
 def test_a_download_draws_a_bar(terminal: Terminal, server: FlakyServer, model: Path, tmp_path: Path):

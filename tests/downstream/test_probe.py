@@ -17,7 +17,7 @@ from elmo_cli.downstream.moments import Moments
 from elmo_cli.features.formats import open_writer, output_target
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.models.formats.scalar_mix import read_mix
-from elmo_cli.nn.scalar_mix import ScalarMix
+from elmo_cli.nn.scalar_mix import FixedMix
 from elmo_cli.types import Sentence
 
 DIM = 8
@@ -255,7 +255,7 @@ def test_the_exported_mix_is_the_trained_one_up_to_a_constant_vector(elmo: Calla
     scales = moments.scales()
     tokens = np.concatenate(layers, axis=1)
     trained = sum(s * (h - m) / d for s, h, m, d in zip(shares, tokens, scales.mean.numpy(), scales.layer.numpy(), strict=True))
-    difference = ScalarMix(mix.weights, mix.gamma)(tokens) - trained
+    difference = FixedMix(mix.weights, mix.gamma)(tokens) - trained
     assert np.ptp(trained, axis=0).min() > 1
     assert np.ptp(difference, axis=0).max() < 1e-4
 

@@ -85,6 +85,6 @@ def test_the_limit_is_named_and_is_not_called_damage(
     assert elmo("embed", path, tmp_path / name, "--model", model, *options).exit_code == 0
     with ExitStack() as opened:
         fill(opened)
-        with pytest.raises(LimitError, match=f"Too many open files: a process may have {few_files:,} open; raise the limit by ulimit -n"):
+        with pytest.raises(LimitError, match=f"Too many open files: a process may have {few_files:,} open; raise the limit with ulimit -n"):
             open_features(tmp_path / name)
         assert_one_line_error(elmo("inspect", tmp_path / name), "ulimit -n")

@@ -74,4 +74,4 @@ def test_bench_of_an_empty_text_is_an_error(elmo: Callable[..., Result], model: 
     (tmp_path / "empty.txt").write_text("\n")
     result = elmo("bench", tmp_path / "empty.txt", "--model", model)
     assert result.exit_code == 1
-    assert "holds no tokens" in result.stderr
+    assert "has no tokens" in result.stderr

@@ -71,7 +71,7 @@ def test_without_a_model_it_is_an_error_that_names_two(monkeypatch: pytest.Monke
 
 
 def test_a_model_is_named_once_and_in_full(model: Path):
-    with pytest.raises(ElmoError, match="name two models"):
+    with pytest.raises(ElmoError, match="specify two models"):
         ElmoEmbedder(model / "options.json", model / "weights.hdf5", model=model)
     with pytest.raises(ElmoError, match="options_file and weight_file go together"):
         ElmoEmbedder(model / "options.json")

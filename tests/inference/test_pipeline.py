@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elmo_cli.inference.embedder import Embedder
-from elmo_cli.inference.pipeline import StoppedError, embed_corpus, embed_window, groups, windows
+from elmo_cli.inference.pipeline import StoppedError, embed_ahead, embed_corpus, embed_window, groups, selecting, windows
 from elmo_cli.models.resolve import find_model
 from elmo_cli.nn.batching import bucket_by_length
 from elmo_cli.types import Sentence
@@ -65,7 +65,8 @@ def test_a_window_in_work_is_told_when_the_run_ends():
             raise StoppedError
         return [np.zeros((1, 1, 1))] * len(window)
 
-    run = embed_corpus(([sentence] for sentence in of_lengths([1, 1])), embed, lambda layers: layers, Nowhere())
+    read = ([sentence] for sentence in of_lengths([1, 1]))
+    run = embed_corpus(embed_ahead(read, selecting(embed, lambda layers: layers)), Nowhere())
     assert next(run).sentences == 1
     assert begun.wait(60)
     run.close()

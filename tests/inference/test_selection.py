@@ -97,7 +97,7 @@ def test_a_mix_is_read_from_numbers_json_or_a_trained_model(tmp_path: Path):
     ("name", "content", "words"),
     [
         ("none.json", None, "no such file"),
-        ("a.json", b"{", "is no JSON"),
+        ("a.json", b"{", "is not JSON"),
         ("a.json", b"[1, 2]", "takes"),
         ("a.json", b'{"weights": [1, "x", 3]}', "finite numbers only"),
         ("a.json", b'{"weights": [1, NaN, 3]}', "finite numbers only"),
@@ -122,9 +122,9 @@ def test_a_torch_file_without_one_mix_is_refused(tmp_path: Path):
     for state, words in [
         ({"weight": torch.zeros(2)}, "holds no scalar mixes"),
         ({**weights, "scalar_parameters.0": torch.zeros(2)}, r"scalar_parameters\.0 has shape \(2,\)"),
-        ({**weights, "gamma": torch.full((1,), float("nan"))}, "gamma holds values that are no numbers"),
-        ({**weights, "gamma": torch.ones(1, dtype=torch.int64)}, "not floating-point numbers"),
-        ({**weights, "gamma": 1.0}, "holds no named tensors"),
+        ({**weights, "gamma": torch.full((1,), float("nan"))}, "gamma has values that are NaN or infinite"),
+        ({**weights, "gamma": torch.ones(1, dtype=torch.int64)}, "not a floating-point type"),
+        ({**weights, "gamma": 1.0}, "does not contain named tensors"),
     ]:
         torch.save(state, tmp_path / "a.th")
         with pytest.raises(ElmoError, match=words):

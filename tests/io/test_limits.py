@@ -165,7 +165,7 @@ def saved(path: Path, change: Callable[[dict[str, bytes]], object], method: int 
 
 
 PICKLES = {
-    "an array of any size": (b"\x80\x02}X\1\0\0\0acbuiltins\nbytearray\n\x8a\x05\0\0\0\0\1\x85Rs.", "holds more than tensors"),
+    "an array of any size": (b"\x80\x02}X\1\0\0\0acbuiltins\nbytearray\n\x8a\x05\0\0\0\0\1\x85Rs.", "contains more than tensors"),
     "lists": (b"\x80\x02}X\1\0\0\0a(" + b"]" * (3 << 20) + b"ts.", "names its tensors in 3,145,"),
     "no end": (b"\x80\x02}X\1\0\0\0a", "not a readable PyTorch file"),
 }
@@ -192,7 +192,7 @@ def test_a_file_of_the_old_kind_is_looked_into_as_well(tmp_path: Path, monkeypat
     whole = path.read_bytes()
     assert read_tensors(path).take("a", 4).tolist() == [0] * 4
     path.write_bytes(whole.replace(b"ccollections\nOrderedDict\n", b"cbuiltins\nbytearray\n"))
-    with pytest.raises(ModelError, match=r"holds more than tensors"):
+    with pytest.raises(ModelError, match=r"contains more than tensors"):
         read_tensors(path)
     path.write_bytes(whole)
     monkeypatch.setattr(torch_files, "MAX_PICKLE", 200)

@@ -101,11 +101,11 @@ def test_a_place_that_is_not_there_is_one_line(uri: str, words: str):
 
 
 def test_googles_client_gives_up_in_time():
-    from elmo_cli.io.remote import _patient
+    from elmo_cli.io.remote import patient_uri
 
-    assert _patient("gs://bucket/a.txt?x=1").endswith("a.txt?x=1&retry_limit_seconds=15")
-    assert _patient("gs://bucket/a.txt?retry_limit_seconds=60") == "gs://bucket/a.txt?retry_limit_seconds=60"
-    assert _patient("s3://bucket/a.txt") == "s3://bucket/a.txt"
+    assert patient_uri("gs://bucket/a.txt?x=1").endswith("a.txt?x=1&retry_limit_seconds=15")
+    assert patient_uri("gs://bucket/a.txt?retry_limit_seconds=60") == "gs://bucket/a.txt?retry_limit_seconds=60"
+    assert patient_uri("s3://bucket/a.txt") == "s3://bucket/a.txt"
 
 
 def test_secrets_of_a_uri_are_not_shown():

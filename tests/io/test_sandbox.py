@@ -111,7 +111,7 @@ def planted(tmp_path: Path) -> Path:
 def test_no_module_of_the_current_folder_is_run(elmo: Callable, corpus: Callable, model: Path, tmp_path: Path, planted: Path):
     assert elmo("embed", corpus("A cat .\n"), tmp_path / "out.h5", "--model", model, "--quiet").exit_code == 0
     script, module = [str(tmp_path / "elmo.py")], ["-m", "elmo_cli"]  # as the console script, and by `python -m`
-    environment = {**os.environ, "PYTHONPATH": str(Path(elmo_cli.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(elmo_cli.__file__).parents[1])}
     for program, arguments in [
         (script, "inspect ../out.h5"),
         (script, "verify ../out.h5"),
@@ -126,7 +126,7 @@ def test_no_module_of_the_current_folder_is_run(elmo: Callable, corpus: Callable
 
 
 def test_a_package_that_only_a_hook_finds_is_found_by_its_folder(monkeypatch: pytest.MonkeyPatch):
-    root = str(Path(elmo_cli.__file__).parents[2])
+    root = str(Path(elmo_cli.__file__).parents[1])
     monkeypatch.setattr(sys, "path", ["", *(entry for entry in sys.path if entry != root), "relative"])
     assert module_path()[-1] == root
     assert not {"", "relative"} & set(module_path())

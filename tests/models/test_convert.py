@@ -65,7 +65,7 @@ def test_elmoformanylangs_is_refused(tmp_path: Path, elmo: Elmo, changes: dict):
     result = elmo("models", "convert", make_efml(tmp_path / "efml", **changes), tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
-    assert "which the published format cannot hold" in result.stderr
+    assert "which the published format cannot represent" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -45,7 +45,7 @@ def test_a_broken_download_goes_on_where_it_was(server: FlakyServer, tmp_path: P
 
 def test_a_later_run_goes_on_too(server: FlakyServer, tmp_path: Path):
     url = server.url("/a", cut(CONTENT, 300_000), status(404))
-    with pytest.raises(DownloadError, match="answers 404"):
+    with pytest.raises(DownloadError, match="returned 404"):
         get(tmp_path, url)
     server.url("/a", whole(CONTENT))
     assert get(tmp_path, url) == CONTENT
@@ -114,7 +114,7 @@ def test_what_came_whole_and_was_not_put_in_place_is_not_fetched_again(server: F
         request.end_headers()
 
     file = WebFile("file.bin", (server.url("/a", nothing_left, whole(CONTENT)),), None if told else len(CONTENT), SHA256)
-    partial = download._partial(tmp_path / ".incoming", file, file.urls[0])
+    partial = download._partial_path(tmp_path / ".incoming", file, file.urls[0])
     for left, requests in [(CONTENT, 1), (bytes(len(CONTENT)), 3)]:  # right, and wrong
         partial.parent.mkdir()
         partial.write_bytes(left)
@@ -125,17 +125,17 @@ def test_what_came_whole_and_was_not_put_in_place_is_not_fetched_again(server: F
 
 
 BAD = {
-    "404": ([status(404)], "answers 404 Not Found"),
-    "500 for ever": ([status(500)], "answers 500"),
-    "wrong bytes": ([whole(CONTENT[::-1])], "is another file than the published one"),
-    "a login page": ([whole(b"<html>")], "is another file than the published one"),
-    "cut for ever": ([cut(CONTENT, 1000, tag=None)], "broke off"),
+    "404": ([status(404)], "returned 404 Not Found"),
+    "500 for ever": ([status(500)], "returned 500"),
+    "wrong bytes": ([whole(CONTENT[::-1])], "provides another file than the published one"),
+    "a login page": ([whole(b"<html>")], "provides another file than the published one"),
+    "cut for ever": ([cut(CONTENT, 1000, tag=None)], "closed the connection"),
     "silent for ever": ([stall(CONTENT, 0)], "timed out"),
-    "says more than it has": ([cut(CONTENT, len(CONTENT), len(CONTENT) + 5)], "broke off"),
-    "says less than it has": ([cut(CONTENT, len(CONTENT), 1000)], "is another file than the published one"),
-    "to a file": ([redirect("file:///etc/passwd")], "leads to file:///etc/passwd, which is not http or https"),
+    "says more than it has": ([cut(CONTENT, len(CONTENT), len(CONTENT) + 5)], "closed the connection"),
+    "says less than it has": ([cut(CONTENT, len(CONTENT), 1000)], "provides another file than the published one"),
+    "to a file": ([redirect("file:///etc/passwd")], "redirects to file:///etc/passwd, which is not http or https"),
     "to nowhere": ([redirect("http://[")], "cannot be read"),
-    "in circles": ([redirect("/a")], "leads round in circles"),
+    "in circles": ([redirect("/a")], "redirects too many times"),
 }
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_fetched_is_one_line_and_no_file(server: FlakyServer, tmp
 
 def test_secrets_of_a_url_are_not_shown(server: FlakyServer, tmp_path: Path):
     urls = [server.url(f"/a{number}?token=SECRET", act).replace("://", "://me:SECRET@") for number, act in enumerate(HIDDEN)]
-    with pytest.raises(DownloadError, match=r"/a0\?\.\.\. answers 404") as caught:
+    with pytest.raises(DownloadError, match=r"/a0\?\.\.\. returned 404") as caught:
         get(tmp_path, *urls, "http://me:SECRET@127.0.0.1:9/a?token=SECRET", "http://me:SECRET@[/a?token=SECRET")
     assert "SECRET" not in str(caught.value)
 
@@ -160,12 +160,12 @@ HIDDEN = [status(404), redirect("file:///etc/passwd?token=SECRET"), redirect("ht
 
 
 def test_another_size_than_the_published_one_is_not_even_read(server: FlakyServer, tmp_path: Path):
-    with pytest.raises(DownloadError, match="has 700,000 bytes, not the 700,001 that were published"):
+    with pytest.raises(DownloadError, match="provides 700,000 bytes, not the published 700,001"):
         get(tmp_path, server.url("/a", whole(CONTENT)), n_bytes=700_001)
 
 
 def test_a_file_too_large_for_the_disk_is_refused_before_it_is_read(server: FlakyServer, tmp_path: Path):
-    with pytest.raises(DownloadError, match="has no room for"):
+    with pytest.raises(DownloadError, match="no space for"):
         get(tmp_path, server.url("/a", cut(CONTENT, 10, length=10**15)))
 
 
@@ -177,7 +177,7 @@ def test_redirects_are_followed(server: FlakyServer, tmp_path: Path):
 def test_a_redirect_never_leads_from_https_to_less():
     answer = SimpleNamespace(is_redirect=True, headers={"Location": "http://example.org/x"}, close=lambda: None)
     session = SimpleNamespace(get=lambda *_, **__: answer)
-    with pytest.raises(download._Failure, match=r"leads to http://example\.org/x, which is not https"):
+    with pytest.raises(download._Failure, match=r"redirects to http://example\.org/x, which is not https"):
         download._get(session, "https://example.org/x", {})
 
 

@@ -145,7 +145,7 @@ def test_a_published_name_of_options_says_the_architecture(tmp_path: Path, model
 BAD_ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no options": (
         lambda f: shutil.rmtree(f / "fta"),
-        "names the options file elmo/options.json, which the archive lacks; pass it",
+        "refers to the options file elmo/options.json, which is not in the archive; pass it",
     ),
     "no ELMo": (lambda f: (f / "config.json").write_text("{}"), "describes no ELMo token embedder"),
     "no ELMo at all": (
@@ -153,11 +153,11 @@ BAD_ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
             (shutil.rmtree(f / "fta"), torch.save({"a": torch.ones(1)}, f / "weights.th"), (f / "fta").mkdir())
             and (f / "fta" / "model.text_field_embedder.token_embedders.elmo.options_file").write_text(json.dumps(make_options()))
         ),
-        "holds no tensors of an ELMo",
+        "has no tensors of ELMo",
     ),
     "two ELMos": (
         lambda f: torch.save({f"{p}.{EMBEDDER}_token_embedder._char_embedding_weights": torch.ones(1) for p in "ab"}, f / "weights.th"),
-        "holds 2 ELMos",
+        "contains 2 ELMo modules",
     ),
     "a tensor missing": (
         lambda f: change_weights(f, lambda t: t.pop(f"{EMBEDDER}_elmo_lstm.forward_layer_0.state_linearity.bias")),
@@ -259,12 +259,12 @@ def test_a_folder_without_a_model_says_what_was_looked_for_and_found(tmp_path: P
 def test_several_models_are_not_chosen_between(tmp_path: Path, cache: Cache):
     make_model(tmp_path / "a")
     make_model(tmp_path / "b")
-    with pytest.raises(ModelError, match=r"holds several models \(a, b\)"):
+    with pytest.raises(ModelError, match=r"contains several models \(a, b\)"):
         find_model(str(tmp_path), cache=cache)
 
 
 def test_a_file_that_is_no_archive_says_what_to_pass(model: Path, cache: Cache):
-    with pytest.raises(ModelError, match="is no zip or tar archive; pass the folder"):
+    with pytest.raises(ModelError, match="is not a zip or tar archive; pass the folder"):
         find_model(str(model / "weights.hdf5"), cache=cache)
 
 
@@ -292,5 +292,5 @@ def test_a_model_that_has_changed_since_it_was_hashed_is_not_used(tmp_path: Path
     assert len(found.sha256) == 64
     make_model(tmp_path / "other", seed=2)
     (tmp_path / "other" / "weights.hdf5").replace(folder / "weights.hdf5")
-    with pytest.raises(ModelError, match="have been changed while this run read them; run it again"):
+    with pytest.raises(ModelError, match="have changed while this run read them; run the command again"):
         found.load()

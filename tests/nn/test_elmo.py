@@ -285,7 +285,7 @@ def test_ids_of_another_kind_are_refused(elmo: Elmo):
     for given in (SENTENCES, ids.float()):
         with pytest.raises(TypeError, match="batch_to_ids"):
             elmo(given)
-    with pytest.raises(ValueError, match=r"shape \(sentence, token, 50\), and these are \(3, 5, 40\)"):
+    with pytest.raises(ValueError, match=r"shape \(sentence, token, 50\), but these have \(3, 5, 40\)"):
         elmo(ids[..., :40])
     with pytest.raises(ValueError, match="between 0 and 261"):
         elmo(ids + 1)

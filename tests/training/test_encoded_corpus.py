@@ -35,7 +35,7 @@ def test_a_vocabulary_is_cut_by_size_and_by_count(tmp_path: Path):
     assert words[3:] == ["the", "sat"]
     assert (text.facts.tokens, text.facts.sentences, text.facts.types, text.facts.unknown) == (12, 5, 9, 5)
     assert encode(tmp_path, min_count=2)[1][3:] == ["the", "sat", "cat"]
-    with pytest.raises(CorpusError, match="'the' of the corpus's 6 words is kept; there must be two"):
+    with pytest.raises(CorpusError, match="keeps 'the' of the corpus's 6 words, but needs two"):
         encode(tmp_path, min_count=4)
 
 
@@ -56,7 +56,7 @@ def test_a_vocabulary_of_another_kind_is_refused(tmp_path: Path, content: str):
 
 def test_windows_pass_over_the_text_in_both_directions(tmp_path: Path):
     text, words = encode(tmp_path)
-    streams = make_streams(text.facts.entries, n_streams=1, unroll=4)
+    streams = make_streams(text.facts.targets, n_streams=1, unroll=4)
     windows = [read_window(text, streams, step, 1.0, 0, slice(0, 1)) for step in range(streams.windows)]
     types, targets, resets = (np.concatenate([np.asarray(window[i])[..., 0] for window in windows], axis=1) for i in range(3))
     assert " ".join(words[i] for i in types[0]) == "<S> the cat sat <S> the dog <S> a cat sat sat <S> the <S> 🐈"
@@ -68,7 +68,7 @@ def test_windows_pass_over_the_text_in_both_directions(tmp_path: Path):
 
 def test_streams_are_contiguous_pieces_and_workers_read_their_own(tmp_path: Path):
     text, _ = encode(tmp_path)
-    streams = make_streams(text.facts.entries, n_streams=4, unroll=2)
+    streams = make_streams(text.facts.targets, n_streams=4, unroll=2)
     assert streams == (4, 2, 4)
     whole = read_window(text, streams, 1, 0.5, 3, slice(0, 4))
     halves = [read_window(text, streams, 1, 0.5, 3, part) for part in (slice(0, 2), slice(2, 4))]

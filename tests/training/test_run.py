@@ -123,15 +123,15 @@ def test_float16_halves_the_file_and_loads(elmo: Elmo, text: Path, options: Path
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals = signal.SIGINT) -> None:
     """A signal, Ctrl-C's by default, during that step, once."""
-    take_step = Trainer.take_step
+    train_step = Trainer.train_step
 
     def interrupted(self: Trainer, *arguments: object, **options: object) -> object:
         if self.step == step - 1:
-            monkeypatch.setattr(Trainer, "take_step", take_step)
+            monkeypatch.setattr(Trainer, "train_step", train_step)
             signal.raise_signal(number)
-        return take_step(self, *arguments, **options)
+        return train_step(self, *arguments, **options)
 
-    monkeypatch.setattr(Trainer, "take_step", interrupted)
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
 
 
 @pytest.mark.parametrize(("optimizer", "number", "code"), [("adamw", signal.SIGINT, 130), ("adagrad", signal.SIGTERM, 143)])
@@ -179,7 +179,7 @@ def test_a_damaged_checkpoint_is_one_error(elmo: Elmo, text: Path, options: Path
     path = tmp_path / "model" / ".training" / "checkpoint.pt"
     for damaged in (path.read_bytes()[:1000], b"no checkpoint", b""):
         path.write_bytes(damaged)
-        assert_one_line_error(elmo("train", "--resume", tmp_path / "model"), "checkpoint.pt: not a whole checkpoint")
+        assert_one_line_error(elmo("train", "--resume", tmp_path / "model"), "checkpoint.pt: not a complete checkpoint")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
@@ -211,13 +211,13 @@ def test_what_does_not_fit_the_checkpoint_is_refused(
     folder = tmp_path / "model"
     command = ["train", text, folder, "--options", options]
     assert elmo(*command, "--steps", 9, *QUICK).exit_code == 130
-    assert_one_line_error(elmo(*command, "--steps", 9, *QUICK), "model: exists already; go on with --resume")
-    assert_one_line_error(elmo("train", "--resume", folder, "--preset", "small"), "--options does not fit the checkpoint")
-    assert_one_line_error(elmo("train", "--resume", folder, "--unroll", 7), "--unroll does not fit the checkpoint, whose run has 5")
-    assert_one_line_error(elmo("train", "--resume", SAMPLE, folder), "CORPUS does not fit the checkpoint")
+    assert_one_line_error(elmo(*command, "--steps", 9, *QUICK), "model: exists already; continue it with --resume")
+    assert_one_line_error(elmo("train", "--resume", folder, "--preset", "small"), "--options does not match the checkpoint")
+    assert_one_line_error(elmo("train", "--resume", folder, "--unroll", 7), "--unroll does not match the checkpoint, whose run has 5")
+    assert_one_line_error(elmo("train", "--resume", SAMPLE, folder), "CORPUS does not match the checkpoint")
     assert elmo(*command, *quick("--steps", 4, "--learning-rate", 0.001), "--resume").exit_code == 0
     assert "4:" in (folder / "README.md").read_text()
-    assert_one_line_error(elmo("train", "--resume", folder), "holds no checkpoint", "--from")
+    assert_one_line_error(elmo("train", "--resume", folder), "has no checkpoint", "--from")
 
 
 @pytest.mark.parametrize("vocabulary", ["old", "new"])
@@ -242,15 +242,15 @@ def test_the_softmax_may_learn_alone_before_the_rest(
     result = elmo("train", text, tmp_path / "more", "--from", model, "--steps", 5, *given, *QUICK)
     before, after = (find_model(str(folder)).load().state_dict() for folder in (model, tmp_path / "more"))
     assert any(not torch.equal(before[name], after[name]) for name in before) == changed
-    assert ("comes without its softmax, which learns alone in the first 20% of the run" in result.stderr) == (share is None)
+    assert ("has no softmax, so that the first 20% of the run train only a new one" in result.stderr) == (share is None)
     assert ("the softmax alone in the first" in (tmp_path / "more" / "README.md").read_text()) == (share != 0)
 
 
 def test_a_model_without_its_softmax_is_trained_on_but_not_evaluated(elmo: Elmo, model: Path, text: Path, tmp_path: Path):
     assert elmo("train", text, tmp_path / "more", "--from", model, "--steps", 1, *QUICK).exit_code == 0
-    assert_one_line_error(elmo("evaluate", model, text), "lacks vocab.txt", "published models come without")
+    assert_one_line_error(elmo("evaluate", model, text), "lacks vocab.txt", "published models do not include")
     again = elmo("train", text, tmp_path / "again", "--from", model, "--vocabulary", "old", "--steps", 1, *QUICK)
-    assert_one_line_error(again, "comes without its words (vocab.txt); pass --vocabulary new")
+    assert_one_line_error(again, "has no vocabulary (vocab.txt); pass --vocabulary new")
     other = make_model(tmp_path / "other", projection_dim=5)
     for name in ("softmax.hdf5", "vocab.txt"):
         (other / name).write_bytes((tmp_path / "more" / name).read_bytes())
@@ -259,13 +259,13 @@ def test_a_model_without_its_softmax_is_trained_on_but_not_evaluated(elmo: Elmo,
 
 DAMAGED_SOFTMAX: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "group": (lambda file: file.create_group("softmax/W"), "lacks the tensor softmax/W"),
-    "strings": (lambda file: file.create_dataset("softmax/W", data=np.full((18, 6), "a", h5py.string_dtype())), "holds object"),
+    "strings": (lambda file: file.create_dataset("softmax/W", data=np.full((18, 6), "a", h5py.string_dtype())), "has type object"),
     "scalar": (lambda file: file.create_dataset("softmax/W", data=1.0), "has shape ()"),
     "huge": (lambda file: file.create_dataset("softmax/W", (10**9, 10**4), "f4", chunks=(1, 10**4)), "has shape (1000000000, 10000)"),
     "not stored": (lambda file: file.create_dataset("softmax/W", (18, 6), "f4"), "of which 0 are stored"),
     "elsewhere": (lambda file: file.create_dataset("softmax/W", (18, 6), "f4", external=[("/etc/passwd", 0, 432)]), "another file"),
     "link": (lambda file: file.update({"softmax/W": h5py.ExternalLink("softmax.old.hdf5", "softmax/W")}), "lacks the tensor softmax/W"),
-    "NaN": (lambda file: file.update({"softmax/W": np.full((18, 6), np.nan, np.float32)}), "no numbers"),
+    "NaN": (lambda file: file.update({"softmax/W": np.full((18, 6), np.nan, np.float32)}), "NaN or infinite"),
 }
 
 
@@ -292,15 +292,15 @@ def test_evaluate_writes_a_table_of_all_corpora(elmo: Elmo, text: Path, options:
 
 
 BAD = {
-    "empty corpus": (["empty.txt", "new"], 1, ["the corpus holds no tokens"]),
-    "one word": (["one.txt", "new"], 1, ["'a' of the corpus's 1 words is kept; there must be two"]),
+    "empty corpus": (["empty.txt", "new"], 1, ["the corpus has no tokens"]),
+    "one word": (["one.txt", "new"], 1, ["keeps 'a' of the corpus's 1 words, but needs two"]),
     "not UTF-8": (["latin1.txt", "new"], 1, ["latin1.txt:1: byte 0xe9"]),
     "missing corpus": (["none.txt", "new"], 1, ["none.txt: no such file"]),
     "existing folder": (["good.txt", "old"], 1, ["old: exists already; choose another"]),
     "missing parent": (["good.txt", "none/new"], 1, ["none: no such folder"]),
-    "empty held-out text": (["good.txt", "new", "--held-out", "empty.txt"], 1, ["empty.txt: holds no tokens"]),
+    "empty held-out text": (["good.txt", "new", "--held-out", "empty.txt"], 1, ["empty.txt: has no tokens"]),
     "loss no number": (["good.txt", "new", "--learning-rate", "1e38", "--gradient-clip", "1e38"], 1, ["new: the loss at step", "step 0"]),
-    "nothing to resume": (["--resume", "old"], 1, ["old: holds no checkpoint"]),
+    "nothing to resume": (["--resume", "old"], 1, ["old: has no checkpoint"]),
     "missing model": (["good.txt", "new", "--from", "none"], 1, ["none: no such model"]),
     "options of no network": (["good.txt", "new", "--options", "good.txt"], 1, ["good.txt: not a JSON file"]),
     "two architectures": (["good.txt", "new", "--preset", "tiny", "--options", "arch.json"], 2, ["pass one of them"]),
@@ -377,13 +377,15 @@ def test_a_run_stopped_between_its_last_checkpoint_and_its_model_still_makes_it(
     assert elmo("train", "--resume", tmp_path / "parts").exit_code == 0
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(np.array_equal(whole[name], parts[name]) for name in whole)
-    assert "training is not over" not in (tmp_path / "parts" / "README.md").read_text()
+    assert "the run is not complete" not in (tmp_path / "parts" / "README.md").read_text()
     assert {path.name for path in (tmp_path / "parts").iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
 
 
 def test_weights_that_give_no_loss_are_never_kept(elmo: Elmo, text: Path, options: Path, tmp_path: Path):
     command = ("train", text, tmp_path / "model", "--options", options, "--steps", 3, "--checkpoint-minutes", 0)
-    assert_one_line_error(elmo(*command, *quick("--learning-rate", 1e30)), "the loss at step 2 is nan", "that of step 0, with --resume")
+    assert_one_line_error(
+        elmo(*command, *quick("--learning-rate", 1e30)), "the loss at step 2 is nan", "checkpoint of step 0 with --resume"
+    )
     assert elmo("train", "--resume", tmp_path / "model", "--learning-rate", 0.01).exit_code == 0
     assert all(np.isfinite(array).all() for array in weights(tmp_path / "model").values())
 
@@ -437,4 +439,4 @@ def test_a_damaged_corpus_of_a_run_is_one_clear_error(
     assert elmo("train", text, folder, "--options", options, "--steps", 4, *QUICK).exit_code == 130
     path = folder / ".training" / name
     path.write_bytes(change(path.read_bytes()))
-    assert_one_line_error(elmo("train", "--resume", folder), ".training", "start the run anew")
+    assert_one_line_error(elmo("train", "--resume", folder), ".training", "start a new run")

@@ -1,4 +1,4 @@
-"""`elmo bench`: how fast this machine embeds, and how fast it could."""
+"""Command `elmo bench`: embedding speed of this machine, compared with its matrix products."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,18 +18,23 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Measure this machine: tokens a second, against what is possible.")
+@click.command(epilog=EPILOG, short_help="Measure embedding speed on this machine.")
 @click.argument("corpus", metavar="[CORPUS]", type=FILE, required=False)
 @model_options
 @click.option(
-    "--shape", type=click.Choice(SHAPES), default="original", show_default=True, help="Without a model: random weights so shaped."
+    "--shape", type=click.Choice(SHAPES), default="original", show_default=True, help="Architecture of random weights, without a model."
 )
 @click.option(
-    *("--precision", "precisions"), type=click.Choice(PRECISIONS), multiple=True, help="May be repeated.  [default: fp32 and bf16]"
+    *("--precision", "precisions"),
+    type=click.Choice(PRECISIONS),
+    multiple=True,
+    help="Precision to measure; may be repeated.  [default: fp32 and bf16]",
 )
-@click.option("--tokens", type=click.IntRange(min=100), default=8000, show_default=True, help="Of the corpus, from its start.")
-@click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Rounds; figures are their medians.")
-@click.option("--json", "as_json", is_flag=True, help="JSON in place of a table.")
+@click.option(
+    "--tokens", type=click.IntRange(min=100), default=8000, show_default=True, help="Number of tokens to embed, from the start of CORPUS."
+)
+@click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Number of rounds; figures are their medians.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
 @machine_options
 @quiet_option
 def command(
@@ -46,12 +51,14 @@ def command(
     threads: int | None,
     quiet: bool,
 ) -> None:
-    """Write to standard output how fast CORPUS, or made-up text, is embedded: by the simple path, and by the fast one.
+    """Measure how fast CORPUS, or generated text, is embedded, and write a table.
 
-    The simple path runs padded batches in input order, every token through the character CNN, as the older tools did. The ceiling is what
-    this machine's matrix product does at the LSTMs' shapes. "LSTM of it": nominal work, 2 operations for each weight of the LSTMs and
-    each token, with every word type cached and nothing written; "all of it": the character CNN's work for each word type too, nothing
-    cached, written to HDF5. "writing" is the store's share of that time. Errors are against float64, by layer.
+    The simple path embeds padded batches in input order, with every token in the character CNN, as
+    earlier tools did. The ceiling is the speed of this machine's matrix product at the shapes of
+    the LSTMs. "LSTM of it" is nominal work, 2 operations per weight of the LSTMs and token, with
+    every word type cached and nothing written; "all of it" adds the character CNN's work per word
+    type, nothing cached, and writes HDF5. "writing" is the share of that time spent in the feature
+    writer. Errors are relative to float64, by layer.
     """
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.inference.benchmark.rounds import Figures, run_benchmark, summarize
@@ -60,13 +67,13 @@ def command(
 
     named = find_model(model, options, weights) if model or options or weights else None
     work = Work(named, shape, _read(corpus, tokens) if corpus else made_up_text(tokens), device, threads)
-    words = UserConsole(quiet=quiet)
+    console = UserConsole(quiet=quiet)
     found: dict[str, Figures] = {}
-    for done, found in run_benchmark(work, precisions or ("fp32", "bf16"), repeats):  # noqa: B007  # the last is the whole
-        words.info(f"measured {done}")
+    for done, found in run_benchmark(work, precisions or ("fp32", "bf16"), repeats):  # noqa: B007  # the last one has all figures
+        console.info(f"measured {done}")
     summary = summarize(work, found)
-    about = {"model": named.name if named else shape, "sentences": len(work.sentences), "tokens": work.tokens}
-    click.echo(json.dumps({**about, "paths": summary}) if as_json else _markdown(summary))
+    header = {"model": named.name if named else shape, "sentences": len(work.sentences), "tokens": work.tokens}
+    click.echo(json.dumps({**header, "paths": summary}) if as_json else _markdown(summary))
 
 
 def _read(corpus: Path, n_tokens: int) -> list[list[str]]:
@@ -79,7 +86,7 @@ def _read(corpus: Path, n_tokens: int) -> list[list[str]]:
         if n_tokens <= 0:
             break
     if not sentences:
-        raise CorpusError(f"{corpus}: holds no tokens to measure on")
+        raise CorpusError(f"{corpus}: has no tokens to measure on; pass another file")
     return sentences
 
 

@@ -9,9 +9,10 @@ import click
 
 from elmo_cli.cli.headings import OUTPUT, HeadedCommand, grouped, headed, usage_errors
 from elmo_cli.cli.option_groups import OutputOptions, ResumeOptions
-from elmo_cli.cli.options import FILE, output_argument, output_options, quiet_option, resuming_options
+from elmo_cli.cli.options import features_argument, output_argument, output_options, quiet_option, resuming_options
 from elmo_cli.features.spec import DTYPES
 from elmo_cli.io.remote import redact_url
+from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.io.stdout import STDOUT
 
 EPILOG = """\b
@@ -24,7 +25,7 @@ Examples:
 
 
 @click.command(cls=HeadedCommand, epilog=EPILOG, short_help="Write features in another layout.")
-@click.argument("source", metavar="SOURCE", type=FILE)
+@click.argument("source", metavar="SOURCE", callback=features_argument)
 @output_argument
 @grouped("written", OutputOptions, output_options)
 @headed(OUTPUT, click.option("--dtype", type=click.Choice(DTYPES), help="Type of the stored values.  [default: as in SOURCE]"))
@@ -42,6 +43,8 @@ def command(
     The same values, unless --dtype asks for others, of the same sentences in the same order. OUTPUT appears when it is whole.
     With --resume each window is kept beside it until then, which doubles the disk that is needed.
     """
+    if isinstance(written.output, RemotePath):
+        raise click.UsageError(f"{written.output}: elmo convert writes to this machine; elmo embed writes Parquet folders to such a place.")
     with usage_errors():
         resuming.check(written.output)
         written.check()

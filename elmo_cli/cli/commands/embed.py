@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elmo_cli.cli.engine_options import engine_options
 from elmo_cli.cli.headings import ALLENNLP, COMPUTE, INPUT, MODEL, OUTPUT, HeadedCommand, grouped, headed, usage_errors
 from elmo_cli.cli.option_groups import (
     ComputeOptions,
@@ -22,7 +23,6 @@ from elmo_cli.cli.options import (
     PRECISIONS,
     blank_lines_option,
     cache_options,
-    machine_options,
     model_options,
     output_argument,
     output_options,
@@ -30,10 +30,10 @@ from elmo_cli.cli.options import (
     reading_options,
     resuming_options,
 )
+from elmo_cli.cli.sharding import check_remote, check_shard_input, check_sharding, shard_option, without_shard
 from elmo_cli.errors import UsageError
 from elmo_cli.features.spec import DTYPES, POOLS
 from elmo_cli.io.remote import redact_url
-from elmo_cli.io.stdout import STDOUT
 from elmo_cli.nn.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS, STATEFUL_BATCH
 from elmo_cli.types import WINDOW_TOKENS
 
@@ -158,7 +158,7 @@ _key_flags = headed(
 @grouped("corpus", InputOptions, blank_lines_option, _max_tokens_option)
 @grouped("selection", SelectionOptions, _selection_options, _layer_flags)
 @grouped("written", OutputOptions, output_options, _key_flags)
-@grouped("compute", ComputeOptions, machine_options, _compute_options, _cuda_option)
+@grouped("compute", ComputeOptions, engine_options, _compute_options, headed(COMPUTE, shard_option), _cuda_option)
 @grouped("resuming", ResumeOptions, resuming_options("start, and keep what is done"))
 @quiet_option
 def command(
@@ -179,15 +179,19 @@ def command(
     .npy (with --pool), or word2vec's text (out.vec: a vector a word type); - is standard output.
     """
     with usage_errors():
-        _check(model, corpus, selection, written, resuming)
+        _check(model, corpus, selection, written, compute, resuming)
+    engine = compute.choose_engine(written.output, stateful=model.stateful)
 
     from elmo_cli.cli.console import UserConsole
+    from elmo_cli.features.resume.shards import ShardTask
     from elmo_cli.inference.job import EmbedJob  # imports torch
 
     console = UserConsole(quiet=quiet, output=written.output)
+    source = corpus.corpus()
+    check_shard_input(compute.shard, source)
     files = model.find(console)
     job = EmbedJob(
-        source=corpus.corpus(),
+        source=source,
         output=written.target(),
         model=files,
         selection=selection.selection(written.form, files.config().n_output_layers),
@@ -196,13 +200,14 @@ def command(
         start=model.start(corpus.reading),
         batch_tokens=compute.batch_tokens,
         window_tokens=compute.window_tokens,
-        device=compute.place,
         threads=compute.threads,
         precision=compute.precision,
-        command=shlex.join(map(redact_url, ["elmo", *sys.argv[1:]])),
+        engine=engine,
+        command=shlex.join(map(redact_url, ["elmo", *without_shard(sys.argv[1:])])),
         resume=bool(resuming.resume),
         fresh=resuming.fresh,
         journal=resuming.resume is not False,
+        shard=ShardTask(*compute.shard) if compute.shard else None,
     )
     _run(job, console)
 
@@ -212,6 +217,7 @@ def _check(
     corpus: InputOptions,
     selection: SelectionOptions,
     written: OutputOptions,
+    compute: ComputeOptions,
     resuming: ResumeOptions,
 ) -> None:
     """Make sure that the groups of options go together.
@@ -223,6 +229,15 @@ def _check(
         raise UsageError("--rows token and --blank-lines keep contradict each other: a blank line has no row.")
     resuming.check(written.output, stateful=model.stateful)
     written.check(selection.pool)
+    check_remote(written.output, written.form)
+    check_sharding(
+        compute.shard,
+        written.output,
+        written.form,
+        stateful=model.stateful,
+        resume=resuming.resume,
+        fresh=resuming.fresh,
+    )
 
 
 def _run(job: "EmbedJob", words: "UserConsole") -> None:
@@ -230,16 +245,17 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
     from elmo_cli.features.resume.run import with_resume_hint
 
     with words.status("scanning"), usage_errors():
-        scan = job.check()
-    if job.is_whole(scan):
-        return words.info(f"{job.output.path}: is whole already, made by this very job; nothing to do")
-    began = time.perf_counter()
-    with with_resume_hint(job.work.how_to_go_on), closing(job.run(scan)) as progress:
-        done = words.track(progress, scan.tokens if scan else None)
+        prepared = job.prepare()
+    with prepared:
+        if prepared.is_complete:
+            return words.info(f"{job.output.path}: is whole already, made by this very job; nothing to do")
+        began = time.perf_counter()
+        with with_resume_hint(job.work.how_to_go_on), closing(prepared.run()) as progress:
+            done = words.track(progress, prepared.expected_tokens())
     seconds = max(time.perf_counter() - began, 1e-9)  # the clock of a virtual machine may stand still
-    for warning in job.warnings:
+    for warning in prepared.warnings:
         words.warning(warning)
-    place = "standard output" if job.output.path == STDOUT else f"{job.output.path}, {size(job.output.size())}"
+    place = job.state_of_output() or f"{job.output.path}, {size(job.output.size())}"
     return words.info(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
         f"{place}, by {job.model.name}, sha256 {job.model.sha256}"

@@ -1,4 +1,4 @@
-"""`elmo evaluate`: the perplexity of a trained model on text."""
+"""Command `elmo evaluate`: perplexity of a trained model on text."""
 
 import json
 from pathlib import Path
@@ -28,16 +28,17 @@ COLUMNS = ("sentences", "tokens", "unknown", "forward", "backward", "average")
     type=click.Choice(["zero", "carried"]),
     default="zero",
     show_default=True,
-    help="What a sentence starts from: nothing, as in elmo embed, or where the sentence before it ended, as in training.",
+    help="State at the start of a sentence: zero, as in elmo embed, or carried over from the previous sentence, as in training.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a corpus.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per corpus.")
 @machine_options
 @quiet_option
 def command(model: str, corpora: tuple[Path, ...], state: str, as_json: bool, device: str, threads: int | None, quiet: bool) -> None:
     """Write the perplexity of MODEL, a folder made by elmo train, on each CORPUS to standard output.
 
-    The full softmax predicts every token and one boundary a sentence, in each direction; unknown is the share of the tokens that the
-    vocabulary lacks, which are predicted as <UNK>.
+    The full softmax predicts every token and one boundary per sentence, in each direction. The
+    column "unknown" is the share of the tokens outside the vocabulary, which are predicted as
+    <UNK>.
     """
     import torch
 
@@ -59,7 +60,7 @@ def command(model: str, corpora: tuple[Path, ...], state: str, as_json: bool, de
         sentences = (sentence.tokens for sentence in Corpus([corpus], blank_lines="skip").read())
         score = score_text(language_model, ids, sentences, carried=state == "carried")
         if not score.tokens:
-            raise CorpusError(f"{corpus}: holds no tokens to evaluate on")
+            raise CorpusError(f"{corpus}: has no tokens to evaluate on; pass another file")
         click.echo(_line(corpus.name, score, as_json, header=not total.tokens))
         total = total.add(score)
     if len(corpora) > 1:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.cli.options import FILE
+from elmo_cli.cli.options import features_argument
 from elmo_cli.errors import printable
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG, short_help="Tell what a file of features holds.")
-@click.argument("path", metavar="FILE", type=FILE)
+@click.argument("path", metavar="FILE", callback=features_argument)
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def command(path: Path, as_json: bool) -> None:
     """Tell what FILE, or a folder of shards, holds, of any layout, AllenNLP's own files too.

@@ -1,4 +1,4 @@
-"""`elmo models`: the catalogue of published models, and the cache that they are kept in."""
+"""Command `elmo models`: the catalogue of published models, and the cache of their files."""
 
 import json
 import shutil
@@ -23,27 +23,27 @@ Examples:
   elmo embed corpus.txt out.h5 --model original
 """
 cache_dir_option = click.option(
-    "--cache-dir", metavar="DIR", type=FILE, help="Where models are kept.  [default: ELMO_CACHE, or the platform's place]"
+    "--cache-dir", metavar="DIR", type=FILE, help="Folder of downloaded models.  [default: ELMO_CACHE, or the platform's cache folder]"
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 
 
-@click.group(invoke_without_command=True, epilog=EPILOG, short_help="List, fetch, check and convert models.")
+@click.group(invoke_without_command=True, epilog=EPILOG, short_help="List, download, verify and convert models.")
 @json_option
 @cache_dir_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
-    """Without a command: the models that are known by name, and which of them are here.
+    """List the known models, and whether they are downloaded; or run a subcommand.
 
-    NAME is a name of this list, or the URL of an archive that holds a model.
+    NAME is a name of this list, or the URL of the archive of a model.
     """
     if ctx.invoked_subcommand is not None:
-        ctx.default_map = {ctx.invoked_subcommand: {"cache_dir": cache_dir}}  # it may stand before the command or after it
+        ctx.default_map = {ctx.invoked_subcommand: {"cache_dir": cache_dir}}  # it is allowed before and after the subcommand
         return
     cache = _cache(cache_dir)
     models = list(load_catalogue().values())
-    with cache.failing_as_model_error():
+    with cache.raising_model_errors():
         shown = json.dumps([_facts(model, cache) for model in models], indent=1) if as_json else _table(models, cache)
     click.echo(shown)
 
@@ -53,9 +53,9 @@ def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
 @json_option
 @cache_dir_option
 def show(name: str, as_json: bool, cache_dir: Path | None) -> None:
-    """Tell all that is known of a model: domain, licence, paper, files, hashes."""
+    """Write the properties of a model: domain, licence, paper, files, hashes."""
     cache = _cache(cache_dir)
-    with cache.failing_as_model_error():
+    with cache.raising_model_errors():
         facts = _facts(_known(name), cache)
     click.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_lines(facts)))
 
@@ -65,7 +65,7 @@ def show(name: str, as_json: bool, cache_dir: Path | None) -> None:
 @cache_options
 @quiet_option
 def download(names: tuple[str, ...], cache_dir: Path | None, offline: bool, quiet: bool) -> None:
-    """Bring models into the cache, and write where they are to standard output."""
+    """Download models to the cache, and write the paths of their folders to standard output."""
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.models.resolve import find_known
 
@@ -79,7 +79,7 @@ def download(names: tuple[str, ...], cache_dir: Path | None, offline: bool, quie
 @click.argument("name", metavar="NAME")
 @cache_dir_option
 def path(name: str, cache_dir: Path | None) -> None:
-    """Write the folder of a model's files, if it is here."""
+    """Write the path of the folder of a downloaded model."""
     from elmo_cli.models.resolve import find_known
 
     click.echo(find_known(_known(name), _cache(cache_dir), fetching=False).folder)
@@ -89,27 +89,28 @@ def path(name: str, cache_dir: Path | None) -> None:
 @names_argument
 @cache_dir_option
 def remove(names: tuple[str, ...], cache_dir: Path | None) -> None:
-    """Delete models from the cache, with what is left of their downloads and what is recorded of them."""
+    """Delete models from the cache, with partial downloads and recorded hashes."""
     cache = _cache(cache_dir)
     for name in names:
         known = _known(name)
-        with cache.failing_as_model_error():
+        with cache.raising_model_errors():
             _remove(known, redact_url(name), cache)
         click.echo(f"removed {cache.place(known.name)}", err=True)
 
 
-@command.command(epilog="Example: elmo models verify   (all that are here)")
+@command.command(epilog="Example: elmo models verify   (all downloaded models)")
 @click.argument("names", metavar="[NAME...]", nargs=-1)
 @cache_dir_option
 def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
-    """Read models in the cache anew: their hashes, then every tensor. Without NAME, all that are here.
+    """Verify downloaded models: the hashes of their files, then every tensor.
 
-    Each file's sha256 goes to standard output as sha256sum writes it.
+    Without NAME, all downloaded models are verified. The sha256 of each file is written to standard
+    output in the format of sha256sum.
     """
     from elmo_cli.models.resolve import cached_files, find_known
 
     cache = _cache(cache_dir)
-    with cache.failing_as_model_error():
+    with cache.raising_model_errors():
         here = [known.name for known in load_catalogue().values() if known.files and known.is_in(cache.place(known.name))]
     wrong = []
     for name in names or here:
@@ -117,7 +118,7 @@ def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
         try:
             model = find_known(known, cache, fetching=False)
             for file, published in cached_files(known, cache, model) if known.files else ():
-                with cache.failing_as_model_error():
+                with cache.raising_model_errors():
                     check_hash(file, published, again=True)
                 click.echo(f"{recorded_hash(file)}  {file}")
             model.load()
@@ -130,24 +131,27 @@ def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
 @command.command(epilog="Example: elmo models convert model.tar.gz my_elmo/ --float16")
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST", type=FILE)
-@click.option("--options", "--options-file", "options", type=FILE, help="JSON file of options, for an AllenNLP archive that lacks them.")
-@click.option("--float16", is_flag=True, help="Half the size; values are rounded to 11 bits.")
+@click.option("--options", "--options-file", "options", type=FILE, help="Options file for an AllenNLP archive without one.")
+@click.option("--float16", is_flag=True, help="Store the weights as float16: half the size, values rounded to 11 bits.")
 @cache_options
 @quiet_option
 def convert(
     source: str, destination: Path, options: Path | None, float16: bool, cache_dir: Path | None, offline: bool, quiet: bool
 ) -> None:
-    """Write the model SRC (a name, folder, archive or URL) to the new folder DST in the published format: options.json, weights.hdf5."""
+    """Convert the model SRC to the published format, in the new folder DST.
+
+    SRC is a name, folder, archive or URL; DST contains options.json and weights.hdf5.
+    """
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.models.convert import convert_model
     from elmo_cli.models.resolve import find_model
 
-    words = UserConsole(quiet=quiet)
-    with words.cache(cache_dir, offline=offline) as cache:
+    console = UserConsole(quiet=quiet)
+    with console.cache(cache_dir, offline=offline) as cache:
         model = find_model(source, options, cache=cache)
-    with words.status("converting"):
+    with console.status("converting"):
         convert_model(model, destination, "float16" if float16 else "float32")
-    words.info(f"{destination}: {model.name}, {'float16' if float16 else 'float32'}")
+    console.info(f"{destination}: {model.name}, {'float16' if float16 else 'float32'}")
 
 
 def _cache(folder: Path | None) -> Cache:
@@ -157,14 +161,14 @@ def _cache(folder: Path | None) -> Cache:
 def _remove(known: KnownModel, name: str, cache: Cache) -> None:
     place = cache.place(known.name)
     if not known.files or not place.is_dir():
-        raise ModelError(f"{name}: is {'built in' if not known.files else f'not in the cache ({place})'}; there is nothing to remove")
+        raise ModelError(f"{name}: is {'built in' if not known.files else f'not in the cache ({place})'}; nothing to remove")
     unpacked = [cache.unpacked(place / file.name) for file in known.files if (place / file.name).is_file()]
     for folder in [place, *filter(Path.is_dir, unpacked)]:
         shutil.rmtree(folder)
 
 
 def _known(name: str) -> KnownModel:
-    """Without torch, which takes seconds, for a name of the catalogue."""
+    """Return a model by its name; for names of the catalogue without the slow import of torch."""
     known = load_catalogue().get(name)
     if known is None:
         from elmo_cli.models.resolve import known_model
@@ -183,8 +187,8 @@ def _facts(known: KnownModel, cache: Cache) -> dict[str, Any]:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    told = {key: value for key, value in facts.items() if key not in ("files", "at_least") and value is not None}
-    lines = [f"{key:<12}{'yes' if value is True else 'no' if value is False else value}" for key, value in told.items()]
+    shown = {key: value for key, value in facts.items() if key not in ("files", "at_least") and value is not None}
+    lines = [f"{key:<12}{'yes' if value is True else 'no' if value is False else value}" for key, value in shown.items()]
     for file in facts["files"]:
         hashed = file["hash"] or (f"sha256:{file['recorded_sha256']} (recorded here)" if file["recorded_sha256"] else "not published")
         lines += [f"{'file':<12}{file['name']}", f"{'  hash':<12}{hashed}", f"{'  path':<12}{file['path']}"]
@@ -193,7 +197,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _table(models: list[KnownModel], cache: Cache) -> str:
-    head = ("name", "language", "size", "parameters", "here")
+    head = ("name", "language", "size", "parameters", "downloaded")
     rows = [head, *((m.name, m.language, _size(m), _millions(m), "yes" if m.is_in(cache.place(m.name)) else "no") for m in models)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     right = (False, False, True, True, False)

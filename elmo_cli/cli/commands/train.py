@@ -1,4 +1,4 @@
-"""`elmo train`: a biLM from text, in the published format."""
+"""Command `elmo train`: training of a biLM on text."""
 
 import json
 import math
@@ -25,18 +25,18 @@ from elmo_cli.training.settings import GRADIENT_CLIPS, LEARNING_RATES, Run, Sett
 if TYPE_CHECKING:
     from elmo_cli.training.job import TrainJob
 
-CHANGEABLE = {"learning_rate", "gradient_clip", "steps", "tokens", "epochs", "minutes"}  # when a run is resumed
+CHANGEABLE_SETTINGS = {"learning_rate", "gradient_clip", "steps", "tokens", "epochs", "minutes"}  # may differ when a run is resumed
 DEFAULT, DEFAULT_EPOCHS = Settings(), 10.0
 
 
 class FiniteRange(click.FloatRange):
-    """click's range lets infinity and what is no number through."""
+    """Range of finite numbers: click's range accepts infinity and NaN."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  # click's signature
-        """The number."""
+        """Return the number, or fail if it is not finite."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value!r} is no finite number.", param, ctx)
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
 
 
@@ -53,51 +53,85 @@ Examples:
 
 
 _architecture_options = options(
-    click.option("--preset", type=click.Choice(list(PRESETS)), help="Architecture by name.  [default: tiny]"),
-    click.option("--options", type=FILE, help="Architecture: a JSON file such as a model's options.json."),
-    click.option("--from", "start", metavar="MODEL", help="Go on from the weights of this model folder."),
+    click.option("--preset", type=click.Choice(list(PRESETS)), help="Named architecture.  [default: tiny]"),
+    click.option("--options", type=FILE, help="Architecture as a JSON file, such as the options.json of a model."),
+    click.option("--from", "start", metavar="MODEL", help="Start from the weights of this model."),
     click.option(
         "--vocabulary",
         type=click.Choice(["new", "old"]),
         default="new",
         show_default=True,
-        help="With --from: whose words the softmax has.",
+        help="Vocabulary of the softmax with --from: that of CORPUS or of MODEL.",
     ),
 )
 
 _text_options = options(
-    click.option("--vocabulary-size", type=click.IntRange(min=5), default=30_000, show_default=True, help="Words of the softmax, at most."),
-    click.option("--min-count", type=WHOLE, default=1, show_default=True, help="Rarer words are <UNK> to the softmax."),
-    click.option("--held-out", type=FILE, multiple=True, help="Text to measure perplexity on at every checkpoint; may be repeated."),
+    click.option(
+        "--vocabulary-size", type=click.IntRange(min=5), default=30_000, show_default=True, help="Largest number of words of the softmax."
+    ),
+    click.option(
+        "--min-count",
+        type=WHOLE,
+        default=1,
+        show_default=True,
+        help="Smallest number of occurrences of a word of the softmax; others are <UNK>.",
+    ),
+    click.option("--held-out", type=FILE, multiple=True, help="Held-out text for the perplexity at every checkpoint; may be repeated."),
     separator_option,
     encoding_option,
 )
 
 _training_options = options(
-    click.option("--epochs", type=POSITIVE, help=f"How long: passes over the corpus.  [default: {DEFAULT_EPOCHS:g}]"),
-    click.option("--steps", type=WHOLE, help="How long: updates."),
-    click.option("--tokens", type=WHOLE, help="How long: words to predict in each direction."),
-    click.option("--minutes", type=POSITIVE, help="How long at most; the learning rate falls in time."),
-    click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), default="adamw", show_default=True),
-    click.option("--learning-rate", type=POSITIVE, help="[default: 0.002 for adamw, 0.2 for adagrad]"),
-    click.option("--warm-up", type=click.IntRange(min=0), default=DEFAULT.warm_up, show_default=True, help="Steps (adamw)."),
-    click.option("--gradient-clip", type=POSITIVE, help="Largest norm of a gradient.  [default: 1 for adamw, 10 for adagrad]"),
-    click.option("--dropout", type=FiniteRange(0, 1, max_open=True), default=DEFAULT.dropout, show_default=True),
-    click.option("--softmax", type=click.Choice(["sampled", "full"]), default="sampled", show_default=True),
+    click.option("--epochs", type=POSITIVE, help=f"Length of the run in passes over the corpus.  [default: {DEFAULT_EPOCHS:g}]"),
+    click.option("--steps", type=WHOLE, help="Length of the run in updates of the weights."),
+    click.option("--tokens", type=WHOLE, help="Length of the run in words to predict in each direction."),
+    click.option("--minutes", type=POSITIVE, help="Limit of the training time; the learning rate decreases accordingly."),
+    click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), default="adamw", show_default=True, help="Optimizer."),
+    click.option("--learning-rate", type=POSITIVE, help="Peak learning rate.  [default: 0.002 for adamw, 0.2 for adagrad]"),
+    click.option(
+        "--warm-up",
+        type=click.IntRange(min=0),
+        default=DEFAULT.warm_up,
+        show_default=True,
+        help="Steps of the learning rate's warm-up (adamw).",
+    ),
+    click.option("--gradient-clip", type=POSITIVE, help="Largest norm of the gradient.  [default: 1 for adamw, 10 for adagrad]"),
+    click.option(
+        "--dropout", type=FiniteRange(0, 1, max_open=True), default=DEFAULT.dropout, show_default=True, help="Dropout of the LSTMs."
+    ),
+    click.option(
+        "--softmax", type=click.Choice(["sampled", "full"]), default="sampled", show_default=True, help="Softmax of the training."
+    ),
     click.option(
         "--softmax-first",
         type=FiniteRange(0, 1, max_open=True),
-        help="With --from: share of the run in which the softmax alone learns.  [default: 0.2 if MODEL comes without one, else 0]",
+        help="Share of the run that trains only the softmax, with --from.  [default: 0.2 if MODEL has no softmax, else 0]",
     ),
-    click.option("--samples", type=WHOLE, default=DEFAULT.samples, show_default=True, help="Draws of the sampled softmax."),
-    click.option("--streams", type=WHOLE, default=DEFAULT.streams, show_default=True, help="Places of the corpus read side by side."),
-    click.option("--unroll", type=WHOLE, default=DEFAULT.unroll, show_default=True, help="Steps a gradient flows back."),
-    click.option("--sentences", is_flag=True, help="Every sentence starts from the zero state; the same as --reset 1."),
+    click.option("--samples", type=WHOLE, default=DEFAULT.samples, show_default=True, help="Number of draws of the sampled softmax."),
     click.option(
-        "--reset", type=FiniteRange(0, 1), help="Share of the sentences that start from the zero state.  [default: 0, as published]"
+        "--streams",
+        type=WHOLE,
+        default=DEFAULT.streams,
+        show_default=True,
+        help="Number of places of the corpus that are read in parallel.",
     ),
-    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True),
-    click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=DEFAULT.seed, show_default=True),
+    click.option("--unroll", type=WHOLE, default=DEFAULT.unroll, show_default=True, help="Steps of back-propagation through time."),
+    click.option("--sentences", is_flag=True, help="Start every sentence from the zero state; same as --reset 1."),
+    click.option(
+        "--reset",
+        type=FiniteRange(0, 1),
+        help="Share of the sentences that start from the zero state.  [default: 0, as for the published models]",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16"]),
+        default="auto",
+        show_default=True,
+        help="Precision of matrix products; auto is bf16 on hardware with bfloat16 instructions.",
+    ),
+    click.option(
+        "--seed", type=click.IntRange(0, LARGEST_SEED), default=DEFAULT.seed, show_default=True, help="Seed of all random numbers."
+    ),
 )
 
 
@@ -106,9 +140,9 @@ _training_options = options(
 @_architecture_options
 @_text_options
 @_training_options
-@click.option("--float16", is_flag=True, help="Store the weights as float16: half the size.")
-@click.option("--licence", metavar="TEXT", help="What the model card says about the licence.")
-@click.option("--resume", is_flag=True, help="Go on from MODEL_DIR's checkpoint; nothing else need be said again.")
+@click.option("--float16", is_flag=True, help="Store the weights as float16, which halves their size.")
+@click.option("--licence", metavar="TEXT", help="Licence of the weights, for the model card.")
+@click.option("--resume", is_flag=True, help="Continue from the checkpoint of MODEL_DIR, with the options of its run.")
 @click.option("--checkpoint-minutes", type=FiniteRange(min=0), default=10.0, show_default=True, help="Time between checkpoints.")
 @machine_options
 @quiet_option
@@ -122,45 +156,46 @@ def command(
     device: str,
     threads: int | None,
     quiet: bool,
-    **given: Any,  # noqa: ANN401  # what describes the run: the fields of Run and Settings, but for the spellings below
+    **given: Any,  # noqa: ANN401  # the fields of Run and Settings, some under other names
 ) -> None:
     """Train a bidirectional language model on CORPUS, and write it to the new folder MODEL_DIR.
 
-    A CORPUS is text, one tokenized sentence a line (.gz, .bz2, .xz and .zst are unpacked; - is standard input). MODEL_DIR gets
-    options.json and weights.hdf5 (the published format), vocab.txt, softmax.hdf5, log.jsonl and a model card, README.md.
-    Ctrl-C leaves a checkpoint.
+    A CORPUS is text with one tokenized sentence per line (.gz, .bz2, .xz and .zst are decompressed;
+    - is standard input). The files of MODEL_DIR are options.json and weights.hdf5 (the published
+    format), vocab.txt, softmax.hdf5, log.jsonl and a model card, README.md. Ctrl-C saves a
+    checkpoint.
     """
     *corpora, folder = paths
     if not corpora and not resume:
-        raise click.UsageError("Missing argument 'CORPUS': name the text, then the folder of the model.")
+        raise click.UsageError("Missing argument 'CORPUS': pass the text, then the folder of the model.")
     explicit = {name for name in given if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    run = _describe([str(path) for path in corpora], given, explicit)
+    run = _make_run([str(path) for path in corpora], given, explicit)
 
     from elmo_cli.training.job import TrainJob, read_run  # imports torch
 
     if resume:
         run = _resumed(read_run(folder), run, explicit | ({"corpora"} if corpora else set()), folder)
-    with _stop_on_signal() as asked_to_stop:
-        job = TrainJob(run, folder, resume, device, threads, checkpoint_minutes, asked_to_stop)
-        _follow(job, quiet=quiet or os.environ.get("RANK", "0") != "0")  # of several processes one speaks
+    with _stop_on_signal() as stop_requested:
+        job = TrainJob(run, folder, resume, device, threads, checkpoint_minutes, stop_requested)
+        _show_progress(job, quiet=quiet or os.environ.get("RANK", "0") != "0")  # only the first of several processes prints messages
 
 
-def _describe(corpora: list[str], given: dict[str, Any], explicit: set[str]) -> Run:
+def _make_run(corpora: list[str], given: dict[str, Any], explicit: set[str]) -> Run:
     values = dict(given)
     architecture, preset = values.pop("options"), values.pop("preset")
     if architecture and preset:
-        raise click.UsageError("--options and --preset say the same thing; pass one of them.")
+        raise click.UsageError("--options and --preset set the same value; pass one of them.")
     if values.pop("sentences"):
         values["reset"] = 1.0 if values["reset"] is None else values["reset"]
     values["reset_share"] = values.pop("reset") or 0.0
     if sum(values[name] is not None for name in ("steps", "tokens", "epochs")) > 1:
-        raise click.UsageError("--steps, --tokens and --epochs say the same thing; pass one of them.")
+        raise click.UsageError("--steps, --tokens and --epochs set the same value; pass one of them.")
     if not any(values[name] for name in ("steps", "tokens", "epochs", "minutes")):
         values["epochs"] = DEFAULT_EPOCHS
     values["learning_rate"] = values["learning_rate"] or LEARNING_RATES[values["optimizer"]]
     values["gradient_clip"] = values["gradient_clip"] or GRADIENT_CLIPS[values["optimizer"]]
     if {"vocabulary_size", "min_count"} & explicit and values["vocabulary"] == "old":
-        raise click.UsageError("--vocabulary old brings its own words; leave out --vocabulary-size and --min-count.")
+        raise click.UsageError("--vocabulary old has its own words; leave out --vocabulary-size and --min-count.")
     if values["vocabulary"] == "old" and not values["start"]:
         raise click.UsageError("--vocabulary old needs --from MODEL.")
     names = {field.name for field in fields(Settings)}
@@ -187,70 +222,74 @@ def _read_options(path: Path | None, preset: str | None) -> dict[str, Any] | Non
 
 
 def _resumed(old: Run, new: Run, explicit: set[str], folder: Path) -> Run:
-    """The old run, gone on with; what is said again must be as it was, but for the length and the pace of what is left."""
+    """Return the run to resume, with changes of its length and pace.
+
+    Raises:
+        ModelError: Another option differs from that of the run.
+    """
     names = {"reset": "reset_share", "sentences": "reset_share", "preset": "options", "float16": "storage"}
     changed: dict[str, Any] = {}
     for name in sorted({names.get(name, name) for name in explicit}):
         before, now = _setting(old, name), _setting(new, name)
-        if name in CHANGEABLE:
+        if name in CHANGEABLE_SETTINGS:
             changed[name] = now
         elif before != now and not (name == "precision" and now == "auto"):
             option = f"--{name.replace('_', '-')}" if name != "corpora" else "CORPUS"
-            shown = "another one" if name == "options" else f"{before!r}"
-            raise ModelError(f"{folder}: {option} does not fit the checkpoint, whose run has {shown}; leave it out, or start a new run")
+            shown = "another architecture" if name == "options" else f"{before!r}"
+            raise ModelError(f"{folder}: {option} does not match the checkpoint, whose run has {shown}; leave it out, or start a new run")
     if changed.keys() & {"steps", "tokens", "epochs"}:
         changed = {"steps": None, "tokens": None, "epochs": None, **changed}
     return replace(old, settings=replace(old.settings, **changed), command=f"{old.command} && {new.command}" if changed else old.command)
 
 
-def _setting(run: Run, name: str) -> Any:  # noqa: ANN401  # of any type
+def _setting(run: Run, name: str) -> Any:  # noqa: ANN401  # fields have several types
     return getattr(run, name) if hasattr(run, name) else getattr(run.settings, name)
 
 
 @contextmanager
 def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C or SIGTERM asks for a stop, which leaves a checkpoint; the second one interrupts."""
-    asked: list[int] = []
+    """Let the first Ctrl-C or SIGTERM request a stop with a checkpoint, and the second interrupt."""
+    requests: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler's signature
-        asked.append(number)
+        requests.append(number)
         signal.signal(number, signal.default_int_handler)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(requests)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(*asked[:1]) from None  # cli.py makes the exit code of the number
+        raise KeyboardInterrupt(*requests[:1]) from None  # the number determines the exit code
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _how_to_continue(job: "TrainJob") -> str:
-    again = f"go on with: elmo train --resume {shlex.quote(str(job.folder))}"
+def _continue_remedy(job: "TrainJob") -> str:
+    again = f"continue with: elmo train --resume {shlex.quote(str(job.folder))}"
     return again if job.can_resume else "run the same command again (there is no checkpoint yet)"
 
 
-def _follow(job: "TrainJob", *, quiet: bool) -> None:
+def _show_progress(job: "TrainJob", *, quiet: bool) -> None:
     from contextlib import closing
 
     from elmo_cli.cli.console import UserConsole, count
 
-    words = UserConsole(quiet=quiet)
+    console = UserConsole(quiet=quiet)
     try:
         with closing(job.train()) as progress:
-            done = words.track_training(progress)
+            done = console.track_training(progress)
     except KeyboardInterrupt:
         if job.can_resume:
-            words.info(f"A checkpoint is kept; {_how_to_continue(job)}")
+            console.info(f"checkpoint saved; {_continue_remedy(job)}")
         raise
     except DiskError as error:
         message, *details = error.args
-        raise DiskError(f"{message}, then {_how_to_continue(job)}", *details) from None
+        raise DiskError(f"{message}, then {_continue_remedy(job)}", *details) from None
     for note in job.notes:
-        words.info(note)
+        console.info(note)
     if done:
         held_out = f", held-out perplexity {done.held_out:.1f}" if done.held_out else ""
-        words.info(
-            f"{count(done.step, 'step')}, {count(done.words, 'word')} a direction in {done.seconds / 60:.1f} min{held_out}: {job.folder}"
+        console.info(
+            f"{count(done.step, 'step')}, {count(done.words, 'word')} per direction in {done.seconds / 60:.1f} min{held_out}: {job.folder}"
         )

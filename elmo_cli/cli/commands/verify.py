@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from elmo_cli.cli.options import FILE, blank_lines_option, options, reading_options
+from elmo_cli.cli.options import blank_lines_option, features_argument, options, reading_options
 from elmo_cli.errors import FeaturesError, printable
 from elmo_cli.readers.options import ReadOptions
 
@@ -17,7 +17,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG, short_help="Tell whether a file of features is whole and right.")
-@click.argument("path", metavar="FILE", type=FILE)
+@click.argument("path", metavar="FILE", callback=features_argument)
 @options(
     click.option("--corpus", metavar="FILE", help="Compare the tokens with those of the corpus."),
     click.option("--model", metavar="NAME|DIR", help="Compute a sample of the sentences again and compare."),

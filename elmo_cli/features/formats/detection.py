@@ -6,9 +6,12 @@ from pathlib import Path
 
 from elmo_cli.errors import FeaturesError
 from elmo_cli.features.formats.registry import FILE_FORMATS, FORMATS, Format, load
+from elmo_cli.features.formats.upload_manifest import check_remote_features
 from elmo_cli.features.protocols import refusal
+from elmo_cli.io.remote_path import RemotePath
 
 HEAD_BYTES = 32
+OF_FOLDERS = next(form for form in FORMATS.values() if form.makes_folders)
 
 
 def find_format(path: Path) -> Format:
@@ -23,8 +26,12 @@ def find_format(path: Path) -> Format:
     Raises:
         FeaturesError: It does not exist, cannot be read, or has none of the formats.
     """
+    if isinstance(path, RemotePath):
+        check_remote_features(path)
+        return OF_FOLDERS
     if path.is_dir():
-        return _find_format_of_folder(path)
+        _check_readable(path)
+        return OF_FOLDERS
     if not path.is_file():
         fact = "is not a regular file" if path.exists() else "no such file"
         raise FeaturesError(f"{path}: {fact}; name a file of features")
@@ -40,19 +47,17 @@ def find_format(path: Path) -> Format:
 
 def files_of(path: Path) -> list[Path]:
     """Return the files of a feature file or of a folder of shards, in order."""
-    suffixes = {suffix for form in FORMATS.values() if form.makes_folders for suffix in form.suffixes}
-    return sorted(shard for shard in path.iterdir() if shard.suffix in suffixes) if path.is_dir() else [path]
+    return sorted(shard for shard in path.iterdir() if shard.suffix in OF_FOLDERS.suffixes) if path.is_dir() else [path]
 
 
-def _find_format_of_folder(folder: Path) -> Format:
-    """Return the format of a folder, whose files must be readable: a glob without permission is empty."""
+def _check_readable(folder: Path) -> None:
+    """Make sure that a folder can be listed and its files opened: a glob without permission is empty."""
     try:
         os.scandir(folder).close()
     except OSError as error:
         raise _unreadable(folder, error) from None
     for shard in files_of(folder):
         _read_start(shard)
-    return next(form for form in FORMATS.values() if form.makes_folders)
 
 
 def _read_start(path: Path) -> bytes:

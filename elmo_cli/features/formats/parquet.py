@@ -1,10 +1,8 @@
 """Parquet: one file, or a folder of shards part-00000.parquet, ..., each a whole number of windows. Columns as in table.py.
 
-Beside the columns' metadata each file tells which `part` it is, its `rows`, and the checksums of its row groups, each going on from the one
-before and the first from the number of the part (`row_group_crc32`); the last one tells the number of `parts`, so that a missing one shows.
+What a file records of itself beside the columns' metadata is described in _parquet_shard.py.
 """
 
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,26 +11,37 @@ from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elmo_cli.errors import FeaturesError, reason_of, refuse_limit
-from elmo_cli.features.formats._table import checksum_of, is_vector, schema_of, to_table
+from elmo_cli.features.formats._parquet_shard import SHARD_TOKENS, ParquetShard, create_shard, number_shards, shard_name, shard_number
+from elmo_cli.features.formats._table import schema_of
 from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow, texts_of
 from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum_ok
-from elmo_cli.io.atomic import sync, writing_errors
+from elmo_cli.io.atomic import writing_errors
 from elmo_cli.io.output_file import OutputFile
 from elmo_cli.io.output_folder import OutputFolder
-from elmo_cli.io.partial_file import PartialFile
+from elmo_cli.io.remote_path import LARGE_BLOCK, RemotePath
 from elmo_cli.io.sizes import DamagedError
 from elmo_cli.io.untrusted.parquet_pages import Extent, read_footer, row_groups
 from elmo_cli.io.untrusted.parquet_plan import leaves_of, plan_group
 from elmo_cli.types import Array, Sentence
 
-SHARD_TOKENS = 1 << 17  # 1.6 GB of three layers of 1,024 dimensions
-ROW_GROUP_BYTES = 1 << 26  # of vectors: what a reader holds at once
+__all__ = [
+    "SHARD_TOKENS",
+    "ParquetShard",
+    "ParquetWriter",
+    "create_shard",
+    "find_missing",
+    "number_shards",
+    "open_parquet",
+    "shard_name",
+    "shard_number",
+]
+
 MOST_MISSING = 100  # shards that are named
 _NO_OPTIONS = WriteOptions()
 
@@ -45,11 +54,10 @@ class ParquetWriter:
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
-        self._schema = schema_of(description, options, "parquet")
+        schema_of(description, options, "parquet")  # refuses columns before any work is done
         self._shard_tokens = options.shard_tokens or SHARD_TOKENS
-        self._shards = self._tokens = self._rows = 0
-        self._sums: list[int] = []  # of the part's row groups
-        self._part: _Part | None = None
+        self._shard: ParquetShard | None = None
+        self._next = 0  # number of the next shard
         self._folder: Path | None = None
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
@@ -59,23 +67,16 @@ class ParquetWriter:
             OutputError: The disk is full or gone.
         """
         with writing_errors(self.output.path):
-            if self._folder and self._part and self._tokens >= self._shard_tokens:
-                self._end_part(self._part)
-            part = self._part or self._begin_part()
-            table = to_table(window, arrays, self._schema, self.description, self.options)
-            size = _rows_per_group(table)
-            for first in range(0, table.num_rows, size):
-                self._sums.append(checksum_of(table.slice(first, size), self._sums[-1] if self._sums else self._shards))
-                part.writer.write_table(table.slice(first, size), row_group_size=size)
-            self._tokens += sum(len(sentence.tokens) for sentence in window)
-            self._rows += table.num_rows
+            if self._folder and self._shard and self._shard.tokens >= self._shard_tokens:
+                self._end_shard(self._shard)
+            (self._shard or self._begin_shard()).write(window, arrays)
 
     def __enter__(self) -> "ParquetWriter":
         with writing_errors(self.output.path):
             if isinstance(self.output, OutputFolder):
                 self._folder = self.output.make_partial()
             else:
-                self._begin_part()
+                self._begin_shard()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -84,67 +85,33 @@ class ParquetWriter:
             if kind is None:
                 self._finish()
 
-    def _begin_part(self) -> "_Part":
-        if self._folder:
-            path = self._folder / f"part-{self._shards:05d}.parquet"
-            path.touch()
-            file = PartialFile(path)
+    def _begin_shard(self) -> ParquetShard:
+        if isinstance(self.output, OutputFile):
+            self._shard = ParquetShard(self.output.make_partial(), 0, self.description, self.options)
         else:
-            file = self.output.make_partial()  # type: ignore[assignment]  # of an Output: the other kind has a folder
-        self._part = _Part(file, _writer(file, self._schema, self.options.compression))
-        return self._part
+            folder = self._folder or self.output.make_partial()
+            self._shard = create_shard(folder, self._next, self.description, self.options)
+        return self._shard
 
-    def _end_part(self, part: "_Part", *, last: bool = False) -> None:
-        self._close_writer(part, last=last)
-        part.file.close()
-        sync(part.file.path)
-        self._part, self._tokens, self._rows, self._sums, self._shards = None, 0, 0, [], self._shards + 1
-
-    def _close_writer(self, part: "_Part", *, last: bool) -> None:
-        told = {"part": self._shards, "rows": self._rows, "row_group_crc32": ",".join(map(str, self._sums))}
-        told |= {"parts": self._shards + 1} if last else {}
-        part.writer.add_key_value_metadata({name: str(value) for name, value in told.items()})
-        part.writer.close()
+    def _end_shard(self, shard: ParquetShard, *, last: bool = False) -> None:
+        shard.close(last=last)
+        self._shard, self._next = None, self._next + 1
 
     def _finish(self) -> None:
-        if isinstance(self.output, OutputFile) and self._part:
-            self._close_writer(self._part, last=True)
-            self.output.put_in_place(self._part.file)
+        if isinstance(self.output, OutputFile) and self._shard:
+            self._shard.finish(last=True)
+            self.output.put_in_place(self._shard.file)
         elif isinstance(self.output, OutputFolder) and self._folder:
-            self._end_part(self._part or self._begin_part(), last=True)  # a corpus without sentences has one shard without rows
+            self._end_shard(self._shard or self._begin_shard(), last=True)  # a corpus without sentences has one shard without rows
             self.output.put_in_place(self._folder)
             self._folder = None
 
     def _give_up(self) -> None:
         """Leave nothing beside what is in place."""
-        if self._part:
-            self._part.file.discard()
-            self._part.writer.close()
-            self._part.file.close()
+        if self._shard:
+            self._shard.discard()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-class _Part(NamedTuple):
-    file: PartialFile
-    writer: pq.ParquetWriter
-
-
-def _writer(file: PartialFile, schema: pa.Schema, compression: str) -> pq.ParquetWriter:
-    vectors = {name for name in schema.names if is_vector(schema.field(name).type)}
-    return pq.ParquetWriter(
-        file,
-        schema,
-        compression=compression,
-        write_page_checksum=True,
-        use_dictionary=[name for name in (*schema.names, "tokens.list.element") if name not in vectors],
-        write_statistics=[name for name in schema.names if name not in vectors],
-    )
-
-
-def _rows_per_group(table: pa.Table) -> int:
-    n_rows, n_bytes = int(table.num_rows), int(table.nbytes)
-    return max(1, math.ceil(n_rows / max(1, math.ceil(n_bytes / ROW_GROUP_BYTES))))
 
 
 def open_parquet(path: Path) -> TableReader:
@@ -189,8 +156,10 @@ def _look_into(path: Path) -> _Shard:
         return _Shard(path, file.metadata, file.schema_arrow)
 
 
-def _open(path: Path) -> pa.NativeFile:
+def _open(path: Path) -> Any:  # noqa: ANN401  # a file of pyarrow's, or ours
     """A file for pyarrow to read, whose name need not be UTF-8."""
+    if isinstance(path, RemotePath):
+        return path.open()
     return pa.OSFile(os.fsencode(path))
 
 
@@ -217,7 +186,7 @@ def find_missing(path: Path) -> Iterator[str]:
     Raises:
         FeaturesError: A file is damaged.
     """
-    parts = {_number(part): part for part in path.glob("part-*.parquet")} if path.is_dir() else {0: path}
+    parts = {shard_number(part.name): part for part in path.glob("part-*.parquet")} if path.is_dir() else {0: path}
     n_parts, is_ours = 0, False
     for part in parts.values():
         rows, told = _account(part)
@@ -232,11 +201,6 @@ def find_missing(path: Path) -> Iterator[str]:
             yield "its last shard is missing: none tells their number"
         missing = (number for number in range(n_parts or max(parts)) if number not in parts)
         yield from (f"part-{number:05d}.parquet is missing" for number in islice(missing, MOST_MISSING))
-
-
-def _number(part: Path) -> int:
-    digits = part.stem.removeprefix("part-")
-    return int(digits) if digits.isdecimal() else -1
 
 
 def _account(part: Path) -> tuple[int, dict[str, str]]:
@@ -262,9 +226,13 @@ def _chunks(shard: _Shard) -> list[TablePart]:
 
 def _read(shard: _Shard, number: int, group: Mapping[int, Extent], names: list[str]) -> pa.Table:
     """Columns of a row group; texts that a dictionary repeats are left as such."""
-    with shard.path.open("rb") as stream:
+    remote = isinstance(shard.path, RemotePath)
+    with shard.path.open("rb", LARGE_BLOCK if remote else -1) as stream:
         leaves = leaves_of(shard.metadata, names)
         plan = plan_group(stream, group, shard.metadata.row_group(number).num_rows, leaves, whole=True)
-    way = {"read_dictionary": plan.as_dictionary, "page_checksum_verification": True}
+        way = {"read_dictionary": plan.as_dictionary, "page_checksum_verification": True}
+        if remote:  # what has been looked at is held
+            with pq.ParquetFile(stream, metadata=shard.metadata, **way) as file:
+                return file.read_row_group(number, columns=names)
     with _open(shard.path) as source, pq.ParquetFile(source, metadata=shard.metadata, **way) as file:
         return file.read_row_group(number, columns=names)

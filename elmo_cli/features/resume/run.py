@@ -81,9 +81,14 @@ class ResumableRun:
         What such a job has left beside it is removed.
         """
         done = self._is_done(plan)
-        if done and self.folder:
-            self.folder.drop()
+        if done:
+            self.clear()
         return done
+
+    def clear(self) -> None:
+        """Remove what a run that has put its output in place left beside it."""
+        if self.folder:
+            self.folder.drop()
 
     def _is_done(self, plan: Manifest) -> bool:
         if not (self.folder and self.resume and self.folder.output.target.exists()):

@@ -13,7 +13,7 @@ from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.spec import FeatureSpec
 from elmo_cli.inference.benchmark.work import Tokens, Work
 from elmo_cli.inference.embedder import Embedder, batch_tokens_for, window_tokens_for
-from elmo_cli.inference.pipeline import embed_corpus, embed_window, windows
+from elmo_cli.inference.pipeline import embed_ahead, embed_corpus, embed_window, selecting, windows
 from elmo_cli.io.output_file import OutputFile
 from elmo_cli.nn.reference import embed_padded
 from elmo_cli.nn.type_cache import TypeCache
@@ -87,7 +87,8 @@ class FastPath:
             began = time.perf_counter()
             with open_writer(DEFAULT.name, OutputFile(Path(folder) / "out.h5"), self.described) as store:
                 timed = _TimedStore(store)
-                for _ in embed_corpus(windows(self.text, self.window_tokens), self._embed, lambda layers: layers, timed):
+                read = windows(self.text, self.window_tokens)
+                for _ in embed_corpus(embed_ahead(read, selecting(self._embed, lambda layers: layers)), timed):
                     pass
             end_to_end = time.perf_counter() - began
         began = time.perf_counter()

@@ -1,1 +1,1 @@
-"""Model files of other projects, one format a file: foreign names in, a `BiLM` out."""
+"""Model formats of other projects: one module each, which loads its files as a `BiLM`."""

@@ -1,8 +1,9 @@
-"""An AllenNLP `model.tar.gz`, or the folder it unpacks to, that holds a model with an ELMo token embedder.
+"""AllenNLP archives (`model.tar.gz`, or its unpacked folder) of models with an ELMo embedder.
 
-`weights.th` holds the whole model's parameters, ELMo's among them under the name of whatever embeds them. AllenNLP before 1.0 puts the
-two files of the ELMo that the model began with under `fta/`; later ones only name the options. Facts from allennlp/models/archival.py
-and modules/elmo.py.
+`weights.th` contains the parameters of the complete model, with ELMo's under the name of the module
+that embeds them. Archives of AllenNLP before 1.0 also contain the two files that ELMo was
+initialized from, under `fta/`; later archives contain only the path of the options. Sources:
+allennlp/models/archival.py and modules/elmo.py.
 """
 
 import re
@@ -21,57 +22,90 @@ from elmo_cli.nn.bilm import BiLM, BiLMConfig
 from elmo_cli.nn.characters import N_CHARACTERS
 
 LOOKED_FOR = "config.json and weights.th"
-ELMO = "_elmo_lstm."  # what the module is called inside whatever embeds it
+ELMO = "_elmo_lstm."  # name of the module inside its embedder
 TABLE = "_token_embedder._char_embedding_weights"
-PASSED_OVER = re.compile(r"_word_embedding\.weight|_token_embedder\._(beginning|end)_of_sentence_characters")  # a cache; constants
-PUBLISHED = re.compile(r"elmo_(\d)x(\d+)_(\d+)_2048cnn_(\d)xhighway[^/]*_options\.json")  # such a name says all that differs
+# Tensors without trained values: a cache of word vectors, and constants
+IGNORED = re.compile(r"_word_embedding\.weight|_token_embedder\._(beginning|end)_of_sentence_characters")
+# Names of published options files, which give every value that differs between these models
+PUBLISHED = re.compile(r"elmo_(\d)x(\d+)_(\d+)_2048cnn_(\d)xhighway[^/]*_options\.json")
 
 
 def find(names: Collection[str]) -> dict[str, str] | None:
-    """The files of such a model among these names, or None."""
+    """Return the files of an AllenNLP archive among file names, or None.
+
+    Args:
+        names: Paths relative to the folder or archive, with /.
+
+    Returns:
+        Path of each file by its role in the format, or None if a required file is missing.
+    """
     if not {"config.json", "weights.th"} <= set(names):
         return None
     return {name: name for name in names if name in ("config.json", "weights.th") or re.fullmatch(r"fta/[^/]+_file", name)}
 
 
 def read_archived_options(files: Mapping[str, Path]) -> Mapping[str, Any]:
-    """The ELMo's options: those passed beside the archive, in it, or of the published model that its config names.
+    """Read the options of the ELMo module in an archive.
+
+    They come from the options file that was passed beside the archive, from the archive, or from
+    the name of a published model in its config.
+
+    Args:
+        files: Path of each file by its role in the format.
+
+    Returns:
+        The options, in the layout of `options.json`.
 
     Raises:
-        ModelError: It holds no ELMo, or more than one, or its options are nowhere.
+        ModelError: The archive has no ELMo module or several, or its options are not available.
     """
     if "options" in files:
         return read_options(files["options"])
-    where, named = _embedder(files["config.json"])
-    if f"fta/{where}.options_file" in files:
-        return read_options(files[f"fta/{where}.options_file"])
+    module, named = _elmo_module(files["config.json"])
+    if f"fta/{module}.options_file" in files:
+        return read_options(files[f"fta/{module}.options_file"])
     published = PUBLISHED.search(named)
     if published:
         return _published_options(*map(int, published.groups()))
-    raise ModelError(f"{files['config.json']}: names the options file {named}, which the archive lacks; pass it with --options")
+    raise ModelError(f"{files['config.json']}: refers to the options file {named}, which is not in the archive; pass it with --options")
 
 
 def load_config(files: Mapping[str, Path]) -> BiLMConfig:
-    """The architecture of the network.
+    """Load the architecture of the network.
+
+    Args:
+        files: Path of each file by its role in the format.
+
+    Returns:
+        The architecture.
 
     Raises:
-        ModelError: It cannot be had.
+        ModelError: The options cannot be found or are not valid.
     """
     return parse_options(read_archived_options(files), files.get("options", files["config.json"]))
 
 
 def load_bilm(files: Mapping[str, Path]) -> BiLM:
-    """Build the network and fill it, strictly, from the trained parameters or, without any, from what training began with.
+    """Load the network from the trained parameters, or from those that ELMo was initialized from.
+
+    The second applies to archives whose `weights.th` has no tensors of ELMo.
+
+    Args:
+        files: Path of each file by its role in the format.
+
+    Returns:
+        The network, in evaluation mode, without gradients.
 
     Raises:
-        ModelError: A file cannot be read, or a tensor is missing, left over or of another shape than the options ask for.
+        ModelError: A file cannot be read, or a tensor is missing, unexpected or of another shape
+            than the options require.
     """
     config = load_config(files)
-    everything = read_tensors(files["weights.th"])
-    prefix = _trained(everything)
+    state = read_tensors(files["weights.th"])
+    prefix = _elmo_prefix(state)
     if prefix is None:
-        return allennlp.load_bilm(*_archived_files(files))
-    tensors = everything.below(prefix)
+        return allennlp.load_bilm(*_initial_files(files))
+    tensors = state.below(prefix)
     with torch.device("meta"):
         bilm = BiLM(_with_projections(config, tensors))
     bilm.load_state_dict(bilm_parameters(tensors, bilm.config), strict=True, assign=True)
@@ -79,22 +113,29 @@ def load_bilm(files: Mapping[str, Path]) -> BiLM:
 
 
 def find_weights(files: Mapping[str, Path]) -> list[Path]:
-    """The file that `load_bilm` takes the parameters from.
+    """Return the file that `load_bilm` reads the parameters from.
+
+    Args:
+        files: Path of each file by its role in the format.
+
+    Returns:
+        A list of one path.
 
     Raises:
-        ModelError: A file cannot be read, or neither holds an ELMo.
+        ModelError: A file cannot be read, or no file contains an ELMo module.
     """
-    holds_others = any(name.endswith(".weight_file") for name in files)  # else there is no choice, and nothing to look for
-    if holds_others and _trained(read_tensors(files["weights.th"])) is None:
-        return [_archived_files(files)[1]]
+    # Without an initial weight file, weights.th is the only candidate and is not read here
+    has_initial_weights = any(name.endswith(".weight_file") for name in files)
+    if has_initial_weights and _elmo_prefix(read_tensors(files["weights.th"])) is None:
+        return [_initial_files(files)[1]]
     return [files["weights.th"]]
 
 
-def _trained(everything: StateDict) -> str | None:
-    """What the names of the trained ELMo's parameters begin with; None where there is none."""
-    prefixes = [name.removesuffix(TABLE) for name in everything.names() if name.endswith(ELMO + TABLE)]
+def _elmo_prefix(state: StateDict) -> str | None:
+    """Return the prefix of the parameters of the trained ELMo module, or None if there is none."""
+    prefixes = [name.removesuffix(TABLE) for name in state.names() if name.endswith(ELMO + TABLE)]
     if len(prefixes) > 1:
-        raise ModelError(f"{everything.path}: holds {len(prefixes)} ELMos ({', '.join(prefixes[:3])}); one is wanted")
+        raise ModelError(f"{state.path}: contains {len(prefixes)} ELMo modules ({', '.join(prefixes[:3])}); pass a model with one")
     return prefixes[0] if prefixes else None
 
 
@@ -103,16 +144,20 @@ def _with_projections(config: BiLMConfig, tensors: StateDict) -> BiLMConfig:
 
 
 def bilm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, torch.Tensor]:
-    """Return the parameters of `BiLM` from those of AllenNLP's `_ElmoBiLm`.
+    """Convert the parameters of AllenNLP's `_ElmoBiLm` to those of `BiLM`.
 
     Args:
-        tensors: AllenNLP's, by their names in that module (`_token_embedder.*`, `_elmo_lstm.*`).
-        config: The architecture of the network.
+        tensors: Parameters of AllenNLP's module, by their names in it (`_token_embedder.*`,
+            `_elmo_lstm.*`).
+        config: Architecture of the network.
+
+    Returns:
+        Parameters of `BiLM` by name, float32.
 
     Raises:
-        ModelError: A tensor is missing, left over or of another shape.
+        ModelError: A tensor is missing, unexpected or of another shape.
     """
-    tensors = tensors.without(PASSED_OVER)
+    tensors = tensors.without(IGNORED)
     recurrent, tensors = tensors.below("_elmo_lstm."), tensors.without(re.compile(r"_elmo_lstm\..*"))
     parameters = {"character_encoder.characters.weight": tensors.take(TABLE, 1 + N_CHARACTERS, config.character_dim)}
     parameters |= char_cnn_parameters(
@@ -122,36 +167,36 @@ def bilm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, torch.T
         projection = "_token_embedder._projection"
         parameters["character_encoder.projection.weight"] = tensors.take(f"{projection}.weight", config.projection_dim, config.n_filters)
         parameters["character_encoder.projection.bias"] = tensors.take(f"{projection}.bias", config.projection_dim)
-    tensors.check_none_left()
+    tensors.check_all_used()
     parameters |= lstm_parameters(recurrent, config)
-    recurrent.check_none_left()
+    recurrent.check_all_used()
     return parameters
 
 
-def _archived_files(files: Mapping[str, Path]) -> tuple[Path, Path]:
-    """The options and the weights that training began with."""
-    where, _ = _embedder(files["config.json"])
-    options, weights = (files.get(f"fta/{where}.{kind}_file") for kind in ("options", "weight"))
+def _initial_files(files: Mapping[str, Path]) -> tuple[Path, Path]:
+    """Return the options and the weights that ELMo was initialized from."""
+    module, _ = _elmo_module(files["config.json"])
+    options, weights = (files.get(f"fta/{module}.{kind}_file") for kind in ("options", "weight"))
     if options is None or weights is None:
-        raise ModelError(f"{files['weights.th']}: holds no tensors of an ELMo, and the archive no weight file")
+        raise ModelError(f"{files['weights.th']}: has no tensors of ELMo, and the archive has no weight file")
     return options, weights
 
 
-def _embedder(config: Path) -> tuple[str, str]:
-    """Where in a model's config its ELMo stands, and the options file that it names."""
-    found = dict(_embedders(read_options(config), ()))
+def _elmo_module(config: Path) -> tuple[str, str]:
+    """Return the path of the ELMo module in a model's config, and the options file it names."""
+    found = dict(_elmo_modules(read_options(config), ()))
     if len(set(found.values())) != 1:
-        number = f"{len(found)} ELMos" if found else "no ELMo token embedder"
-        raise ModelError(f"{config}: describes {number} (objects with 'options_file' and 'weight_file'); one is wanted")
+        number = f"{len(found)} ELMo modules" if found else "no ELMo token embedder"
+        raise ModelError(f"{config}: describes {number} (objects with 'options_file' and 'weight_file'); pass a model with one")
     return next(iter(found.items()))
 
 
-def _embedders(node: object, place: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _elmo_modules(node: object, place: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     if isinstance(node, dict) and len(place) < MAX_DEPTH:
         if isinstance(node.get("options_file"), str) and "weight_file" in node:
             yield ".".join(place), node["options_file"]
         for key, value in node.items():
-            yield from _embedders(value, (*place, key))
+            yield from _elmo_modules(value, (*place, key))
 
 
 def _published_options(n_layers: int, dim: int, projection: int, highways: int) -> dict[str, Any]:

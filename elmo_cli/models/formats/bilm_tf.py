@@ -1,7 +1,9 @@
-"""The format of bilm-tf and AllenNLP: `options.json` beside an HDF5 file of weights (Peters et al. 2018's published models).
+"""Format of bilm-tf and AllenNLP: `options.json` beside an HDF5 file of weights.
 
-Names and layouts of the tensors are bilm-tf's (`dump_weights`): TensorFlow's, so (in, out) where PyTorch has (out, in), gates in
-the order i, j, f, o, no forget bias of 1, and a table of characters without the row that masks.
+The models of Peters et al. (2018) are published in it. Names and layouts of the tensors are those
+of bilm-tf (`dump_weights`), and therefore TensorFlow's: (in, out) instead of PyTorch's (out, in),
+gates in the order i, j, f, o, no forget bias of 1, and a character table without the row for masked
+positions.
 """
 
 import json
@@ -22,22 +24,23 @@ from elmo_cli.models.formats.options_json import load_config, to_options
 from elmo_cli.nn.bilm import DIRECTIONS, BiLM, BiLMConfig
 
 LOOKED_FOR = "options.json and one *.hdf5"
-# The first pattern that one file alone answers to; bio_embeddings keeps SeqVec's without a suffix.
+# The first pattern that matches exactly one file is used; bio_embeddings stores SeqVec's files
+# without a suffix.
 OPTIONS_NAMES = ("options.json", "*options*.json", "options_file", "*.json")
 WEIGHTS_NAMES = ("weights.hdf5", "model.hdf5", "*weights*.hdf5", "*.hdf5", "weights_file")
-ROWS_TURNED = 16  # together: their part of a column is a cache line
-FORGET_BIAS = 1.0  # TensorFlow's LSTMCell adds it when it runs; it is not in the file
+ROWS_TRANSPOSED = 16  # rows at a time: their part of a column fills a cache line
+FORGET_BIAS = 1.0  # added by TensorFlow's LSTMCell at run time; not stored in the file
 
 
 class Layout(NamedTuple):
-    """How a tensor of the file and a parameter of the network hold the same numbers."""
+    """Conversion between a tensor of the file and a parameter of the network."""
 
     to_parameter: Callable[[Tensor], Tensor]
     to_file: Callable[[Tensor], Tensor]
 
 
-class Entry(NamedTuple):
-    """One tensor of the file: the parameter it fills, and how."""
+class TensorTarget(NamedTuple):
+    """Destination of one tensor of the file: a parameter of the network and its layout."""
 
     parameter: str
     layout: Layout
@@ -53,12 +56,19 @@ LSTM_BIAS = Layout(lambda tensor: _add_to_forget_gate(tensor, FORGET_BIAS), lamb
 
 
 def find(names: Collection[str]) -> dict[str, str] | None:
-    """The files of such a model among these names, or None."""
-    options, weights = _only(names, OPTIONS_NAMES), _only(names, WEIGHTS_NAMES)
+    """Return the options and weights files among file names, or None.
+
+    Args:
+        names: Paths relative to the folder or archive, with /.
+
+    Returns:
+        Path of each file by its role ("options", "weights"), or None if one is not found.
+    """
+    options, weights = _unique_match(names, OPTIONS_NAMES), _unique_match(names, WEIGHTS_NAMES)
     return {"options": options, "weights": weights} if options and weights else None
 
 
-def _only(names: Collection[str], patterns: tuple[str, ...]) -> str | None:
+def _unique_match(names: Collection[str], patterns: tuple[str, ...]) -> str | None:
     for pattern in patterns:
         found = [name for name in names if "/" not in name and fnmatchcase(name, pattern)]
         if len(found) == 1:
@@ -67,74 +77,107 @@ def _only(names: Collection[str], patterns: tuple[str, ...]) -> str | None:
 
 
 def load_bilm(options: Path, weights: Path) -> BiLM:
-    """Build the network that `options` describes and fill it from `weights`, strictly; float16 and float64 files become float32.
+    """Load the network that `options` describes from `weights`; float16 and float64 become float32.
+
+    Args:
+        options: Path of the options file.
+        weights: Path of the HDF5 file.
+
+    Returns:
+        The network, float32, in evaluation mode, without gradients.
 
     Raises:
-        ModelError: Either file cannot be read, or a tensor is missing, left over or of another shape than the options ask for.
+        ModelError: A file cannot be read, or a tensor is missing, unexpected or of another shape
+            than the options require.
     """
     config = load_config(options)
     try:
         with h5py.File(weights, "r") as file:
             tensors = own_tensors(file)
-            config = _settle_projections(config, tensors)
-            with torch.device("meta"):  # shapes only: nothing is allocated, let alone initialised
+            config = _with_stored_projections(config, tensors)
+            with torch.device("meta"):  # shapes only: no memory is allocated or initialized
                 bilm = BiLM(config)
-            entries = tensor_names(config, one_cell=_is_one_cell(tensors))
-            _check(bilm, entries, tensors, options, weights)
-            parameters = {entry.parameter: read_tensor(tensors[name], entry.layout) for name, entry in entries.items()}
+            targets = tensor_targets(config, one_cell=_has_one_cell(tensors))
+            _check(bilm, targets, tensors, options, weights)
+            parameters = {target.parameter: read_tensor(tensors[name], target.layout) for name, target in targets.items()}
     except FileNotFoundError:
         raise ModelError(f"{weights}: no such weights file; check its path") from None
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's for a damaged file
-        raise ModelError(f"{weights}: not a readable HDF5 file of weights ({error}); check that it is whole") from None
+        raise ModelError(f"{weights}: not a readable HDF5 file of weights ({error}); check that it is complete") from None
     bilm.load_state_dict(parameters, strict=True, assign=True)
     return bilm.eval().requires_grad_(False)
 
 
 def save_bilm(bilm: BiLM, options: Path, weights: Path, dtype: str = "float32") -> None:
-    """Write the network in this format, its tensors as `dtype` ("float32" or "float16").
+    """Write a network in this format.
 
-    The LSTMs' biases are float32 always: AllenNLP adds 1 to the forget gate's in the file's own precision, which moved its vectors by 1e-4.
+    Biases of the LSTMs are always float32: AllenNLP adds 1 to the forget gate's bias in the
+    precision of the file, which changes its vectors by 1e-4 if that is float16.
+
+    Args:
+        bilm: The network.
+        options: Path of the options file to write.
+        weights: Path of the HDF5 file to write.
+        dtype: Type of the other tensors, "float32" or "float16".
     """
     options.write_text(json.dumps(to_options(bilm.config), indent=2) + "\n", encoding="utf-8")
     parameters = bilm.state_dict()
     with h5py.File(weights, "w") as file:
-        for name, (parameter, layout) in tensor_names(bilm.config).items():
+        for name, (parameter, layout) in tensor_targets(bilm.config).items():
             values = layout.to_file(parameters[parameter].float().cpu()).numpy()
             file[name] = values if layout is LSTM_BIAS else values.astype(dtype)
 
 
-def tensor_names(config: BiLMConfig, *, one_cell: bool = False) -> dict[str, Entry]:
-    """Every tensor of the file. `one_cell`: the LSTMs are named as TensorFlow names a single layer's."""
-    entries = {"char_embed": Entry("character_encoder.characters.weight", CHARACTER_TABLE)}
+def tensor_targets(config: BiLMConfig, *, one_cell: bool = False) -> dict[str, TensorTarget]:
+    """Return the destination of every tensor of the file, by its name there.
+
+    Args:
+        config: Architecture of the network.
+        one_cell: Whether the LSTMs are named as TensorFlow names those of a network with one layer.
+
+    Returns:
+        Parameter and layout of each tensor.
+    """
+    targets = {"char_embed": TensorTarget("character_encoder.characters.weight", CHARACTER_TABLE)}
     for i in range(len(config.filters)):
-        entries[f"CNN/W_cnn_{i}"] = Entry(f"character_encoder.convolutions.{i}.weight", CONVOLUTION)
-        entries[f"CNN/b_cnn_{i}"] = Entry(f"character_encoder.convolutions.{i}.bias", SAME)
+        targets[f"CNN/W_cnn_{i}"] = TensorTarget(f"character_encoder.convolutions.{i}.weight", CONVOLUTION)
+        targets[f"CNN/b_cnn_{i}"] = TensorTarget(f"character_encoder.convolutions.{i}.bias", SAME)
     for k in range(config.n_highway):
         for ours, theirs in [("gate", "carry"), ("transform", "transform")]:
-            entries[f"CNN_high_{k}/W_{theirs}"] = Entry(f"character_encoder.highways.{k}.{ours}.weight", TRANSPOSED)
-            entries[f"CNN_high_{k}/b_{theirs}"] = Entry(f"character_encoder.highways.{k}.{ours}.bias", SAME)
+            targets[f"CNN_high_{k}/W_{theirs}"] = TensorTarget(f"character_encoder.highways.{k}.{ours}.weight", TRANSPOSED)
+            targets[f"CNN_high_{k}/b_{theirs}"] = TensorTarget(f"character_encoder.highways.{k}.{ours}.bias", SAME)
     if config.project_characters:
-        entries["CNN_proj/W_proj"] = Entry("character_encoder.projection.weight", TRANSPOSED)
-        entries["CNN_proj/b_proj"] = Entry("character_encoder.projection.bias", SAME)
+        targets["CNN_proj/W_proj"] = TensorTarget("character_encoder.projection.weight", TRANSPOSED)
+        targets["CNN_proj/b_proj"] = TensorTarget("character_encoder.projection.bias", SAME)
     for direction in range(DIRECTIONS):
         for layer in range(config.n_layers):
             cell = f"RNN_{direction}/RNN/" + ("LSTMCell" if one_cell else f"MultiRNNCell/Cell{layer}/LSTMCell")
-            entries[f"{cell}/W_0"] = Entry(f"directions.{direction}.{layer}.weight", TRANSPOSED)
-            entries[f"{cell}/B"] = Entry(f"directions.{direction}.{layer}.bias", LSTM_BIAS)
+            targets[f"{cell}/W_0"] = TensorTarget(f"directions.{direction}.{layer}.weight", TRANSPOSED)
+            targets[f"{cell}/B"] = TensorTarget(f"directions.{direction}.{layer}.bias", LSTM_BIAS)
             if config.project_cell:
-                entries[f"{cell}/W_P_0"] = Entry(f"directions.{direction}.{layer}.projection", TRANSPOSED)
-    return entries
+                targets[f"{cell}/W_P_0"] = TensorTarget(f"directions.{direction}.{layer}.projection", TRANSPOSED)
+    return targets
 
 
 def own_tensors(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """The file's own data sets by name; links that lead elsewhere are not followed."""
+    """Return the data sets of a file by name; links to other files are not followed.
+
+    Args:
+        file: An open HDF5 file.
+
+    Returns:
+        Data sets by their complete names.
+    """
     found: dict[str, h5py.Dataset] = {}
     file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
     return found
 
 
-def _settle_projections(config: BiLMConfig, tensors: Mapping[str, h5py.Dataset]) -> BiLMConfig:
-    """Where a projection would change no width, bilm-tf writes none and AllenNLP wants one: the file decides."""
+def _with_stored_projections(config: BiLMConfig, tensors: Mapping[str, h5py.Dataset]) -> BiLMConfig:
+    """Return the config with the projections that the file has.
+
+    If a projection would keep the width, bilm-tf writes none and AllenNLP requires one.
+    """
     return replace(
         config,
         project_characters=config.project_characters or "CNN_proj/W_proj" in tensors,
@@ -142,50 +185,67 @@ def _settle_projections(config: BiLMConfig, tensors: Mapping[str, h5py.Dataset])
     )
 
 
-def _is_one_cell(tensors: Mapping[str, h5py.Dataset]) -> bool:
+def _has_one_cell(tensors: Mapping[str, h5py.Dataset]) -> bool:
     return "RNN_0/RNN/LSTMCell/W_0" in tensors  # bilm-tf, n_layers 1
 
 
-def _check(bilm: BiLM, entries: Mapping[str, Entry], tensors: Mapping[str, h5py.Dataset], options: Path, weights: Path) -> None:
-    parameters, nothing = dict(bilm.named_parameters()), torch.zeros(1)  # arithmetic on "meta" would import a second's worth of torch
-    for name, (parameter, layout) in entries.items():
-        expected = tuple(layout.to_file(nothing.expand(parameters[parameter].shape)).shape)
+def _check(bilm: BiLM, targets: Mapping[str, TensorTarget], tensors: Mapping[str, h5py.Dataset], options: Path, weights: Path) -> None:
+    parameters = dict(bilm.named_parameters())
+    zero = torch.zeros(1)  # operations on the "meta" device import modules for about a second
+    for name, (parameter, layout) in targets.items():
+        expected = tuple(layout.to_file(zero.expand(parameters[parameter].shape)).shape)
         check_tensor(tensors, name, expected, weights, str(options))
-    left_over = sorted(tensors.keys() - entries.keys())
-    if left_over:
-        name = left_over[0]
-        more = f" (and {len(left_over) - 1} more)" if len(left_over) > 1 else ""
-        raise ModelError(f"{weights}: has a tensor {name} of shape {tensors[name].shape}{more} that {options} does not describe")
+    unexpected = sorted(tensors.keys() - targets.keys())
+    if unexpected:
+        name = unexpected[0]
+        more = f" (and {len(unexpected) - 1} more)" if len(unexpected) > 1 else ""
+        raise ModelError(f"{weights}: has a tensor {name} of shape {tensors[name].shape}{more}, which {options} does not describe")
 
 
-def check_tensor(tensors: Mapping[str, h5py.Dataset], name: str, expected: tuple[int, ...], weights: Path, asked_by: str) -> None:
-    """Make sure that a file stores a tensor of this shape, before any of it is read.
+def check_tensor(tensors: Mapping[str, h5py.Dataset], name: str, expected: tuple[int, ...], weights: Path, required_by: str) -> None:
+    """Check that a file stores a tensor of a given shape, without reading its values.
+
+    Args:
+        tensors: Data sets of the file by name.
+        name: Name of the tensor.
+        expected: Required shape.
+        weights: Path of the file, for messages.
+        required_by: Source of the required shape, for messages.
 
     Raises:
-        ModelError: It does not.
+        ModelError: The tensor is missing, has another shape or type, or is not stored completely.
     """
     if name not in tensors:
-        raise ModelError(f"{weights}: lacks the tensor {name} of shape {expected} that {asked_by} asks for")
+        raise ModelError(f"{weights}: lacks the tensor {name} of shape {expected} that {required_by} requires")
     tensor = tensors[name]
     if tensor.shape != expected:
-        raise ModelError(f"{weights}: {name} has shape {tensor.shape}, but {asked_by} asks for {expected}")
+        raise ModelError(f"{weights}: {name} has shape {tensor.shape}, but {required_by} requires {expected}")
     if tensor.dtype.kind != "f":
-        raise ModelError(f"{weights}: {name} holds {tensor.dtype}, not floating-point numbers")
+        raise ModelError(f"{weights}: {name} has type {tensor.dtype}, not a floating-point type")
     problem = find_unstored(tensor, weights.stat().st_size)
     if problem:
         raise ModelError(f"{weights}: {name} {problem}")
 
 
 def read_tensor(tensor: h5py.Dataset, layout: Layout = SAME) -> Tensor:
-    """The numbers of a checked data set, float32.
+    """Read a data set that `check_tensor` has accepted.
+
+    Args:
+        tensor: The data set.
+        layout: Conversion to the layout of the network.
+
+    Returns:
+        The values, float32.
 
     Raises:
-        ModelError: Some are NaN or infinite.
+        ModelError: Some values are NaN or infinite.
     """
     values = _read_transposed(tensor) if layout is TRANSPOSED and tensor.chunks is None else layout.to_parameter(_read_rows(tensor))
-    lowest, highest = torch.aminmax(values)  # of what is no number, both are none
+    lowest, highest = torch.aminmax(values)  # both are NaN if any value is
     if not torch.isfinite(lowest + highest):
-        raise ModelError(f"{tensor.file.filename}: {tensor.name.lstrip('/')} holds values that are no numbers (NaN or infinite)")
+        raise ModelError(
+            f"{tensor.file.filename}: {tensor.name.lstrip('/')} has values that are NaN or infinite; use another file of weights"
+        )
     return values
 
 
@@ -196,11 +256,11 @@ def _read_rows(tensor: h5py.Dataset, rows: slice = slice(None)) -> Tensor:
 
 
 def _read_transposed(tensor: h5py.Dataset) -> Tensor:
-    """A matrix turned while it is read: no second copy, and hardly slower."""
+    """Read a matrix and transpose it in blocks: without a second copy, at nearly the same speed."""
     n_rows, n_columns = tensor.shape
     values = torch.empty(n_columns, n_rows)
-    for start in range(0, n_rows, ROWS_TURNED):
-        rows = slice(start, start + ROWS_TURNED)
+    for start in range(0, n_rows, ROWS_TRANSPOSED):
+        rows = slice(start, start + ROWS_TRANSPOSED)
         values[:, rows] = _read_rows(tensor, rows).T
     return values
 

@@ -1,4 +1,4 @@
-"""The formats of models, and which of them a folder or an archive holds: told by the names in it alone."""
+"""Table of model formats, and their detection from the file names of a folder or archive."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
@@ -11,17 +11,26 @@ from elmo_cli.models.formats import bilm_tf as allennlp
 from elmo_cli.models.formats import options_json as allennlp_options
 from elmo_cli.nn.bilm import BiLM, BiLMConfig
 
-Files = Mapping[str, Path]  # a model's files by their part in it
+Files = Mapping[str, Path]  # path of each file by its role in the format
 MAX_SHOWN = 10
 
 
 class ModelFormat(NamedTuple):
-    """How a model of one format is found among names, and read from its files."""
+    """Functions that find the files of one model format and read them.
+
+    Attributes:
+        looked_for: File names that identify the format, for messages.
+        find: Returns the file name of each role among the names of a folder, or None.
+        weights: Returns the files that the sha256 of a model covers, in order.
+        options: Returns the options in the notation of the model's own project.
+        config: Returns the architecture.
+        load: Returns the network.
+    """
 
     looked_for: str
-    find: Callable[[Collection[str]], dict[str, str] | None]  # part -> name, among the names of one folder and below
-    weights: Callable[[Files], list[Path]]  # what a model's sha256 is of, one after another
-    options: Callable[[Files], Mapping[str, Any]]  # as the model's own project writes them
+    find: Callable[[Collection[str]], dict[str, str] | None]
+    weights: Callable[[Files], list[Path]]
+    options: Callable[[Files], Mapping[str, Any]]
     config: Callable[[Files], BiLMConfig]
     load: Callable[[Files], BiLM]
 
@@ -55,17 +64,26 @@ MODEL_FORMATS = {
 
 
 class DetectedFormat(NamedTuple):
-    """A model found among names."""
+    """Format of a model, and its files."""
 
     format: str
-    files: dict[str, str]  # part -> name
+    files: dict[str, str]  # file name by role
 
 
 def detect_format(names: Collection[str], place: str) -> DetectedFormat:
-    """The model among the names of a folder or archive (relative, with /): at its root, or else in the one folder that holds one.
+    """Detect the model among the file names of a folder or archive.
+
+    The model is at the root, or else in the only folder that contains one.
+
+    Args:
+        names: Paths relative to the folder or archive, with /.
+        place: Path of the folder or archive, for messages.
+
+    Returns:
+        The format and its files.
 
     Raises:
-        ModelError: There is none, or several; the message begins with `place`.
+        ModelError: There is no model, or there are several.
     """
     folders = defaultdict(list)
     for name in names:
@@ -73,13 +91,13 @@ def detect_format(names: Collection[str], place: str) -> DetectedFormat:
         for depth in range(len(parts)):
             folders["/".join(parts[:depth])].append("/".join(parts[depth:]))
     for depth in sorted({_depth(folder) for folder in folders}):
-        found = {folder: model for folder in sorted(folders) if _depth(folder) == depth and (model := _recognise_here(folders[folder]))}
+        found = {folder: model for folder in sorted(folders) if _depth(folder) == depth and (model := _detect_here(folders[folder]))}
         if len(found) > 1:
-            raise ModelError(f"{place}: holds several models ({', '.join(list(found)[:MAX_SHOWN])}); pass one of these folders")
+            raise ModelError(f"{place}: contains several models ({', '.join(list(found)[:MAX_SHOWN])}); pass one of these folders")
         for folder, model in found.items():
             below = f"{folder}/" if folder else ""
             return DetectedFormat(model.format, {part: below + name for part, name in model.files.items()})
-    looked_for = ", or ".join(checkpoint.looked_for for checkpoint in reversed(MODEL_FORMATS.values()))
+    looked_for = ", or ".join(model_format.looked_for for model_format in reversed(MODEL_FORMATS.values()))
     shown = sorted(names)[:MAX_SHOWN]
     more = f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
     raise ModelError(f"{place}: no model found; looked for {looked_for}; found {', '.join(shown) or 'nothing'}{more}")
@@ -89,9 +107,9 @@ def _depth(folder: str) -> int:
     return folder.count("/") + 1 if folder else 0
 
 
-def _recognise_here(names: Collection[str]) -> DetectedFormat | None:
-    for format_, checkpoint in MODEL_FORMATS.items():
-        files = checkpoint.find(names)
+def _detect_here(names: Collection[str]) -> DetectedFormat | None:
+    for format_, model_format in MODEL_FORMATS.items():
+        files = model_format.find(names)
         if files is not None:
             return DetectedFormat(format_, files)
     return None

@@ -1,8 +1,9 @@
-"""The format of ELMoForManyLangs (Che et al. 2018): a folder of two PyTorch files of weights, two dictionaries and a config.
+"""Format of ELMoForManyLangs (Che et al. 2018): two files of weights, dictionaries and a config.
 
-It differs from the published one: characters are code points with a table of their own, the vector of the word itself stands beside
-that of its characters, a token is cut to its first 48 code points before both are looked up, and the names of the two word markers
-are swapped where the ids are made. Facts from the project's frontend.py, elmo.py and modules/.
+Its network differs from the published ELMo: characters are code points with a table of their own;
+the vector of a word is concatenated with that of its characters; a token is truncated to its first
+48 code points before both are looked up; and the names of the two word markers are swapped where
+ids are made. Sources: the project's frontend.py, elmo.py and modules/.
 """
 
 import json
@@ -22,10 +23,11 @@ from elmo_cli.models.formats.state_dict import StateDict, char_cnn_parameters, l
 from elmo_cli.nn.bilm import BiLM, BiLMConfig, WordCharacterEncoder
 
 LOOKED_FOR = "config.json, token_embedder.pkl and encoder.pkl"
-WEIGHTS = ("token_embedder.pkl", "encoder.pkl", "char.dic", "word.dic")  # what a model's hash is of
-IDEOGRAPHIC_SPACE = "\u3000"  # a line that lost its token to strip() is taken for this one's
+WEIGHTS = ("token_embedder.pkl", "encoder.pkl", "char.dic", "word.dic")  # files that the sha256 of a model covers
+IDEOGRAPHIC_SPACE = "\u3000"  # the token of a line that strip() leaves without one
 MAX_DICTIONARY = 1 << 30
-# The architecture of every model they published, for those that come without it: cnn_50_100_512_4096_sample.json there.
+# Architecture of every published model, for those without the file: the project's
+# cnn_50_100_512_4096_sample.json.
 PUBLISHED = {
     "encoder": {"name": "elmo", "projection_dim": 512, "cell_clip": 3, "proj_clip": 3, "dim": 4096, "n_layers": 2},
     "token_embedder": {
@@ -42,7 +44,14 @@ PUBLISHED_NAMES = ("cnn_50_100_512_4096_sample.json", "cnn_0_100_512_4096_sample
 
 
 def find(names: Collection[str]) -> dict[str, str] | None:
-    """The files of such a model among these names, or None."""
+    """Return the files of a model of ELMoForManyLangs among file names, or None.
+
+    Args:
+        names: Paths relative to the folder or archive, with /.
+
+    Returns:
+        Path of each file by its role in the format, or None if a required file is missing.
+    """
     if not {"config.json", "token_embedder.pkl", "encoder.pkl"} <= set(names):
         return None
     wanted = (name for name in names if name in WEIGHTS or (name.endswith(".json") and name.count("/") <= 1))
@@ -50,12 +59,20 @@ def find(names: Collection[str]) -> dict[str, str] | None:
 
 
 def read_architecture(files: Mapping[str, Path]) -> Mapping[str, Any]:
-    """The architecture that config.json leads to: as named there, beside it, or the published one of that name.
+    """Read the architecture that config.json refers to.
 
-    A path out of the model's folder, which leads to a file of the machine that the model was made on, is not followed.
+    It is the file of that path or name in the model's folder, or the published architecture of that
+    name. A path outside the model's folder is not followed: it is of the machine that made the
+    model.
+
+    Args:
+        files: Path of each file by its role in the format.
+
+    Returns:
+        The architecture, in the notation of the project.
 
     Raises:
-        ModelError: It is not there.
+        ModelError: The file is not found.
     """
     config = files["config.json"]
     named = read_options(config).get("config_path")
@@ -67,54 +84,68 @@ def read_architecture(files: Mapping[str, Path]) -> Mapping[str, Any]:
             return read_options(found)
     if base in PUBLISHED_NAMES:
         return PUBLISHED
-    raise ModelError(f"{config}: names the architecture {named}, which is not there; put {base} beside config.json")
+    raise ModelError(f"{config}: refers to the architecture {named}, which is missing; put {base} beside config.json")
 
 
 def load_config(files: Mapping[str, Path]) -> BiLMConfig:
-    """The architecture of the network.
+    """Load the architecture of the network.
+
+    Args:
+        files: Path of each file by its role in the format.
+
+    Returns:
+        The architecture.
 
     Raises:
-        ModelError: It is not there, lacks a key, or is of a kind that no published model has.
+        ModelError: The architecture is missing, lacks a key, or is of a kind that no published
+            model has.
     """
     options, path = read_architecture(files), files["config.json"]
     encoder, tokens = Section(options, "encoder", path), Section(options, "token_embedder", path)
     for section, known in [(encoder, "elmo"), (tokens, "cnn")]:
         if str(section.required("name")).lower() != known:
-            raise ModelError(f"{path}: {section.name}.name is {section.values['name']!r}; only {known!r} can be used")
+            raise ModelError(f"{path}: {section.name}.name is {section.values['name']!r}; only {known!r} is supported")
     activation = tokens.values.get("activation", "relu")
     if activation not in ("relu", "tanh"):
-        raise ModelError(f"{path}: token_embedder.activation is {activation!r}; known are relu and tanh")
-    character_dim = tokens.whole("char_dim", at_least=0)
+        raise ModelError(f"{path}: token_embedder.activation is {activation!r}; it takes relu or tanh")
+    character_dim = tokens.integer("char_dim", at_least=0)
     config = BiLMConfig(
         filters=tokens.filters() if character_dim else (),
         character_dim=character_dim,
-        n_highway=tokens.whole("n_highway", at_least=0, at_most=MAX_DEPTH) if character_dim else 0,
+        n_highway=tokens.integer("n_highway", at_least=0, at_most=MAX_DEPTH) if character_dim else 0,
         activation=activation,
-        max_characters=tokens.whole("max_characters_per_token", at_least=3),
-        projection_dim=encoder.whole("projection_dim"),
-        lstm_dim=encoder.whole("dim"),
-        n_layers=encoder.whole("n_layers", at_most=MAX_DEPTH),
+        max_characters=tokens.integer("max_characters_per_token", at_least=3),
+        projection_dim=encoder.integer("projection_dim"),
+        lstm_dim=encoder.integer("dim"),
+        n_layers=encoder.integer("n_layers", at_most=MAX_DEPTH),
         cell_clip=encoder.clip("cell_clip"),
         projection_clip=encoder.clip("proj_clip"),
-        use_skip_connections=True,  # always, there
+        use_skip_connections=True,  # in every model of the project
     )
     if config.n_filters > MAX_SIZE:
-        raise ModelError(f"{path}: token_embedder.filters has more than {MAX_SIZE} filters in all")
+        raise ModelError(f"{path}: token_embedder.filters has more than {MAX_SIZE} filters in total")
     if config.filters and config.max_characters < max(width for width, _ in config.filters):
         raise ModelError(f"{path}: a filter of token_embedder.filters is wider than max_characters_per_token, {config.max_characters}")
-    if not character_dim and not tokens.whole("word_dim", at_least=0):
+    if not character_dim and not tokens.integer("word_dim", at_least=0):
         raise ModelError(f"{path}: word_dim and char_dim are both 0; a token has no vector")
     return config
 
 
 def load_bilm(files: Mapping[str, Path]) -> BiLM:
-    """Build the network and fill it, strictly.
+    """Load the network.
+
+    Args:
+        files: Path of each file by its role in the format.
+
+    Returns:
+        The network, in evaluation mode, without gradients.
 
     Raises:
-        ModelError: A file cannot be read, or a tensor is missing, left over or of another shape than the architecture asks for.
+        ModelError: A file cannot be read, or a tensor is missing, unexpected or of another shape
+            than the architecture requires.
     """
     config = load_config(files)
-    word_dim = Section(read_architecture(files), "token_embedder", files["config.json"]).whole("word_dim", at_least=0)
+    word_dim = Section(read_architecture(files), "token_embedder", files["config.json"]).integer("word_dim", at_least=0)
     tensors = read_tensors(files["token_embedder.pkl"])
     tables = {
         "words": ("word_emb_layer.embedding.weight", word_dim),
@@ -134,10 +165,10 @@ def load_bilm(files: Mapping[str, Path]) -> BiLM:
         )
         bilm = BiLM(config, encoder, mapper)
     parameters = _token_parameters(tensors, config, word_dim, sizes)
-    tensors.check_none_left()
+    tensors.check_all_used()
     recurrent = read_tensors(files["encoder.pkl"])
     parameters |= lstm_parameters(recurrent, config)
-    recurrent.check_none_left()
+    recurrent.check_all_used()
     bilm.load_state_dict(parameters, strict=True, assign=True)
     return bilm.eval().requires_grad_(False)
 
@@ -158,7 +189,15 @@ def _token_parameters(tensors: StateDict, config: BiLMConfig, word_dim: int, siz
 
 
 class WordCharacterMapper:
-    """Turns tokens into a word id and character ids; where the model has no words or no characters, these ids are 0."""
+    """Maps tokens to a word id and character ids.
+
+    If the model has no word table or no character table, these ids are 0.
+
+    Args:
+        words: Row of each word in the word table.
+        characters: Row of each character in the character table.
+        max_characters: Characters per token, with the two word markers.
+    """
 
     bos, eos, unit = "<bos>", "<eos>", "characters"
 
@@ -168,7 +207,7 @@ class WordCharacterMapper:
         self.max_characters = max_characters
 
     def token_ids(self, token: str) -> npt.NDArray[np.int64]:
-        """The ids of one token, (1 + max_characters,) int64."""
+        """Return the ids of one token, (1 + max_characters,) int64."""
         token = token[: self.max_characters - 2]
         row = np.full(1 + self.max_characters, self.characters.get("<pad>", 0), dtype=np.int64)
         row[0] = self.words.get(token, self.words.get("<oov>", 0))
@@ -176,29 +215,30 @@ class WordCharacterMapper:
             unknown = self.characters["<oov>"]
             letters = [token] if token in (self.bos, self.eos) else token
             spelling = [self.characters.get(letter, unknown) for letter in letters]
-            # Not a slip here: their code looks the two markers up by each other's names, and so the models were trained.
+            # Intended: the project's code looks the markers up by each other's names, and the
+            # models were trained with it.
             spelling = [self.characters["<eow>"], *spelling, self.characters["<bow>"]]
             row[1 : 1 + len(spelling)] = spelling
         return row
 
     def tokens_to_ids(self, tokens: Sequence[str]) -> Tensor:
-        """The ids of a list of tokens, (token, 1 + max_characters) int64."""
+        """Return the ids of a list of tokens, (token, 1 + max_characters) int64."""
         if not tokens:
             return torch.empty(0, 1 + self.max_characters, dtype=torch.long)
         return torch.from_numpy(np.stack([self.token_ids(token) for token in tokens]))
 
     def is_truncated(self, token: str) -> bool:
-        """Whether the token holds more code points than the window."""
+        """Return whether the token has more code points than the encoder reads."""
         return len(token) > self.max_characters - 2
 
 
 def _read_dictionary(files: Mapping[str, Path], name: str, size: int, needed: Collection[str]) -> dict[str, int]:
-    """A dictionary of `size` rows: lines of a token, a tab and its row, as the project's own code reads them."""
+    """Read a dictionary of `size` rows: lines of a token, a tab and its row."""
     if name not in files:
         raise ModelError(f"{files['config.json'].parent}: lacks {name}, the dictionary of an embedding table")
     path = files[name]
     if path.stat().st_size > MAX_DICTIONARY:
-        raise ModelError(f"{path}: larger than {MAX_DICTIONARY:,} bytes, which is no dictionary")
+        raise ModelError(f"{path}: is larger than {MAX_DICTIONARY:,} bytes, the limit of a dictionary; check the file")
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
@@ -220,5 +260,5 @@ def _read_entry(line: str, place: str, size: int) -> tuple[str, int | None]:
         return "", None
     token, row = [IDEOGRAPHIC_SPACE, *fields] if len(fields) == 1 else (fields[0], fields[-1])
     if len(fields) > 2 or not row.isdecimal() or len(row) > 18 or int(row) >= size:
-        raise ModelError(f"{place}: {json.dumps(line[:80], ensure_ascii=False)} is no token, tab and row below {size}")
+        raise ModelError(f"{place}: {json.dumps(line[:80], ensure_ascii=False)} is not a token, a tab and a row below {size}")
     return token, int(row)

@@ -1,4 +1,4 @@
-"""A scalar mix from the command line or a file: numbers, JSON, or the weights of an AllenNLP model that was trained with one."""
+"""Scalar mixes given as numbers, as JSON, or by the weights of a trained AllenNLP model."""
 
 import json
 import re
@@ -18,13 +18,21 @@ _FIELDS = {"weights", "gamma", "layer_norm"}
 
 
 def read_mix(given: str, n_layers: int, *, layer_norm: bool = False) -> FixedMix:
-    """The mix that is given as "w0,w1,...", gamma behind a weight for each layer or left out, or in a file.
+    """Read a scalar mix.
 
-    A JSON file holds {"weights": [...], "gamma": 1.0, "layer_norm": false}; a PyTorch file (.th, .pt) is searched for AllenNLP's
-    `...scalar_parameters.0`, ... and `...gamma`.
+    Args:
+        given: Weights "w0,w1,...", one for each layer and optionally gamma; or the path of a file.
+            A JSON file contains {"weights": [...], "gamma": 1.0, "layer_norm": false}; a PyTorch
+            file (.th, .pt, .pth) contains the tensors `...scalar_parameters.0`, ... and `...gamma`
+            of AllenNLP.
+        n_layers: Number of layers of the model.
+        layer_norm: Whether to normalise the layers, in addition to the file's own setting.
+
+    Returns:
+        The mix.
 
     Raises:
-        ElmoError: It is none of these.
+        ElmoError: `given` is not a valid mix.
     """
     mix = _parse_numbers(given, n_layers) if re.fullmatch(rf"{_NUMBER}(,{_NUMBER})*", given) else _read_file(Path(given))
     return replace(mix, layer_norm=mix.layer_norm or layer_norm)
@@ -33,23 +41,23 @@ def read_mix(given: str, n_layers: int, *, layer_norm: bool = False) -> FixedMix
 def _parse_numbers(given: str, n_layers: int) -> FixedMix:
     numbers = [float(number) for number in given.split(",")]
     weights, gamma = (numbers[:-1], numbers[-1]) if len(numbers) == n_layers + 1 else (numbers, 1.0)
-    return _checked(weights, gamma, "--mix", layer_norm=False)
+    return _make_mix(weights, gamma, "--mix", layer_norm=False)
 
 
 def _read_file(path: Path) -> FixedMix:
     if not path.is_file():
-        raise ElmoError(f"--mix {path}: no such file, and no list of numbers such as 0.5,1,-0.2")
+        raise ElmoError(f"--mix {path}: no such file; pass a file or a list of numbers such as 0.5,1,-0.2")
     if path.suffix.lower() in TORCH_SUFFIXES:
         return _read_torch(path)
     if path.stat().st_size > MAX_BYTES:
-        raise ElmoError(f"--mix {path}: is too large for a mix; a PyTorch file ends in {' or '.join(TORCH_SUFFIXES)}")
+        raise ElmoError(f"--mix {path}: is larger than {MAX_BYTES:,} bytes; a PyTorch file ends in {' or '.join(TORCH_SUFFIXES)}")
     try:
-        told = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ElmoError(f"--mix {path}: is no JSON ({error})") from None
-    if not isinstance(told, dict) or not isinstance(told.get("weights"), list) or set(told) - _FIELDS:
+        raise ElmoError(f"--mix {path}: is not JSON ({error}); check the file") from None
+    if not isinstance(content, dict) or not isinstance(content.get("weights"), list) or set(content) - _FIELDS:
         raise ElmoError(f'--mix {path}: takes {{"weights": [0.5, 1.0, -0.2], "gamma": 1.0, "layer_norm": false}}')
-    return _checked(told["weights"], told.get("gamma", 1.0), f"--mix {path}", layer_norm=told.get("layer_norm", False))
+    return _make_mix(content["weights"], content.get("gamma", 1.0), f"--mix {path}", layer_norm=content.get("layer_norm", False))
 
 
 def _read_torch(path: Path) -> FixedMix:
@@ -59,21 +67,21 @@ def _read_torch(path: Path) -> FixedMix:
         if found := re.fullmatch(r"(.*)scalar_parameters\.(\d{1,3})", name):
             scalars.setdefault(found[1], {})[int(found[2])] = name
     if len(scalars) != 1:
-        raise ElmoError(f"--mix {path}: holds {len(scalars) or 'no'} scalar mixes; write the one that is meant as JSON")
+        raise ElmoError(f"--mix {path}: contains {len(scalars) or 'no'} scalar mixes; write the intended one as JSON")
     ((prefix, names),) = scalars.items()
     weights = [float(tensors.take(names[layer], 1)) for layer in sorted(names)]
     gamma = float(tensors.take(f"{prefix}gamma", 1)) if f"{prefix}gamma" in tensors.names() else 1.0
-    return _checked(weights, gamma, f"--mix {path}", layer_norm=False)
+    return _make_mix(weights, gamma, f"--mix {path}", layer_norm=False)
 
 
-def _checked(weights: list[Any], gamma: Any, where: str, *, layer_norm: Any) -> FixedMix:  # noqa: ANN401  # a user's
+def _make_mix(weights: list[Any], gamma: Any, where: str, *, layer_norm: Any) -> FixedMix:  # noqa: ANN401  # a user's
     if not weights or not all(map(_is_finite, [*weights, gamma])):
-        raise ElmoError(f"{where}: takes finite numbers only; give each weight, and gamma, as one such as 0.5")
+        raise ElmoError(f"{where}: takes finite numbers only; give each weight, and gamma, as a number such as 0.5")
     if not isinstance(layer_norm, bool):
-        raise ElmoError(f"{where}: layer_norm is true or false")
+        raise ElmoError(f"{where}: layer_norm is not a boolean; it takes true or false")
     return FixedMix(tuple(map(float, weights)), float(gamma), layer_norm)
 
 
 def _is_finite(value: object) -> bool:
-    """A float, or a whole number that fits one."""
+    """Return whether a value is a float or an integer within the range of floats."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

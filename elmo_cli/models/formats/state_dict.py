@@ -1,4 +1,4 @@
-"""A PyTorch file of tensors, taken strictly by name and shape; and the parts that AllenNLP's modules and their descendants share."""
+"""PyTorch files of tensors, read strictly by name and shape, and names shared by AllenNLP's family."""
 
 import re
 import struct
@@ -17,22 +17,28 @@ from elmo_cli.io.untrusted.torch_files import check_file
 from elmo_cli.nn.bilm import DIRECTIONS, BiLMConfig
 
 DIRECTION_NAMES = ("forward", "backward")
-DAMAGED = (  # what torch raises for a file that is not whole
+DAMAGED = (  # errors of torch for a file that is not complete
     *(RuntimeError, BadZipFile, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError),
     *(OverflowError, MemoryError, struct.error),
 )
 
 
 def read_tensors(path: Path) -> "StateDict":
-    """The tensors of a file made by `torch.save`; nothing but tensors is ever unpickled.
+    """Read a file made by `torch.save`; only tensors are unpickled.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        The named tensors.
 
     Raises:
-        ModelError: The file is missing, is no such file, or holds something else.
+        ModelError: The file is missing or not readable, or contains something other than tensors.
     """
     try:
         check_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual pickles
+            warnings.simplefilter("ignore")  # warnings about unusual pickles
             state = torch.load(path, map_location="cpu", weights_only=True)
     except ResourceLimitError as problem:
         raise ModelError(f"{path}: {problem}") from None
@@ -40,95 +46,121 @@ def read_tensors(path: Path) -> "StateDict":
         raise ModelError(f"{path}: no such weights file; check its path") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except UnpicklingError:  # whose message tells how to run the code in it
-        raise ModelError(f"{path}: not a readable PyTorch file of weights (it is damaged, or holds more than tensors)") from None
+    except UnpicklingError:  # its message explains how to run the code in the file
+        raise ModelError(f"{path}: not a readable PyTorch file of weights (it is damaged, or contains more than tensors)") from None
     except DAMAGED as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{path}: not a readable PyTorch file of weights ({reason}); check that it is whole") from None
+        raise ModelError(f"{path}: not a readable PyTorch file of weights ({reason}); check that it is complete") from None
     if not isinstance(state, Mapping) or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
-        raise ModelError(f"{path}: holds no named tensors; a file of weights is a saved state_dict")
+        raise ModelError(f"{path}: does not contain named tensors; a file of weights is a saved state_dict")
     _check_size(path, state)
     return StateDict(path, dict(state))
 
 
 def _check_size(path: Path, state: Mapping[str, Tensor]) -> None:
-    """A tensor may be larger than its values, and torch then makes room for what was never there."""
+    """Refuse tensors larger than the file: torch would allocate memory for values it does not have."""
     storages = [tensor.untyped_storage() for tensor in state.values() if tensor.layout is torch.strided]
     size, stored = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()), path.stat().st_size
     if size > stored:
-        raise ModelError(f"{path}: its tensors take {size:,} bytes, of which {stored:,} are stored; check that the file is whole")
+        raise ModelError(f"{path}: its tensors take {size:,} bytes, of which {stored:,} are stored; check that the file is complete")
 
 
 class StateDict:
-    """Named tensors of a file; each is taken once, and none may be left over."""
+    """Named tensors of a file, each of which is used exactly once.
+
+    Args:
+        path: Path of the file, for messages.
+        tensors: Tensors by name.
+    """
 
     def __init__(self, path: Path, tensors: dict[str, Tensor]) -> None:
         self.path = path
-        self._left = tensors
+        self._unused = tensors
 
     def names(self) -> list[str]:
-        """Those not taken yet."""
-        return list(self._left)
+        """Return the names that have not been taken."""
+        return list(self._unused)
 
     def below(self, prefix: str) -> "StateDict":
-        """The tensors whose names begin so, without that beginning."""
-        return StateDict(self.path, {name.removeprefix(prefix): value for name, value in self._left.items() if name.startswith(prefix)})
+        """Return the tensors whose names begin with a prefix, without the prefix."""
+        return StateDict(self.path, {name.removeprefix(prefix): value for name, value in self._unused.items() if name.startswith(prefix)})
 
     def without(self, pattern: re.Pattern[str]) -> "StateDict":
-        """The tensors whose whole names do not match."""
-        return StateDict(self.path, {name: value for name, value in self._left.items() if not pattern.fullmatch(name)})
+        """Return the tensors whose complete names do not match a pattern."""
+        return StateDict(self.path, {name: value for name, value in self._unused.items() if not pattern.fullmatch(name)})
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor.
+        """Return the shape of a tensor.
 
         Raises:
-            ModelError: It is not there.
+            ModelError: The tensor is missing.
         """
-        if name not in self._left:
+        if name not in self._unused:
             raise ModelError(f"{self.path}: lacks the tensor {name}")
-        return tuple(self._left[name].shape)
+        return tuple(self._unused[name].shape)
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """A tensor as float32, which must have this shape.
+        """Return a tensor as float32 and mark it as used.
+
+        Args:
+            name: Name of the tensor.
+            *shape: Required shape.
+
+        Returns:
+            The tensor, of this shape, float32.
 
         Raises:
-            ModelError: It is not there, has another shape, or holds values that are no finite numbers.
+            ModelError: The tensor is missing, has another shape, or has values that are NaN or
+                infinite.
         """
         found = self.shape(name)
         if found != shape:
-            raise ModelError(f"{self.path}: {name} has shape {found}, but the model's options ask for {shape}")
-        tensor = self._left.pop(name)
-        problem = _unreadable(tensor)
+            raise ModelError(f"{self.path}: {name} has shape {found}, but the model's options require {shape}")
+        tensor = self._unused.pop(name)
+        problem = _storage_problem(tensor)
         if problem:
             raise ModelError(f"{self.path}: {name} {problem}")
         values = tensor.detach().float()
         if not bool(torch.isfinite(values).all()):
-            raise ModelError(f"{self.path}: {name} holds values that are no numbers (NaN or infinite)")
+            raise ModelError(f"{self.path}: {name} has values that are NaN or infinite; use another file of weights")
         return values
 
-    def check_none_left(self) -> None:
-        """Make sure that every tensor has been taken.
+    def check_all_used(self) -> None:
+        """Check that every tensor has been taken.
 
         Raises:
-            ModelError: One has not.
+            ModelError: A tensor has not been taken.
         """
-        for name, value in self._left.items():
-            raise ModelError(f"{self.path}: has a tensor {name} of shape {tuple(value.shape)} that the model's options do not describe")
+        for name, value in self._unused.items():
+            raise ModelError(f"{self.path}: has a tensor {name} of shape {tuple(value.shape)}, which the model's options do not describe")
 
 
-def _unreadable(tensor: Tensor) -> str | None:
-    """Why a tensor of the right shape is not to be used: a file can claim more values than it holds."""
+def _storage_problem(tensor: Tensor) -> str | None:
+    """Return why a tensor of the right shape cannot be used, such as values that are not stored."""
     if not tensor.is_floating_point():
-        return f"holds {tensor.dtype}, not floating-point numbers"
+        return f"has type {tensor.dtype}, not a floating-point type"
     if tensor.layout is not torch.strided or tensor.device.type != "cpu":
         return "is not a plain tensor"
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-        return "was never filled with values"
+        return "has fewer stored values than its shape requires"
     return None
 
 
 def lstm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, Tensor]:
-    """Parameters of `BiLM` from those of AllenNLP's `ElmoLstm`: gates in the order i, f, j, o, the forget bias already in the bias."""
+    """Convert the parameters of AllenNLP's `ElmoLstm` to those of `BiLM`.
+
+    AllenNLP stores gates in the order i, f, j, o, and the forget bias as part of the bias.
+
+    Args:
+        tensors: Parameters of AllenNLP's module, by their names in it.
+        config: Architecture of the network.
+
+    Returns:
+        Parameters of `BiLM` by name, float32.
+
+    Raises:
+        ModelError: A tensor is missing or of another shape.
+    """
     parameters: dict[str, Tensor] = {}
     gates, out = 4 * config.lstm_dim, config.projection_dim
     for direction in range(DIRECTIONS):
@@ -143,9 +175,23 @@ def lstm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, Tensor]
 
 
 def char_cnn_parameters(tensors: StateDict, config: BiLMConfig, ours: str, convolutions: str, highways: str) -> dict[str, Tensor]:
-    """Parameters of `CharacterEncoder`'s convolutions and highways, under the name `ours`.
+    """Convert AllenNLP's convolutions and highway layers to those of `CharacterEncoder`.
 
-    AllenNLP's gate multiplies what is passed by and ours what is transformed, which is sigmoid(-x) in place of sigmoid(x).
+    The gate of AllenNLP multiplies the input and that of `Highway` the transformed input:
+    sigmoid(-x) instead of sigmoid(x).
+
+    Args:
+        tensors: Parameters of AllenNLP's module, by their names in it.
+        config: Architecture of the network.
+        ours: Name of the encoder in `BiLM`.
+        convolutions: Prefix of the names of the convolutions.
+        highways: Prefix of the names of the highway layers.
+
+    Returns:
+        Parameters by name, float32.
+
+    Raises:
+        ModelError: A tensor is missing or of another shape.
     """
     parameters: dict[str, Tensor] = {}
     for i, (width, number) in enumerate(config.filters):

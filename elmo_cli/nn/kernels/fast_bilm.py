@@ -43,7 +43,7 @@ class PackedLstm:
         n_sequences, size = state.hidden.shape
         width = 0 if gates is not None else inputs.shape[1]
         outputs = inputs.new_empty(len(rows), size, dtype=self.dtype)
-        # A step's inputs, unless they are in `gates`, beside the state before it: one product serves both
+        # A step's inputs, unless they are in `gates`, beside the state before it: one product computes both
         joined = inputs.new_zeros(n_sequences, width + size, dtype=self.dtype)
         hidden, cell = joined[:, width:], state.cell.clone()
         hidden.copy_(state.hidden)
@@ -71,7 +71,7 @@ class FastBiLM(nn.Module):
         self.config = bilm.config
         self.mapper = bilm.mapper
         self.character_encoder = bilm.character_encoder
-        self.both: RunBoth = InThreads() if next(bilm.parameters()).device.type == "cpu" else in_sequence
+        self.run_both: RunBoth = InThreads() if next(bilm.parameters()).device.type == "cpu" else in_sequence
         _pack_products(self.character_encoder)
         self.lstms = [
             [_pack_lstm(bilm, direction, layer, dtype) for layer in range(bilm.config.n_layers)] for direction in range(DIRECTIONS)
@@ -81,19 +81,19 @@ class FastBiLM(nn.Module):
         """The state that nothing has been read into."""
         return BiLMState.zero(self.config, n_sequences, next(self.parameters()))
 
-    def read(self, types: Tensor, places: Tensor, lengths: list[int], state: BiLMState) -> tuple[Tensor, BiLMState]:
-        """As `BiLM.read`, within the rounding of its arithmetic."""
+    def forward_types(self, type_vectors: Tensor, token_to_type: Tensor, lengths: list[int], state: BiLMState) -> tuple[Tensor, BiLMState]:
+        """As `BiLM.forward_types`, within the rounding of its arithmetic."""
         packing = pack(lengths)
-        order = torch.from_numpy(packing.order).to(types.device)
-        layers = types.new_empty(self.config.n_output_layers, len(places), self.config.output_dim)
+        order = torch.from_numpy(packing.order).to(type_vectors.device)
+        layers = type_vectors.new_empty(self.config.n_output_layers, len(token_to_type), self.config.output_dim)
         final = BiLMState(torch.empty_like(state.hidden), torch.empty_like(state.cell))
 
         @torch.inference_mode()  # a thread has its own mode
         def run(direction: int) -> None:
             columns = slice(direction * self.config.projection_dim, (direction + 1) * self.config.projection_dim)
-            index = torch.from_numpy(packing.backward_rows if direction else packing.forward_rows).to(types.device)
-            rows, inputs = places[index], types
-            layers[0, :, columns] = types[places]
+            index = torch.from_numpy(packing.backward_rows if direction else packing.forward_rows).to(type_vectors.device)
+            rows, inputs = token_to_type[index], type_vectors
+            layers[0, :, columns] = type_vectors[token_to_type]
             for layer, lstm in enumerate(self.lstms[direction]):
                 start = LstmState(state.hidden[direction, layer, order], state.cell[direction, layer, order])
                 outputs, end = lstm.run(inputs, rows, packing.batch_sizes, start)
@@ -102,7 +102,7 @@ class FastBiLM(nn.Module):
                 inputs = (outputs + inputs if layer > 0 and self.config.use_skip_connections else outputs).float()
                 layers[layer + 1, :, columns].index_copy_(0, index, inputs)
 
-        self.both(run)
+        self.run_both(run)
         return layers, final
 
 

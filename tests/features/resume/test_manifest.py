@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elmo_cli.inference.job import EmbedJob
-from elmo_cli.readers.corpus import CorpusScan
+from elmo_cli.inference.job import EmbedJob, PreparedRun
 from tests.cli.test_main import assert_one_line_error
 from tests.conftest import SAMPLE, max_difference, read_features, sentences_of
 from tests.helpers.runs import Corpus, Run
@@ -93,13 +92,13 @@ def test_a_stateful_run_says_that_it_cannot_be_resumed(run: Run, tmp_path: Path)
 
 def test_an_input_that_changes_during_the_run_ends_it(run: Run, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = corpus("a b\nc d\n")
-    check = EmbedJob.check
+    prepare = EmbedJob.prepare
 
-    def check_then_change(job: EmbedJob) -> CorpusScan | None:
-        scan = check(job)
+    def prepare_then_change(job: EmbedJob) -> PreparedRun:
+        prepared = prepare(job)
         path.write_text("a b\nc e\n")
-        return scan
+        return prepared
 
-    monkeypatch.setattr(EmbedJob, "check", check_then_change)
+    monkeypatch.setattr(EmbedJob, "prepare", prepare_then_change)
     assert_one_line_error(run(corpus=path), "was changed during the run; nothing is written: run it again, with --fresh")
     assert not (tmp_path / "out.h5").exists()

@@ -43,8 +43,8 @@ def test_a_signalled_run_is_resumed(model: Path, tmp_path: Path, number: signal.
 
 def test_a_signal_that_is_ignored_stays_ignored(run: Run, monkeypatch: pytest.MonkeyPatch):
     seen = []
-    check = embed_job.EmbedJob.check
-    monkeypatch.setattr(embed_job.EmbedJob, "check", lambda job: seen.append(signal.getsignal(signal.SIGHUP)) or check(job))
+    prepare = embed_job.EmbedJob.prepare
+    monkeypatch.setattr(embed_job.EmbedJob, "prepare", lambda job: seen.append(signal.getsignal(signal.SIGHUP)) or prepare(job))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert run().exit_code == 0
@@ -129,7 +129,7 @@ def test_a_lock_that_is_a_link_is_one_error(run: Run, stopped: Run, tmp_path: Pa
 def test_a_signal_while_an_object_is_taken_down_is_not_lost():
     program = """if True:
         import os, signal, sys, time
-        from elmo_cli import cli
+        from elmo_cli.cli import main as cli
 
         class Falling:
             def __del__(self):

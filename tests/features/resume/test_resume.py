@@ -15,8 +15,8 @@ from elmo_cli.features.formats.npz_arrays import NpzArraysWriter
 from elmo_cli.features.formats.word2vec import Word2VecWriter
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.parts import count_sentences
-from elmo_cli.inference import job as embed_job
 from elmo_cli.inference.embedder import Embedder
+from elmo_cli.inference.engines import worker as engine_worker
 from elmo_cli.types import Sentence
 from tests.conftest import SAMPLE, sentences_of
 from tests.helpers.runs import BugError, Check, Corpus, Run, parts_of, stop_writing, work_of
@@ -140,7 +140,7 @@ def test_with_nothing_to_resume_a_run_begins(assert_whole: Check, run: Run):
 
 
 def test_numbers_that_are_none_stop_the_run_with_the_sentence(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    embed = embed_job.embed_window
+    embed = engine_worker.embed_window
 
     def spoilt(window: Sequence[Sentence], **options: object) -> list[np.ndarray]:
         arrays = embed(window, **options)
@@ -149,7 +149,7 @@ def test_numbers_that_are_none_stop_the_run_with_the_sentence(run: Run, tmp_path
                 array[-1, -1, -1] = np.nan
         return arrays
 
-    monkeypatch.setattr(embed_job, "embed_window", spoilt)
+    monkeypatch.setattr(engine_worker, "embed_window", spoilt)
     result = run()
     assert result.exit_code == 1
     assert "sentence 10: its vectors hold NaN or infinite values" in result.stderr

@@ -116,7 +116,7 @@ def test_a_damaged_weights_file_is_an_error(tmp_path: Path, damage: Callable[[by
 
 BAD_OPTIONS = {
     "no JSON": ("{'lstm': 1}", "not a JSON file"),
-    "no object": ("[1]", "holds a JSON list"),
+    "no object": ("[1]", "contains a JSON list"),
     "no UTF-8": (b"\xff\xfe", "not a JSON file"),
     "word inputs": (json.dumps({"lstm": {}}), "lacks 'char_cnn'"),
     "no lstm": (json.dumps({"char_cnn": make_options()["char_cnn"]}), "lacks the object 'lstm'"),
@@ -126,7 +126,7 @@ BAD_OPTIONS = {
     "no filters": (json.dumps(make_options(filters=[])), "char_cnn.filters"),
     "odd filters": (json.dumps(make_options(filters=[[1, 2, 3]])), "char_cnn.filters"),
     "wide filter": (json.dumps(make_options(filters=[[51, 3]])), "wider than max_characters_per_token, 50"),
-    "unknown activation": (json.dumps(make_options(activation="gelu")), "'gelu'; known are relu and tanh"),
+    "unknown activation": (json.dumps(make_options(activation="gelu")), "'gelu'; it takes relu or tanh"),
     "other table": (json.dumps(make_options(n_characters=300)), "n_characters is 300"),
     "activation of lists": (json.dumps(make_options(activation=[])), "char_cnn.activation is []"),
     "text for a flag": (json.dumps(make_options(use_skip_connections="false")), "lstm.use_skip_connections is 'false'"),
@@ -185,7 +185,9 @@ def test_a_small_file_that_stands_for_large_weights_is_refused(tmp_path: Path, m
 def test_options_above_any_measure_are_refused(tmp_path: Path):
     path = tmp_path / "options.json"
     path.write_bytes(b" " * (1 << 20) + b"{}")
-    with pytest.raises(ModelError, match=r"is larger than 1,048,576 bytes, which is no file of options; name the model's own"):
+    with pytest.raises(
+        ModelError, match=r"is larger than 1,048,576 bytes, the limit of an options file; pass the options.json of the model"
+    ):
         load_config(path)
     options = make_options()
     options["char_cnn"]["filters"] = [[1, 1]] * 1025

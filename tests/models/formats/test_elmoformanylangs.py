@@ -135,7 +135,7 @@ BAD = {
     ),
     "a tensor misshapen": (
         lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({"projection.bias": torch.ones(5)})),
-        "projection.bias has shape (5,), but the model's options ask for (6,)",
+        "projection.bias has shape (5,), but the model's options require (6,)",
     ),
     "whole numbers": (
         lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({"projection.bias": torch.ones(6).int()})),
@@ -147,21 +147,21 @@ BAD = {
     ),
     "more values than bytes": (
         lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({WORD_TABLE: torch.ones(1).expand(10**12, 7)})),
-        "was never filled with values",
+        "has fewer stored values than its shape requires",
     ),
     "sparse": (
         lambda f: change_pickle(f, "token_embedder.pkl", lambda t: t.update({"projection.bias": torch.ones(6).to_sparse()})),
-        "holds more than tensors",
+        "contains more than tensors",
     ),
     "code in the pickle": (lambda f: (f / "encoder.pkl").write_bytes(pickle.dumps(print)), "not a readable PyTorch file"),
-    "a list": (lambda f: torch.save([torch.ones(1)], f / "encoder.pkl"), "holds no named tensors"),
+    "a list": (lambda f: torch.save([torch.ones(1)], f / "encoder.pkl"), "does not contain named tensors"),
     "a cut file": (lambda f: (f / "encoder.pkl").write_bytes((f / "encoder.pkl").read_bytes()[:900]), "encoder.pkl: not a readable"),
     "no dictionary": (lambda f: (f / "char.dic").unlink(), "lacks char.dic"),
     "a row too high": (lambda f: (f / "word.dic").write_text("<oov>\t0\n<pad>\t3\nthe\t9\n"), "word.dic:3"),
     "no row": (lambda f: (f / "word.dic").write_text("<oov>\tzero\n"), "word.dic:1"),
     "no marker": (lambda f: (f / "word.dic").write_text("<oov>\t0\nthe\t1\n"), "word.dic: lacks the entry <pad>"),
     "no UTF-8": (lambda f: (f / "word.dic").write_bytes(b"\xff\t0\n"), "byte 0xff at byte offset 0 is not UTF-8"),
-    "no architecture": (lambda f: (f / "config.json").write_text('{"config_path": "other.json"}'), "names the architecture other.json"),
+    "no architecture": (lambda f: (f / "config.json").write_text('{"config_path": "other.json"}'), "refers to the architecture other.json"),
     "no config_path": (lambda f: (f / "config.json").write_text("{}"), "lacks 'config_path'"),
     "an LSTM over characters": (
         lambda f: (f / "tiny_config.json").write_text((f / "tiny_config.json").read_text().replace('"cnn"', '"lstm"')),
@@ -215,4 +215,4 @@ def test_the_hash_is_of_weights_and_dictionaries(tmp_path: Path):
 def test_training_does_not_go_on_from_it(tmp_path: Path, elmo: Callable[..., Result], corpus: Callable[..., Path]):
     result = elmo("train", corpus("a b\n"), tmp_path / "out", "--from", make_efml(tmp_path / "efml"))
     assert result.exit_code == 1
-    assert "a model of ELMoForManyLangs; training goes on" in result.stderr
+    assert "is a model of ELMoForManyLangs; --from takes" in result.stderr

@@ -53,7 +53,7 @@ def test_the_fast_network_is_the_network(tmp_path: Path, changes: dict, threads:
     given = make_input(bilm)
     expected, end = by_definition(bilm, *given)
     with n_threads(threads):
-        layers, after = FastBiLM(load(tmp_path)).read(*given)
+        layers, after = FastBiLM(load(tmp_path)).forward_types(*given)
     torch.testing.assert_close(layers, expected, atol=1e-5, rtol=0)
     for ours, theirs in zip(after, end, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
@@ -64,7 +64,7 @@ def test_smaller_numbers_stay_within_their_error(model: Path, dtype: torch.dtype
     bilm = load(model)
     given = make_input(bilm)
     expected, _ = by_definition(bilm, *given)
-    layers, _ = FastBiLM(load(model), dtype).read(*given)
+    layers, _ = FastBiLM(load(model), dtype).forward_types(*given)
     assert layers.dtype == torch.float32
     torch.testing.assert_close(layers[0], expected[0], atol=0, rtol=0)  # the character CNN stays in float32
     error = (layers - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)

@@ -1,0 +1,91 @@
+"""Options of `elmo embed` that choose devices and an engine."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from elmo_cli.cli.headings import COMPUTE, headed
+from elmo_cli.io.stdout import STDOUT
+
+if TYPE_CHECKING:
+    from elmo_cli.inference.engines import EngineOptions
+
+ENGINES = ("local", "processes", "ray")  # as in inference/engines, which imports torch
+DEVICE = r"cpu|mps|cuda(:\d{1,3})?"
+LOCAL_ADDRESS = "local"
+
+
+def _devices(ctx: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001  # click's signature
+    if not re.fullmatch(rf"auto|all|({DEVICE})(,({DEVICE}))*", value):
+        raise click.BadParameter(
+            f"{value!r} is none of auto, all, cpu, cuda, cuda:N, mps, nor several of these with commas, as cuda:0,cuda:1"
+        )
+    return value
+
+
+engine_options = headed(
+    COMPUTE,
+    click.option(
+        *("--device", "device"),
+        default="auto",
+        show_default=True,
+        callback=_devices,
+        metavar="auto|cpu|cuda|mps|all|D,D",
+        help="Devices that compute the vectors: cuda:N is one GPU, cuda:0,cuda:1 two with a process for each, all every GPU.",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(1, 1024), help="Number of CPU threads of a process.  [default: the cores, divided among processes]"
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        help="Place of the workers: in this process, in a process for each --device, or on a Ray cluster.  [default: by --device]",
+    ),
+    click.option("--address", metavar="auto|HOST:PORT|local", help="Address of the Ray cluster.  [default: local, a cluster for this run]"),
+    click.option("--workers", type=click.IntRange(1, 4096), help="Number of Ray workers.  [default: as many as the cluster has room for]"),
+)
+
+
+def choose_engine(
+    engine: str | None,
+    device: str,
+    cuda_device: int | None,
+    address: str | None,
+    workers: int | None,
+    *,
+    stateful: bool,
+    output: Path,
+) -> "EngineOptions":
+    """Return the engine that the options ask for.
+
+    Raises:
+        click.UsageError: They contradict one another.
+        DeviceError: There is no GPU for `--device all`.
+    """
+    has_several = device == "all" or "," in device
+    chosen = engine or ("processes" if has_several else "local")
+    _check_ray(chosen, device, output, {"--address": address, "--workers": workers})
+    if chosen == "local" and has_several:
+        raise click.UsageError("--engine local computes on one device; name one --device, or leave out --engine.")
+    if chosen != "local" and stateful:
+        raise click.UsageError("--stateful carries state from batch to batch, on one device; leave out --engine, and name one --device.")
+
+    from elmo_cli.inference.engines import EngineOptions, find_devices
+
+    given = device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}"
+    devices = find_devices(given)
+    if engine is None and len(devices) == 1:  # of `all`
+        chosen = "local"
+    return EngineOptions(chosen, devices, address or LOCAL_ADDRESS, workers)
+
+
+def _check_ray(engine: str, device: str, output: Path, given: dict[str, object]) -> None:
+    if engine != "ray":
+        if option := next((name for name, value in given.items() if value is not None), None):
+            raise click.UsageError(f"{option} is for --engine ray; pass both, or leave it out.")
+    elif device not in ("auto", "cpu", "cuda"):
+        raise click.UsageError(f"--device {device}: Ray gives each worker its device; pass --device cpu, cuda or auto.")
+    elif output == STDOUT:
+        raise click.UsageError("--engine ray prints to standard output what becomes of its workers; name a file as the output.")

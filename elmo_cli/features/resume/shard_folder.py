@@ -1,0 +1,176 @@
+"""Work folder of a job array: hidden beside the output, `.NAME.elmo-shards/`, shared by all tasks.
+
+plan.json         the job, by the task that came first
+shards/           complete shards; renamed to the output when none is missing
+task-I-of-N/      lock and unfinished shard of a task
+commit/           lock of the task that commits
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from elmo_cli.errors import DiskError, OutputError, ResumeError
+from elmo_cli.features.formats.parquet import find_missing, shard_name, shard_number
+from elmo_cli.features.resume.manifest import Manifest
+from elmo_cli.features.resume.run import made_by
+from elmo_cli.features.resume.shards import ShardTask
+from elmo_cli.features.resume.work_dir import PLAN, WorkDir
+from elmo_cli.io.atomic import sync_folder, writing_errors
+from elmo_cli.io.lock import NAME, locked
+from elmo_cli.io.output_folder import OutputFolder
+
+COMMIT_SECONDS = 60.0  # to wait for a task that is committing
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """The shared folder of a job array, as one of its tasks uses it. See `ShardStore`."""
+
+    output: OutputFolder
+    task: ShardTask
+
+    @property
+    def path(self) -> Path:
+        """The output as it was named."""
+        return self.output.path
+
+    @property
+    def work(self) -> Path:
+        """The shared folder."""
+        return WorkDir(self.output).path.with_suffix(".elmo-shards")
+
+    @property
+    def shards(self) -> Path:
+        """The folder of complete shards."""
+        return self.work / "shards"
+
+    @property
+    def to_continue(self) -> str:
+        """How to continue after a stop."""
+        return "run the task again to continue"
+
+    @property
+    def to_discard(self) -> str:
+        """How to discard the work."""
+        return f"remove {self.work} to start over"
+
+    def check(self) -> None:
+        """Check that the folder around the output can be written to."""
+        replace(self.output, overwrite=True).check()  # what is there may be this job's
+
+    def check_is_free(self) -> None:
+        """Check that nothing is there that must not be replaced."""
+        self.output.check()
+
+    def check_space(self, n_bytes: int, remedy: str) -> None:
+        """Check that the disk has room."""
+        self.output.check_space(n_bytes, remedy)
+
+    def made_by(self) -> str | None:
+        """Return the fingerprint of the job that made the output."""
+        return made_by(self.output.target) if self.output.target.is_dir() else None
+
+    @contextmanager
+    def claim(self) -> Iterator[Path]:
+        """Hold the task's own folder, and return it.
+
+        Raises:
+            OutputError: The same task is running already.
+        """
+        folder = self.work / f"task-{self.task.index}-of-{self.task.count}"
+        with writing_errors(self.path):
+            self.shards.mkdir(parents=True, exist_ok=True)
+            with locked(folder, f"{self.path}, {self.task}"):
+                for leftover in folder.iterdir():
+                    if leftover.name != NAME:
+                        leftover.unlink()
+                yield folder
+
+    def read_plan(self) -> bytes | None:
+        """Return the plan, if a task has begun."""
+        path = self.work / PLAN
+        return path.read_bytes() if path.is_file() else None
+
+    def keep_plan(self, text: str) -> bytes:
+        """Keep the plan unless another task was first; return the one that is kept."""
+        path, own = self.work / PLAN, self.work / f"{self.task.index}-of-{self.task.count}.plan"
+        with writing_errors(self.path):
+            own.write_text(text, encoding="utf-8")
+            try:
+                os.link(own, path)  # does not replace
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without hard links
+                if not path.exists():
+                    own.replace(path)
+            own.unlink(missing_ok=True)
+            sync_folder(self.work)
+            return path.read_bytes()
+
+    def numbers(self) -> set[int]:
+        """Return the numbers of the complete shards."""
+        return {shard_number(path.name) for path in self.shards.glob("part-*.parquet")}
+
+    def kept_bytes(self) -> int:
+        """Return the size of the complete shards."""
+        return sum(path.stat().st_size for path in self.shards.glob("part-*.parquet"))
+
+    def put(self, shard: int, path: Path) -> None:
+        """Rename a shard into its place. Another task that made it too wrote the same bytes.
+
+        Raises:
+            DiskError: The folder was removed meanwhile.
+        """
+        try:
+            path.replace(self.shards / shard_name(shard))
+        except FileNotFoundError:
+            fact = "its shared folder was removed during the run, or other tasks have completed the output"
+            raise DiskError(f"{self.path}: {fact}; run the task again") from None
+        sync_folder(self.shards)
+
+    def remove(self, shards: Iterable[int]) -> None:
+        """Remove shards."""
+        for shard in shards:
+            (self.shards / shard_name(shard)).unlink(missing_ok=True)
+
+    def commit(self, n_shards: int, plan: Manifest) -> None:  # noqa: ARG002  # of a ShardStore
+        """Rename the folder of shards to the output, unless another task has done so.
+
+        Raises:
+            OutputError: A shard is damaged, or something else has appeared in the output's place.
+        """
+        with ExitStack() as held:
+            if self._take_commit_lock(held) and self.shards.is_dir():
+                for problem in find_missing(self.shards):
+                    raise ResumeError(f"{self.shards}: {problem}; remove that shard, and run its task again")
+                self.output.put_in_place(self.shards)
+            self.clear()
+
+    def _take_commit_lock(self, held: ExitStack) -> bool:
+        """Wait for the lock of the commit; False where another task has committed meanwhile."""
+        deadline = time.monotonic() + COMMIT_SECONDS
+        while self.shards.is_dir():
+            try:
+                held.enter_context(locked(self.work / "commit", self.path))
+            except FileNotFoundError:  # noqa: PERF203  # the shared folder has just been removed
+                return False
+            except OutputError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_SECONDS)
+            else:
+                return True
+        return False
+
+    def discard(self) -> None:
+        """Remove all: never asked for, since it would discard the work of other tasks."""
+
+    def clear(self) -> None:
+        """Remove the shared folder."""
+        shutil.rmtree(self.work, ignore_errors=True)

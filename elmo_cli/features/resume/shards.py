@@ -1,0 +1,286 @@
+"""Parquet shards that are made one by one, each complete before it is put where all are collected.
+
+A `ShardStore` is that place: a folder that several tasks share (`shard_folder.py`), or a remote
+folder (`remote_shards.py`). The shards are those of an ordinary run, byte for byte.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from elmo_cli.errors import ResumeError
+from elmo_cli.features.formats.parquet import ParquetShard, create_shard, number_shards
+from elmo_cli.features.resume.manifest import Manifest
+from elmo_cli.features.resume.run import FINGERPRINT
+from elmo_cli.features.spec import FeatureSpec, WriteOptions
+from elmo_cli.io.atomic import writing_errors
+from elmo_cli.types import Array, Sentence, Window
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """The shards of one task: those whose number is `index` modulo `count`."""
+
+    index: int = 0
+    count: int = 1
+
+    def owns(self, shard: int) -> bool:
+        """Return whether a shard is one of the task's."""
+        return shard % self.count == self.index
+
+    def __str__(self) -> str:
+        return f"task {self.index}/{self.count}"
+
+
+ALL_SHARDS, NO_SHARDS = ShardTask(0, 1), ShardTask(-1, 1)
+
+
+class ShardStore(Protocol):
+    """Where the shards of a job are collected, whoever makes them."""
+
+    @property
+    def path(self) -> Path:
+        """The output as it was named."""
+
+    @property
+    def to_continue(self) -> str:
+        """How to continue after a stop, in words."""
+
+    @property
+    def to_discard(self) -> str:
+        """How to discard the work, in words."""
+
+    def check(self) -> None:
+        """Check that the output can be put there, apart from what is there already."""
+
+    def check_is_free(self) -> None:
+        """Check that the output replaces nothing that must not be replaced."""
+
+    def check_space(self, n_bytes: int, remedy: str) -> None:
+        """Check that there is room for it."""
+
+    def made_by(self) -> str | None:
+        """Return the fingerprint of the job that made the complete output; None if there is none."""
+
+    def claim(self) -> AbstractContextManager[Path]:
+        """Hold the store for this task, and return an empty local folder for its unfinished shard."""
+
+    def read_plan(self) -> bytes | None:
+        """Return the plan of the job that the shards belong to."""
+
+    def keep_plan(self, text: str) -> bytes:
+        """Keep a plan unless there is one; return the one that is kept."""
+
+    def numbers(self) -> set[int]:
+        """Return the numbers of the complete shards."""
+
+    def kept_bytes(self) -> int:
+        """Return the size of the complete shards."""
+
+    def put(self, shard: int, path: Path) -> None:
+        """Move a complete file to its place, where it appears complete or not at all."""
+
+    def remove(self, shards: Iterable[int]) -> None:
+        """Remove shards."""
+
+    def commit(self, n_shards: int, plan: Manifest) -> None:
+        """Make the output of shards that are all there; another task may have done so."""
+
+    def discard(self) -> None:
+        """Remove the plan and the shards of an unfinished job."""
+
+    def clear(self) -> None:
+        """Remove what is left of a job whose output is complete."""
+
+
+class _Place(NamedTuple):
+    shard: int
+    ends: bool  # with this window
+    last: bool  # no shard follows
+
+
+class ShardsWriter:
+    """Writes the missing shards of a task. Only windows that `select` lets through may be written.
+
+    Args:
+        store: Where complete shards go.
+        folder: A local folder for the unfinished one.
+        spec: Content of the arrays.
+        options: How they are written.
+        task: Which shards to write.
+    """
+
+    skipped_duplicates = 0
+
+    def __init__(self, store: ShardStore, folder: Path, spec: FeatureSpec, options: WriteOptions, task: ShardTask) -> None:
+        self.store = store
+        self.task = task
+        self.n_shards = 1  # of the job, once all windows have been selected; without sentences it has one
+        self._folder = folder
+        self._spec = spec
+        self._options = options
+        self._present = store.numbers()
+        self._places: deque[_Place] = deque()  # of the windows that are to be written, in order
+        self._shard: ParquetShard | None = None
+        self._made: list[int] = []
+
+    def select(self, windows: Iterable[Window]) -> Iterator[Window]:
+        """Iterate over the windows of missing shards of this task; all others are only read."""
+        for place, window in _places(number_shards(windows, self._options.shard_tokens)):
+            self.n_shards = place.shard + 1
+            if self._is_wanted(place.shard):
+                self._places.append(place)
+                yield window
+
+    def _is_wanted(self, shard: int) -> bool:
+        return self.task.owns(shard) and shard not in self._present
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Write a window to its shard, which is put in its place with its last window.
+
+        Raises:
+            OutputError: The disk is full or gone, or the store does not take the shard.
+        """
+        place = self._places.popleft()
+        with writing_errors(self.store.path):
+            self._shard = self._shard or create_shard(self._folder, place.shard, self._spec, self._options)
+            self._shard.write(window, arrays)
+            if place.ends:
+                self._end_shard(self._shard, last=place.last)
+
+    def _end_shard(self, shard: ParquetShard, *, last: bool) -> None:
+        path = shard.close(last=last)
+        self._shard = None
+        self.store.put(shard.number, path)
+        self._made.append(shard.number)
+
+    def finish(self, plan: Manifest) -> None:
+        """Commit the output if no shard is missing.
+
+        Raises:
+            OutputError: It cannot be put in place.
+        """
+        with writing_errors(self.store.path):
+            if self.n_shards == 1 and self._is_wanted(0) and not self._made:  # no sentences
+                self._end_shard(create_shard(self._folder, 0, self._spec, self._options), last=True)
+            if self.store.numbers() >= set(range(self.n_shards)):
+                self.store.commit(self.n_shards, plan)
+
+    def __enter__(self) -> "ShardsWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._shard:
+            self._shard.discard()
+        if isinstance(error, ResumeError):  # the input was changed: what was made of it is of another job
+            self.store.remove(self._made)
+
+
+def _places(numbered: Iterator[tuple[int, Window]]) -> Iterator[tuple[_Place, Window]]:
+    """Read one window ahead, to know which one ends its shard."""
+    before = next(numbered, None)
+    while before:
+        following = next(numbered, None)
+        ends = following is None or following[0] != before[0]
+        yield _Place(before[0], ends, last=following is None), before[1]
+        before = following
+
+
+@dataclass(frozen=True)
+class ShardRun:
+    """A run that makes shards in a store, with the interface of `ResumableRun`.
+
+    Args:
+        store: Where the shards are collected.
+        task: Which of them this run makes.
+        resume: Whether to continue a job that is unfinished.
+        fresh: Whether to discard it.
+    """
+
+    store: ShardStore
+    task: ShardTask
+    resume: bool = False
+    fresh: bool = False
+
+    def check(self) -> None:
+        """Check that there is a place for the output.
+
+        Raises:
+            OutputError: There is not.
+        """
+        self.store.check()
+
+    def compare(self, plan: Manifest) -> bool:
+        """Check that an unfinished job is this one; return whether the output is complete already.
+
+        Raises:
+            OutputError: It is another job, or something is there that must not be replaced.
+        """
+        if self._is_done(plan):
+            return True
+        self.store.check_is_free()
+        if kept := self.store.read_plan():
+            if not (self.resume or self.fresh):
+                raise ResumeError(
+                    f"{self.store.path}: a run was stopped after {self._progress()}; {self.store.to_continue}, or {self.store.to_discard}"
+                )
+            if not self.fresh:
+                self._checked(plan, kept)
+        return False
+
+    def clear(self) -> None:
+        """Remove what is left of a job whose output is complete."""
+        self.store.clear()
+
+    def _is_done(self, plan: Manifest) -> bool:
+        return self.resume and FINGERPRINT in plan.metadata and self.store.made_by() == plan.fingerprint
+
+    def _checked(self, plan: Manifest, kept: bytes) -> Manifest:
+        before = Manifest.from_json(kept)
+        if before is None:
+            raise ResumeError(f"{self.store.path}: its unfinished job is of another version of elmo, or damaged; {self.store.to_discard}")
+        if differences := plan.differences(before):
+            fact = f"the unfinished job is another one: it differs in {', '.join(differences)}"
+            raise ResumeError(f"{self.store.path}: {fact}; give the same input and options, or {self.store.to_discard}")
+        return before
+
+    @contextmanager
+    def open_shards(self, plan: Manifest, spec: FeatureSpec, options: WriteOptions) -> Iterator[ShardsWriter]:
+        """Open the writer of the task's missing shards; the output is committed when none is missing.
+
+        Raises:
+            OutputError: The task is running already, or the shards there are of another job.
+        """
+        with self.store.claim() as folder:
+            if self.fresh:
+                self.store.discard()
+            plan = self._checked(plan, self.store.keep_plan(plan.to_json()))
+            done = self._is_done(plan)  # by another task, while this one loaded the model
+            with ShardsWriter(
+                self.store, folder, replace(spec, metadata=plan.metadata), options, NO_SHARDS if done else self.task
+            ) as writer:
+                yield writer
+            if done:
+                self.store.clear()
+            else:
+                writer.finish(plan)
+
+    def check_space(self, n_bytes: int, remedy: str) -> None:
+        """Check that the disk has room for what is missing."""
+        self.store.check_space(n_bytes - self.store.kept_bytes(), remedy)
+
+    def how_to_go_on(self) -> str:
+        """Return how to continue after a stop, in words; empty if nothing is kept."""
+        return f"{self._progress()} kept: {self.store.to_continue}" if self.store.numbers() else ""
+
+    def state(self) -> str:
+        """Return how many shards there are, in words; empty if the output is complete."""
+        return f"{self.store.path} has {self._progress()} so far, of this task and others" if self.store.read_plan() else ""
+
+    def _progress(self) -> str:
+        n = len(self.store.numbers())
+        return f"{n:,} complete shard{'s' * (n != 1)}"

@@ -1,0 +1,51 @@
+"""The engine of one device: the model is loaded in this process."""
+
+from collections.abc import Generator, Iterable
+from functools import cached_property
+
+from elmo_cli.inference.embedder_spec import EmbedderSpec
+from elmo_cli.inference.engines.worker import WindowEmbedder, settle
+from elmo_cli.inference.pipeline import Embedded, Truncated, embed_ahead
+from elmo_cli.inference.selection import Selection
+from elmo_cli.types import Window
+
+
+class LocalEngine:
+    """Embeds windows in this process, one ahead of the writer.
+
+    Args:
+        spec: Description of the embedder.
+        selection: What is written of the layers.
+
+    Raises:
+        DeviceError: The device is not available, or does not have the precision.
+    """
+
+    def __init__(self, spec: EmbedderSpec, selection: Selection) -> None:
+        self.settled = settle(spec)
+        self._spec = spec
+        self._selection = selection
+
+    @cached_property
+    def _worker(self) -> WindowEmbedder:
+        return WindowEmbedder(self._spec, self._selection)
+
+    @property
+    def limit(self) -> str:
+        """What the model reads of a token."""
+        return self._worker.limit
+
+    def load(self) -> None:
+        """Load the model."""
+        _ = self._worker
+
+    def replay(self, window: Window) -> Truncated:
+        """Return the truncated tokens of a window, and be as after embedding it."""
+        return self._worker.replay(window)
+
+    def embedded(self, windows: Iterable[Window]) -> Generator[Embedded, None, None]:
+        """Iterate over embedded windows, in order."""
+        return embed_ahead(windows, self._worker.embed)
+
+    def close(self) -> None:
+        """There is nothing to end."""

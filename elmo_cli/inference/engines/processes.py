@@ -1,0 +1,214 @@
+"""The engine of several devices of one machine: a process for each device."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import cached_property
+from multiprocessing.connection import Connection, Pipe
+from multiprocessing.reduction import send_handle
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+
+from elmo_cli.inference.embedder_spec import EmbedderSpec
+from elmo_cli.inference.engines.blocks import BlockPool, Layout, Place
+from elmo_cli.inference.engines.pool import OrderedPool
+from elmo_cli.inference.engines.process import SIGNALS
+from elmo_cli.inference.engines.protocol import Settled, WorkerError, WorkerFacts, WorkerTracebackError, check_alike
+from elmo_cli.inference.pipeline import Embedded, Truncated
+from elmo_cli.inference.selection import Selection
+from elmo_cli.io.sandbox import module_path
+from elmo_cli.types import Array, Window
+
+_SERVE = "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.inference.engines.process import serve; serve(int(sys.argv[1]))"
+
+
+class WorkerProcess:
+    """A child process with a model on one device. It ends when its parent does.
+
+    Args:
+        name: What messages call it.
+        spec: Description of its embedder.
+        selection: What is written of the layers.
+        blocks: Shared memory for its results.
+    """
+
+    def __init__(self, name: str, spec: EmbedderSpec, selection: Selection, blocks: BlockPool) -> None:
+        self.name = name
+        self._blocks = blocks
+        self._known: set[int] = set()  # blocks that the child has
+        self._asked = Lock()  # held from a question to the end of its answer
+        self._connection, theirs = Pipe()
+        with theirs:
+            self._process = _start(theirs)
+        self._send((spec, selection))
+
+    def facts(self) -> WorkerFacts:
+        """Wait until the model is loaded, and return the worker's facts.
+
+        Raises:
+            ElmoError: The model or the device cannot be used.
+        """
+        facts: WorkerFacts = self._receive()
+        return facts
+
+    def wait(self) -> None:
+        """It waits for windows since it has told its facts."""
+
+    def embed(self, window: Window) -> Embedded:
+        """Embed a window.
+
+        Raises:
+            WorkerError: The process has ended.
+            Exception: As raised by the computation.
+        """
+        with self._asked:
+            self._send(("embed", _tokens(window)))
+            layout, truncated = self._receive()
+            return Embedded(window, self._take(layout), truncated)
+
+    def _take(self, layout: Layout) -> list[Array]:
+        """Name a block for the arrays of the answer, and return them from there."""
+        block = self._blocks.take(layout.n_bytes)
+        place = Place(block.number, block.size, block.number not in self._known, self._blocks.live)
+        self._send(place)
+        if place.is_new:
+            with self._naming_its_end():
+                send_handle(self._connection, block.descriptor, self._process.pid)
+        self._known = self._known.intersection(place.live) | {block.number}
+        self._receive()
+        return self._blocks.arrays(block, layout)
+
+    def count(self, window: Window) -> Truncated:
+        """Return the truncated tokens of a window."""
+        with self._asked:
+            self._send(("count", _tokens(window)))
+            truncated: Truncated = self._receive()
+            return truncated
+
+    def _send(self, message: object) -> None:
+        with self._naming_its_end():
+            self._connection.send(message)
+
+    def _receive(self) -> Any:  # noqa: ANN401  # what each question has for an answer
+        with self._naming_its_end():
+            error, answer = self._connection.recv()
+        if error is not None:
+            raise error from (WorkerTracebackError(answer) if answer else None)
+        return answer
+
+    @contextmanager
+    def _naming_its_end(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, ConnectionError):
+            raise WorkerError(f"the worker on {self.name} {_end_of(self._process.wait())}") from None
+
+    def close(self) -> None:
+        """End the process, which has nothing to save."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+
+def _tokens(window: Window) -> list[tuple[str, list[str]]]:
+    """Return what a worker needs of a window."""
+    return [(sentence.key, sentence.tokens) for sentence in window]
+
+
+def _end_of(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "was killed (SIGKILL); check whether the machine has enough memory"
+    if code < 0:
+        return f"ended in {signal.Signals(-code).name}; check the device and its driver"
+    return f"ended with exit code {code}; run it again"
+
+
+def _start(connection: Connection) -> "subprocess.Popen[bytes]":
+    """Start a process that answers on the connection, and that signals for this one do not reach."""
+    number = connection.fileno()
+    python = [sys.executable, "-I", "-X", f"utf8={sys.flags.utf8_mode}"]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which the child inherits, and keeps
+    try:
+        return subprocess.Popen(  # noqa: S603  # our own words
+            [*python, "-c", _SERVE, str(number), *module_path()],
+            pass_fds=[number],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class ProcessEngine:
+    """Embeds windows in a process for each device. The processes load their model while the input is checked.
+
+    Args:
+        spec: Description of the embedders; `devices` take the place of its device.
+        selection: What is written of the layers.
+        devices: A torch device for each process.
+        folder: Returns the folder for shared files, where the system does not have memfd.
+    """
+
+    def __init__(self, spec: EmbedderSpec, selection: Selection, devices: Sequence[str], folder: Callable[[], Path]) -> None:
+        self._weights = spec.files
+        self._blocks = BlockPool(folder)
+        self._workers: list[WorkerProcess] = []
+        try:
+            for number, (device, threads) in enumerate(zip(devices, _threads(spec, devices), strict=True), start=1):
+                name = f"{device} ({number} of {len(devices)})"
+                own = replace(spec, model=spec.files, options=None, weights=None, device=device, threads=threads)
+                self._workers.append(WorkerProcess(name, own, selection, self._blocks))
+        except BaseException:
+            self.close()
+            raise
+
+    @cached_property
+    def _facts(self) -> WorkerFacts:
+        found = {worker.name: worker.facts() for worker in self._workers}
+        check_alike(self._weights.sha256, found)
+        return next(iter(found.values()))
+
+    @property
+    def settled(self) -> Settled:
+        """Where and how the first process computes; waits for all of them.
+
+        Raises:
+            ElmoError: The model or a device cannot be used, or the processes differ.
+        """
+        return self._facts.settled
+
+    @property
+    def limit(self) -> str:
+        """What the model reads of a token."""
+        return self._facts.limit
+
+    def load(self) -> None:
+        """Wait for the processes."""
+        _ = self._facts
+
+    def replay(self, window: Window) -> Truncated:
+        """Return the truncated tokens of a window."""
+        return self._workers[0].count(window)
+
+    def embedded(self, windows: Iterable[Window]) -> Generator[Embedded, None, None]:
+        """Iterate over embedded windows, in order; a process takes the next one when it has none."""
+        return OrderedPool(windows, self._workers).embedded()
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._workers:
+            with suppress(OSError):
+                worker.close()
+        self._blocks.close()
+
+
+def _threads(spec: EmbedderSpec, devices: Sequence[str]) -> list[int | None]:
+    """Return the CPU threads of each process: those on the CPU share its cores."""
+    shared = max(1, torch.get_num_threads() // max(1, devices.count("cpu")))
+    return [spec.threads or (shared if device == "cpu" else None) for device in devices]

@@ -1,0 +1,136 @@
+"""The engine protocol: how windows are embedded, on one device or many."""
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from elmo_cli.errors import DeviceError, ElmoError
+from elmo_cli.inference.pipeline import Embedded, Truncated
+from elmo_cli.types import Window
+from elmo_cli.version import __version__
+
+
+class WorkerError(ElmoError):
+    """A worker of an engine ended before its work did."""
+
+
+class WorkerTracebackError(Exception):
+    """The traceback of a worker, as the cause of an error that it has passed on."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+class Settled(NamedTuple):
+    """Where and how vectors are computed, as settled by the machine that computes them.
+
+    Args:
+        device: A torch device.
+        precision: Precision of the LSTMs' matrix products.
+        window_tokens: Tokens that are sorted and written together.
+    """
+
+    device: str
+    precision: str
+    window_tokens: int
+
+
+class WorkerFacts(NamedTuple):
+    """The first answer of a worker.
+
+    Args:
+        settled: Where and how it computes.
+        elmo: Version of this package there.
+        torch: Version of PyTorch there.
+        weights: sha256 of the model's weights, as loaded.
+        limit: What the model reads of a token, such as "48 bytes".
+    """
+
+    settled: Settled
+    elmo: str
+    torch: str
+    weights: str
+    limit: str
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Choice of an engine and its options.
+
+    Args:
+        name: One of ENGINES.
+        devices: Devices of the workers, in the order given.
+        address: Address of a Ray cluster, or "local".
+        workers: Number of Ray workers; None: by the cluster's resources.
+    """
+
+    name: str = "local"
+    devices: tuple[str, ...] = ("auto",)
+    address: str = "local"
+    workers: int | None = None
+
+
+class Engine(Protocol):
+    """Embeds windows. An implementer writes these methods; `local.py` is the shortest example.
+
+    The vectors of a window depend on the window alone, so that any output can be begun by one
+    engine and finished by another.
+    """
+
+    @property
+    def settled(self) -> Settled:
+        """Where and how vectors are computed; known before the output is opened.
+
+        Raises:
+            ElmoError: The device or the model cannot be used there.
+        """
+
+    @property
+    def limit(self) -> str:
+        """What the model reads of a token, such as "48 bytes"."""
+
+    def load(self) -> None:
+        """Load the model, if that has not been done."""
+
+    def replay(self, window: Window) -> Truncated:
+        """Return the truncated tokens of a window that an earlier run has embedded."""
+
+    def embedded(self, windows: Iterable[Window]) -> Generator[Embedded, None, None]:
+        """Iterate over embedded windows in the order of `windows`.
+
+        The number of windows in work, and of those finished but not yet taken, is bounded.
+        """
+
+    def close(self) -> None:
+        """End the workers; nothing of them remains."""
+
+
+def check_alike(weights: str, found: dict[str, WorkerFacts]) -> None:
+    """Check that all workers compute the same numbers.
+
+    Args:
+        weights: sha256 of the weights that the metadata name.
+        found: The facts of each worker, by its name in messages.
+
+    Raises:
+        DeviceError: They differ in versions, weights or precision.
+    """
+    remedies = {
+        "elmo": "install one version everywhere",
+        "torch": "install one version everywhere",
+        "weights": "its model files have changed: run it again",
+        "precision": "name devices of one kind, or pass --precision fp32",
+    }
+    ours = {"elmo": __version__, "weights": weights}
+    for what, remedy in remedies.items():
+        values = {"this process": ours[what]} if what in ours else {}
+        values |= {name: _value(facts, what) for name, facts in found.items()}
+        first, expected = next(iter(values.items()))
+        other = next((name for name, value in values.items() if value != expected), None)
+        if other:
+            fact = f"{first} has {expected[:20]}, and {other} has {values[other][:20]}"
+            raise DeviceError(f"workers differ in {what}: {fact}; {remedy}")
+
+
+def _value(facts: WorkerFacts, what: str) -> str:
+    return facts.settled.precision if what == "precision" else str(getattr(facts, what))

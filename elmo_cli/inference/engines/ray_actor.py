@@ -1,0 +1,110 @@
+"""The worker of the Ray engine, which runs on any node of the cluster."""
+
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elmo_cli.inference.embedder_spec import EmbedderSpec, InitialState
+from elmo_cli.inference.engines.blocks import Layout
+from elmo_cli.inference.engines.protocol import WorkerFacts
+from elmo_cli.inference.engines.worker import WindowEmbedder
+from elmo_cli.inference.selection import Selection
+from elmo_cli.models.files import ModelFiles
+from elmo_cli.readers.corpus import Corpus
+from elmo_cli.types import Sentence
+
+Tokens = list[tuple[str, list[str]]]  # key and tokens of each sentence of a window
+Answer = tuple[Exception | None, Any]  # an error and its traceback, or None and the answer
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """Contents of the files that a worker needs, which its node may not have.
+
+    Args:
+        model: Name and content of each file of the model, by its part in the format.
+        prime: Name and content of the priming text, where there is one.
+    """
+
+    model: Mapping[str, tuple[str, bytes]]
+    prime: tuple[str, bytes] | None = None
+
+    @classmethod
+    def of(cls, spec: EmbedderSpec) -> "Cargo":
+        """Read the files of an embedder."""
+        prime = spec.start.prime.local_paths[0] if spec.start.prime else None
+        return cls({part: _read(path) for part, path in spec.files.files.items()}, _read(prime) if prime else None)
+
+    def unpack(self, spec: EmbedderSpec, folder: Path) -> EmbedderSpec:
+        """Write the files to a folder, and return the description of an embedder that reads them there."""
+        files = {part: _write(folder / str(i), *file) for i, (part, file) in enumerate(self.model.items())}
+        found = ModelFiles(spec.files.name, spec.files.format, files, spec.files.built_in)
+        start = spec.start
+        if start.prime and self.prime:
+            text = _write(folder / "prime", *self.prime)
+            start = InitialState(start.stateful, start.batch_size, Corpus([str(text)], start.prime.blank_lines, start.prime.reading))
+        return replace(spec, model=found, options=None, weights=None, start=start)
+
+
+def _read(path: Path) -> tuple[str, bytes]:
+    return path.name, path.read_bytes()
+
+
+def _write(folder: Path, name: str, content: bytes) -> Path:
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+class Actor:
+    """An embedder of windows. Errors are returned, so that Ray does not wrap them.
+
+    Args:
+        spec: Description of the embedder, its paths those of the driver.
+        selection: What is written of the layers.
+        cargo: The files.
+    """
+
+    def __init__(self, spec: EmbedderSpec, selection: Selection, cargo: Cargo) -> None:
+        self._facts = _answer(lambda: self._load(spec, selection, cargo))
+
+    def _load(self, spec: EmbedderSpec, selection: Selection, cargo: Cargo) -> WorkerFacts:
+        with tempfile.TemporaryDirectory() as folder:  # the files are not needed once they are loaded
+            self._worker = WindowEmbedder(cargo.unpack(spec, Path(folder)), selection)
+            return self._worker.facts()
+
+    def facts(self) -> Answer:
+        """Return the worker's facts, once the model is loaded."""
+        return self._facts
+
+    def embed(self, window: Tokens) -> Answer:
+        """Return layout, values (bytes,) uint8 and truncated tokens of a window."""
+        return _answer(lambda: self._embed(window))
+
+    def count(self, window: Tokens) -> Answer:
+        """Return the truncated tokens of a window."""
+        return _answer(lambda: self._worker.count(_sentences(window)))
+
+    def _embed(self, window: Tokens) -> Any:  # noqa: ANN401  # as told above
+        _, arrays, truncated = self._worker.embed(_sentences(window))
+        layout = Layout.of(arrays)
+        memory = np.empty(layout.n_bytes, dtype=np.uint8)  # one array goes through the object store without a copy
+        for view, array in zip(layout.views(memory), arrays, strict=True):
+            view[...] = array
+        return layout, memory, truncated
+
+
+def _answer(question: Callable[[], Any]) -> Answer:
+    try:
+        return None, question()
+    except Exception as error:  # noqa: BLE001  # raised again by the driver
+        return error, traceback.format_exc()
+
+
+def _sentences(tokens: Tokens) -> list[Sentence]:
+    return [Sentence(key, list_, "") for key, list_ in tokens]

@@ -1,0 +1,96 @@
+"""Embedding of windows in this process, as each engine's workers do it."""
+
+from threading import Event
+
+import torch
+
+from elmo_cli.inference.embedder import StatefulEmbedder
+from elmo_cli.inference.embedder_spec import EmbedderSpec
+from elmo_cli.inference.engines.protocol import Settled, WorkerFacts
+from elmo_cli.inference.pipeline import (
+    Embedded,
+    Truncated,
+    batches,
+    embed_carrying_state,
+    embed_window,
+    select_each,
+)
+from elmo_cli.inference.selection import Selection
+from elmo_cli.nn.characters import TokenMapper
+from elmo_cli.types import Array, Window
+from elmo_cli.version import __version__
+
+
+def settle(spec: EmbedderSpec) -> Settled:
+    """Return where and how this process computes what `spec` describes.
+
+    Raises:
+        DeviceError: The device is not available, or does not have the precision.
+    """
+    device, precision = spec.place
+    return Settled(device, precision, spec.max_window_tokens)
+
+
+class WindowEmbedder:
+    """A loaded model that embeds windows and selects what is written of them.
+
+    Args:
+        spec: Description of the embedder.
+        selection: What is written of the layers.
+
+    Raises:
+        ElmoError: The model or the device cannot be used.
+    """
+
+    def __init__(self, spec: EmbedderSpec, selection: Selection) -> None:
+        config = spec.files.config()
+        choose, self._select = selection.steps(config.n_output_layers)
+        self._spec = spec
+        self._embedder = spec.build(choose)
+        self._stateful = StatefulEmbedder(self._embedder) if spec.start.stateful else None
+        self._batch_tokens = spec.max_batch_tokens(config)
+
+    @property
+    def limit(self) -> str:
+        """What the model reads of a token, such as "48 bytes"."""
+        bilm = self._embedder.bilm
+        return f"{bilm.config.max_characters - 2} {bilm.mapper.unit}"
+
+    def facts(self) -> WorkerFacts:
+        """Return what has to be the same in all workers."""
+        weights = self._spec.files.sha256
+        return WorkerFacts(settle(self._spec), __version__, torch.__version__, weights, self.limit)
+
+    def embed(self, window: Window, *, stop: Event | None = None) -> Embedded:
+        """Embed a window.
+
+        Args:
+            window: The sentences.
+            stop: Ends computation with StoppedError once it is set.
+
+        Raises:
+            ElmoError: Memory is insufficient, or a value does not fit the data type.
+        """
+        arrays = select_each(window, self._layers(window, stop), self._select)
+        return Embedded(window, arrays, count_truncated(window, self._embedder.bilm.mapper))
+
+    def _layers(self, window: Window, stop: Event | None) -> list[Array]:
+        if self._stateful:
+            return embed_carrying_state(window, self._stateful)
+        return embed_window(window, embedder=self._embedder, max_tokens=self._batch_tokens, stop=stop)
+
+    def replay(self, window: Window) -> Truncated:
+        """Be as after `embed(window)`, without computing more than the vectors of word types."""
+        for batch in batches(window, self._embedder, self._batch_tokens):
+            self._embedder.warm_cache([window[i].tokens for i in batch])
+        return self.count(window)
+
+    def count(self, window: Window) -> Truncated:
+        """Return the truncated tokens of a window."""
+        return count_truncated(window, self._embedder.bilm.mapper)
+
+
+def count_truncated(window: Window, mapper: TokenMapper) -> Truncated:
+    """Return the tokens of a window that are longer than the model reads."""
+    found = [token for sentence in window for token in sentence.tokens if mapper.is_truncated(token)]
+    return Truncated(len(found), next(iter(found), None))

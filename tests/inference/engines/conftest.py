@@ -1,0 +1,73 @@
+"""Runs of the built-in model: of its shape, vectors are the same to the last bit whatever a process has computed before."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from elmo_cli.cli.main import main
+from elmo_cli.features.formats.allennlp import AllennlpWriter
+from tests.conftest import SAMPLE
+from tests.helpers.runs import Elmo, Run, stop_writing
+
+WINDOW = 200  # tokens: the text below has seven such windows
+
+
+@pytest.fixture(autouse=True)
+def _one_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs record when they were made."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first lines of the sample corpus."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("".join(SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)[:80]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def run(elmo: Elmo, text: Path, tmp_path: Path) -> Run:
+    """A function that embeds the text in small windows."""
+
+    def embed(*options: object, out: str = "out.h5") -> Result:
+        return elmo("embed", text, tmp_path / out, "--model", "tiny", "--window-tokens", WINDOW, *options)
+
+    return embed
+
+
+@pytest.fixture
+def stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A function that does the same, and is stopped in the write after the first `after` windows."""
+
+    def embed(*options: object, after: int) -> Result:
+        with monkeypatch.context() as patch:
+            stop_writing(patch, AllennlpWriter, after, KeyboardInterrupt(signal.SIGTERM))
+            return run(*options)
+
+    return embed
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(text: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a local run writes that nothing stops."""
+    path = tmp_path_factory.mktemp("uninterrupted") / "out.h5"
+    arguments = ["embed", str(text), str(path), "--model", "tiny", "--window-tokens", str(WINDOW)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "0")
+        assert CliRunner().invoke(main, arguments).exit_code == 0
+    return path.read_bytes()
+
+
+@pytest.fixture
+def assert_whole(uninterrupted: bytes, tmp_path: Path) -> Callable[[], None]:
+    """A check: out.h5 is what an uninterrupted local run writes, byte for byte, and nothing else is left."""
+
+    def check() -> None:
+        assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
+        assert (tmp_path / "out.h5").read_bytes() == uninterrupted
+
+    return check
