@@ -30,6 +30,8 @@ COMMANDS = (
     "train",
     "evaluate",
     "probe",
+    "fit",
+    "predict",
     "plot",
     "search",
     "bench",

@@ -207,16 +207,15 @@ class ComputeOptions:
     precision: str = "fp32"
     batch_tokens: int | None = None
     window_tokens: int | None = None
+    engine: str | None = None
+    address: str | None = None
+    workers: int | None = None
 
-    def __post_init__(self) -> None:
-        if self.cuda_device is not None and self.device != "auto":
-            raise UsageError("--cuda-device and --device say the same thing; pass one of them.")
-
-    def choose_engine(self, output: Path, *, stateful: bool) -> "EngineOptions":
+    def choose_engine(self, *, stateful: bool, output: Path) -> "EngineOptions":
         """Return the engine that the options ask for.
 
         Raises:
-            click.UsageError: They contradict one another, the output or the state.
+            click.UsageError: The options contradict one another.
             DeviceError: There is no GPU for `--device all`.
         """
         return choose_engine(self.engine, self.device, self.cuda_device, self.address, self.workers, stateful=stateful, output=output)
@@ -228,6 +227,7 @@ class ResumeOptions:
 
     resume: bool | None = None
     fresh: bool = False
+    shard: tuple[int, int] | None = None  # task I of N
 
     def __post_init__(self) -> None:
         if self.resume and self.fresh:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.features.formats import Format
+from elmo_cli.cli.headings import RESUME, headed
 from elmo_cli.features.formats.options import is_folder
+from elmo_cli.features.formats.registry import Format
 from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.io.stdout import STDOUT
 
@@ -28,11 +29,14 @@ def _task(_context: click.Context, _parameter: click.Parameter, given: str | Non
     return index, count
 
 
-shard_option = click.option(
-    "--shard",
-    metavar="I/N",
-    callback=_task,
-    help="Run as task I of N, from 0: make the Parquet shards whose number is I modulo N (elmo guide scale).",
+shard_option = headed(
+    RESUME,
+    click.option(
+        "--shard",
+        metavar="I/N",
+        callback=_task,
+        help="Be task I of N, from 0: make the Parquet shards whose number is I modulo N (elmo guide scale).",
+    ),
 )
 
 

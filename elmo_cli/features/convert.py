@@ -1,7 +1,8 @@
 """One run of `elmo convert`: features of one layout written in another, streamed, nothing lost but what is told.
 
-A source can be read again, and mostly as fast as what is kept of it: so windows are kept only for a run that is told to resume. One of
-HDF5 is read twice, first in a process of its own: damage can end that one, and checksums tell of other damage before anything is written.
+A source can be read again, and mostly as fast as what is kept of it: so windows are kept only for a run that is told to resume. A
+source of HDF5, Parquet or Arrow is read twice, first in a child process with limits, which damage can end; its checksums are compared
+there before anything is written.
 """
 
 import hashlib
@@ -64,7 +65,7 @@ class ConvertJob:
         self.work.check()
         sources = [] if isinstance(self.source, RemotePath) else list(self.source.glob("*")) if self.source.is_dir() else [self.source]
         self.output.check_is_none_of(sources)
-        if find_format(self.source).sandboxed:
+        if find_format(self.source).sandboxed and not isinstance(self.source, RemotePath):
             own_process.run_sandboxed(check_content, self.source)
         with open_features(self.source) as features:
             if not features.description.dim:

@@ -4,6 +4,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from elmo_cli.errors import DeviceError, MemoryShortageError
 from elmo_cli.io.forks import Lock
-from elmo_cli.nn.batching import BATCH_SENTENCES, BATCH_TOKENS, GPU_WINDOW_TOKENS
+from elmo_cli.nn.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS
 from elmo_cli.nn.bilm import BiLM, BiLMConfig, BiLMState
 from elmo_cli.nn.kernels.fast_bilm import compile_bilm
 from elmo_cli.nn.parallel import use_one_thread_after_fork
@@ -44,6 +46,19 @@ def window_tokens_for(device: str) -> int:
     return GPU_WINDOW_TOKENS if device.startswith("cuda") else WINDOW_TOKENS
 
 
+_check: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)  # of this thread's computations
+
+
+@contextmanager
+def checking(check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each step of what this thread computes; what it raises ends the computation."""
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
+
+
 def all_layers(layers: Array) -> Array:
     """Keep every layer."""
     return layers
@@ -72,7 +87,6 @@ class Embedder:
         self.choose = choose
         self.bilm = compile_bilm(bilm, device, precision)
         self.precision = precision
-        self.max_sentences = BATCH_SENTENCES if device == "cpu" else None  # of a batch
         self.types = TypeCache(self.bilm)
         self._process = os.getpid()
         self.truncated_tokens = 0  # that did not fit the character window, and the first of them
@@ -81,18 +95,21 @@ class Embedder:
         self.truncated_tokens, self.truncated_example = 0, None
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
-        """What is kept of the layers of each sentence, all of them (layer, token, dim) float32, without the boundary positions.
+        """Return what is kept of the layers of each sentence, all of them (layer, token, dim) float32, without the boundary positions.
 
-        No tokens give (layer, 0, dim). Memory is bounded: a sentence of more than CHUNK_TOKENS is read in pieces. Where it does not
-        suffice, the batch is halved.
+        Sentences share the computation of common beginnings and ends. No tokens give (layer, 0, dim).
+        Memory is bounded: a sentence of more than CHUNK_TOKENS is read in pieces. Where it does not suffice,
+        the batch is halved.
 
         Raises:
             MemoryShortageError: It does not suffice for one sentence.
         """
+        if not batch:
+            return []
         if len(batch) == 1 and len(batch[0]) > CHUNK_TOKENS:
             return [self._embed_in_pieces(batch[0], CHUNK_TOKENS)]
         try:
-            return [self.choose(layers) for layers in self.run(batch, self._start(len(batch)))[0]]
+            return [self.choose(layers) for layers in self.run(batch, self._after_boundary)[0]]
         except OUT_OF_MEMORY as error:
             if len(batch) == 1 and len(batch[0]) < 4 * MIN_CHUNK_TOKENS:
                 raise _too_little_memory(error, batch[0]) from None
@@ -124,7 +141,8 @@ class Embedder:
         Two pieces are read side by side, for the sake of one direction each. What is kept of the layers goes to
         `chosen`, (..., token, dim).
         """
-        dim, state = self.bilm.config.projection_dim, self._start(2)
+        both = torch.zeros(2, dtype=torch.long, device=self._after_boundary.hidden.device)
+        dim, state = self.bilm.config.projection_dim, self._after_boundary.select(both)
         with self._counting_once():
             for first, last in _pairs_of_pieces(len(tokens), size):
                 (forward, backward), state = self.run([tokens[first], tokens[last]], state)
@@ -142,18 +160,23 @@ class Embedder:
             raise
         self.truncated_tokens = before + (self.truncated_tokens - before) // 2
 
-    def _start(self, n_sentences: int) -> BiLMState:
-        return self._after_boundary.select(torch.zeros(n_sentences, dtype=torch.long, device=self._after_boundary.hidden.device))
-
     @torch.inference_mode()
     def run(self, batch: Sequence[Tokens], state: BiLMState) -> tuple[list[Array], BiLMState]:
-        """Read token lists just as they are, from `state`: their layers and the state after them."""
+        """Read token lists just as they are; return their layers and the state after them.
+
+        Args:
+            batch: The tokens of each sentence.
+            state: The state from which each starts, or one for all of several; these share computations, and
+                no state after them is returned.
+        """
+        check = _check.get()
+        forward = self.bilm.forward_types if check is None else partial(self.bilm.forward_types, check=check)
         lengths = [len(tokens) for tokens in batch]
         flat = [token for tokens in batch for token in tokens]
         self._check_process()
         with _telling_out_of_memory():
             encoded = self.types.encode(flat)
-            layers, state = self.bilm.forward_types(encoded.types, encoded.token_to_type, lengths, state)
+            layers, state = forward(encoded.types, encoded.token_to_type, lengths, state)
             arrays = _to_host(layers).numpy()
         self._count_truncated(encoded.truncated)
         ends = np.cumsum(lengths, dtype=np.int64)

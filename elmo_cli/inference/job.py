@@ -119,7 +119,7 @@ class EmbedJob:
     def _manifest(self, scan: CorpusScan | None, settled: Settled) -> Manifest:
         """Return what decides the output, and the metadata that it will have."""
         return make_manifest(
-            {"the input": f"sha256 {scan.digest.hexdigest()}" if scan else "a stream"},
+            {"the input": f"sha256 {scan.hexdigest()}" if scan else "a stream"},
             {
                 "--layout": self.layout,
                 "--window-tokens": settled.window_tokens,
@@ -213,7 +213,7 @@ class PreparedRun:
             windows_ = store.select(windows_) if isinstance(store, ShardsWriter) else windows_
             embedded = truncated.counting(self.engine.embedded(windows_))
             yield from embed_corpus(embedded, journal or store, done)
-            if self.scan and read.digest.digest() != self.scan.digest.digest():  # the metadata tell of what was scanned
+            if self.scan and read.hexdigest() != self.scan.hexdigest():  # the metadata tell of what was scanned
                 raise ResumeError(f"{job.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
         self._warn(read, store, truncated.total)
 

@@ -99,22 +99,28 @@ def groups(sentences: Iterable[Sentence], size: int) -> Iterator[Window]:
         yield window
 
 
-def batches(window: Sequence[Sentence], embedder: "Embedder", max_tokens: int) -> Iterator[list[int]]:
+def batches(window: Sequence[Sentence], max_tokens: int) -> Iterator[list[int]]:
     """Which sentences of a window are computed together, by their places in it."""
-    return bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens, embedder.max_sentences)
+    return bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens)
 
 
 def embed_window(window: Sequence[Sentence], embedder: "Embedder", max_tokens: int, stop: Event | None = None) -> list[Array]:
     """Every layer of each sentence of a window, in its order, computed in batches of sentences of like length.
 
     Raises:
-        StoppedError: `stop` was set; a window may take seconds, a batch does not.
+        StoppedError: `stop` was set; a window may take seconds, a step of the network does not.
     """
     embedded: dict[int, Array] = {}
-    for batch in batches(window, embedder, max_tokens):
+
+    from elmo_cli.inference.embedder import checking
+
+    def check() -> None:
         if stop and stop.is_set():
             raise StoppedError
-        with _naming_the_sentence(window):
+
+    for batch in batches(window, max_tokens):
+        check()
+        with _naming_the_sentence(window), checking(check):
             embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True))
     return [embedded[i] for i in range(len(window))]
 

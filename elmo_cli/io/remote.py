@@ -34,6 +34,11 @@ class RemoteFile:
         """The end of its name, from the last dot on."""
         return PurePosixPath(self.path).suffix
 
+    @property
+    def n_bytes(self) -> int:
+        """Its size; 0 where that is not known."""
+        return int(self.file_system.get_file_info(self.path).size or 0)
+
     def open(self, mode: str = "rb") -> Any:  # noqa: ANN401, ARG002  # pyarrow is untyped; called as Path.open is
         """Its bytes, in order."""
         return self.file_system.open_input_stream(self.path, compression=None, buffer_size=1 << 20)

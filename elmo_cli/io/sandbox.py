@@ -1,58 +1,114 @@
-"""A function run in a process of its own: a library that a damaged file brings down takes that process along, and no other.
+"""A function run in a child process with limits: what a damaged or hostile file does to a library ends there.
 
-The HDF5 library follows what a file says of itself; one wrong bit in a thousand ends in a signal, which no handler can turn into words.
+The libraries that read HDF5, Parquet and Arrow follow what a file declares. One wrong bit in a thousand ends in a signal, which cannot be
+caught, and a few kilobytes can stand for gigabytes. The child process may take as much memory and processor time as `Limits` allows. macOS
+does not enforce a limit of memory: there only a crash is contained.
 """
 
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any, TypeVar
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple, TypeVar
 
 import elmo_cli
 from elmo_cli.errors import ElmoError, FeaturesError, refuse_limit
 
 Result = TypeVar("Result")
+FREE_BYTES, BYTES_PER_BYTE = 1 << 30, 4  # of memory: for any file, and for each byte that it stores
+FREE_SECONDS, BYTES_PER_SECOND = 20, 1 << 15  # of processor time: for any file, and one more for so many bytes
 # The module path is set before anything is imported: no module of the current folder is found, whatever it is called.
 _SERVE = "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.io.sandbox import serve; serve(int(sys.argv[1]))"
+_parent: Connection | None = None  # in a child process
 
 
-def run_sandboxed(function: Callable[..., Result], path: Path, *arguments: Any) -> Result:  # noqa: ANN401  # the function's
-    """The result of `function(path, *arguments)`, which reads the file `path`; both have to be what `pickle` takes.
+class Limits(NamedTuple):
+    """What a child process may take: bytes of memory, seconds of processor time."""
+
+    memory: int
+    seconds: int
+
+
+def limits_for(stored: int, memory: int = 0, seconds: int = 0) -> Limits:
+    """Limits for reading so many stored bytes, and for other work that takes more memory and time."""
+    return Limits(FREE_BYTES + BYTES_PER_BYTE * stored + memory, FREE_SECONDS + stored // BYTES_PER_SECOND + seconds)
+
+
+def stored_bytes(path: Path) -> int:
+    """Size of a local file, or of the files in a folder; 0 for what cannot be looked up, which reading will report."""
+    try:
+        return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+    except OSError:
+        return 0
+
+
+def run_sandboxed(
+    function: Callable[..., Result],
+    path: Path,
+    *arguments: Any,  # noqa: ANN401  # the function's
+    limits: Limits | None = None,
+    error: type[ElmoError] = FeaturesError,
+) -> Result:
+    """Return `function(path, *arguments)`, computed in a child process.
+
+    Args:
+        function: Reads the file; it and its arguments and result have to be what `pickle` takes.
+        path: The file, for messages as well.
+        arguments: Passed to the function.
+        limits: What the process may take; None for as much as the size of the file allows.
+        error: Raised where the file ends the process.
+
+    Returns:
+        What the function returns.
 
     Raises:
-        FeaturesError: Reading the file has ended the process.
+        FeaturesError: Reading the file ended the process, or took more than the limits (of another class by `error`).
         LimitError: There may be no more open files.
-        ElmoError: From the function, as are an OSError and a MemoryError.
+        ElmoError: From the function, as is an OSError.
     """
+    limits = limits or limits_for(stored_bytes(path))
+    place = str(path)
     try:
         ours, theirs = Pipe()
-    except OSError as error:
-        refuse_limit(error, path)
+        said = TemporaryFile()  # noqa: SIM115  # closed below; what the process writes to standard error
+    except OSError as refused:
+        refuse_limit(refused, path)
         raise
-    with ours:
+    with ours, said:
         with theirs:
-            process = _start(theirs)
+            process = _start(theirs, said)
         try:
-            ours.send((function, path, *arguments))
-            succeeded, result = ours.recv()
-        except (EOFError, ConnectionError):  # it has ended without a word
-            raise _died(process.wait(), path) from None
+            ours.send((limits, function, path, *arguments))
+            while (answer := ours.recv())[0] is None:
+                place = answer[1]
+        except (EOFError, ConnectionError):  # it has ended without an answer
+            raise _died(process.wait(), place, limits, said, error) from None
         finally:
             process.kill()
             process.wait()
-    if not succeeded:
-        raise result
-    return result  # type: ignore[no-any-return]  # what was sent is Any
+        _forward(said)
+    succeeded, result = answer
+    if succeeded:
+        return result  # type: ignore[no-any-return]  # what was sent is Any
+    raise error(f"{place}: {_exceeds_memory(limits)}") if isinstance(result, MemoryError) else result
 
 
-def _start(connection: Connection) -> "subprocess.Popen[bytes]":
+def note_place(place: str) -> None:
+    """In a child process: name the file that is read from now on, for the message if it ends the process."""
+    if _parent is not None:
+        _parent.send((None, place))
+
+
+def _start(connection: Connection, said: IO[bytes]) -> "subprocess.Popen[bytes]":
     """A process that answers on the connection, finds our modules where we do, and ignores a Ctrl-C that is meant for us."""
     number = connection.fileno()
     python = [sys.executable, "-I", "-X", f"utf8={sys.flags.utf8_mode}"]
-    return subprocess.Popen([*python, "-c", _SERVE, str(number), *module_path()], pass_fds=[number])  # noqa: S603  # our own words
+    command = [*python, "-c", _SERVE, str(number), *module_path()]
+    return subprocess.Popen(command, pass_fds=[number], stderr=said)  # noqa: S603  # our own words
 
 
 def module_path() -> list[str]:
@@ -61,20 +117,40 @@ def module_path() -> list[str]:
     return list(dict.fromkeys([*(entry for entry in sys.path if Path(entry).is_absolute()), own]))
 
 
-def _died(code: int, path: Path) -> Exception:
+def _exceeds_memory(limits: Limits) -> str:
+    return f"takes more than {limits.memory >> 20:,} MiB of memory to read; write it again in smaller pieces, if you trust it"
+
+
+def _died(code: int, place: str, limits: Limits, said: IO[bytes], error: type[ElmoError]) -> Exception:
+    """Return the error for a process that ended without an answer; what a library wrote before it crashed is not shown."""
+    if code >= 0:
+        _forward(said)
+        return RuntimeError(f"reading {place} failed, as told above")
+    said.seek(0)
+    if b"bad_alloc" in said.read():
+        return error(f"{place}: {_exceeds_memory(limits)}")
+    if code == -signal.SIGXCPU:
+        return error(f"{place}: takes more than {limits.seconds:,} s of processor time to read; write it again, if you trust it")
     if code == -signal.SIGKILL:
-        return FeaturesError(f"{path}: the process that read it was killed; see whether the machine has memory enough, and try again")
-    if code < 0:
-        return FeaturesError(f"{path}: is damaged (reading it ended in {signal.Signals(-code).name}); make it again")
-    return RuntimeError(f"reading {path} failed, as told above")
+        return error(f"{place}: the process that read it was killed; see whether the machine has memory enough, and try again")
+    return error(f"{place}: is damaged (reading it ended in {signal.Signals(-code).name}); make it again")
+
+
+def _forward(said: IO[bytes]) -> None:
+    said.seek(0)
+    if text := said.read():
+        sys.stderr.write(text.decode("utf-8", "replace"))
 
 
 def serve(number: int) -> None:
     """In the process itself: do what is asked for on the connection of that number. A bug leaves its traceback on standard error."""
+    global _parent  # noqa: PLW0603  # one for each process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(number) as connection:
+        _parent = connection
         try:
-            function, *arguments = connection.recv()  # imports the function's module
+            limits, function, *arguments = connection.recv()  # imports the function's module
+            _set_limits(limits)
             answer = (True, function(*arguments))
         except (ElmoError, OSError) as error:
             answer = (False, error)
@@ -86,3 +162,12 @@ def serve(number: int) -> None:
             connection.send(answer)
         except ConnectionError:  # who asked is gone
             return
+
+
+def _set_limits(limits: Limits) -> None:
+    """Lower the soft limits of this process."""
+    for kind, most in (("RLIMIT_DATA", limits.memory), ("RLIMIT_CPU", limits.seconds), ("RLIMIT_CORE", 0)):
+        number = getattr(resource, kind)
+        soft, hard = resource.getrlimit(number)
+        allowed = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(number, (min([most, *allowed]), hard))

@@ -179,5 +179,5 @@ def _read_record(folder: Path) -> dict[str, dict[str, object]]:
 
 def _write_record(folder: Path, record: dict[str, dict[str, object]]) -> None:
     text = json.dumps(record, indent=1) + "\n"
-    with suppress(OSError):  # a cache that may only be read is used as it is
+    with suppress(OSError):  # a read-only cache is used without a record
         atomic_write(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"), shared=True)

@@ -1,11 +1,11 @@
 """Downloads: mirrors in turn, resumed where they stopped, and renamed when complete and verified.
 
-pooch checks the hash and renames the file. This module adds what pooch does not have: partial files
-that are resumed, and redirects that may not lead from https to another scheme.
+Partial files are kept and resumed by a later attempt or run. Redirects may not lead from https to
+another scheme.
 """
 
 import glob
-import logging
+import hashlib
 import os
 import re
 import shutil
@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from elmo_cli.errors import DownloadError
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 TIMEOUT = (10.0, 20.0)  # seconds: to connect, and without a byte
 ROUNDS = 3  # over all mirrors without progress, before the download fails
 BACK_OFF = 1.0  # seconds between two rounds; doubled after each without progress
+HASH_BLOCK = 1 << 20
 BLOCK = 1 << 14  # bytes that an interruption may discard
 MAX_REDIRECTS = 10
 MAX_BYTES = 1 << 34
@@ -60,9 +60,6 @@ def fetch(file: WebFile, folder: Path, progress: Progress) -> Path:
     Raises:
         DownloadError: No mirror provides the file; the message contains each mirror's reason.
     """
-    import pooch
-
-    pooch.get_logger().setLevel(logging.ERROR)
     incoming = folder / ".incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     urls, reasons, failed_rounds, most = list(file.urls), dict.fromkeys(file.urls, "not tried"), 0, 0
@@ -71,40 +68,36 @@ def fetch(file: WebFile, folder: Path, progress: Progress) -> Path:
         for url in list(urls):
             attempt = _Attempt(file, _partial_path(incoming, file, url), progress)
             try:
-                return _move_into(folder, Path(pooch.retrieve(url, file.hash, file.name, incoming, downloader=attempt)))
+                attempt.run(url)
+                return _move_to(folder / file.name, attempt.partial)
             except _Failure as failure:
                 reasons[url] = str(failure)
                 most = max(most, attempt.reached)
                 if not failure.again:
-                    urls.remove(url)
-            except ValueError:  # pooch's error for another hash
-                reasons[url] = "provides another file than the published one (its hash differs)"
-                if not attempt.resumed:  # else the earlier part may be wrong
                     urls.remove(url)
         failed_rounds = 0 if most > before else failed_rounds + 1
         time.sleep(BACK_OFF * 2 ** max(failed_rounds - 1, 0) if urls and failed_rounds < ROUNDS else 0)
     raise DownloadError(f"{file.name}: cannot be downloaded: {'; '.join(f'{redact_url(url)} {reason}' for url, reason in reasons.items())}")
 
 
-def _move_into(folder: Path, complete: Path) -> Path:
-    """Move a complete file into its folder, and delete temporary files of pooch and of mirrors."""
-    incoming, path = complete.parent, complete.replace(folder / complete.name)
-    partial = f"{glob.escape(complete.name[:80])}.*.partial*"
-    for temporary in [*incoming.glob("tmp*"), *incoming.glob(partial)]:
-        temporary.unlink(missing_ok=True)
+def _move_to(path: Path, complete: Path) -> Path:
+    """Move a complete file to its path, and delete the partial files of other mirrors."""
+    complete.replace(path)
+    for partial in complete.parent.glob(f"{glob.escape(path.name[:80])}.*.partial*"):
+        partial.unlink(missing_ok=True)
     with suppress(OSError):  # not empty: it has a part of another file of the model
-        incoming.rmdir()
+        complete.parent.rmdir()
     return path
 
 
 def _partial_path(incoming: Path, file: WebFile, url: str) -> Path:
     """Return the path of the partial file of one URL; parts of several mirrors are not combined."""
-    return incoming / f"{file.name[:80]}.{sha256(url.encode()).hexdigest()[:8]}.partial"
+    return incoming / f"{file.name[:80]}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.partial"
 
 
 @dataclass
 class _Attempt:
-    """One attempt at one URL, in the form of pooch's downloaders."""
+    """One attempt at one URL."""
 
     file: WebFile
     partial: Path
@@ -112,8 +105,8 @@ class _Attempt:
     reached: int = 0  # bytes
     resumed: bool = False
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:  # noqa: ANN401, ARG002  # pooch's signature
-        """Download the content of the URL to `output_file`."""
+    def run(self, url: str) -> None:
+        """Download the content of the URL to `partial`, and check its hash."""
         import requests
 
         try:
@@ -129,8 +122,11 @@ class _Attempt:
             raise _Failure(f"cannot be read ({_innermost_reason(error)})", again=False) from None
         except OSError as error:
             raise DownloadError(f"{error.filename or self.partial}: cannot be written ({error.strerror})") from None
-        shutil.move(self.partial, output_file)
         self._validator.unlink(missing_ok=True)
+        if self.file.hash and not _has_hash(self.partial, self.file.hash):
+            self.partial.unlink()
+            reason = "provides another file than the published one (its hash differs)"
+            raise _Failure(reason, again=self.resumed)  # the earlier part may be wrong
 
     @property
     def _validator(self) -> Path:
@@ -210,6 +206,15 @@ class _Attempt:
         if total is None and received > MAX_BYTES:
             self.partial.unlink()
             raise _Failure(f"sends more than {MAX_BYTES:,} bytes", again=False)
+
+
+def _has_hash(path: Path, published: str) -> bool:
+    algorithm, _, expected = published.partition(":")
+    digest = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest() == expected.lower()
 
 
 def _get(session: "Session", url: str, headers: dict[str, str]) -> "Response":

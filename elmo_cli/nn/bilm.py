@@ -5,6 +5,7 @@ Sentences are a ragged batch without padding: the token vectors of all sentences
 and their lengths. The LSTM state is an argument and a result of `BiLM.forward`, never an attribute.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
@@ -232,18 +233,29 @@ class BiLM(nn.Module):
         """Return the zero state for a number of sequences."""
         return BiLMState.zero(self.config, n_sequences, next(self.parameters()))
 
-    def forward_types(self, type_vectors: Tensor, token_to_type: Tensor, lengths: list[int], state: BiLMState) -> tuple[Tensor, BiLMState]:
+    def forward_types(
+        self,
+        type_vectors: Tensor,
+        token_to_type: Tensor,
+        lengths: list[int],
+        state: BiLMState,
+        check: Callable[[], None] | None = None,  # noqa: ARG002  # FastBiLM calls it before each step
+    ) -> tuple[Tensor, BiLMState]:
         """Compute the layers of tokens that are given as word types.
 
         Args:
             type_vectors: Layer-0 vectors of word types, (type, projection_dim).
             token_to_type: Row of `type_vectors` of each token, (token,) int64.
             lengths: Number of tokens of each sequence.
-            state: States that the sequences start from.
+            state: State that each sequence starts from, or one state that several sequences start from.
+            check: Called before each step by the fast network; what it raises ends the computation.
 
         Returns:
-            The layers and the final states, as `forward` does.
+            The layers and the final states, as `forward` does. Where several sequences start from one
+            state, final states are not part of the contract: the fast network does not compute them.
         """
+        if state.hidden.shape[2] == 1 and len(lengths) > 1:
+            state = state.select(torch.zeros(len(lengths), dtype=torch.long, device=state.hidden.device))
         return self(type_vectors[token_to_type], lengths, state)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
     def forward(self, tokens: Tensor, lengths: list[int], state: BiLMState, run_lstm: RunLstm = run_packed) -> tuple[Tensor, BiLMState]:

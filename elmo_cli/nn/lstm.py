@@ -185,7 +185,16 @@ def pack(lengths: Sequence[int]) -> Packing:
     )
 
 
-def step_in_torch(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
+def step_in_torch(
+    products: Tensor,
+    inputs: Tensor | None,
+    rows: Tensor | None,
+    cell: Tensor,
+    clip: float | None,
+    output: Tensor,
+    before: Tensor | None = None,
+    parents: Tensor | None = None,
+) -> None:
     """Compute the elementwise part of a step in place, as `lstm_step` does, with torch operations.
 
     Args:
@@ -195,10 +204,14 @@ def step_in_torch(products: Tensor, inputs: Tensor | None, rows: Tensor | None, 
         cell: Cell states, (sequence, cell), updated in place.
         clip: Limit of the absolute values of the cell; None: no limit.
         output: Receives o * tanh(cell), (sequence, cell).
+        before: Cell states before the step, (any, cell); None: `cell` contains them.
+        parents: Row of `before` of each sequence, (sequence,) int64; given with `before`.
     """
     gates = products.to(cell.dtype)
     if inputs is not None:
         gates = gates.add_(inputs[: len(gates)] if rows is None else inputs[rows])
+    if before is not None and parents is not None:
+        torch.index_select(before, 0, parents, out=cell)
     i, j, f, o = gates.chunk(4, dim=-1)
     cell.mul_(f.sigmoid_()).addcmul_(i.sigmoid_(), j.tanh_())
     if clip is not None:

@@ -41,6 +41,7 @@ class CorpusFormat:
     takes: frozenset[str]
     unit: str = "line"
     kept: Callable[[InputFile, ReadOptions], "pyarrow.Schema"] = keeps_nothing  # the types of the columns to keep
+    is_sandboxed: bool = False  # whether a damaged or hostile file can end the process, or take any amount of memory
 
 
 _TEXT = frozenset({"encoding_errors"})
@@ -52,8 +53,8 @@ _FASTA = (".fasta", ".fa", ".faa", ".fas", ".fna", ".ffn", ".pep")
 
 READERS = {
     "text": CorpusFormat(read_text, (".txt", ".text", ".tok", ""), _SPLIT),
-    "parquet": CorpusFormat(read_parquet, (".parquet", ".pq"), _TABLE, "row", kept_in_parquet),
-    "arrow": CorpusFormat(read_arrow, (".arrow", ".feather", ".ipc", ".arrows"), _TABLE, "row", kept_in_arrow),
+    "parquet": CorpusFormat(read_parquet, (".parquet", ".pq"), _TABLE, "row", kept_in_parquet, is_sandboxed=True),
+    "arrow": CorpusFormat(read_arrow, (".arrow", ".feather", ".ipc", ".arrows"), _TABLE, "row", kept_in_arrow, is_sandboxed=True),
     "jsonl": CorpusFormat(read_jsonl, (".jsonl", ".ndjson", ".jsonlines"), _OBJECTS, kept=kept_in_jsonl),
     "csv": CorpusFormat(read_csv, (".csv",), _TABLE, "row", kept_texts),
     "tsv": CorpusFormat(read_tsv, (".tsv",), _TABLE, "row", kept_texts),

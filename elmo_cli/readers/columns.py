@@ -16,7 +16,7 @@ from elmo_cli.types import Sentence
 if TYPE_CHECKING:
     import pyarrow
 
-    from elmo_cli.io.untrusted.row_sizes import Integers
+    from elmo_cli.io.arrow_sizes import Integers
 
 SHOWN_COLUMNS, SHOWN_LETTERS = 50, 50
 TARGET_BYTES = 1 << 24  # of rows in memory as Python's objects
@@ -80,10 +80,10 @@ def _pieces(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> I
     """Rows that are decoded together: begin, end, and what is wrong where it is one that is too large to be decoded."""
     import numpy as np
 
-    from elmo_cli.io.untrusted.row_sizes import weigh
+    from elmo_cli.io.arrow_sizes import value_bytes
 
     try:
-        weights = {column: weigh(batch.column(column)) for column in needed_columns(reading)}
+        weights = {column: value_bytes(batch.column(column)) for column in needed_columns(reading)}
     except DamagedError as error:
         raise CorpusError(f"{place}: cannot be decoded ({error}); check that the file is whole") from None
     tokens = {column: _counts(batch.column(column)) for column in reading.column}
@@ -117,11 +117,11 @@ def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
     import numpy as np
     import pyarrow
 
-    from elmo_cli.io.untrusted.row_sizes import spans
+    from elmo_cli.io.arrow_sizes import list_spans
 
     if isinstance(array.type, pyarrow.BaseExtensionType):
         return _counts(array.storage)
-    return spans(array)[1] if is_list(array.type) else np.zeros(len(array), np.int64)
+    return list_spans(array)[1] if is_list(array.type) else np.zeros(len(array), np.int64)
 
 
 def _read_rows(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, name: str, report: OnError) -> Iterator[Sentence]:
@@ -218,14 +218,14 @@ def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     import pyarrow
     from pyarrow import types
 
-    from elmo_cli.io.untrusted.row_sizes import spans
+    from elmo_cli.io.arrow_sizes import list_spans
 
     if isinstance(array.type, pyarrow.BaseExtensionType):
         return _decoded(array.storage)
     if types.is_dictionary(array.type):
         return _decoded(array.dictionary_decode())
     if is_list(array.type) and types.is_dictionary(array.type.value_type):
-        offsets = np.concatenate([[0], np.cumsum(spans(array)[1])])
+        offsets = np.concatenate([[0], np.cumsum(list_spans(array)[1])])
         nulls = np.append(array.is_null().to_numpy(zero_copy_only=False), False)
         return pyarrow.LargeListArray.from_arrays(pyarrow.array(offsets, mask=nulls), _decoded(array.flatten()))
     return array

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from elmo_cli.errors import CorpusError
+from elmo_cli.io import sandbox
 from elmo_cli.io.inputs import STDIN, InputFile, display_name, expand_input, is_stream
 from elmo_cli.io.remote import redact_url
 from elmo_cli.readers import READERS, find_formats, unused_options
@@ -53,16 +54,15 @@ class CorpusScan:
     blank_unit: str = "line"  # or "row", ...: what the first of them is
     problems: list[CorpusError] = field(default_factory=list)  # the first ones
     n_problems: int = 0
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # of all that the sentences hold
+    digest: "hashlib._Hash | str" = field(default_factory=hashlib.sha256)  # of all that the sentences hold
 
     def count(self, found: "LocatedSentence", *, among_many: bool = False) -> None:
         """Take note of a sentence."""
         sentence = found.sentence
         self.sentences += 1
         self.tokens += len(sentence.tokens)
-        self.digest.update("\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode("utf-8", "surrogatepass"))
-        if (own := (sentence.id, sentence.kept, sentence.document)) != (None, (), None):
-            self.digest.update(repr(own if sentence.document else own[:2]).encode("utf-8", "surrogatepass"))
+        if not isinstance(self.digest, str):
+            _add_content(self.digest, sentence)
         self.text_bytes += len(sentence.text) * (1 if sentence.text.isascii() else 6)
         if sentence.tokens and len(self.widths) < 2:
             self.widths.add(len(sentence.tokens))
@@ -71,6 +71,14 @@ class CorpusScan:
             self.blank_unit = found.unit if self.n_blank == 1 else self.blank_unit
             if len(self.blank) < SHOWN:
                 self.blank.append(found.place() if among_many else str(found.number))
+
+    def hexdigest(self) -> str:
+        """Return the SHA-256 of all that the sentences hold."""
+        return self.digest if isinstance(self.digest, str) else self.digest.hexdigest()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return what pickle keeps: a hash cannot be pickled, so that a scan from a child process takes no more sentences."""
+        return {**vars(self), "digest": self.hexdigest()}
 
     def report(self, problem: CorpusError) -> None:
         """Take note of a problem, and let the reader go on."""
@@ -123,6 +131,11 @@ class Corpus:
         """The files on this machine."""
         return [file for file, _ in self.files if isinstance(file, Path) and file != STDIN]
 
+    @property
+    def stored_bytes(self) -> int:
+        """The size of its files, local and remote; of a stream 0."""
+        return sum(sandbox.stored_bytes(file) if isinstance(file, Path) else file.n_bytes for file, _ in self.files)
+
     @cached_property
     def is_stream(self) -> bool:
         """Whether it can be read only once: some of it is standard input, or a pipe."""
@@ -155,11 +168,24 @@ class Corpus:
         return expected
 
     def scan(self) -> CorpusScan:
-        """Read it whole and count.
+        """Read the complete corpus and count.
+
+        Files that only pyarrow reads are scanned in a child process with limits of memory and time (`io.sandbox`). `read` then reads
+        them again in this process, without limits: what has passed is not expected to take more the second time. A file that changes in
+        between is noticed afterwards, by the digest of its sentences. Streams cannot be scanned.
+
+        Returns:
+            The counts, and the digest of the sentences.
 
         Raises:
-            CorpusError: With the first ten problems and their number, if there are any.
+            CorpusError: With the first ten problems and their number, if there are any; or a file takes more than the limits.
         """
+        if not any(READERS[name].is_sandboxed for _, name in self.files):
+            return self._scan()
+        limits = sandbox.limits_for(self.stored_bytes)
+        return sandbox.run_sandboxed(_scan_corpus, Path(self.name), self, limits=limits, error=CorpusError)
+
+    def _scan(self) -> CorpusScan:
         scan, identifiers = CorpusScan(), DuplicateIds()
         self.kept_fields()
         for found in self._all(scan.report):
@@ -196,6 +222,7 @@ class Corpus:
         first = first_row = 0
         for file, name in self.files:
             reader, number, row = READERS[name], 0, 0
+            sandbox.note_place(display_name(file))
             try:
                 for sentence in reader.read(file, self.reading, report):
                     number = int(sentence.key) + 1
@@ -226,6 +253,17 @@ class Corpus:
         if scan.blank_unit == "line" and len(scan.widths) == 1 and max(scan.widths) <= MAX_COLUMNS and self.reading.format is None:
             remedy += "; or, if each line is a token and a blank line ends a sentence, --input-format conll"
         return CorpusError(f"{self.name}: {scan.blank_lines()}; {remedy}")
+
+
+def _scan_corpus(_: Path, corpus: Corpus) -> CorpusScan:
+    """Scan in a child process."""
+    return corpus._scan()
+
+
+def _add_content(digest: "hashlib._Hash", sentence: Sentence) -> None:
+    digest.update("\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode("utf-8", "surrogatepass"))
+    if (own := (sentence.id, sentence.kept, sentence.document)) != (None, (), None):
+        digest.update(repr(own if sentence.document else own[:2]).encode("utf-8", "surrogatepass"))
 
 
 def _placed(sentence: Sentence, first: int, first_row: int) -> Sentence:

@@ -1,4 +1,7 @@
-"""Parquet: a row is a sentence. Read by pages of the columns that are needed, so that no row group has to fit into memory."""
+"""Parquet: a row is a sentence. Read by pages of the columns that are needed, so that no row group has to fit into memory.
+
+How much a page declares is not checked here: `Corpus.scan` reads untrusted files in a child process with limits.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.compression import failing_as_corpus_error
 from elmo_cli.io.inputs import InputFile, display_name, is_stream
-from elmo_cli.io.sizes import DamagedError, OversizeError
-from elmo_cli.io.untrusted.parquet_pages import read_footer, row_groups
-from elmo_cli.io.untrusted.parquet_plan import leaves_of, plan_group
+from elmo_cli.io.sizes import DamagedError
 from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
 from elmo_cli.readers.options import PLAIN, ReadOptions
 from elmo_cli.readers.problems import OnError, raise_error
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 MAX_FOOTER_BYTES = 1 << 26  # the description of the file is held in memory whole, and takes ten times its size
+MAX_ROWS, BATCH_BYTES = 1 << 13, 1 << 24  # read at once, by what the row group declares
 BUFFERED: dict[str, Any] = {"buffer_size": 1 << 20, "pre_buffer": False}  # a page, not a row group
 
 
@@ -32,10 +34,10 @@ def read_parquet(file: InputFile, reading: ReadOptions = PLAIN, report: OnError 
         CorpusError: The file cannot be read, is no Parquet, or lacks a column.
     """
     name, first = display_name(file), 0
-    with _open(file) as (table, stream):
+    with _open(file) as table:
         with failing_on_arrow(file, "Parquet"):
             check_columns(table.schema_arrow, reading, name)
-        for batch in _batches(table, stream, needed_columns(reading), file):
+        for batch in _batches(table, needed_columns(reading), file):
             yield from read_batch(batch, first, reading, name, report)
             first += batch.num_rows
 
@@ -46,7 +48,7 @@ def kept_in_parquet(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":
     Raises:
         CorpusError: The file cannot be read, is no Parquet, or lacks a column.
     """
-    with _open(file) as (table, _), failing_on_arrow(file, "Parquet"):
+    with _open(file) as table, failing_on_arrow(file, "Parquet"):
         check_columns(table.schema_arrow, reading, display_name(file))
         return kept_schema(table.schema_arrow, reading)
 
@@ -57,28 +59,16 @@ def names_in_parquet(file: InputFile, reading: ReadOptions) -> list[str]:  # noq
     Raises:
         CorpusError: The file cannot be read, or is no Parquet.
     """
-    with _open(file) as (table, _), failing_on_arrow(file, "Parquet"):
+    with _open(file) as table, failing_on_arrow(file, "Parquet"):
         return list(table.schema_arrow.names)
 
 
-def _batches(table: "ParquetFile", stream: Any, columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":  # noqa: ANN401  # a file
-    from pyarrow.parquet import ParquetFile
-
-    with failing_on_arrow(file, "Parquet"):
-        leaves = leaves_of(table, columns)
-        groups = row_groups(read_footer(stream), {leaf.number for leaf in leaves})
-        if len(groups) != table.num_row_groups:
-            raise DamagedError("its row groups are not as described")
-    reader = table
-    read_as: list[str] = []
-    for group in range(table.num_row_groups):
+def _batches(table: "ParquetFile", columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":
+    for number in range(table.num_row_groups):
         with failing_on_arrow(file, "Parquet"):
-            described = table.metadata.row_group(group)  # its columns are not looked at: a damaged one's description ends the process
-            plan = plan_group(stream, groups[group], described.num_rows, leaves)
-            if plan.as_dictionary != read_as:
-                read_as = plan.as_dictionary
-                reader = ParquetFile(stream, metadata=table.metadata, read_dictionary=read_as, **BUFFERED)
-            batches = reader.iter_batches(plan.rows, row_groups=[group], columns=columns, use_threads=False)
+            group = table.metadata.row_group(number)  # not its columns: a damaged description of one ends the process
+            rows = min(MAX_ROWS, BATCH_BYTES * group.num_rows // max(1, group.total_byte_size))
+            batches = table.iter_batches(max(1, rows), row_groups=[number], columns=columns, use_threads=False)
         while (batch := _next(batches, file)) is not None:
             yield batch
 
@@ -96,16 +86,17 @@ def failing_on_arrow(file: InputFile, kind: str) -> Iterator[None]:
     with failing_as_corpus_error(file):
         try:
             yield
+        except MemoryError as error:  # an ArrowException as well
+            reason = str(error).partition("\n")[0][:200] or "out of memory"
+            remedy = "check that it was written to its end, or write it again in smaller row groups or record batches"
+            raise CorpusError(f"{display_name(file)}: takes more memory to read than there may be ({reason}); {remedy}") from None
         except (pyarrow.ArrowException, DamagedError) as error:
             reason = str(error).partition("\n")[0][:200]
             raise CorpusError(f"{display_name(file)}: is no whole {kind} file ({reason}); check that it was written to its end") from None
-        except OversizeError as error:
-            remedy = f"write it anew in smaller {'row groups and pages' if kind == 'Parquet' else 'record batches'}"
-            raise CorpusError(f"{display_name(file)}: {error}; {remedy}") from None
 
 
 @contextmanager
-def _open(file: InputFile) -> Iterator[tuple["ParquetFile", Any]]:
+def _open(file: InputFile) -> Iterator["ParquetFile"]:
     from pyarrow.parquet import ParquetFile
 
     if is_stream(file):
@@ -116,7 +107,7 @@ def _open(file: InputFile) -> Iterator[tuple["ParquetFile", Any]]:
         with failing_on_arrow(file, "Parquet"):
             _check_footer(stream, file)
             table = ParquetFile(stream, **BUFFERED)
-        yield table, stream
+        yield table
 
 
 def _check_footer(stream: Any, file: InputFile) -> None:  # noqa: ANN401  # a file of Python's or pyarrow's

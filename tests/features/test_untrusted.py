@@ -1,7 +1,10 @@
 """Files of strangers: AllenNLP's own are read; damaged and hostile ones are one clear error each."""
 
 import json
+import re
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -9,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 
 from elmo_cli.errors import FeaturesError
 from elmo_cli.features.formats import FORMATS, open_writer, output_target
 from elmo_cli.features.reader import open_features
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
-from elmo_cli.io import sizes
+from elmo_cli.io import sandbox, sizes
 from tests.conftest import shared
 from tests.features.test_formats import PATHS, POOLED, arrays_for, corpus, write
 
@@ -309,6 +313,22 @@ def test_small_tables_that_stand_for_large_ones_are_refused(
     path = write_table(tmp_path / name, pa.table(tables(**large)))
     with pytest.raises(FeaturesError, match=rf"a\.[a-z]+: .*{words}, and stores [0-9,]+ bytes; write it anew in smaller row groups"):
         read_all(path)
+
+
+@pytest.mark.sandboxed
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces a limit of a process's memory")
+@pytest.mark.parametrize("command", ["inspect", "convert"])
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.arrows"])
+def test_a_table_that_takes_too_much_memory_is_one_line(
+    elmo: Callable[..., Result], tmp_path: Path, command: str, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sandbox, "FREE_BYTES", 256 << 20)
+    path = write_table(tmp_path / name, pa.table(tables(n_tokens=1 << 17, dim=400)))
+    assert path.stat().st_size < 1 << 20
+    result = elmo(command, path, *([tmp_path / "out.h5"] if command == "convert" else []))
+    assert result.exit_code == 1
+    assert re.fullmatch(rf"Error: .*{name}: .*takes more .*memory.*\n", result.stderr)
+    assert not (tmp_path / "out.h5").exists()
 
 
 def test_texts_in_dictionaries_are_read(tmp_path: Path):

@@ -66,6 +66,7 @@ def test_bench_measures_every_path(elmo: Callable[..., Result], model: Path):
     assert fast["rounds"] == 2
     assert fast["tokens_per_second"] > 0
     assert 0 < fast["writing_share"] < 1
+    assert 0 < fast["share_of_nodes"] <= 1
     assert all(error < 1e-5 for error in fast["relative_error"])
     assert fast["peak_mib"] > 50
 

@@ -19,8 +19,7 @@ from elmo_cli.errors import CorpusError, FeaturesError, ModelError, OutputError
 from elmo_cli.features.formats import jsonl, npz
 from elmo_cli.features.reader import open_features
 from elmo_cli.features.spec import FeatureSpec
-from elmo_cli.io import archives, limits
-from elmo_cli.io.untrusted import torch_files
+from elmo_cli.io import archives, limits, torch_files
 from elmo_cli.models.formats.state_dict import read_tensors
 from elmo_cli.readers import conll, delimited
 from elmo_cli.readers.corpus import Corpus

@@ -1,4 +1,5 @@
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,13 +9,12 @@ import pytest
 from pyarrow import ipc, parquet
 
 from elmo_cli.errors import CorpusError
-from elmo_cli.io import sizes
+from elmo_cli.io import sandbox
+from elmo_cli.io.arrow_sizes import value_bytes
 from elmo_cli.io.sizes import DamagedError
-from elmo_cli.io.untrusted import parquet_plan
-from elmo_cli.io.untrusted.parquet_pages import DICTIONARY_PAGE, pages, row_groups
-from elmo_cli.io.untrusted.row_sizes import weigh
 from elmo_cli.readers import columns
 from elmo_cli.readers.arrow import read_arrow
+from elmo_cli.readers.corpus import Corpus, CorpusScan
 from elmo_cli.readers.options import ReadOptions
 from elmo_cli.readers.parquet import read_parquet
 from tests.helpers.corpora import table, write_arrow, write_parquet
@@ -81,25 +81,15 @@ def test_lists_and_texts_that_share_their_memory_are_weighed_as_often_as_they_ar
     views = np.array([[MIB, 0, 0, 0]] * 3, np.int32).tobytes()
     texts = pa.Array.from_buffers(pa.string_view(), 3, [None, pa.py_buffer(views), pa.py_buffer(b"\0" * MIB)])
     lists = pa.ListViewArray.from_arrays(pa.array([0, 0, 1], pa.int32()), pa.array([3, 3, 2], pa.int32()), texts)
-    runs = pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), pa.array(["x" * MIB, ""]))
-    assert (weigh(texts) // MIB).tolist() == [1, 1, 1]
-    assert (weigh(lists) // MIB).tolist() == [3, 3, 2]
-    assert (weigh(lists[1:]) // MIB).tolist() == [3, 2]
-    assert (weigh(runs) // MIB).tolist() == [1, 1, 0]
-    assert (weigh(runs[1:]) // MIB).tolist() == [1, 0]
-    assert (weigh(pa.StructArray.from_arrays([texts, lists], ["a", "b"])) // MIB).tolist() == [4, 4, 3]
+    assert (value_bytes(texts) // MIB).tolist() == [1, 1, 1]
+    assert (value_bytes(lists) // MIB).tolist() == [3, 3, 2]
+    assert (value_bytes(lists[1:]) // MIB).tolist() == [3, 2]
 
 
 def test_views_are_weighed_though_their_buffer_ends_within_one():
     views = np.array([[2, 0, 0, 0]] * 2, np.int32).tobytes() + b"x"
     texts = pa.Array.from_buffers(pa.string_view(), 2, [None, pa.py_buffer(views)])
-    assert np.diff([weigh(pa.array([""]))[0], *weigh(texts)]).tolist() == [2, 0]
-
-
-def test_elements_without_content_are_weighed_without_one_weight_each():
-    lists = pa.LargeListArray.from_arrays(pa.array([0, 1, 1 << 26], pa.int64()), pa.nulls(1 << 26))
-    assert weigh(lists)[0] < 200
-    assert weigh(lists)[1] > columns.MAX_ROW_BYTES
+    assert np.diff([value_bytes(pa.array([""]))[0], *value_bytes(texts)]).tolist() == [2, 0]
 
 
 @pytest.mark.parametrize(
@@ -120,46 +110,64 @@ def test_elements_without_content_are_weighed_without_one_weight_each():
     ids=lambda array: str(array.type),
 )
 def test_arrays_of_any_kind_are_weighed_whole_and_cut(array: pa.Array):
-    whole = weigh(array)
+    whole = value_bytes(array)
     for start, stop in itertools.combinations(range(len(array) + 1), 2):
-        assert weigh(array[start:stop]).tolist() == whole[start:stop].tolist()
+        assert value_bytes(array[start:stop]).tolist() == whole[start:stop].tolist()
 
 
-def test_a_list_of_hundreds_of_millions_is_refused_by_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sizes, "FREE_BYTES", MIB)
-    with pytest.raises(CorpusError, match=r"column 'tokens.list.element' declares \d+ MiB, and stores \d+ bytes; write it"):
-        problems_of("parquet", pa.table({"tokens": rows_of(dictionary(MIB, "x"), MIB)}), tmp_path)
+def packed_arrow(new: Callable[..., ipc.RecordBatchFileWriter], data: pa.Table, path: Path) -> None:
+    with new(path, data.schema, options=ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(data)
 
 
-def test_a_page_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(parquet_plan, "MAX_PAGE_BYTES", MIB)
-    data = table(["a" * MIB, "b"], pa.string())
-    with pytest.raises(CorpusError, match=r"column 'tokens' has a page of 1 MiB unpacked, above 1; write it anew"):
-        problems_of("parquet", data, tmp_path)
+def plain_parquet(data: pa.Table, path: Path) -> None:
+    """Without Arrow's own schema, so that dictionaries are put in place."""
+    parquet.write_table(data, path, compression="zstd", store_schema=False)
 
 
-@pytest.mark.parametrize("compression", ["zstd", "lz4", None])
-@pytest.mark.parametrize("new", [ipc.new_file, ipc.new_stream], ids=["file", "stream"])
-@pytest.mark.parametrize("in_dictionary", [False, True])
-def test_packed_arrow_that_unpacks_to_too_much_is_refused(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    compression: str | None,
-    new: Callable[..., ipc.RecordBatchFileWriter],
-    in_dictionary: bool,
-):
-    monkeypatch.setattr(sizes, "FREE_BYTES", MIB)
-    texts = pa.array(["b", "a" * 2 * MIB])
-    data = pa.table({"tokens": texts.dictionary_encode() if in_dictionary else texts})
-    with new(tmp_path / "a.arrow", data.schema, options=ipc.IpcWriteOptions(compression=compression)) as writer:
-        writer.write_table(data, 1)
-    reading = read_arrow(tmp_path / "a.arrow")
-    if compression:
-        what = "a column's dictionary" if in_dictionary else "a record batch"
-        with pytest.raises(CorpusError, match=rf"a\.arrow: {what} declares 2 MiB, and stores [\d,]+ bytes; write it anew in"):
-            list(reading)
-    else:
-        assert [len(sentence.text) for sentence in reading] == [1, 2 * MIB]
+LARGE = 300 * MIB
+LARGE_TEXT = pa.table({"tokens": pa.array(["b", "a" * LARGE])})
+BOMBS: dict[str, Callable[[Path], object]] = {
+    "page.parquet": lambda path: parquet.write_table(LARGE_TEXT, path, compression="zstd", use_dictionary=False),
+    "list.parquet": lambda path: plain_parquet(pa.table({"tokens": rows_of(dictionary(LARGE >> 2, "x"), LARGE >> 2)}), path),
+    "repeated.parquet": lambda path: plain_parquet(pa.table({"tokens": dictionary(600, "x" * MIB)}), path),
+    "batch.arrow": lambda path: packed_arrow(ipc.new_file, LARGE_TEXT, path),
+    "batch.arrows": lambda path: packed_arrow(ipc.new_stream, LARGE_TEXT, path),
+    "dictionary.arrow": lambda path: packed_arrow(
+        ipc.new_file, pa.table({"tokens": LARGE_TEXT["tokens"].combine_chunks().dictionary_encode()}), path
+    ),
+}
+
+
+@pytest.mark.sandboxed
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces a limit of a process's memory")
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_that_stands_for_a_large_one_is_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capfd):
+    monkeypatch.setattr(sandbox, "FREE_BYTES", 256 * MIB)
+    BOMBS[name](tmp_path / name)
+    assert (tmp_path / name).stat().st_size < MIB
+    with pytest.raises(CorpusError, match=rf"{name}: takes more (than 25[67] MiB of )?memory to read"):
+        Corpus([tmp_path / name]).scan()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.sandboxed
+def test_a_file_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sandbox, "FREE_SECONDS", 1)
+    plain_parquet(pa.table({"tokens": dictionary(10_000_000, "x")}), tmp_path / "1.parquet")
+    with pytest.raises(CorpusError, match=r"1\.parquet: takes more than \d s of processor time to read"):
+        Corpus([tmp_path]).scan()
+
+
+@pytest.mark.sandboxed
+def test_a_scan_in_a_child_process_counts_the_same(tmp_path: Path):
+    path = write_parquet(table([["a", "b"], [], ["c"]]), tmp_path / "a.parquet")
+    corpus, read = Corpus([path], "keep"), CorpusScan()
+    scan = corpus.scan()
+    assert [sentence.tokens for sentence in corpus.read(read)] == [["a", "b"], [], ["c"]]
+    assert (scan.sentences, scan.tokens, scan.n_blank, scan.hexdigest()) == (3, 3, 1, read.hexdigest())
+    with pytest.raises(CorpusError, match=r"a\.parquet: 1 blank row \(2\); pass --blank-lines skip"):
+        Corpus([path]).scan()
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
@@ -170,27 +178,6 @@ def test_every_encoding_of_text_is_read(tmp_path: Path, version: str, encoding: 
     coding = {"column_encoding": encoding, "use_dictionary": False} if encoding else {}
     parquet.write_table(data, path, data_page_version=version, data_page_size=1000, row_group_size=2500, compression="zstd", **coding)
     assert [sentence.tokens for sentence in read_parquet(path)] == [["a", "b"], ["c"]] * 3000
-
-
-def test_pages_are_found_as_they_were_written(tmp_path: Path):
-    path = write_parquet(table([[f"t{i}"] * 3 for i in range(5000)]), tmp_path / "a.parquet", row_group_size=2000)
-    content = path.read_bytes()
-    footer = content[-8 - int.from_bytes(content[-8:-4], "little") : -8]
-    described = parquet.ParquetFile(path).metadata
-    with path.open("rb") as file:
-        for group, found in enumerate(row_groups(footer, {0})):
-            column = described.row_group(group).column(0)
-            of = list(pages(file, found[0]))
-            assert sum(page.values for page in of if page.kind != DICTIONARY_PAGE) == column.num_values
-            assert sum(page.stored for page in of) < column.total_compressed_size
-
-
-@pytest.mark.parametrize(
-    "footer", [b"", b"\x49\x1c", b"\x49\xfc\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x1c" * 100, b"\x18\xff\xff\xff\x7f"]
-)
-def test_a_footer_that_is_none_ends_in_an_error(footer: bytes):
-    with pytest.raises(DamagedError):
-        row_groups(footer, {0})
 
 
 @pytest.mark.parametrize(
@@ -224,4 +211,4 @@ def test_a_place_that_a_dictionary_has_not_is_damage():
     for indices in ([0, 2], [-1, 0]):
         array = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int8()), pa.array(["a", "b"]), safe=False)
         with pytest.raises(DamagedError, match="a dictionary has no such value"):
-            weigh(pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), array))
+            value_bytes(pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), array))

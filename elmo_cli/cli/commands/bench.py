@@ -57,8 +57,10 @@ def command(
     earlier tools did. The ceiling is the speed of this machine's matrix product at the shapes of
     the LSTMs. "LSTM of it" is nominal work, 2 operations per weight of the LSTMs and token, with
     every word type cached and nothing written; "all of it" adds the character CNN's work per word
-    type, nothing cached, and writes HDF5. "writing" is the share of that time spent in the feature
-    writer. Errors are relative to float64, by layer.
+    type, nothing cached, and writes HDF5. "nodes" is the share of LSTM steps that are computed:
+    sentences share those of common beginnings and ends, and the shares of the ceiling count all.
+    "writing" is the share of the time spent in the feature writer. Errors are relative to float64,
+    by layer.
     """
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.inference.benchmark.rounds import Figures, run_benchmark, summarize
@@ -108,6 +110,7 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "ceiling, GFLOP/s": lambda figures: f"{figures['ceiling_gflops']:,.0f}",
     "LSTM of it": _share("lstm_of_ceiling"),
     "all of it": _share("end_to_end_of_ceiling"),
+    "nodes": _share("share_of_nodes"),
     "writing": _share("writing_share"),
     "peak MiB": lambda figures: f"{figures['peak_mib']:,.0f}",
     "relative error": lambda figures: " ".join(f"{error:.0e}" for error in figures["relative_error"]),

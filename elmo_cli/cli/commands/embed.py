@@ -158,8 +158,8 @@ _key_flags = headed(
 @grouped("corpus", InputOptions, blank_lines_option, _max_tokens_option)
 @grouped("selection", SelectionOptions, _selection_options, _layer_flags)
 @grouped("written", OutputOptions, output_options, _key_flags)
-@grouped("compute", ComputeOptions, engine_options, _compute_options, headed(COMPUTE, shard_option), _cuda_option)
-@grouped("resuming", ResumeOptions, resuming_options("start, and keep what is done"))
+@grouped("compute", ComputeOptions, engine_options, _compute_options, _cuda_option)
+@grouped("resuming", ResumeOptions, resuming_options("start, and keep what is done"), shard_option)
 @quiet_option
 def command(
     model: ModelOptions,
@@ -179,8 +179,8 @@ def command(
     .npy (with --pool), or word2vec's text (out.vec: a vector a word type); - is standard output.
     """
     with usage_errors():
-        _check(model, corpus, selection, written, compute, resuming)
-    engine = compute.choose_engine(written.output, stateful=model.stateful)
+        _check(model, corpus, selection, written, resuming)
+    engine = compute.choose_engine(stateful=model.stateful, output=written.output)
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.features.resume.shards import ShardTask
@@ -188,7 +188,7 @@ def command(
 
     console = UserConsole(quiet=quiet, output=written.output)
     source = corpus.corpus()
-    check_shard_input(compute.shard, source)
+    check_shard_input(resuming.shard, source)
     files = model.find(console)
     job = EmbedJob(
         source=source,
@@ -207,7 +207,7 @@ def command(
         resume=bool(resuming.resume),
         fresh=resuming.fresh,
         journal=resuming.resume is not False,
-        shard=ShardTask(*compute.shard) if compute.shard else None,
+        shard=ShardTask(*resuming.shard) if resuming.shard else None,
     )
     _run(job, console)
 
@@ -230,14 +230,7 @@ def _check(
     resuming.check(written.output, stateful=model.stateful)
     written.check(selection.pool)
     check_remote(written.output, written.form)
-    check_sharding(
-        compute.shard,
-        written.output,
-        written.form,
-        stateful=model.stateful,
-        resume=resuming.resume,
-        fresh=resuming.fresh,
-    )
+    check_sharding(resuming.shard, written.output, written.form, stateful=model.stateful, resume=resuming.resume, fresh=resuming.fresh)
 
 
 def _run(job: "EmbedJob", words: "UserConsole") -> None:

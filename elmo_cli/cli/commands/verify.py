@@ -9,6 +9,7 @@ from elmo_cli.cli.options import blank_lines_option, features_argument, options,
 from elmo_cli.errors import FeaturesError, printable
 from elmo_cli.readers.options import ReadOptions
 
+MODEL_BYTES, MODEL_SECONDS = 4 << 30, 3600  # that computing a few sentences with a model may take
 EPILOG = """\b
 Examples:
   elmo verify out.h5
@@ -31,7 +32,7 @@ def command(path: Path, corpus: str | None, model: str | None, reading: ReadOpti
     sample of its vectors. The exit code is 0 if all is well and 1 if not.
     """
     from elmo_cli.features.verify import verify
-    from elmo_cli.io.sandbox import run_sandboxed
+    from elmo_cli.io.sandbox import limits_for, run_sandboxed, stored_bytes
     from elmo_cli.readers.corpus import Corpus
 
     check_vectors = None
@@ -41,7 +42,9 @@ def command(path: Path, corpus: str | None, model: str | None, reading: ReadOpti
 
         check_vectors = partial(recompute.check_vectors, find_model(model))
     source = Corpus([corpus], "skip" if blank_lines == "error" else blank_lines, reading) if corpus else None
-    verdict = run_sandboxed(verify, path, source, check_vectors)
+    stored = stored_bytes(path) + (source.stored_bytes if source else 0)
+    limits = limits_for(stored, *((MODEL_BYTES, MODEL_SECONDS) if model else ()))
+    verdict = run_sandboxed(verify, path, source, check_vectors, limits=limits)
     for line in verdict.checked:
         click.echo(printable(line))
     if verdict.n_problems:

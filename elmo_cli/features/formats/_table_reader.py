@@ -16,9 +16,9 @@ from elmo_cli.errors import FeaturesError
 from elmo_cli.features.formats._table import ARROW_TYPES, SENTENCE_COLUMNS, TOKEN_COLUMNS, checksum_of
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk, refusal
 from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, checksum_ok, metadata_of, sentence_of
+from elmo_cli.io.arrow_sizes import value_bytes
 from elmo_cli.io.arrow_types import is_list, is_text
 from elmo_cli.io.sizes import DamagedError, OversizeError, check_ratio
-from elmo_cli.io.untrusted.row_sizes import weigh
 from elmo_cli.types import Array, Sentence
 
 CHECKED = {"parquet": "CRC-32 of each row group", "arrow": "CRC-32 of each record batch"}
@@ -169,8 +169,9 @@ class TableReader:
         table.validate(full=True)
         if table.num_rows != self._chunks[chunk].n_rows:
             raise DamagedError(f"{table.num_rows:,} rows where {self._chunks[chunk].n_rows:,} are declared")
-        for name in set(table.column_names) - set(self.description.names):
-            self._check_size(f"column {name!r}", _weight(table[name]))
+        for name in table.column_names:
+            is_vector = name in self.description.names
+            self._check_size(f"column {name!r}", table[name].nbytes if is_vector else _weight(table[name]))
         return table.cast(pa.schema([self._schema.field(name) for name in table.column_names]))
 
     def _check_size(self, what: str, declared: int) -> None:
@@ -261,7 +262,7 @@ def reading_arrow(path: Path) -> Iterator[None]:
 
 def _weight(column: pa.ChunkedArray) -> int:
     """Bytes of a column as Python's objects."""
-    return sum(int(weigh(array).sum()) for array in column.chunks)
+    return sum(int(value_bytes(array).sum()) for array in column.chunks)
 
 
 def _describe(path: Path, schema: pa.Schema, told: Mapping[str, str], rows: str) -> FeatureSpec:

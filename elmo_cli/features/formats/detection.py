@@ -28,7 +28,7 @@ def find_format(path: Path) -> Format:
     """
     if isinstance(path, RemotePath):
         check_remote_features(path)
-        return OF_FOLDERS
+        return _folder_format()
     if path.is_dir():
         _check_readable(path)
         return OF_FOLDERS
@@ -58,6 +58,11 @@ def _check_readable(folder: Path) -> None:
         raise _unreadable(folder, error) from None
     for shard in files_of(folder):
         _read_start(shard)
+    return _folder_format()
+
+
+def _folder_format() -> Format:
+    return next(form for form in FORMATS.values() if form.makes_folders)
 
 
 def _read_start(path: Path) -> bytes:

@@ -24,10 +24,8 @@ from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum
 from elmo_cli.io.atomic import writing_errors
 from elmo_cli.io.output_file import OutputFile
 from elmo_cli.io.output_folder import OutputFolder
-from elmo_cli.io.remote_path import LARGE_BLOCK, RemotePath
+from elmo_cli.io.remote_path import LARGE_BLOCK, SMALL_BLOCK, RemotePath
 from elmo_cli.io.sizes import DamagedError
-from elmo_cli.io.untrusted.parquet_pages import Extent, read_footer, row_groups
-from elmo_cli.io.untrusted.parquet_plan import leaves_of, plan_group
 from elmo_cli.types import Array, Sentence
 
 __all__ = [
@@ -156,10 +154,10 @@ def _look_into(path: Path) -> _Shard:
         return _Shard(path, file.metadata, file.schema_arrow)
 
 
-def _open(path: Path) -> Any:  # noqa: ANN401  # a file of pyarrow's, or ours
+def _open(path: Path, block: int = SMALL_BLOCK) -> Any:  # noqa: ANN401  # a file of pyarrow's, or ours
     """A file for pyarrow to read, whose name need not be UTF-8."""
     if isinstance(path, RemotePath):
-        return path.open()
+        return path.open("rb", block)
     return pa.OSFile(os.fsencode(path))
 
 
@@ -212,27 +210,15 @@ def _account(part: Path) -> tuple[int, dict[str, str]]:
 
 def _chunks(shard: _Shard) -> list[TablePart]:
     path, metadata = shard.path, shard.metadata
-    with reading_arrow(path), path.open("rb") as stream:
-        groups, told = row_groups(read_footer(stream), range(len(metadata.schema))), texts_of(metadata.metadata)
-        sums = _numbers(told.get("part", "")) + _numbers(told.get("row_group_crc32", ""))
-    if len(groups) != metadata.num_row_groups:
-        raise FeaturesError(f"{path}: is damaged (its row groups are not as described); make it again")
-    if "part" in told and len(sums) != 1 + len(groups):
-        raise FeaturesError(f"{path}: is damaged (it has {len(groups)} row groups, and other checksums); make it again")
-    summed = list(pairwise(sums)) if "part" in told else [None] * len(groups)
-    rows = [metadata.row_group(number).num_rows for number in range(len(groups))]
-    return [TablePart(rows[i], partial(_read, shard, i, group), summed[i]) for i, group in enumerate(groups)]
+    n_groups, told = metadata.num_row_groups, texts_of(metadata.metadata)
+    sums = _numbers(told.get("part", "")) + _numbers(told.get("row_group_crc32", ""))
+    if "part" in told and len(sums) != 1 + n_groups:
+        raise FeaturesError(f"{path}: is damaged (it has {n_groups} row groups, and other checksums); make it again")
+    summed = list(pairwise(sums)) if "part" in told else [None] * n_groups
+    return [TablePart(metadata.row_group(i).num_rows, partial(_read, shard, i), summed[i]) for i in range(n_groups)]
 
 
-def _read(shard: _Shard, number: int, group: Mapping[int, Extent], names: list[str]) -> pa.Table:
-    """Columns of a row group; texts that a dictionary repeats are left as such."""
-    remote = isinstance(shard.path, RemotePath)
-    with shard.path.open("rb", LARGE_BLOCK if remote else -1) as stream:
-        leaves = leaves_of(shard.metadata, names)
-        plan = plan_group(stream, group, shard.metadata.row_group(number).num_rows, leaves, whole=True)
-        way = {"read_dictionary": plan.as_dictionary, "page_checksum_verification": True}
-        if remote:  # what has been looked at is held
-            with pq.ParquetFile(stream, metadata=shard.metadata, **way) as file:
-                return file.read_row_group(number, columns=names)
-    with _open(shard.path) as source, pq.ParquetFile(source, metadata=shard.metadata, **way) as file:
+def _read(shard: _Shard, number: int, names: list[str]) -> pa.Table:
+    """Columns of a row group."""
+    with _open(shard.path, LARGE_BLOCK) as source, pq.ParquetFile(source, metadata=shard.metadata, page_checksum_verification=True) as file:
         return file.read_row_group(number, columns=names)

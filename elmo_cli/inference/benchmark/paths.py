@@ -13,8 +13,9 @@ from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.spec import FeatureSpec
 from elmo_cli.inference.benchmark.work import Tokens, Work
 from elmo_cli.inference.embedder import Embedder, batch_tokens_for, window_tokens_for
-from elmo_cli.inference.pipeline import embed_ahead, embed_corpus, embed_window, selecting, windows
+from elmo_cli.inference.pipeline import batches, embed_ahead, embed_corpus, embed_window, selecting, windows
 from elmo_cli.io.output_file import OutputFile
+from elmo_cli.nn.prefixes import count_nodes
 from elmo_cli.nn.reference import embed_padded
 from elmo_cli.nn.type_cache import TypeCache
 from elmo_cli.types import Array, Sentence, Window
@@ -31,6 +32,7 @@ class Round(NamedTuple):
     end_to_end: float  # with nothing cached, into an HDF5 file; the simple path writes none
     writing: float | None = None  # of these, spent in the store
     lstm: float | None = None  # every type cached, nothing written
+    nodes: int | None = None  # LSTM steps of a layer that are computed, both directions; without sharing two a token
 
 
 class BenchmarkPath(Protocol):
@@ -94,7 +96,12 @@ class FastPath:
         began = time.perf_counter()
         for window in windows(self.text, self.window_tokens):
             self._embed(window)
-        return Round(sum(len(sentence.tokens) for sentence in self.text), end_to_end, timed.seconds, time.perf_counter() - began)
+        lstm = time.perf_counter() - began
+        return Round(sum(len(sentence.tokens) for sentence in self.text), end_to_end, timed.seconds, lstm, self._count_nodes())
+
+    def _count_nodes(self) -> int:
+        parts = ((window, batch) for window in windows(self.text, self.window_tokens) for batch in batches(window, self.batch_tokens))
+        return sum(count_nodes([window[i].tokens for i in batch]) for window, batch in parts)
 
     def _embed(self, window: Window, *, stop: Event | None = None) -> list[Array]:
         return embed_window(window, self.embedder, self.batch_tokens, stop)

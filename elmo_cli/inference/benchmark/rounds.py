@@ -92,6 +92,7 @@ def _summary(figures: Figures, simple: float, of_lstm: float, of_encoder: float)
         "ratio_to_simple": figures.tokens_per_second / simple,
         "end_to_end_of_ceiling": figures.tokens_per_second * (of_lstm + of_encoder) / ceiling,
         "lstm_of_ceiling": _median([one.tokens / one.lstm * of_lstm / ceiling for one in rounds if one.lstm]),
+        "share_of_nodes": _median([one.nodes / (2 * one.tokens) for one in rounds if one.nodes is not None]),
         "writing_share": _median([one.writing / one.end_to_end for one in rounds if one.writing is not None]),
         "ceiling_gflops": ceiling / 1e9,
         "peak_mib": figures.peak_bytes / 2**20,

@@ -81,7 +81,7 @@ class WindowEmbedder:
 
     def replay(self, window: Window) -> Truncated:
         """Be as after `embed(window)`, without computing more than the vectors of word types."""
-        for batch in batches(window, self._embedder, self._batch_tokens):
+        for batch in batches(window, self._batch_tokens):
             self._embedder.warm_cache([window[i].tokens for i in batch])
         return self.count(window)
 

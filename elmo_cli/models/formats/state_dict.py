@@ -13,7 +13,7 @@ from torch import Tensor
 
 from elmo_cli.errors import ModelError
 from elmo_cli.io.limits import ResourceLimitError
-from elmo_cli.io.untrusted.torch_files import check_file
+from elmo_cli.io.torch_files import check_file
 from elmo_cli.nn.bilm import DIRECTIONS, BiLMConfig
 
 DIRECTION_NAMES = ("forward", "backward")

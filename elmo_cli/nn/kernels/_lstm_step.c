@@ -1,6 +1,6 @@
 /* The elementwise half of an LSTM step, for CPUs: one pass over the gates in place of a dozen.
  *
- * Optional: built where there is a compiler; elmo_cli/nn/kernels/lstm_step.py holds the same step in torch, which is its oracle and stands in for it.
+ * Optional: built where there is a compiler; elmo_cli/nn/kernels/lstm_step.py holds the same step in torch, its oracle and its replacement.
  * Gates are in the order i, j (candidate), f, o; the forget bias is in `inputs`.
  */
 #define PY_SSIZE_T_CLEAN
@@ -70,12 +70,15 @@ INLINE float hyperbolic_tangent(float x) {
 
 #define DEFINE_STEP(NAME, NUMBER, LOAD, STORE, INPUT)                                                                                       \
     FOR_EACH_PROCESSOR static void NAME(const NUMBER *restrict products, const float *restrict inputs, const int64_t *restrict rows,        \
-                                        int64_t n_rows, int64_t dim, float clip, float *restrict cells, NUMBER *restrict outputs) {         \
+                                        int64_t n_rows, int64_t dim, float clip, const float *restrict before,                              \
+                                        const int64_t *restrict parents, float *restrict cells, NUMBER *restrict outputs) {                 \
         for (int64_t row = 0; row < n_rows; row++) {                                                                                        \
             const NUMBER *restrict z = products + row * 4 * dim;                                                                            \
             const float *restrict x = inputs ? inputs + (rows ? rows[row] : row) * 4 * dim : (const float *)0;                              \
             float *restrict cell = cells + row * dim;                                                                                       \
             NUMBER *restrict output = outputs + row * dim;                                                                                  \
+            if (before)                                                                                                                     \
+                memcpy(cell, before + parents[row] * dim, (size_t)dim * sizeof *cell);                                                      \
             for (int64_t k = 0; k < dim; k++) {                                                                                             \
                 float i = sigmoid(LOAD(z[k]) + INPUT(x[k]));                                                                                \
                 float j = hyperbolic_tangent(LOAD(z[dim + k]) + INPUT(x[dim + k]));                                                         \
@@ -97,28 +100,31 @@ DEFINE_STEP(step_bfloat16, bfloat16, widen, narrow, SAME)
 DEFINE_STEP(step_float32_alone, float, SAME, SAME, NOTHING)
 DEFINE_STEP(step_bfloat16_alone, bfloat16, widen, narrow, NOTHING)
 
-/* step(is_bfloat16, products, inputs or 0, rows or 0, n_rows, dim, clip, cells, outputs): addresses of arrays that the caller keeps alive. */
+/* step_from(is_bfloat16, products, inputs or 0, rows or 0, n_rows, dim, clip, before or 0, parents, cells, outputs): addresses of arrays that the
+ * caller keeps alive. With `before`, row r starts from its row parents[r], copied into `cells`, which is another array. */
 static PyObject *step(PyObject *module, PyObject *arguments) {
     int is_bfloat16;
-    unsigned long long products, inputs, rows, cells, outputs;
+    unsigned long long products, inputs, rows, before, parents, cells, outputs;
     long long n_rows, dim;
     float clip;
-    if (!PyArg_ParseTuple(arguments, "pKKKLLfKK", &is_bfloat16, &products, &inputs, &rows, &n_rows, &dim, &clip, &cells, &outputs))
+    if (!PyArg_ParseTuple(arguments, "pKKKLLfKKKK", &is_bfloat16, &products, &inputs, &rows, &n_rows, &dim, &clip, &before, &parents, &cells,
+                          &outputs))
         return NULL;
     Py_BEGIN_ALLOW_THREADS;
     const float *x = (const float *)(uintptr_t)inputs;
-    const int64_t *index = (const int64_t *)(uintptr_t)rows;
+    const int64_t *index = (const int64_t *)(uintptr_t)rows, *chosen = (const int64_t *)(uintptr_t)parents;
+    const float *source = (const float *)(uintptr_t)before;
     if (is_bfloat16)
-        (x ? step_bfloat16 : step_bfloat16_alone)((const bfloat16 *)(uintptr_t)products, x, index, n_rows, dim, clip, (float *)(uintptr_t)cells,
-                                                  (bfloat16 *)(uintptr_t)outputs);
+        (x ? step_bfloat16 : step_bfloat16_alone)((const bfloat16 *)(uintptr_t)products, x, index, n_rows, dim, clip, source, chosen,
+                                                  (float *)(uintptr_t)cells, (bfloat16 *)(uintptr_t)outputs);
     else
-        (x ? step_float32 : step_float32_alone)((const float *)(uintptr_t)products, x, index, n_rows, dim, clip, (float *)(uintptr_t)cells,
-                                                (float *)(uintptr_t)outputs);
+        (x ? step_float32 : step_float32_alone)((const float *)(uintptr_t)products, x, index, n_rows, dim, clip, source, chosen,
+                                                (float *)(uintptr_t)cells, (float *)(uintptr_t)outputs);
     Py_END_ALLOW_THREADS;
     (void)module;
     Py_RETURN_NONE;
 }
 
-static PyMethodDef methods[] = {{"step", step, METH_VARARGS, "One step of the cells of a layer and direction."}, {NULL, NULL, 0, NULL}};
+static PyMethodDef methods[] = {{"step_from", step, METH_VARARGS, "One step of the cells of a layer and direction."}, {NULL, NULL, 0, NULL}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_lstm_step", NULL, -1, methods, NULL, NULL, NULL, NULL};
 PyMODINIT_FUNC PyInit__lstm_step(void) { return PyModule_Create(&definition); }

@@ -1,7 +1,7 @@
 """The elementwise half of an LSTM step, in place, in one pass over the gates where torch makes a dozen.
 
-On a CPU by the compiled `_cell`, where the package was built with a compiler; on a CUDA GPU by a Triton kernel, where there is Triton; else
-in torch: `step_in_torch` is the oracle of both. No gradients.
+On a CPU by the compiled `_lstm_step`, where the package was built with a compiler; on a CUDA GPU by a Triton
+kernel, where Triton is installed; else in torch: `step_in_torch` is the oracle of both. No gradients.
 """
 
 import math
@@ -19,20 +19,30 @@ from elmo_cli.nn.lstm import step_in_torch
 
 def _load_compiled() -> Any:  # noqa: ANN401  # a module that mypy does not know
     try:
-        return import_module("elmo_cli.nn.kernels._lstm_step")
+        compiled = import_module("elmo_cli.nn.kernels._lstm_step")
     except ImportError:  # there was no compiler
         return None
+    return compiled if hasattr(compiled, "step_from") else None  # in a checkout it may be of an earlier version
 
 
 _cell = _load_compiled()
 COMPILED = _cell is not None
 _CPU_TYPES = {torch.float32: False, torch.bfloat16: True}  # of the gates that the compiled step reads
 _GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
-Step = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, float | None, Tensor], None]
+Step = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, float | None, Tensor, Tensor | None, Tensor | None], None]
 
 
-def lstm_step(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
-    """One step: the next cell state into `cell`, and what the projection reads, o * tanh(cell), into `output`.
+def lstm_step(
+    products: Tensor,
+    inputs: Tensor | None,
+    rows: Tensor | None,
+    cell: Tensor,
+    clip: float | None,
+    output: Tensor,
+    before: Tensor | None = None,
+    parents: Tensor | None = None,
+) -> None:
+    """Compute one step: the next cell state into `cell`, and what the projection reads, o * tanh(cell), into `output`.
 
     Args:
         products: What the gates get from the step before, (row, 4 * cell), gates in the order i, j, f, o; may be overwritten.
@@ -41,11 +51,13 @@ def lstm_step(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell
         cell: (row, cell) float32.
         clip: Limit of the cell state.
         output: (row, cell), of the type of `products`.
+        before: Cell states before the step, (any, cell) float32, in memory of their own; None: `cell` contains them.
+        parents: Which row of `before` each row takes, (row,) int64; given with `before`.
     """
     run: Step = step_in_torch
-    if _is_as_told(products, inputs, rows, cell, output):
+    if _is_as_told(products, inputs, rows, cell, output) and _are_cells(before, parents, cell):
         run = (_triton_step(products.device) if products.is_cuda else _compiled_step()) or step_in_torch
-    run(products, inputs, rows, cell, clip, output)
+    run(products, inputs, rows, cell, clip, output, before, parents)
 
 
 def _is_as_told(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, output: Tensor) -> bool:
@@ -65,14 +77,32 @@ def _is_as_told(products: Tensor, inputs: Tensor | None, rows: Tensor | None, ce
     )
 
 
+def _are_cells(before: Tensor | None, parents: Tensor | None, cell: Tensor) -> bool:
+    """Whether the compiled steps can read the states before: both are given, or neither."""
+    if before is None or parents is None:
+        return before is parents
+    fits = before.dtype == torch.float32 and before.shape[1] == cell.shape[1] and before.is_contiguous()
+    return fits and parents.dtype == torch.int64 and len(parents) == len(cell) and parents.is_contiguous()
+
+
 def _compiled_step() -> Step | None:
     return None if _cell is None else _step_compiled
 
 
-def _step_compiled(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
-    addresses = [0 if x is None else x.data_ptr() for x in (inputs, rows)]
+def _step_compiled(
+    products: Tensor,
+    inputs: Tensor | None,
+    rows: Tensor | None,
+    cell: Tensor,
+    clip: float | None,
+    output: Tensor,
+    before: Tensor | None,
+    parents: Tensor | None,
+) -> None:
+    inputs_at, rows_at, before_at, parents_at = (0 if x is None else x.data_ptr() for x in (inputs, rows, before, parents))
     limit = math.inf if clip is None else clip
-    _cell.step(_CPU_TYPES[products.dtype], products.data_ptr(), *addresses, *cell.shape, limit, cell.data_ptr(), output.data_ptr())
+    places = before_at, parents_at, cell.data_ptr(), output.data_ptr()
+    _cell.step_from(_CPU_TYPES[products.dtype], products.data_ptr(), inputs_at, rows_at, *cell.shape, limit, *places)
 
 
 @cache

@@ -11,27 +11,55 @@ from torch import Tensor
 BLOCK = 1024  # cells of one row that a program computes
 
 
-def step(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, clip: float | None, output: Tensor) -> None:
+def step(
+    products: Tensor,
+    inputs: Tensor | None,
+    rows: Tensor | None,
+    cell: Tensor,
+    clip: float | None,
+    output: Tensor,
+    before: Tensor | None = None,
+    parents: Tensor | None = None,
+) -> None:
     """As `elmo_cli.nn.kernels.lstm_step.lstm_step`, for contiguous tensors on one device."""
     n_rows, dim = cell.shape
-    given, chosen = products if inputs is None else inputs, products if rows is None else rows  # what is not there is not read
+    # an argument that is not given is replaced by another tensor, which is not read
+    given, chosen = products if inputs is None else inputs, products if rows is None else rows
+    states, places = cell if before is None else before, products if parents is None else parents
     with torch.cuda.device(products.device) if products.is_cuda else nullcontext():  # Triton launches on the current one
         _step[(n_rows, triton.cdiv(dim, BLOCK))](
             products,
             given,
             chosen,
+            states,
+            places,
             cell,
             output,
             dim,
             math.inf if clip is None else clip,
             HAS_INPUTS=inputs is not None,
             HAS_ROWS=rows is not None,
+            HAS_PARENTS=parents is not None,
             BLOCK=BLOCK,
         )
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _step(products, inputs, rows, cells, outputs, dim, clip, HAS_INPUTS: tl.constexpr, HAS_ROWS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, N803  # Triton's language
+def _step(  # type: ignore[no-untyped-def]  # noqa: ANN202  # Triton's language
+    products,  # noqa: ANN001
+    inputs,  # noqa: ANN001
+    rows,  # noqa: ANN001
+    before,  # noqa: ANN001
+    parents,  # noqa: ANN001
+    cells,  # noqa: ANN001
+    outputs,  # noqa: ANN001
+    dim,  # noqa: ANN001
+    clip,  # noqa: ANN001
+    HAS_INPUTS: tl.constexpr,  # noqa: N803
+    HAS_ROWS: tl.constexpr,  # noqa: N803
+    HAS_PARENTS: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr,  # noqa: N803
+):
     row = tl.program_id(0).to(tl.int64)
     k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     mask = k < dim
@@ -48,7 +76,8 @@ def _step(products, inputs, rows, cells, outputs, dim, clip, HAS_INPUTS: tl.cons
         f += tl.load(x + 2 * dim, mask=mask, other=0.0)
         o += tl.load(x + 3 * dim, mask=mask, other=0.0)
     place = row * dim + k
-    c = tl.sigmoid(f) * tl.load(cells + place, mask=mask, other=0.0) + tl.sigmoid(i) * _tanh(j)
+    origin = tl.load(parents + row) * dim + k if HAS_PARENTS else place
+    c = tl.sigmoid(f) * tl.load(before + origin, mask=mask, other=0.0) + tl.sigmoid(i) * _tanh(j)
     c = tl.minimum(tl.maximum(c, -clip), clip)
     tl.store(cells + place, c, mask=mask)
     tl.store(outputs + place, (tl.sigmoid(o) * _tanh(c)).to(outputs.dtype.element_ty), mask=mask)

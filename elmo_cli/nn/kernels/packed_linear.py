@@ -60,6 +60,20 @@ class PackedConvolution(nn.Module):
         return products.view(len(x), seen.shape[1], products.shape[1]).transpose(1, 2)
 
 
+class RoundedInputs(nn.Module):
+    """A product in a smaller type between float32 vectors."""
+
+    def __init__(self, product: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.product = product
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Round x, map it, and widen the result."""
+        product: Tensor = self.product(x.to(self.dtype))
+        return product.float()
+
+
 @cache
 def can_pack(dtype: torch.dtype) -> bool:
     """Whether packed products of this type are to be had here, and right."""

@@ -118,4 +118,4 @@ def test_threads_end_when_the_reader_of_the_results_does():
     deadline = time.monotonic() + 10
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before

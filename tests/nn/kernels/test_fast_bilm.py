@@ -1,5 +1,6 @@
 """The fast paths against the simple one, which runs the cell by definition."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,16 @@ import pytest
 import torch
 
 from elmo_cli.errors import DeviceError
-from elmo_cli.inference.embedder import CHUNK_TOKENS, Embedder, StatefulEmbedder
+from elmo_cli.inference.embedder import CHUNK_TOKENS, Embedder, StatefulEmbedder, checking
 from elmo_cli.models.formats.bilm_tf import load_bilm
 from elmo_cli.nn.bilm import BiLM, BiLMState
+from elmo_cli.nn.kernels import fast_bilm
 from elmo_cli.nn.kernels import lstm_step as cell
 from elmo_cli.nn.kernels.fast_bilm import FastBiLM
 from elmo_cli.nn.kernels.lstm_step import lstm_step
 from elmo_cli.nn.kernels.packed_linear import PackedConvolution, PackedLinear, can_pack
 from elmo_cli.nn.lstm import run_by_definition, step_in_torch
+from elmo_cli.nn.prefixes import count_nodes
 from tests.conftest import make_model, n_threads
 
 LENGTHS = [3, 0, 7, 1, 7, 2]
@@ -59,6 +62,49 @@ def test_the_fast_network_is_the_network(tmp_path: Path, changes: dict, threads:
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS.keys())
+@pytest.mark.parametrize("block_rows", [256, 4])
+def test_sentences_that_share_a_start_have_the_numbers_of_each_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, block_rows: int
+):
+    monkeypatch.setattr(fast_bilm, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(fast_bilm, "STEP_TYPES", 4)
+    bilm, random = load(make_model(tmp_path, **changes)), torch.Generator().manual_seed(0)
+    types, lengths = make_input(bilm)[0], [k % 7 for k in range(60)]
+    places = torch.randint(0, 5, (sum(lengths),), generator=random)
+    start = BiLMState(*(torch.randn(part.shape, generator=random) / 2 for part in bilm.zero_state(1)))
+    expected, _ = by_definition(bilm, types, places, lengths, start.select(torch.zeros(60, dtype=torch.long)))
+    for network in (FastBiLM(load(tmp_path)), bilm):
+        layers, _ = network.forward_types(types, places, lengths, start)
+        torch.testing.assert_close(layers, expected, atol=1e-5, rtol=0)
+
+
+def test_each_common_beginning_and_end_is_computed_once(model: Path, monkeypatch: pytest.MonkeyPatch):
+    sentences = [["the", "cat", "sat", "."], ["the", "cat", "ran", "."], ["the", "cat", "sat", "."], ["a", "."]]
+    embedder, rows = Embedder(load(model)), []
+    monkeypatch.setattr(fast_bilm, "lstm_step", lambda *given: rows.append(len(given[0])) or lstm_step(*given))
+    embedder.embed_batch(sentences)
+    assert sum(rows) == 2 * count_nodes(sentences)  # of two layers
+    assert count_nodes(sentences) == 8 + 8
+    rows.clear()
+    StatefulEmbedder(embedder).embed_batch(sentences)
+    assert sum(rows) == 2 * 2 * sum(len(tokens) + 2 for tokens in sentences)  # of two directions; boundaries included
+
+
+def test_a_computation_ends_where_the_check_says_so(model: Path):
+    calls = []
+
+    def check() -> None:
+        calls.append(0)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    embedder = Embedder(load(model))
+    with pytest.raises(KeyboardInterrupt), checking(check):
+        embedder.embed_batch([["the", "cat", "sat"], ["a"]])
+    assert len(calls) == 3
+
+
 @pytest.mark.parametrize("dtype", ERRORS)
 def test_smaller_numbers_stay_within_their_error(model: Path, dtype: torch.dtype):
     bilm = load(model)
@@ -66,9 +112,19 @@ def test_smaller_numbers_stay_within_their_error(model: Path, dtype: torch.dtype
     expected, _ = by_definition(bilm, *given)
     layers, _ = FastBiLM(load(model), dtype).forward_types(*given)
     assert layers.dtype == torch.float32
-    torch.testing.assert_close(layers[0], expected[0], atol=0, rtol=0)  # the character CNN stays in float32
+    torch.testing.assert_close(layers[0], expected[0], atol=0, rtol=0)  # as given
     error = (layers - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
     assert 0 < float(error[1:].max()) < ERRORS[dtype]
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.bfloat16, 2e-2), (torch.float16, 1e-6)])
+def test_the_highways_are_rounded_with_bfloat16_alone(model: Path, dtype: torch.dtype, limit: float):
+    bilm = load(model)
+    ids = bilm.mapper.tokens_to_ids(["the", "cat", "sat", "naïve", "x" * 60])
+    expected = bilm.character_encoder(ids)
+    vectors = FastBiLM(load(model), dtype).character_encoder(ids)
+    assert vectors.dtype == torch.float32
+    assert float((vectors - expected).norm() / expected.norm()) < limit
 
 
 def test_the_network_that_is_taken_over_is_freed(model: Path):
@@ -84,15 +140,17 @@ def test_the_network_that_is_taken_over_is_freed(model: Path):
 @pytest.mark.parametrize("given", ["inputs", "chosen inputs", "no inputs"])
 def test_the_compiled_step_is_the_one_in_torch(dtype: torch.dtype, clip: float | None, given: str):
     random = torch.Generator().manual_seed(0)
-    for dim in (1, 7, 16, 100):
+    for dim, is_branching in product((1, 7, 16, 100), (False, True)):
         products = (4 * torch.randn(9, 4 * dim, generator=random)).to(dtype)
         products[0, :3] = torch.tensor([90.0, -90.0, 1e4])[: min(3, 4 * dim)]  # where the exponential leaves float's range
         inputs = None if given == "no inputs" else 4 * torch.randn(9, 4 * dim, generator=random)
         rows = torch.randint(0, 9, (9,), generator=random) if given == "chosen inputs" else None
         cells = [torch.randn(9, dim, generator=random)] * 2
         cells, outputs = [c.clone() for c in cells], [torch.empty(9, dim, dtype=dtype) for _ in cells]
+        before = torch.randn(4, dim, generator=random) if is_branching else None
+        parents = torch.randint(0, 4, (9,), generator=random) if is_branching else None
         for run, c, output in zip((lstm_step, step_in_torch), cells, outputs, strict=True):
-            run(products.clone(), inputs, rows, c, clip, output)
+            run(products.clone(), inputs, rows, c, clip, output, before, parents)
         torch.testing.assert_close(*cells, atol=2e-6, rtol=0)
         torch.testing.assert_close(*outputs, atol=2e-6 if dtype == torch.float32 else 8e-3, rtol=0)
 
@@ -157,8 +215,8 @@ def test_cut_tokens_of_a_sentence_in_pieces_are_counted_once(model: Path, monkey
 
 def test_the_pieces_bound_what_is_read_together(model: Path, monkeypatch: pytest.MonkeyPatch):
     embedder = Embedder(load(model))
-    read, seen = embedder.bilm.read, []
-    monkeypatch.setattr(embedder.bilm, "read", lambda *given: seen.append(sum(given[2])) or read(*given))
+    read, seen = embedder.bilm.forward_types, []
+    monkeypatch.setattr(embedder.bilm, "forward_types", lambda *given: seen.append(sum(given[2])) or read(*given))
     assert embedder.embed_batch([long_sentence(3 * CHUNK_TOKENS + 5)])[0].shape[1] == 3 * CHUNK_TOKENS + 5
     assert max(seen) <= 2 * CHUNK_TOKENS
 
@@ -168,14 +226,14 @@ def test_where_memory_does_not_suffice_a_batch_is_halved(model: Path, monkeypatc
     sentences = [long_sentence(n) for n in (300, 5, 90, 0, 17)]
     expected = Embedder(load(model)).embed_batch(sentences)
     embedder = Embedder(load(model))
-    read = embedder.bilm.read
+    read = embedder.bilm.forward_types
 
     def little(types: torch.Tensor, places: torch.Tensor, lengths: list[int], state: BiLMState):
         if sum(lengths) > 150:
             raise error
         return read(types, places, lengths, state)
 
-    monkeypatch.setattr(embedder.bilm, "read", little)
+    monkeypatch.setattr(embedder.bilm, "forward_types", little)
     for a, b in zip(embedder.embed_batch(sentences), expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -186,7 +244,7 @@ def test_memory_that_does_not_suffice_for_anything_is_an_error(model: Path, monk
     def none(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(embedder.bilm, "read", none)
+    monkeypatch.setattr(embedder.bilm, "forward_types", none)
     with pytest.raises(DeviceError, match="memory does not suffice for one sentence of 300 tokens"):
         embedder.embed_batch([long_sentence(300)])
 

@@ -15,14 +15,15 @@ from elmo_cli.nn.kernels.lstm_step_triton import step
 torch.manual_seed(0)
 for dtype, limit in {torch.float32: 3e-6, torch.bfloat16: 8e-3, torch.float16: 1e-3}.items():
     for dim in (7, 100, 1500):
-        for given in ("nothing", "inputs", "chosen inputs"):
+        for given in ("nothing", "inputs", "chosen inputs", "chosen inputs and states"):
             products = (2 * torch.randn(5, 4 * dim)).to(dtype)
             inputs = None if given == "nothing" else torch.randn(9, 4 * dim)
-            rows = torch.randint(0, 9, (5,)) if given == "chosen inputs" else None
+            rows = torch.randint(0, 9, (5,)) if given.startswith("chosen") else None
+            before, parents = (torch.randn(3, dim), torch.randint(0, 3, (5,))) if given.endswith("states") else (None, None)
             cells, outputs = [torch.randn(5, dim)] * 2, [torch.empty(5, dim, dtype=dtype) for _ in range(2)]
             cells = [cell.clone() for cell in cells]
             for run, cell, output in zip((step, step_in_torch), cells, outputs):
-                run(products.clone(), inputs, rows, cell, 0.9, output)
+                run(products.clone(), inputs, rows, cell, 0.9, output, before, parents)
             assert (cells[0] - cells[1]).abs().max() < 3e-6
             assert (outputs[0] - outputs[1]).abs().max() < limit
 """

@@ -1,0 +1,96 @@
+"""Features of examples, computed once and kept in a file, from which batches of sentences are read in any order."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from elmo_cli.features.values import cast
+from elmo_cli.inference.embedder_spec import EmbedderSpec
+from elmo_cli.inference.pipeline import embed_ahead, embed_corpus, embed_window, selecting, windows
+from elmo_cli.inference.selection import Selection
+from elmo_cli.types import Array, Progress, Sentence
+
+
+class FeatureCache:
+    """A file of vectors, (row, layer, dim) of one type: of each token in the order of the corpus, or of each sentence.
+
+    It can be written again from its corpus, and so has neither checksums nor a description.
+
+    Args:
+        path: The file.
+        n_layers: Layers of each row.
+        dim: Width of a layer.
+        counts: Rows of each sentence.
+        dtype: Type of the values.
+    """
+
+    def __init__(self, path: Path, n_layers: int, dim: int, counts: Sequence[int], dtype: str = "float16") -> None:
+        self.path = path
+        self.shape = (n_layers, dim)
+        self.dtype = np.dtype(dtype)
+        self.offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        self._file: BinaryIO | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the complete file."""
+        return int(self.offsets[-1]) * self._row_bytes
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the file has all rows."""
+        return self.path.is_file() and self.path.stat().st_size == self.n_bytes
+
+    @property
+    def _row_bytes(self) -> int:
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+    def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:  # noqa: ARG002  # a writer of the pipeline
+        """Append the arrays of a window, each (layer, token, dim), or (layer, dim) for one row."""
+        with self.path.open("ab") as file:
+            for array in arrays:
+                rows = array.reshape(self.shape[0], -1, self.shape[1]).transpose(1, 0, 2)
+                file.write(np.ascontiguousarray(cast(rows, self.dtype.name)).tobytes())
+
+    def read(self, sentences: Sequence[int]) -> torch.Tensor:
+        """Return the rows of sentences, one after another, (layer, row, dim) float32."""
+        self._file = self._file or self.path.open("rb")
+        pieces = []
+        for sentence in sentences:
+            start, stop = int(self.offsets[sentence]), int(self.offsets[sentence + 1])
+            self._file.seek(start * self._row_bytes)
+            pieces.append(self._file.read((stop - start) * self._row_bytes))
+        rows = np.frombuffer(b"".join(pieces), self.dtype).reshape(-1, *self.shape).astype(np.float32)
+        return torch.from_numpy(rows).transpose(0, 1)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+
+def fill_cache(cache: FeatureCache, sentences: Sequence[Sequence[str]], spec: EmbedderSpec, selection: Selection) -> Iterator[Progress]:
+    """Embed sentences into a cache, reporting how much is done.
+
+    Args:
+        cache: Receives the vectors; a file that is there is replaced.
+        sentences: Token lists.
+        spec: The embedder.
+        selection: What is kept of the layers.
+
+    Raises:
+        ElmoError: The model or the disk fails.
+    """
+    cache.path.unlink(missing_ok=True)
+    cache.path.touch()
+    config = spec.files.config()
+    choose, select = selection.steps(config.n_output_layers)
+    embedder = spec.build(choose)
+    embed = partial(embed_window, embedder=embedder, max_tokens=spec.max_batch_tokens(config))
+    numbered = (Sentence(str(i), list(tokens), "") for i, tokens in enumerate(sentences))
+    yield from embed_corpus(embed_ahead(windows(numbered, spec.max_window_tokens), selecting(embed, select)), cache)

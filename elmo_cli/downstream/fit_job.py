@@ -1,0 +1,261 @@
+"""One run of `elmo fit`: checks, features, training, test, and the folder of the classifier."""
+
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from elmo_cli.downstream.evaluation import Evaluation, evaluate
+from elmo_cli.downstream.examples import OF_TOKENS, Example
+from elmo_cli.downstream.feature_cache import FeatureCache, fill_cache
+from elmo_cli.downstream.fine_tuning import FineTuning
+from elmo_cli.downstream.fit_card import FitFacts, write_card, write_metrics
+from elmo_cli.downstream.fit_data import FitData, FitSources, read_fit_data
+from elmo_cli.downstream.fit_options import FitOptions, check_options, choose_head
+from elmo_cli.downstream.fit_training import Training, make_training
+from elmo_cli.downstream.predictor import Predictor, TrainedHead
+from elmo_cli.downstream.predictor_folder import BILM, CARD, METRICS, PredictorSettings, copy_bilm, write_predictor
+from elmo_cli.downstream.sentence_head import PenaltySearch
+from elmo_cli.downstream.token_head import BESIDE, LEARNED, LSTM_CRF
+from elmo_cli.downstream.token_training import TokenTraining
+from elmo_cli.downstream.training_steps import TrainingStep
+from elmo_cli.errors import DiskError, OutputError, reason_of
+from elmo_cli.inference.embedder_spec import EmbedderSpec
+from elmo_cli.inference.pipeline import windows
+from elmo_cli.inference.selection import Selection
+from elmo_cli.io.atomic import apply_umask, check_disk_space
+from elmo_cli.models.convert import write_model
+from elmo_cli.models.files import find_in_folder
+from elmo_cli.nn.scalar_mix import FixedMix
+from elmo_cli.types import Progress, Sentence
+
+MIXED_HEADS = {LSTM_CRF: LEARNED}  # others have the layers side by side
+
+
+@dataclass
+class FitJob:
+    """Trains a classifier: `check`, `embed`, `train`, then `finish`; after an interruption of `train`, `finish` writes the best so far."""
+
+    sources: FitSources
+    folder: Path
+    spec: EmbedderSpec
+    options: FitOptions
+    command: str = ""
+    overwrite: bool = False
+    notes: list[str] = field(default_factory=list)
+    _began: float = field(default_factory=time.perf_counter)
+
+    def check(self) -> FitData:
+        """Read the corpus and check everything that can be checked before the model is loaded.
+
+        Raises:
+            ElmoError: Something is wrong.
+        """
+        self._check_folder()
+        _ = self.spec.place
+        self.notes += self.data.notes
+        check_options(self.options, self.data.task, self.sources.train, self.spec.place[0])
+        _ = self.settings
+        if not self.options.fine_tune:
+            check_disk_space(self.folder.absolute(), self.cache.n_bytes, "use fewer --layers")
+        return self.data
+
+    @cached_property
+    def data(self) -> FitData:
+        """The examples."""
+        return read_fit_data(self.sources)
+
+    @cached_property
+    def settings(self) -> PredictorSettings:
+        """The settings of the classifier."""
+        data, options, files = self.data, self.options, self.spec.files
+        config = files.config()
+        mix = FixedMix((0.0,) * config.n_output_layers) if options.fine_tune else None  # its weights are set after the training
+        selection = Selection(options.layers, mix, self.pool)
+        names = selection.names(config.n_output_layers)
+        head = choose_head(options, data.task)
+        return PredictorSettings(
+            task=data.task,
+            labels=data.labels,
+            label=self.sources.label,
+            model=files.name,
+            model_sha256=files.sha256,
+            layers=options.layers,
+            n_layers=len(names),
+            dim=selection.dim(config.n_output_layers, config.output_dim),
+            head=head,
+            mix=BESIDE if mix else options.mix or MIXED_HEADS.get(head, BESIDE),
+            scheme=data.scheme,
+            output_scheme=data.source_scheme,
+            pool=self.pool,
+            norm="layer" if options.fine_tune else "standard",
+            fixed_mix=(*mix.weights, mix.gamma) if mix else None,
+        )
+
+    @property
+    def pool(self) -> str:
+        """Pooling of the vectors."""
+        return "none" if self.data.task in OF_TOKENS else (self.options.pool or "mean+max")
+
+    @cached_property
+    def work(self) -> Path:
+        """A hidden folder beside the output, for the features and the unfinished output."""
+        try:
+            return Path(tempfile.mkdtemp(prefix=f".{self.folder.name[:40]}.", suffix=".elmo-fit", dir=self.folder.absolute().parent))
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be written ({reason_of(error)})") from None
+
+    @cached_property
+    def cache(self) -> FeatureCache:
+        """The features of all examples but those of the test part."""
+        settings, of_tokens = self.settings, self.data.task in OF_TOKENS
+        counts = [len(example.tokens) if of_tokens else 1 for example in self.data.examples]
+        return FeatureCache(
+            self.work / "features.bin", settings.n_layers, settings.dim, counts, dtype="float16" if of_tokens else "float32"
+        )
+
+    def embed(self) -> Iterator[Progress]:
+        """Compute the features, reporting the sentences that are done.
+
+        Raises:
+            ElmoError: The model or the disk fails.
+        """
+        if self.options.fine_tune:
+            return
+        tokens = [example.tokens for example in self.data.examples]
+        try:
+            yield from fill_cache(self.cache, tokens, self.spec, self.settings.selection)
+        except OSError as error:
+            raise DiskError(f"{self.cache.path}: cannot be written ({reason_of(error)})") from None
+
+    def train(self) -> Iterator[TrainingStep]:
+        """Train the classifier, yielding after each step.
+
+        Raises:
+            ElmoError: The loss is not finite.
+        """
+        self._train_seconds = time.perf_counter()
+        yield from self.training.run()
+
+    @cached_property
+    def training(self) -> Training:
+        """The training, with the classifier as `head`."""
+        return make_training(self.data, self.settings, self.options, self.cache, self.spec)
+
+    def finish(self, *, stopped: bool = False) -> FitFacts:
+        """Test the classifier and write its folder, which appears complete or not at all.
+
+        Args:
+            stopped: Whether the training was interrupted: the best so far is written, and not tested.
+
+        Raises:
+            ElmoError: The folder cannot be written.
+        """
+        seconds = time.perf_counter() - self._train_seconds
+        head = self._best_head()
+        if isinstance(self.training, FineTuning):
+            self._take_over_bilm(self.training)
+        tested = self._test(head) if self.data.test and not stopped else None
+        facts = FitFacts(
+            sources=self.sources,
+            data=self.data,
+            settings=self.settings,
+            history=self.training.history,
+            test=tested,
+            seconds={"training": seconds, "all": time.perf_counter() - self._began},
+            peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10),
+            seed=self.options.seed,
+            command=self.command,
+            stopped=stopped,
+            notes=self.notes,
+            facts=self._training_facts(),
+        )
+        self._write(head, facts)
+        return facts
+
+    def _take_over_bilm(self, training: FineTuning) -> None:
+        """Write the trained biLM into the work folder, and go on with it and its mix."""
+        files = self.spec.files
+        write_model(training.bilm, files.name, self.work / BILM)
+        trained = find_in_folder(self.work / BILM, files.name)
+        self.spec = replace(self.spec, model=trained, options=None, weights=None)
+        self.settings = replace(self.settings, model_sha256=trained.sha256, fixed_mix=training.fixed_mix)
+
+    def _best_head(self) -> nn.Module:
+        head: nn.Module = self.training.head
+        if isinstance(self.training, TokenTraining) and self.training.best:
+            head.load_state_dict(self.training.best)
+        if isinstance(self.training, FineTuning):
+            self.training.restore_best()
+        return head.eval()
+
+    def _training_facts(self) -> dict[str, Any]:
+        if isinstance(self.training, PenaltySearch):
+            return {"l2": self.training.penalty}
+        if isinstance(self.training, FineTuning):
+            return {"epochs": self.training.epochs, "learning_rate": self.training.learning_rate, "fine_tuned": True}
+        mix = self.training.head.input.mix
+        shares = {} if mix is None else {"mix_shares": torch.softmax(mix.detach(), 0).tolist()}
+        return {"epochs": self.training.epochs, **shares}
+
+    def _test(self, head: nn.Module) -> Evaluation:
+        predictor = Predictor(TrainedHead(self.settings, head), self.spec)
+        return evaluate(
+            self.data.task, [one.target for one in self.data.test], list(_predict(predictor, self.data.test)), self.options.seed
+        )
+
+    def _write(self, head: nn.Module, facts: FitFacts) -> None:
+        partial = self.work / "output"
+        try:
+            partial.mkdir()
+            write_predictor(partial, self.settings, head)
+            if self._includes_model:
+                copy_bilm(self.spec.files, partial)
+            write_metrics(partial / METRICS, facts)
+            (partial / CARD).write_text(write_card(self.folder.resolve().name, facts), encoding="utf-8")
+            apply_umask(partial)
+            if self.folder.is_dir():
+                self.folder.replace(self.work / "old")
+            partial.rename(self.folder)
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be written ({reason_of(error)})") from None
+
+    @property
+    def _includes_model(self) -> bool:
+        chosen = self.options.include_model or (self.options.fine_tune or None)
+        return not self.spec.files.built_in if chosen is None else chosen
+
+    def close(self) -> None:
+        """Remove the work folder."""
+        if "cache" in self.__dict__:
+            self.cache.close()
+        if "work" in self.__dict__:
+            shutil.rmtree(self.work, ignore_errors=True)
+
+    def _check_folder(self) -> None:
+        if self.folder.exists() and not self.overwrite:
+            raise OutputError(f"{self.folder}: exists already; name a new folder, or pass --overwrite")
+        if self.folder.exists() and not (self.folder / METRICS).is_file() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
+            raise OutputError(f"{self.folder}: is not a folder that elmo fit has made, so it is not replaced; name another")
+        parent = self.folder.absolute().parent
+        if not parent.is_dir():
+            raise OutputError(f"{parent}: no such folder; make it first")
+        if not os.access(parent, os.W_OK):
+            raise OutputError(f"{parent}: cannot be written (permission denied)")
+
+
+def _predict(predictor: Predictor, examples: Sequence[Example]) -> Iterator[Any]:
+    sentences = (Sentence(str(i), example.tokens, "") for i, example in enumerate(examples))
+    for window in windows(sentences, predictor.spec.max_window_tokens):
+        for result in predictor.trained.results(predictor.embed(window), proba=False):
+            yield predictor.trained.names(result)

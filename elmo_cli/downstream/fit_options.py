@@ -1,0 +1,91 @@
+"""What `elmo fit` trains, and which choices go together."""
+
+from dataclasses import dataclass
+
+from elmo_cli.downstream.examples import NUMBERS, OF_TOKENS, TAGS
+from elmo_cli.downstream.token_head import LINEAR, LSTM_CRF
+from elmo_cli.errors import UsageError
+from elmo_cli.inference.selection import UNLAYERED
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What is trained.
+
+    Args:
+        head: One of HEADS; None: by the labels.
+        layers: Choice of layers.
+        mix: One of MIXES; None: by the head.
+        pool: Pooling of sentences.
+        balanced: Whether each label counts the same in the loss, however frequent it is.
+        seed: Of all that is random.
+        epochs: Times that each sentence is learned from; None: by their number.
+        fine_tune: Whether the biLM is trained too.
+        learning_rate: Of the biLM, when it is trained; None: the default.
+        include_model: Whether the biLM is copied into the folder; None: unless it is built in.
+    """
+
+    head: str | None = None
+    layers: str = "all"
+    mix: str | None = None
+    pool: str | None = None
+    balanced: bool = False
+    seed: int = 0
+    epochs: int | None = None
+    fine_tune: bool = False
+    learning_rate: float | None = None
+    include_model: bool | None = None
+
+
+def choose_head(options: FitOptions, task: str) -> str:
+    """Return the classifier: the one that is asked for, or by the labels."""
+    return options.head or (LSTM_CRF if task == TAGS else LINEAR)
+
+
+def check_options(options: FitOptions, task: str, train: str, device: str) -> None:
+    """Check that the choices fit the labels and one another.
+
+    Args:
+        options: The choices.
+        task: Of TASKS.
+        train: Name of the training part, for messages.
+        device: Where the biLM runs.
+
+    Raises:
+        UsageError: They do not.
+    """
+    if options.fine_tune:
+        _check_fine_tuning(options, device)
+    elif options.learning_rate:
+        raise UsageError("--learning-rate is that of the biLM; pass --fine-tune too.")
+    if task in OF_TOKENS:
+        _check_of_tokens(options, task, train)
+    else:
+        _check_of_sentences(options, task, train)
+    if options.mix and options.layers in UNLAYERED:
+        raise UsageError(f"--mix is for several layers, and --layers {options.layers} gives one vector; leave one of them out.")
+
+
+def _check_fine_tuning(options: FitOptions, device: str) -> None:
+    given = {"layers": options.layers != "all", "mix": options.mix, "pool": options.pool}
+    if wrong := next((name for name, is_given in given.items() if is_given), None):
+        raise UsageError(f"--{wrong} is for a biLM that stays as it is; --fine-tune learns a mix of all layers, pooled by mean+max.")
+    if device != "cpu":
+        raise UsageError(f"--fine-tune runs on the CPU; pass --device cpu, not {device}.")
+
+
+def _check_of_tokens(options: FitOptions, task: str, train: str) -> None:
+    if options.pool:
+        raise UsageError(f"--pool is for labels of sentences; those of {train} are of tokens.")
+    if options.balanced and choose_head(options, task) != LINEAR:
+        raise UsageError("--balanced is for linear classifiers; pass --head linear.")
+
+
+def _check_of_sentences(options: FitOptions, task: str, train: str) -> None:
+    for name, value in (("head", options.head), ("mix", options.mix)):
+        if value not in (None, LINEAR):
+            raise UsageError(f"--{name} {value} is for labels of tokens; those of {train} are of sentences.")
+    if options.epochs and not options.fine_tune:
+        raise UsageError("--epochs is for labels of tokens; those of sentences are learned until the loss does not fall.")
+    if options.balanced and task == NUMBERS:
+        raise UsageError("--balanced is for labels, not for --regression.")

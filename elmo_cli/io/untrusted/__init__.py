@@ -1,1 +1,0 @@
-"""Checks of untrusted files before a library opens them."""
