@@ -195,21 +195,21 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """Devices, workers, the part of a job array, and how much is computed together."""
+    """The device, and how much is computed together."""
 
     device: str = "auto"
     cuda_device: int | None = None
     threads: int | None = None
-    engine: str | None = None
-    address: str | None = None
-    workers: int | None = None
-    shard: tuple[int, int] | None = None
     precision: str = "fp32"
     batch_tokens: int | None = None
     window_tokens: int | None = None
     engine: str | None = None
     address: str | None = None
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cuda_device is not None and self.device != "auto":
+            raise UsageError("--cuda-device and --device say the same thing; pass one of them.")
 
     def choose_engine(self, *, stateful: bool, output: Path) -> "EngineOptions":
         """Return the engine that the options ask for.

@@ -217,7 +217,6 @@ def _check(
     corpus: InputOptions,
     selection: SelectionOptions,
     written: OutputOptions,
-    compute: ComputeOptions,
     resuming: ResumeOptions,
 ) -> None:
     """Make sure that the groups of options go together.

@@ -11,7 +11,6 @@ from elmo_cli.features.protocols import refusal
 from elmo_cli.io.remote_path import RemotePath
 
 HEAD_BYTES = 32
-OF_FOLDERS = next(form for form in FORMATS.values() if form.makes_folders)
 
 
 def find_format(path: Path) -> Format:
@@ -30,8 +29,7 @@ def find_format(path: Path) -> Format:
         check_remote_features(path)
         return _folder_format()
     if path.is_dir():
-        _check_readable(path)
-        return OF_FOLDERS
+        return _find_format_of_folder(path)
     if not path.is_file():
         fact = "is not a regular file" if path.exists() else "no such file"
         raise FeaturesError(f"{path}: {fact}; name a file of features")
@@ -47,11 +45,12 @@ def find_format(path: Path) -> Format:
 
 def files_of(path: Path) -> list[Path]:
     """Return the files of a feature file or of a folder of shards, in order."""
-    return sorted(shard for shard in path.iterdir() if shard.suffix in OF_FOLDERS.suffixes) if path.is_dir() else [path]
+    suffixes = {suffix for form in FORMATS.values() if form.makes_folders for suffix in form.suffixes}
+    return sorted(shard for shard in path.iterdir() if shard.suffix in suffixes) if path.is_dir() else [path]
 
 
-def _check_readable(folder: Path) -> None:
-    """Make sure that a folder can be listed and its files opened: a glob without permission is empty."""
+def _find_format_of_folder(folder: Path) -> Format:
+    """Return the format of a folder, whose files must be readable: a glob without permission is empty."""
     try:
         os.scandir(folder).close()
     except OSError as error:
