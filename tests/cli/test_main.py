@@ -172,7 +172,7 @@ BAD = {
     "no layer": (["good.txt", "out.h5", "--layers", "topp"], 1, ["layers 'topp': takes all, top, average"]),
     "missing priming text": (["good.txt", "out.h5", "--prime", "none"], 1, ["none: no such file"]),
     "absent device": (["good.txt", "out.h5", "--device", "cuda:77"], 1, ["--device cuda:77: not available here"]),
-    "unknown device": (["good.txt", "out.h5", "--device", "gpu"], 2, ["'gpu' is none of auto, cpu, cuda"]),
+    "unknown device": (["good.txt", "out.h5", "--device", "gpu"], 2, ["'gpu' is none of auto, all, cpu, cuda"]),
     "two layer choices": (["good.txt", "out.h5", "--all", "--top"], 2, ["pass one of them"]),
     "two starts": (["good.txt", "out.h5", "--stateful", "--prime", "good.txt"], 2, ["pass one of them"]),
     "no output": (["good.txt"], 2, ["Missing argument 'OUTPUT'"]),
