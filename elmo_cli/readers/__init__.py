@@ -13,9 +13,8 @@ from elmo_cli.readers.conll import read_conll, read_conllu
 from elmo_cli.readers.delimited import kept_texts, read_csv, read_tsv
 from elmo_cli.readers.fasta import read_fasta
 from elmo_cli.readers.jsonl import kept_in_jsonl, read_jsonl
-from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions
 from elmo_cli.readers.parquet import kept_in_parquet, read_parquet
-from elmo_cli.readers.problems import OnError
 from elmo_cli.readers.text import read_text
 from elmo_cli.types import Sentence
 

@@ -15,9 +15,8 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.io.compression import buffered_stdin
 from elmo_cli.io.inputs import STDIN, InputFile, display_name, is_stream
 from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
-from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, raise_error
 from elmo_cli.readers.parquet import failing_on_arrow
-from elmo_cli.readers.problems import OnError, raise_error
 from elmo_cli.types import Sentence
 
 if TYPE_CHECKING:

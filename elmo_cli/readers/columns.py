@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.arrow_types import is_list, is_text, plain_type
 from elmo_cli.io.sizes import DamagedError
-from elmo_cli.readers.options import ReadOptions, parts_of
-from elmo_cli.readers.problems import OnError
+from elmo_cli.readers.options import OnError, ReadOptions, parts_of
 from elmo_cli.readers.tokens import MAX_TOKENS, SEPARATORS, parse_id, parse_sentence
 from elmo_cli.types import Sentence
 

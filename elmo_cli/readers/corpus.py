@@ -1,20 +1,21 @@
 """Look before you leap: a corpus to be read, what it holds, and all that is wrong with it before any work on a model."""
 
 import hashlib
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from elmo_cli.errors import CorpusError
 from elmo_cli.io import sandbox
 from elmo_cli.io.inputs import STDIN, InputFile, display_name, expand_input, is_stream
 from elmo_cli.io.remote import redact_url
 from elmo_cli.readers import READERS, find_formats, unused_options
-from elmo_cli.readers.identifiers import DuplicateIds
-from elmo_cli.readers.options import PLAIN, ReadOptions
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, raise_error
 from elmo_cli.readers.tokens import MAX_TOKENS
 from elmo_cli.types import Sentence
 
@@ -24,6 +25,27 @@ if TYPE_CHECKING:
 NO_IDS = "--ignore-ids, or no --id-column or --id-field"
 MAX_COLUMNS = 15  # of a column file that may have been taken for a text
 SHOWN = 10  # problems named one by one; the rest are counted
+
+
+class DuplicateIds:
+    """Duplicate detection over many ids in eight bytes each.
+
+    Only hashes are stored, so two different ids may have the same hash: repeated hashes have to be
+    checked against the ids themselves.
+    """
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+
+    def add(self, name: str) -> None:
+        """Add an id."""
+        self._hashes.append(hash(name))
+
+    def repeated(self) -> set[int]:
+        """Return the hashes that occur more than once."""
+        hashes = np.frombuffer(self._hashes, dtype=np.int64)
+        hashes.sort()
+        return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
 
 class LocatedSentence(NamedTuple):

@@ -9,8 +9,7 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.columns import find_column
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import PLAIN, ReadOptions, parts_of
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, parts_of, raise_error
 from elmo_cli.readers.tokens import SEPARATORS, parse_id, split_text
 from elmo_cli.types import Sentence
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.inputs import InputFile, display_name, is_stream
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import PLAIN, ReadOptions, parts_of
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, parts_of, raise_error
 from elmo_cli.readers.tokens import SEPARATORS, parse_id, parse_sentence, split_text
 from elmo_cli.types import Sentence
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.compression import read_blocks
 from elmo_cli.io.inputs import InputFile, display_name
-from elmo_cli.readers.problems import OnError
+from elmo_cli.readers.options import OnError
 
 MAX_LINE_BYTES = 1 << 25  # a line is held in memory whole, and as many short tokens take thirty times as much
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")

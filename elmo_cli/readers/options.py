@@ -1,8 +1,20 @@
-"""How a corpus is to be read: one value for all formats, each of which takes some of it."""
+"""Reader options and error callbacks, shared by all corpus formats."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from elmo_cli.errors import UsageError
+from elmo_cli.errors import CorpusError, UsageError
+
+OnError = Callable[[CorpusError], None]  # takes the error of one line or row; the reader continues if it returns
+
+
+def raise_error(problem: CorpusError) -> None:
+    """Raise the error, so that reading ends at the first one.
+
+    Raises:
+        CorpusError: Always.
+    """
+    raise problem
 
 
 @dataclass(frozen=True)

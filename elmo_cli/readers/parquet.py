@@ -13,8 +13,7 @@ from elmo_cli.io.compression import failing_as_corpus_error
 from elmo_cli.io.inputs import InputFile, display_name, is_stream
 from elmo_cli.io.sizes import DamagedError
 from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
-from elmo_cli.readers.options import PLAIN, ReadOptions
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, raise_error
 from elmo_cli.types import Sentence
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.detection import NAMES, refuse_markup
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import PLAIN, ReadOptions
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, raise_error
 from elmo_cli.readers.tokens import SEPARATORS, split_text
 from elmo_cli.types import Sentence
 
