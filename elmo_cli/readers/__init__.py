@@ -103,7 +103,9 @@ def find_formats(named: Input, chosen: str | None) -> Iterator[tuple[InputFile, 
     found = {file: _format_by_suffix(file) for file in named.files}
     if named.is_folder and len(set(found.values())) > 1:
         examples = ", ".join(f"{file.name} ({name})" for name, file in {name: file for file, name in found.items()}.items())
-        raise CorpusError(f"{named.name}: contains files of several formats: {examples}; name the files or a pattern, or pass --input-format")
+        raise CorpusError(
+            f"{named.name}: contains files of several formats: {examples}; name the files or a pattern, or pass --input-format"
+        )
     yield from found.items()
 
 

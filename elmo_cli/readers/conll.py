@@ -170,7 +170,9 @@ def sentence_blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:
             block.append((at, line))
             held += len(line)
             if len(block) > MAX_TOKENS or held > MAX_BLOCK:
-                raise CorpusError(f"{name}:{block[0][0]}: {len(block) - 1:,} lines follow without a blank line, which has to end a sentence")
+                raise CorpusError(
+                    f"{name}:{block[0][0]}: {len(block) - 1:,} lines follow without a blank line, which has to end a sentence"
+                )
         elif block:
             yield block
             block, held = [], 0

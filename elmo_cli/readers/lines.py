@@ -91,7 +91,9 @@ def _split(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
         held += len(block)
         if b"\n" not in block and b"\r" not in block:
             if held > MAX_LINE_BYTES:
-                raise CorpusError(f"{name}: a line has more than {MAX_LINE_BYTES >> 20} MiB; check that it is a text file with one sentence in each line")
+                raise CorpusError(
+                    f"{name}: a line has more than {MAX_LINE_BYTES >> 20} MiB; check that it is a text file with one sentence in each line"
+                )
             continue
         *lines, last = b"".join(pending).splitlines(keepends=True)
         pending, held = [last], len(last)  # it may continue in the next block, and a CR at its end may be half of a CRLF

@@ -109,7 +109,9 @@ def failing_on_arrow(file: InputFile, kind: str) -> Iterator[None]:
             raise CorpusError(f"{display_name(file)}: takes more memory to read than is allowed ({reason}); {remedy}") from None
         except (pyarrow.ArrowException, DamagedError) as error:
             reason = str(error).partition("\n")[0][:200]
-            raise CorpusError(f"{display_name(file)}: is not a complete {kind} file ({reason}); check that it was written to its end") from None
+            raise CorpusError(
+                f"{display_name(file)}: is not a complete {kind} file ({reason}); check that it was written to its end"
+            ) from None
 
 
 @contextmanager
@@ -117,7 +119,9 @@ def _open(file: InputFile) -> Iterator["ParquetFile"]:
     from pyarrow.parquet import ParquetFile
 
     if is_stream(file):
-        raise CorpusError(f"{display_name(file)}: Parquet has its metadata at the end of the file and cannot be read from a stream; name a file")
+        raise CorpusError(
+            f"{display_name(file)}: Parquet has its metadata at the end of the file and cannot be read from a stream; name a file"
+        )
     with failing_on_arrow(file, "Parquet"):
         stream = file.open("rb") if isinstance(file, Path) else file.open_seekable()
     with stream:
