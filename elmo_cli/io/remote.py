@@ -74,7 +74,7 @@ def find_remote(uri: str, is_shard: Callable[[str], bool]) -> tuple[list[RemoteF
     """
     shown, (place, _, query) = redact_url(uri), uri.partition("?")
     if uri.partition("://")[0].lower() not in SCHEMES:
-        raise CorpusError(f"{shown}: is at none of {', '.join(f'{scheme}://' for scheme in SCHEMES)}; download it first")
+        raise CorpusError(f"{shown}: its scheme is not one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}; download it first")
     magic = re.search(r"[*\[]", place)
     root = place[: magic.start()].rpartition("/")[0] if magic else place.rstrip("/")
     pattern = place[len(root) :] if magic else None

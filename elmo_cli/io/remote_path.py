@@ -181,7 +181,7 @@ def features_path(given: str | Path) -> Path:
     """
     if isinstance(given, str) and is_uri(given):
         if given.partition("://")[0].lower() not in SCHEMES:
-            raise OutputError(f"{redact_url(given)}: is at none of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
+            raise OutputError(f"{redact_url(given)}: its scheme is not one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
         return cast("Path", RemotePath(given))
     return Path(given) if isinstance(given, str) else given
 

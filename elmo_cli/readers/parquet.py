@@ -145,5 +145,6 @@ def _check_footer(stream: Any, file: InputFile) -> None:  # noqa: ANN401  # a fi
     if length > min(size, MAX_FOOTER_BYTES):
         remedy = "check that it was written to its end" if length > size else "write it again with fewer columns or larger row groups"
         raise CorpusError(
-            f"{display_name(file)}: its footer declares {length:,} bytes, more than a file of {size:,} bytes can have or than is read; {remedy}"
+            f"{display_name(file)}: its footer declares {length:,} bytes, more than a file of {size:,} bytes can have "
+            f"or than is read; {remedy}"
         )

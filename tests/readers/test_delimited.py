@@ -40,8 +40,8 @@ BAD = {
     "\ntokens\n": r"has no header",
     "tokens,b\na,b\nc\n": r"the row has 1 cells, the header 2; quote a cell that holds a comma",
     "tokens\na, b\n": r"the row has 2 cells, the header 1",
-    'tokens\na\n"never closed\nx\n': r"is no CSV \(unexpected end of data\); check the quotes from the last whole row on",
-    'tokens\n"a"b\n': r"is no CSV \(',' expected after '\"'\)",
+    'tokens\na\n"never closed\nx\n': r"is not valid CSV \(unexpected end of data\); check the quotes after the last complete row",
+    'tokens\n"a"b\n': r"is not valid CSV \(',' expected after '\"'\)",
 }
 
 
