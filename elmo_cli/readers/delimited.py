@@ -20,7 +20,7 @@ ADVICE_ON_COLUMNS = " (or is it a token a line: --input-format conll?)"
 MAX_CELL = 1 << 24  # characters: with a quote that is never closed, the rest of the file is one cell
 MAX_ROW = 1 << 25  # characters: quotes that are opened repeatedly make rows without end
 DIALECTS = {",": {"strict": True}, "\t": {"quoting": csv.QUOTE_NONE}}  # a quote in TSV is a token like any other
-ADVICE = {",": "quote a cell that holds a comma", "\t": "a tab separates cells and cannot be part of one"}
+ADVICE = {",": "quote a cell that contains a comma", "\t": "a tab separates cells and cannot be part of one"}
 
 
 class _Place(NamedTuple):
