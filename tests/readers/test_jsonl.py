@@ -116,7 +116,7 @@ def test_types_are_found_over_all_lines(corpus: MakeCorpus, monkeypatch: pytest.
     path = corpus("".join(json.dumps({"tokens": "a", "x": value}) + "\n" for value in lines), "a.jsonl")
     assert str(Corpus([path], reading=ReadOptions(keep=("x",))).kept_fields().field("x").type) == "double"
     path.write_text(path.read_text() + '{"tokens": "a", "x": "text"}\n')
-    with pytest.raises(CorpusError, match="lines 7 to 7: field 'x' holds"):
+    with pytest.raises(CorpusError, match="lines 7 to 7: the values of field 'x' do not"):
         Corpus([path], reading=ReadOptions(keep=("x",))).scan()
 
 
