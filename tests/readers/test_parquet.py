@@ -121,7 +121,11 @@ def test_large_rows_are_decoded_a_few_at_a_time(tmp_path: Path, kind: str, monke
         (table([["a"], None]), {}, "row 2: column 'tokens' is null; it has to be a text or a list of tokens"),
         (table([["a"], ["b", None]]), {}, "row 2: column 'tokens': token 2 is null; every token has to be a text"),
         (table([["a", ""]]), {}, "row 1: column 'tokens': token 2 is an empty text"),
-        (table([["a"]], id=pa.array([None], pa.string())), {"id_column": "id"}, "row 1: column 'id' is null; the id of a sentence has to be"),
+        (
+            table([["a"]], id=pa.array([None], pa.string())),
+            {"id_column": "id"},
+            "row 1: column 'id' is null; the id of a sentence has to be",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, kind: str, data: pa.Table, reading: dict, words: str):
