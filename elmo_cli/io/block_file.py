@@ -1,4 +1,4 @@
-"""Block cache for remote files: each request to a server takes tens of milliseconds, whatever its size."""
+"""Block cache for remote files: a request of any size takes tens of milliseconds."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Folder lock that is released when its process ends, so that a second run on the same output is refused."""
+"""Folder lock, released when its process ends: a second run on the same output is refused."""
 
 import fcntl
 import os

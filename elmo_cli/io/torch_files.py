@@ -1,4 +1,4 @@
-"""Checks of untrusted PyTorch files before loading, since `torch.load` takes any memory a file declares.
+"""Checks of untrusted PyTorch files: `torch.load` takes any memory that a file declares.
 
 A file is a zip of a pickle, data.pkl, and one record for each tensor, none of them compressed; before
 PyTorch 1.6 it is five pickles followed by the tensors.

@@ -1,4 +1,4 @@
-"""Sentences from Arrow tables, shared by the Parquet and Arrow readers; a column contains token lists or texts."""
+"""Sentences from Arrow tables, shared by the Parquet and Arrow readers."""
 
 from collections.abc import Iterator
 from functools import partial

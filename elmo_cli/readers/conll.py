@@ -1,4 +1,4 @@
-"""CoNLL readers: CoNLL-U and older column formats, one token a line, sentences separated by blank lines."""
+"""CoNLL readers: CoNLL-U and other column formats, one token in each line."""
 
 import re
 from collections.abc import Iterable, Iterator

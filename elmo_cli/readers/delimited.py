@@ -1,4 +1,4 @@
-"""CSV and TSV readers: the first line names the columns, and a column contains one text in each row."""
+"""CSV and TSV readers: tables with a header, whose cells contain texts."""
 
 import csv
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""JSON Lines reader: one object in each line with a field of tokens or text, or one list of tokens in each line.
+"""JSON Lines reader: in each line an object with a field of tokens or text, or a list of tokens.
 
 A list of lists of tokens is a document, whose sentences are named `ID/0`, `ID/1`, ... With
 `documents`, a list of texts is a document too.
