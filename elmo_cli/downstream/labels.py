@@ -17,8 +17,7 @@ from elmo_cli.readers.columns import find_column
 from elmo_cli.readers.delimited import ADVICE_ON_COLUMNS
 from elmo_cli.readers.jsonl import load_record
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import PLAIN, ReadOptions
-from elmo_cli.readers.problems import raise_error
+from elmo_cli.readers.options import PLAIN, ReadOptions, raise_error
 from elmo_cli.readers.table_names import COLUMN_NAMES
 from elmo_cli.types import Array, Sentence
 

@@ -79,7 +79,7 @@ def test_shards_are_whole_windows_in_a_folder(elmo: Elmo, model: Path, tmp_path:
     assert elmo(*arguments, "--overwrite").exit_code == 0
     assert len(list((tmp_path / "out").iterdir())) < len(shards)  # the old ones are gone
     (tmp_path / "out" / "thesis.txt").touch()
-    assert_one_line_error(elmo(*arguments, "--overwrite"), "holds more than shards (thesis.txt)")
+    assert_one_line_error(elmo(*arguments, "--overwrite"), "contains files other than shards (thesis.txt)")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -237,7 +237,7 @@ MISTAKES = {
     "mix of two": (["o.h5", "--mix", "1,2"], "has 2 weights, and the model 3 layers"),
     "mix missing": (["o.h5", "--mix", "none.json"], "--mix none.json: no such file"),
     "a layer twice": (["o.h5", "--layers", "0,0"], "names a layer twice"),
-    "folder over a file": (["file", "--output-format", "parquet"], "file: is a file, and shards make a folder"),
+    "folder over a file": (["file", "--output-format", "parquet"], "file: is a file, but shards are written to a folder"),
     "folder in none": (["no/out", "--output-format", "parquet"], "no: no such folder"),
 }
 

@@ -97,7 +97,7 @@ def test_without_locks_of_the_file_system_the_words_of_the_lock_decide(
     (work_of(tmp_path) / "lock").write_text(f"{name} {process}\n")
     result = run()
     assert result.exit_code == (0 if free else 1), result.output
-    assert free or f"is being written by another run (process {process} on {name}); if that is over, delete" in result.stderr
+    assert free or f"is being written by another run (process {process} on {name}); if that run has ended, delete" in result.stderr
 
 
 def test_runs_killed_at_random_and_on_full_disks_lose_nothing():

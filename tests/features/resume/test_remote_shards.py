@@ -280,7 +280,7 @@ REFUSED = {
     "by default": (["s3://bucket/out"], "only a folder of Parquet shards"),
     "a file": (["s3://bucket/a.parquet"], "only a folder of Parquet shards"),
     "a job array": (["s3://bucket/out/", "--output-format", "parquet", "--shard", "0/2"], "s3://bucket/out/ is a remote one"),
-    "the web": (["https://host/out/", "--output-format", "parquet"], "https://host/out/: is at none of s3://, gs://"),
+    "the web": (["https://host/out/", "--output-format", "parquet"], "https://host/out/: its scheme is not one of s3://, gs://"),
 }
 
 
