@@ -26,12 +26,15 @@ LayerChoice = Iterable[SupportsIndex] | slice | None
 
 
 class Features:
-    """An open file of features: `features[i]` is sentence i's array, (layer, token, dim), fewer axes for one layer or pooled ones.
+    """Open feature file: `features[i]` is the array of sentence i.
 
-    Nothing is read before it is asked for. Use it in a `with` block, or call `close`. When it is closed, what is held in memory can
-    still be asked for: path, layout, description, metadata and length; all else raises FeaturesError.
+    An array is (layer, token, dim), without the layer axis for a single layer and without the token
+    axis if pooled. Vectors are read on access. Use it in a `with` block, or call `close`. After
+    `close`, path, layout, description, metadata and length are still available; all other methods
+    raise FeaturesError.
 
-    Several threads may read one file; they take turns. A forked process and one that unpickles it open the file for themselves.
+    Several threads may read one file, one at a time. A forked process, or one that unpickles it,
+    opens the file itself.
     """
 
     def __init__(self, path: Path, reader: FeatureReader) -> None:
