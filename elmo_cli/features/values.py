@@ -19,7 +19,7 @@ def cast(array: Array, dtype: str) -> Array:
     largest = np.finfo(dtype).max
     peak = np.abs(array).max(initial=0)
     if np.isfinite(peak) and peak > largest:
-        raise ElmoError(f"--dtype {dtype}: a value of {peak:,.0f} exceeds its largest ({largest:,.0f}); pass --dtype float32")
+        raise ElmoError(f"--dtype {dtype}: a value of {peak:,.0f} exceeds its maximum ({largest:,.0f}); pass --dtype float32")
     return array.astype(dtype)
 
 

@@ -79,7 +79,7 @@ class JsonLinesWriter:
             self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), zlib.crc32(line)))
 
     def _with_floats(self, window: Sequence[Sentence]) -> Iterator[Sentence]:
-        """Convert integers in a kept column of floats, as a stopped run does that has kept them."""
+        """Convert integers in a kept column of floats to floats, as resuming a run does."""
         places = [i for i, kept in enumerate(self.description.kept or ()) if str(kept.type) == "double"]
         for sentence in window:
             kept = (float(value) if i in places and isinstance(value, int) else value for i, value in enumerate(sentence.kept))

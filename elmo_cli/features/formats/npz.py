@@ -139,7 +139,7 @@ class NpzReader:
                 told = load_json(_map(archive, path, "metadata.json"))
                 self._offsets = _load(archive, path, "offsets.npy")
                 if len(self) > MAX_SENTENCES:
-                    raise ResourceLimitError(f"has {len(self):,} sentences, more than {MAX_SENTENCES:,}, which are held in memory")
+                    raise ResourceLimitError(f"has {len(self):,} sentences, more than the {MAX_SENTENCES:,} that may be held in memory")
                 self._tokens: Sequence[list[str]] = _load_lines(archive, path, "tokens.json", len(self))
                 self._keys: Sequence[tuple[str, int]] = _load_lines(archive, path, "keys.json", len(self))
                 self._layers: Array = _load(archive, path, "layers.npy", check=False)
