@@ -88,9 +88,7 @@ class ConvertJob:
             if not features.description.dim:
                 raise OutputError(f"{self.source}: does not record the dimension of its vectors; there is nothing to convert")
             if features.description.pooled and (self.store.rows == "token" or SENTENCE not in self._format.vectors):
-                raise OutputError(
-                    f"{self.source}: contains one vector for each sentence, and the output needs tokens; choose another layout"
-                )
+                raise OutputError(f"{self.source}: contains one vector per sentence, and the output needs tokens; choose another layout")
             check_spec(self.layout, self._describe(features))
             plan = self.plan(features)
             if self.work.compare(plan):

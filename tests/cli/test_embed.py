@@ -307,7 +307,7 @@ def test_what_conversion_leaves_out_is_said(elmo: Elmo, model: Path, tmp_path: P
     assert elmo("embed", SAMPLE, tmp_path / "a.h5", "--model", model, "--forget-sentences").exit_code == 0
     result = elmo("convert", tmp_path / "a.h5", tmp_path / "a.jsonl")
     assert "left out the metadata" in result.stderr
-    assert "does not tell the words" in result.stderr
+    assert "does not contain the tokens" in result.stderr
     assert_one_line_error(elmo("convert", tmp_path / "a.h5", tmp_path / "a.h5", "--overwrite"), "is read by this run")
     assert_one_line_error(elmo("convert", tmp_path / "none", tmp_path / "b.h5"), "none: no such file")
     assert_one_line_error(elmo("convert", tmp_path / "a.jsonl", tmp_path / "b.h5", "--output-format", "npz"), "contradict", code=2)

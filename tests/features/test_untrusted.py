@@ -43,7 +43,7 @@ def test_allennlps_own_files_are_read_in_the_order_of_their_lines(tmp_path: Path
         assert [float(array[0, 0, 0]) for array in features] == list(range(12))
         assert (features.metadata, features.layout) == ({}, "allennlp")
         assert features.tokens(11) == ["a", "w11"]
-        with pytest.raises(FeaturesError, match="does not tell the tokens of sentence 0"):
+        with pytest.raises(FeaturesError, match="does not contain the tokens of sentence 0"):
             features.tokens(0)
 
 
@@ -189,13 +189,13 @@ def test_a_zip_that_declares_more_than_it_holds_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\nno\n', "bad.jsonl:2: is no JSON"),
-        (b'{"key": "0", "number": 0, "tokens": ["a"]}\n', "bad.jsonl:1: holds no layers"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\nno\n', "bad.jsonl:2: is not JSON"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"]}\n', "bad.jsonl:1: contains no layers"),
         (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [["x"]]}\n', "no matrices of numbers"),
         (b'{"key": 0, "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n', "needs a key, a number and tokens"),
-        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n' * 2 + b"[]\n", "bad.jsonl:3: is no object"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n' * 2 + b"[]\n", "bad.jsonl:3: is not an object"),
         (b'{"key": "0", "number": 0, "tokens": ["a"], "layer_0": [[1, 2]], "layer_1": [[1, 2], [3, 4]]}\n', "of different shapes"),
-        (b'{"a": ' + b"[" * 100_000, "is no JSON"),
+        (b'{"a": ' + b"[" * 100_000, "is not JSON"),
         (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n{"key": "1", "number": 1, "tokens": ["a"], "top": [[1]]}', ":2: "),
     ],
 )
@@ -311,7 +311,7 @@ def test_small_tables_that_stand_for_large_ones_are_refused(
 ):
     monkeypatch.setattr("elmo_cli.io.sizes.FREE_BYTES", 1 << 26)
     path = write_table(tmp_path / name, pa.table(tables(**large)))
-    with pytest.raises(FeaturesError, match=rf"a\.[a-z]+: .*{words}, and stores [0-9,]+ bytes; write it anew in smaller row groups"):
+    with pytest.raises(FeaturesError, match=rf"a\.[a-z]+: .*{words}, and stores [0-9,]+ bytes; write it again in smaller row groups"):
         read_all(path)
 
 
@@ -340,7 +340,7 @@ def test_texts_in_dictionaries_are_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"key": pa.array([b"a", b"b"])}, "column 'key' holds binary; it is no file of features"),
+        ({"key": pa.array([b"a", b"b"])}, "column 'key' holds binary; this is not a file of features"),
         ({"number": pa.array(["a", "b"])}, "column 'number' holds string"),
         ({"tokens": pa.array([1, 2])}, "column 'tokens' holds int64"),
         (

@@ -38,9 +38,7 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
         OutputError: The features are not pooled.
     """
     if not description.pooled:
-        raise OutputError(
-            f"{output.path}: a .npy file contains one vector for each sentence; pass --pool mean, or write .npz --layout arrays"
-        )
+        raise OutputError(f"{output.path}: a .npy file contains one vector per sentence; pass --pool mean, or write .npz --layout arrays")
     with open_output(output) as file:
         writer = NpyWriter(file, description)
         yield writer

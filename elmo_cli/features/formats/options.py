@@ -107,7 +107,7 @@ def check_options(
         raise UsageError(f"{name} and --pool contradict each other: the layout contains tokens.")
     if form.vectors == (SENTENCE,) and pool == "none":
         raise UsageError(
-            f"{path}: {name} contains one vector for each sentence; pass --pool mean (max, first, last), or write .npz --layout arrays."
+            f"{path}: {name} contains one vector per sentence; pass --pool mean (max, first, last), or write .npz --layout arrays."
         )
     if NAMES not in form.keeps and keys:
         raise UsageError(f"--keys {keys} is not for {name}, which does not name sentences.")

@@ -91,13 +91,13 @@ def check_spec(layout: str, spec: FeatureSpec) -> None:
     unit = "word" if WORD_TYPE in form.vectors else form.vectors[0]
     if form.vectors == (SENTENCE,) and not spec.pooled:
         raise OutputError(
-            f"{layout} contains one vector for each sentence, and there is one for each token; write .npz --layout arrays, or another layout"
+            f"{layout} contains one vector per sentence, and there is one per token; write .npz --layout arrays, or another layout"
         )
     if spec.pooled and SENTENCE not in form.vectors:
-        raise OutputError(f"{layout} contains one vector for each {unit}, and there is one for each sentence (--pool); write .npy or .npz")
+        raise OutputError(f"{layout} contains one vector per {unit}, and there is one per sentence (--pool); write .npy or .npz")
     if len(spec.names) > 1 and not form.layer_axis:
         raise OutputError(
-            f"{layout} contains one vector for each {unit}, and there are {len(spec.names)} layers; pass --layers 0, top, average, or one number"
+            f"{layout} contains one vector per {unit}, and there are {len(spec.names)} layers; pass --layers 0, top, average, or one number"
         )
 
 

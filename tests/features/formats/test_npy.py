@@ -121,7 +121,7 @@ def test_sentences_are_named_by_their_ids_and_keep_the_order_of_the_input(tmp_pa
 def test_two_sentences_of_one_name_are_refused_or_the_first_is_kept(tmp_path: Path):
     description, sentences = FeatureSpec(("top",), 2), [s._replace(id="same") for s in corpus("a", "a")]
     arrays = arrays_for(sentences, description)
-    with pytest.raises(OutputError, match="two sentences are called 'same'; pass --keys number"):
+    with pytest.raises(OutputError, match="two sentences have the name 'same'; pass --keys number"):
         write(tmp_path / "a.npz", "arrays", sentences, arrays, description)
     with open_features(write(tmp_path / "a.npz", "arrays", sentences, arrays, description, keys="sentence")) as features:
         assert (features.keys(), len(features)) == (["a"], 1)
@@ -153,7 +153,7 @@ def test_members_that_are_missing_or_renamed_are_found(tmp_path: Path):
                 new.writestr(info, old.read(info.orig_filename))
                 info.comment = comment
             new.comment = old.comment
-        with pytest.raises(FeaturesError, match="does not fit its checksum"):
+        with pytest.raises(FeaturesError, match="does not match its checksum"):
             open_features(copy)
     shutil.copyfile(path, tmp_path / "b.npz")
     with zipfile.ZipFile(tmp_path / "b.npz", "a") as archive:

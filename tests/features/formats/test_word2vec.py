@@ -114,7 +114,7 @@ def test_what_it_cannot_hold_is_refused_before_anything_is_computed(elmo: Elmo, 
     [
         ("2 2\na 1 2\n", "has 1 words of 2"),
         ("1 2\na 1\n", r":2: holds 1 values of 2"),
-        ("1 2\na 1 x\n", r":2: holds no numbers"),
+        ("1 2\na 1 x\n", r":2: contains values that are not numbers"),
         ("1 0\na\n", "is damaged"),
     ],
 )
