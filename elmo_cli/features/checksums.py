@@ -1,10 +1,11 @@
 """CRC-32 checksums of sentences, for layouts whose format has none.
 
 There is a checksum for each window, or for several windows in a long file. Two attributes contain
-them: `checksums`, and `checksum_sentences`, the number of sentences that each covers, in the order of
-the file. An HDF5 attribute has at most 64 KiB, so a checksum covers at least a thousandth of the
-sentences before it: 10^9 sentences need fewer than 16,000. It covers, for each sentence, the texts
-that the layout stores, as UTF-8 with a NUL after each, and then the values as they are stored.
+them: `checksums`, and `checksum_sentences`, the number of sentences that each covers, in the order
+of the file. An HDF5 attribute has at most 64 KiB, so a checksum covers at least a thousandth of
+the sentences before it: 10^9 sentences need fewer than 16,000. It covers, for each sentence, the
+texts that the layout stores, as UTF-8 with a NUL after each, and then the values as they are
+stored.
 """
 
 import zlib

@@ -1,9 +1,9 @@
 """Conversion of feature files between formats: streamed, with a warning for all that is left out.
 
-A source can be read again, mostly as fast as windows kept beside the output, so windows are kept only
-by a run with `--resume`. A source of HDF5, Parquet or Arrow is read twice, first in a child process
-with limits, which a damaged file can crash; its checksums are compared there before anything is
-written.
+A source can be read again, mostly as fast as windows kept beside the output, so windows are kept
+only by a run with `--resume`. A source of HDF5, Parquet or Arrow is read twice, first in a child
+process with limits, which a damaged file can crash; its checksums are compared there before
+anything is written.
 """
 
 import hashlib
@@ -199,7 +199,7 @@ def _write(features: Features, change: Change, store: FeatureWriter, journal: Re
     for window, arrays in _windows(features.windows(first)):
         if (sentence := find_not_finite(window, arrays)) is not None:
             raise FeaturesError(
-                f"{features.path}: sentence {int(sentence.key) + 1}: its vectors hold NaN or infinite values; make it again"
+                f"{features.path}: sentence {int(sentence.key) + 1}: its vectors contain NaN or infinite values; make it again"
             )
         (journal or store).write(window, change(features.description, arrays))
         yield window

@@ -18,9 +18,9 @@ class FeatureWriter(Protocol):
     windows arrive in the order of the corpus. A writer that changes what it is given may also have
     `warnings`, a list of sentences for the user.
 
-    A module of features/formats/ provides `open_writer`, a context manager that yields a writer: the
-    output appears when the block ends, and does not appear if the block fails. The caller turns
-    `OSError` into a DiskError. Example:
+    A module of features/formats/ provides `open_writer`, a context manager that yields a writer:
+    the output appears when the block ends, and does not appear if the block fails. The caller
+    turns `OSError` into a DiskError. Example:
 
         @contextmanager
         def open_writer(output: OutputFile, spec: FeatureSpec, options: WriteOptions) -> Iterator[FeatureWriter]:
@@ -39,8 +39,8 @@ class FeatureWriter(Protocol):
 
         Args:
             window: The sentences, in the order of the corpus.
-            arrays: The array of each, with the axes of the FeatureSpec: (layer, token, dim), without
-                the layer axis for a single layer, without the token axis if pooled.
+            arrays: The array of each sentence, with the axes of the FeatureSpec: (layer, token,
+                dim), without the layer axis for a single layer, without the token axis if pooled.
 
         Raises:
             OutputError: The disk is full, or the format cannot contain a sentence.

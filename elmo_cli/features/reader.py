@@ -54,7 +54,10 @@ class Features:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """How the file was made: model, model_sha256, options, layers, start_state, command, ...; may be empty."""
+        """Metadata of the file; empty if it has none.
+
+        They record how it was made: model, model_sha256, options, layers, start_state, command, ...
+        """
         return dict(self._reader.description.metadata)
 
     def __len__(self) -> int:
@@ -177,7 +180,7 @@ class Features:
         if not self.description.layered:
             raise FeaturesError(f"{self.path}: contains only {self.description.names[0]}; there are no layers to choose from")
         if not layers or not all(-n <= layer < n for layer in layers):
-            raise FeaturesError(f"{self.path}: holds layers 0 to {n - 1}, not {layers or choice}")
+            raise FeaturesError(f"{self.path}: contains layers 0 to {n - 1}, not {layers or choice}")
         return [layer % n for layer in layers]
 
 
@@ -192,7 +195,7 @@ def open_features(path: str | Path) -> Features:
     """Open a feature file of any format, also one written by AllenNLP.
 
     Args:
-        path: Path of a file or a folder of shards, or address of a remote folder of shards (s3://...).
+        path: Path of a file or a folder of shards, or address of a remote folder (s3://...).
 
     Returns:
         The open file.

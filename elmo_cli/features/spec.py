@@ -1,4 +1,4 @@
-"""Content of a feature file: layers, shape and dtype of the arrays, metadata, names of sentences."""
+"""Content of a feature file: layers, shape and dtype of the arrays, metadata, names."""
 
 import json
 import zlib
@@ -28,8 +28,8 @@ FOREIGN = ("ARROW:schema", "pandas", "part", "parts", "rows", "row_group_crc32")
 class FeatureSpec:
     """Content of the array of each sentence, and the metadata of the file.
 
-    An array is (layer, token, dim), without the layer axis for a single "top", "average", "concat" or
-    "mix", and without the token axis if `pooled`.
+    An array is (layer, token, dim), without the layer axis for a single "top", "average", "concat"
+    or "mix", and without the token axis if `pooled`.
 
     Attributes:
         names: Names of the layers, "layer_0", ..., or a single name without a layer axis.
@@ -138,5 +138,5 @@ def sentence_of(number: str, name: str, tokens: list[str], keys: str | None, kep
 
 
 def token_count(array_shape: tuple[int, ...], sentence: Sentence, *, pooled: bool) -> int:
-    """Return the number of tokens of a sentence, from the shape of its array unless that is pooled."""
+    """Return the number of tokens of a sentence, from its array's shape unless pooled."""
     return len(sentence.tokens) if pooled else array_shape[-2]

@@ -1,4 +1,4 @@
-"""Feature file as a PyTorch dataset; a separate module, so that reading a file does not import torch."""
+"""Feature file as a PyTorch dataset, in its own module: reading a file does not import torch."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ class Sentences(Protocol):
 
 
 class FeatureDataset(Dataset[Any]):
-    """Map-style dataset: item i is the tensor of `Features.read(i)`, or the result of `transform` of it.
+    """Map-style dataset: item i is `Features.read(i)` as a tensor, or its `transform`.
 
     The file is opened when it is first read, in each worker process separately: an open file cannot
     be shared with a forked process.

@@ -31,7 +31,7 @@ def check_finite(window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
     """
     if (sentence := find_not_finite(window, arrays)) is not None:
         raise ModelError(
-            f"sentence {int(sentence.key) + 1}: its vectors hold NaN or infinite values; "
+            f"sentence {int(sentence.key) + 1}: its vectors contain NaN or infinite values; "
             "check the model's weights, and what the vectors are stored and computed in"
         )
 

@@ -86,7 +86,7 @@ def _check_arrays(features: Features, verdict: VerifyReport) -> None:
     wrong = list(find_wrong(_read(features, checks, verdict), checks.expected or ()))
     verdict.checked.append(f"structure  {features.layout}, {verdict.sentences:,} sentences, {verdict.tokens:,} tokens, all read")
     if verdict.sentences != len(features):
-        verdict.add(f"holds {verdict.sentences:,} sentences, and declares {len(features):,}")
+        verdict.add(f"contains {verdict.sentences:,} sentences, and declares {len(features):,}")
     verdict.checked.append("numbers    no NaN, nothing infinite" if not verdict.n_problems else "numbers    see below")
     for missing in find_problems(features.layout, features.path):
         verdict.add(missing)
@@ -102,7 +102,7 @@ def _read(features: Features, checks: Checks, verdict: VerifyReport) -> Iterator
     for sentences, arrays in features.windows():
         for sentence, array in zip(sentences, arrays, strict=True):
             if not np.isfinite(array).all():
-                verdict.add(f"sentence {sentence.key}: holds NaN or infinite values")
+                verdict.add(f"sentence {sentence.key}: contains NaN or infinite values")
             if checks is not NO_CHECKS and int(sentence.key) <= last:
                 verdict.add(f"sentence {sentence.key}: stands after sentence {last}")
             last = int(sentence.key)
@@ -124,7 +124,7 @@ def _check_metadata(features: Features, verdict: VerifyReport) -> None:
 
 
 def _tokens_of_sample(features: Features) -> dict[int, list[str]]:
-    """Return the tokens of a sample spread over the file, by index; empty strings if it has no tokens."""
+    """Return the tokens of a sample of sentences by index; empty strings if the file has none."""
     chosen = np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(int)
     return {index: features.sentence(index).tokens for index in chosen.tolist()}
 
@@ -164,7 +164,7 @@ def _check_tokens(features: Features, corpus: "Corpus", verdict: VerifyReport, s
 
 
 def _other_name(ours: Sentence, theirs: Sentence, *, numbered: bool) -> str | None:
-    """Return which name differs, "number" or "id", if both have it; some layouts store NUL escaped."""
+    """Return which name differs, "number" or "id"; some layouts store NUL escaped."""
     if numbered and ours.key != theirs.key:
         return "number"
     ids = [sentence.id.replace("\0", "\\0") for sentence in (ours, theirs) if sentence.id is not None]

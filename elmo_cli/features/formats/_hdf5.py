@@ -1,4 +1,4 @@
-"""HDF5 files: attributes, descriptions, and checks of links, types and sizes in an untrusted file."""
+"""HDF5 files: attributes, and checks of links, types and sizes in an untrusted file."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would n
 
 
 def detect(path: Path, start: bytes) -> str | None:  # noqa: ARG001  # every format's
-    """Return the format of an HDF5 file, by its attribute or its first member; None if it is not HDF5."""
+    """Return the format of an HDF5 file, by attribute or first member; None for other files."""
     if not h5py.is_hdf5(path):
         return None
     with open_file(path) as file, reading(path):
@@ -79,7 +79,8 @@ def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f", *, 
         The dataset.
 
     Raises:
-        FeaturesError: It is missing, a link, of another kind, or larger than the stored bytes allow.
+        FeaturesError: It is missing, a link, of another kind, or larger than the stored bytes
+            allow.
     """
     where = f"{path}: {name!r}"
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):

@@ -1,8 +1,9 @@
 """Writer of one Parquet file: a shard of a folder, or the only file.
 
-In addition to the metadata of the columns, a file records its `part`, its `rows`, and the checksums of its
-row groups, each continuing the one before it and the first starting from the number of the part
-(`row_group_crc32`); the last file records the number of `parts`, so that a missing one is detected.
+In addition to the metadata of the columns, a file records its `part`, its `rows`, and the
+checksums of its row groups, each continuing the one before it and the first starting from the
+number of the part (`row_group_crc32`); the last file records the number of `parts`, so that a
+missing one is detected.
 """
 
 import math

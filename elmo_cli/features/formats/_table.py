@@ -1,8 +1,8 @@
 """Features as a table, for Parquet and Arrow: one row per sentence or token, one column per layer.
 
-Columns: key, number (in the input, from 0), tokens (or position and token), then the columns carried
-over from the input, then `layer_0`, ...: a list of one vector per token, or one vector, each of fixed
-size.
+Columns: key, number (in the input, from 0), tokens (or position and token), then the columns
+carried over from the input, then `layer_0`, ...: a list of one vector per token, or one vector,
+each of fixed size.
 """
 
 import zlib
@@ -94,7 +94,7 @@ def is_vector(kind: pa.DataType) -> bool:
 
 
 def checksum_of(rows: pa.RecordBatch | pa.Table, before: int = 0) -> int:
-    """Return the CRC-32 of rows: the bytes of vectors and the Python repr of other values, by column.
+    """Return the CRC-32 of rows, by column: bytes of vectors, and Python repr of other values.
 
     Columns of nanoseconds are skipped: their repr does not show them.
 

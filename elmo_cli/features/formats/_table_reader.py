@@ -79,7 +79,7 @@ class TableReader:
         self._starts = self._sentence_starts() if self.rows == "token" else None
 
     def _sentence_starts(self) -> npt.NDArray[np.int64]:
-        """Return the first row of each sentence, and the number of all rows: 8 bytes per sentence."""
+        """Return the first row of each sentence and the number of rows: 8 bytes per sentence."""
         starts, last, row = [], None, 0
         for chunk in range(len(self._chunks)):
             numbers = self._column(chunk, "number").to_numpy()
@@ -200,7 +200,7 @@ class TableReader:
         return pa.concat_tables(pieces)
 
     def _groups(self, table: pa.Table) -> list[int]:
-        """Return the first row of each sentence in a table of token rows, and the end of the table."""
+        """Return the first row of each sentence in a table of token rows, and its end."""
         numbers = table["number"].to_numpy()
         return [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)] if len(numbers) else [0]
 

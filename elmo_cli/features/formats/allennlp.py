@@ -1,12 +1,12 @@
 """AllenNLP's HDF5 layout: one dataset per sentence, and a JSON map from sentences to datasets.
 
 Datasets "0", "1", ... are (layer, token, dim), or (token, dim) for one layer or the average;
-`sentence_to_index`, shape (1,), is a variable-length string of JSON. Readers of the layout fail on any
-other dataset, so the metadata are attributes of the file.
+`sentence_to_index`, shape (1,), is a variable-length string of JSON. Readers of the layout fail on
+any other dataset, so the metadata are attributes of the file.
 
-The JSON repeats the key of a sentence that occurs more than once. Python's `json` keeps the last value
-at the first place, exactly as AllenNLP's own map does, so the map is written as a stream, and its
-memory does not depend on the size of the corpus.
+The JSON repeats the key of a sentence that occurs more than once. Python's `json` keeps the last
+value at the first place, exactly as AllenNLP's own map does, so the map is written as a stream,
+and its memory does not depend on the size of the corpus.
 """
 
 import json
@@ -55,8 +55,8 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
     """Open a writer of the layout.
 
     Links are tracked in the order of creation: sentences are listed in the order of the input, and
-    the root group needs no memory that grows with their number. The map is in a temporary file until
-    the end.
+    the root group needs no memory that grows with their number. The map is in a temporary file
+    until the end.
     """
     has_map = not (options.forget_sentences or options.keys == "sentence")
     with open_output(output) as partial, tempfile.TemporaryFile(dir=output.folder) if has_map else nullcontext() as sentence_map:
@@ -72,9 +72,9 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 class AllennlpWriter:
     """Writer of the layout.
 
-    Datasets are named by number (in the input, from 0), by id, or by sentence (see `sentence_name`).
-    The attribute "id" of a dataset is the sentence's own id; "tokens", in JSON, contains tokens that
-    are not separated by white space.
+    Datasets are named by number (in the input, from 0), by id, or by sentence (see
+    `sentence_name`). The attribute "id" of a dataset is the sentence's own id; "tokens", in JSON,
+    contains tokens that are not separated by white space.
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class AllennlpWriter:
         """Write the datasets of a window.
 
         Raises:
-            OutputError: The disk is full or gone; or datasets are named by id, and a sentence has none
-                or that of another one.
+            OutputError: The disk is full or gone; or datasets are named by id, and a sentence has
+                no id or that of another one.
         """
         with self._partial.raising_failures():
             for sentence, array in zip(window, arrays, strict=True):
@@ -201,7 +201,7 @@ class AllennlpReader:
         return array
 
     def token_counts(self) -> Iterable[int]:
-        """Iterate over the number of tokens, from the arrays' shapes, or from the text if pooled."""
+        """Iterate over the number of tokens, from the arrays' shapes, or the text if pooled."""
         if self.description.pooled:
             return (len(self.sentence(index).tokens) for index in range(len(self)))
         return (self._dataset(name).shape[-2] for name in self._names)
@@ -243,8 +243,8 @@ class AllennlpReader:
 def sentence_name(text: str) -> str:
     r"""Return the name of the dataset of a sentence.
 
-    "\", "/" and NUL become "\\", "\s" and "\0"; "", "." and the name of the map become "\e", "\." and
-    "\i". Nearly all sentences are unchanged; `sentence_text` is the inverse.
+    "\", "/" and NUL become "\\", "\s" and "\0"; "", "." and the name of the map become "\e", "\."
+    and "\i". Nearly all sentences are unchanged; `sentence_text` is the inverse.
     """
     return _NAMES.get(text) or escape(text)
 
@@ -255,7 +255,7 @@ def sentence_text(name: str) -> str:
 
 
 def _told(name: str, id_: str | None, text: str, tokens: list[str]) -> tuple[str, ...]:
-    """Return the stored texts of a sentence; tokens that are not stored are empty when it is read."""
+    """Return the stored texts of a sentence; tokens that are not stored are read as empty."""
     return (name, id_ or "", text, *(tokens if any(tokens) else ()))
 
 
@@ -268,7 +268,10 @@ def _parse_tokens(told: object) -> list[str] | None:
 
 
 def _create_dataset(file: h5py.File, name: str, values: Array, compression: str) -> h5py.h5d.DatasetID:
-    """Return file.create_dataset(name, data=values) in half its time, most of that of a short sentence."""
+    """Return file.create_dataset(name, data=values), in half the time.
+
+    The call is most of the cost of a short sentence.
+    """
     space = h5py.h5s.create_simple(values.shape)
     properties = _compressed(values) if compression == "gzip" and values.size else _without_times()
     dataset = h5py.h5d.create(file.id, name.encode("utf-8"), h5py.h5t.py_create(values.dtype), space, dcpl=properties)

@@ -42,7 +42,10 @@ def open_writer(output: OutputFile | Stdout, description: FeatureSpec, options: 
 
 
 class ArrowWriter:
-    """Writer of a file or a stream, one record batch per window; standard output is sent by window."""
+    """Writer of a file or a stream, with one record batch per window.
+
+    Each window is sent to standard output when it is written.
+    """
 
     def __init__(self, writer: pa.RecordBatchStreamWriter, schema: pa.Schema, description: FeatureSpec, options: WriteOptions) -> None:
         self.description = description

@@ -1,10 +1,11 @@
-"""HDF5 layout of e2e-coref (Lee et al. 2018) and its successors: one group per document, layers last.
+"""HDF5 layout of e2e-coref (Lee et al. 2018) and its successors: a group per document, layers last.
 
-The name of a group is the key of the document with ":" for "/"; it contains the datasets "0", "1", ...
-of the sentences, (token, dim, layer). The document of a sentence is the one that the input names
-separately (CoNLL-U's `# newdoc id`, CoNLL-2012's `#begin document`), else its id up to the last "/"
-(bc/cctv/00/cctv_0000_0/12), or the complete id. The attributes of a dataset are the number of the
-sentence in the input and its id (or the document and its number there). Tokens are not stored.
+The name of a group is the key of the document with ":" for "/"; it contains the datasets "0", "1",
+... of the sentences, (token, dim, layer). The document of a sentence is the one that the input
+names separately (CoNLL-U's `# newdoc id`, CoNLL-2012's `#begin document`), else its id up to the
+last "/" (bc/cctv/00/cctv_0000_0/12), or the complete id. The attributes of a dataset are the
+number of the sentence in the input and its id (or the document and its number there). Tokens are
+not stored.
 """
 
 from collections import Counter

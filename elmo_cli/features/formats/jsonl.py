@@ -1,8 +1,8 @@
-"""JSON Lines: one object per sentence, for pipes. Metadata are not stored: every line is a sentence.
+"""JSON Lines: one object per sentence, for pipes; metadata are not stored.
 
 {"key": "0", "number": 0, "tokens": ["A", "cat"], "layer_0": [[0.1, ...], [...]], "layer_1": ...,
-"crc32": 123}, with the columns that are carried over before the layers. `crc32` is the checksum of the
-bytes of the line before `, "crc32"`.
+"crc32": 123}, with the columns that are carried over before the layers. `crc32` is the checksum of
+the bytes of the line before `, "crc32"`.
 """
 
 import json
@@ -51,7 +51,7 @@ def open_writer(output: OutputFile | Stdout, description: FeatureSpec, options: 
 
 
 class JsonLinesWriter:
-    """Writer of a file or standard output; the lines of a window are sent when they are computed."""
+    """Writer of a file or standard output; the lines of a window are sent when computed."""
 
     def __init__(self, file: PartialFile | Pipe, path: Path, description: FeatureSpec, options: WriteOptions) -> None:
         self.path = path
@@ -105,7 +105,7 @@ def _plain(value: object) -> object:
 
 
 class JsonLinesReader:
-    """Reader of the format: 8 bytes per sentence in memory. Without metadata, values are float32."""
+    """Reader of the format, as float32: 8 bytes per sentence in memory."""
 
     layout = "jsonl"
 
@@ -189,7 +189,7 @@ class JsonLinesReader:
         return told
 
     def _read(self, start: int, end: int) -> bytes:
-        """Return bytes of the file without moving its position, which threads and forked processes share."""
+        """Return bytes of the file without moving its position, which threads and forks share."""
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), end - start, start)
         self._file.seek(start)

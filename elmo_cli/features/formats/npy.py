@@ -1,7 +1,7 @@
 """NumPy's .npy for pooled features: one array, (sentence, dim) or (sentence, layer, dim).
 
-A row is a sentence, in the order of the input. The format has no place for tokens, ids and metadata,
-which are left out; the name of a sentence is the number of its row.
+A row is a sentence, in the order of the input. The format has no place for tokens, ids and
+metadata, which are left out; the name of a sentence is the number of its row.
 """
 
 import io

@@ -127,7 +127,7 @@ def _add_json(file: IO[bytes], value: object, *, first: bool) -> None:
 
 
 class NpzReader:
-    """Reader of the format, mapped into memory; compressed members are unpacked to temporary files."""
+    """Reader of the format, mapped into memory; unpacks compressed members to temporary files."""
 
     layout = "npz"
 
@@ -139,7 +139,7 @@ class NpzReader:
                 told = load_json(_map(archive, path, "metadata.json"))
                 self._offsets = _load(archive, path, "offsets.npy")
                 if len(self) > MAX_SENTENCES:
-                    raise ResourceLimitError(f"has {len(self):,} sentences, more than the {MAX_SENTENCES:,} that may be held in memory")
+                    raise ResourceLimitError(f"has {len(self):,} sentences, of which {MAX_SENTENCES:,} fit in memory")
                 self._tokens: Sequence[list[str]] = _load_lines(archive, path, "tokens.json", len(self))
                 self._keys: Sequence[tuple[str, int]] = _load_lines(archive, path, "keys.json", len(self))
                 self._layers: Array = _load(archive, path, "layers.npy", check=False)
@@ -232,7 +232,7 @@ def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> memoryview:
-    """Return the mapped bytes of a member; `check=False` skips the checksum of an uncompressed one."""
+    """Return a member, mapped; `check=False` skips the checksum if it is not compressed."""
     info = archive.getinfo(name)
     with archive.open(info) as member:
         if info.compress_type != zipfile.ZIP_STORED:

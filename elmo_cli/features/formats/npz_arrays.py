@@ -1,9 +1,9 @@
 """NumPy's .npz with one array per sentence, for small jobs.
 
-np.load("out.npz")["0"] is (layer, token, dim); the name is the number, the id or the sentence. Only the
-arrays are members, so that `np.load(...).files` lists the sentences. All other data are in comments of
-the zip format: that of a member contains its number and tokens, [number, [token, ...]] as JSON, and that
-of the file contains the metadata with a checksum of the members.
+np.load("out.npz")["0"] is (layer, token, dim); the name is the number, the id or the sentence.
+Only the arrays are members, so that `np.load(...).files` lists the sentences. All other data are
+in comments of the zip format: that of a member contains its number and tokens, [number, [token,
+...]] as JSON, and that of the file contains the metadata with a checksum of the members.
 """
 
 import io
@@ -51,7 +51,7 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 
 
 class NpzArraysWriter:
-    """Writer of one member per sentence; names and tokens are in memory until the end of the archive."""
+    """Writer of one member per sentence; names and tokens stay in memory until the end."""
 
     def __init__(self, archive: zipfile.ZipFile, path: Path, description: FeatureSpec, options: WriteOptions) -> None:
         self.path = path
@@ -65,8 +65,8 @@ class NpzArraysWriter:
         """Write the members of a window.
 
         Raises:
-            OutputError: The disk is full or gone, two sentences have the same name, or there are more
-                than can be listed.
+            OutputError: The disk is full or gone, two sentences have the same name, or there are
+                more than can be listed.
         """
         for sentence, array in zip(window, arrays, strict=True):
             self._add(sentence, array)
@@ -104,7 +104,10 @@ class NpzArraysWriter:
         self._archive.comment = self._comment()
 
     def _comment(self) -> bytes:
-        """Return the metadata; a text that is too long, such as a command with 1,000 inputs, is truncated."""
+        """Return the metadata as JSON.
+
+        A text that is too long, such as a command with a thousand inputs, is truncated.
+        """
         metadata = dict(self.description.metadata)
         while True:
             told = replace(self.description, metadata=metadata).text("arrays", self.options.keys or "auto")
@@ -223,7 +226,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def detect(path: Path, start: bytes) -> str | None:
-    """Return the format of an .npz file: "arrays" by its comment, or if it has no member of npz.py."""
+    """Return the format of an .npz file, by its comment or the names of its members."""
     if not start.startswith(STARTS):
         return None
     try:

@@ -2,9 +2,9 @@
 
 `layers` is (layer, total tokens, dim), without the layer axis for one layer or the mean, and with
 sentences instead of tokens if pooled. Sentence i has the rows `offsets[i]` to `offsets[i + 1]` of
-`layers` and of `tokens`. `keys` are the names of the sentences, `numbers` their numbers in the input. A
-string of HDF5 ends at NUL: `nul_tokens` and `nul_keys`, present only if needed, are the indices of
-strings that are written escaped.
+`layers` and of `tokens`. `keys` are the names of the sentences, `numbers` their numbers in the
+input. A string of HDF5 ends at NUL: `nul_tokens` and `nul_keys`, present only if needed, are the
+indices of strings that are written escaped.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -109,7 +109,7 @@ class PackedWriter:
             **compression_of(self.options.compression),
         )
         for name, dtype, size in [("offsets", np.int64, 1), ("numbers", np.int64, 0), ("tokens", TEXT, 0), ("keys", TEXT, 0)]:
-            summed = dtype is not TEXT  # of a string the chunk holds the address alone
+            summed = dtype is not TEXT  # of a string the chunk contains only the address
             self._file.create_dataset(name, shape=(size,), maxshape=(None,), chunks=(CHUNK_ITEMS,), dtype=dtype, fletcher32=summed)
         self._file["offsets"][0] = 0
 

@@ -45,7 +45,10 @@ _NO_OPTIONS = WriteOptions()
 
 
 class ParquetWriter:
-    """Writer of a file, or a folder of shards of at least `shard_tokens` tokens; the last may be shorter."""
+    """Writer of a file, or of a folder of shards.
+
+    Each shard has at least `shard_tokens` tokens, except the last one.
+    """
 
     def __init__(self, output: OutputFile | OutputFolder, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
         self.output = output
@@ -152,7 +155,8 @@ def _find_shards(folder: Path) -> list[Path]:
 class _Shard(NamedTuple):
     """Metadata of a file.
 
-    The file is opened for each row group that is read: a folder may have more files than may be open.
+    The file is opened for each row group that is read: a folder may have more files than may be
+    open.
     """
 
     path: Path

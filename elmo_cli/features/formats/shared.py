@@ -1,8 +1,8 @@
 """Reader of a feature file that several threads, forked processes and unpickled copies may use.
 
-The objects of the libraries do not support this: an open HDF5 file cannot be pickled and shares its
-position with a forked process, and readers of tables cache the last chunk. Here one thread reads at a
-time; a process that did not open the file opens it itself.
+The objects of the libraries do not support this: an open HDF5 file cannot be pickled and shares
+its position with a forked process, and readers of tables cache the last chunk. Here one thread
+reads at a time; a process that did not open the file opens it itself.
 """
 
 import os

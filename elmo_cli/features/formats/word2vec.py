@@ -1,9 +1,9 @@
 """word2vec's text format: one line per word type with one vector, as gensim and fastText read it.
 
 The first line is the number of types and of dimensions. Each other line is a word and its values,
-separated by spaces, the most frequent type first and equally frequent ones in the order of their first
-occurrence. Layer 0 does not depend on the context: the vector is that of the first occurrence. For any
-other layer, the average or a mix, it is the mean over all occurrences.
+separated by spaces, the most frequent type first and equally frequent ones in the order of their
+first occurrence. Layer 0 does not depend on the context: the vector is that of the first
+occurrence. For any other layer, the average or a mix, it is the mean over all occurrences.
 """
 
 import re

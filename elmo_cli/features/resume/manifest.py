@@ -27,7 +27,7 @@ class Manifest:
         return hashlib.sha256(json.dumps(self.job, sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: "Manifest") -> list[str]:
-        """Return descriptions of the facts that differ from another job: "--layers (top, now all)"."""
+        """Return descriptions of the facts that differ: "--layers (top, now all)"."""
         names = dict.fromkeys([*self.job, *other.job])
         return [
             f"{name} ({_short(other.job.get(name))}, now {_short(self.job.get(name))})"

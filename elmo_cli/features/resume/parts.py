@@ -1,8 +1,9 @@
 """Parts of a run: files with the sentences and arrays of one window and a checksum.
 
-A part is read back bit for bit. Layout, little-endian: magic, number of sentences, lengths of the three
-sections, the sections, CRC-32 of all bytes before it. The sections are JSON (sentences, shapes, dtype),
-an Arrow stream of the columns that are carried over (empty without any), and the arrays' raw values.
+A part is read back bit for bit. Layout, little-endian: magic, number of sentences, lengths of the
+three sections, the sections, CRC-32 of all bytes before it. The sections are JSON (sentences,
+shapes, dtype), an Arrow stream of the columns that are carried over (empty without any), and the
+arrays' raw values.
 """
 
 import json
@@ -88,7 +89,7 @@ def count_sentences(path: Path) -> int:
 
 
 def _read_head(head: bytes, size: int) -> tuple[int, int, int, int] | None:
-    """Return the number of sentences and the sections' lengths; None if they do not match the size."""
+    """Return the number of sentences and the sections' lengths, if they match the size."""
     if len(head) < _HEAD.size:
         return None
     magic, n_sentences, *lengths = _HEAD.unpack(head)

@@ -206,7 +206,7 @@ class RemoteShards:
 
 
 def _read_footer(shard: RemotePath) -> bytes:
-    """Return the end of a Parquet file from the start of its metadata; empty if it is another file."""
+    """Return the metadata and the end of a Parquet file; empty for other files."""
     with one_line(), shard.open() as file:
         size = file.size()
         file.seek(max(0, size - 8))

@@ -45,7 +45,7 @@ def make_manifest(source: Mapping[str, str], options: Mapping[str, Any], metadat
 
 
 def made_by(path: Path) -> str | None:
-    """Return the fingerprint of the job that made a feature file; None if it has none or is damaged."""
+    """Return the fingerprint of the job that made a feature file; None without one or if damaged."""
     try:
         with open_features(path) as features:
             is_whole = not any(find_problems(features.layout, path))
@@ -76,7 +76,7 @@ class ResumableRun:
         return WorkDir(self.output, self.resume, self.fresh) if isinstance(self.output, OutputFile | OutputFolder) else None
 
     def check(self) -> None:
-        """Check that the output can be written, and that no other run and no unfinished work is there.
+        """Check that the output can be written, without another run or unfinished work there.
 
         Raises:
             OutputError: The output cannot be written, another run writes it, or there is unfinished

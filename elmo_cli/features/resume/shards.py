@@ -70,7 +70,7 @@ class ShardStore(Protocol):
         """Return the fingerprint of the job that made the complete output; None if there is none."""
 
     def claim(self) -> AbstractContextManager[Path]:
-        """Lock the store for this task, and return an empty local folder for its unfinished shard."""
+        """Lock the store for this task; return an empty local folder for its unfinished shard."""
 
     def read_plan(self) -> bytes | None:
         """Return the plan of the job of the shards; None without one."""

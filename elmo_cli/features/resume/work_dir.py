@@ -1,7 +1,7 @@
 """Work folder of an output, `.NAME.elmo-work/` beside it.
 
-It contains the plan of the job, a lock, a part for each finished window, and all unfinished files of
-the run. It is removed when the output is complete.
+It contains the plan of the job, a lock, a part for each finished window, and all unfinished files
+of the run. It is removed when the output is complete.
 """
 
 import hashlib
@@ -85,8 +85,8 @@ class WorkDir:
         """Lock the folder; at the end it is removed, unless it contains parts or FINISHED.
 
         Raises:
-            OutputError: Another run holds the lock; there is unfinished work, and neither `resume` nor
-                `fresh` is given; or the folder cannot be created.
+            OutputError: Another run holds the lock; there is unfinished work, and neither
+                `resume` nor `fresh` is given; or the folder cannot be created.
         """
         if self.path.is_symlink():  # its target is not ours to remove
             raise OutputError(f"{self.output.path}: its work folder {self.path} is a link; remove it")
@@ -127,7 +127,7 @@ class WorkDir:
         return self.path / FINISHED
 
     def has_finished(self, plan: Manifest) -> bool:
-        """Return whether the job of this plan completed its output, but did not remove the folder."""
+        """Return whether the job completed its output, but did not remove the folder."""
         kept = Manifest.from_json(self._finished.read_bytes()) if self._finished.is_file() else None
         return kept is not None and not plan.differences(kept)
 
@@ -182,7 +182,10 @@ class WorkDir:
             self.remove_parts()
 
     def finish(self) -> None:
-        """Record that the output is complete, then remove the parts; `has_finished` detects a stop between."""
+        """Record that the output is complete, then remove the parts and the folder.
+
+        `has_finished` returns True after a stop in between.
+        """
         with self._failing_as_output_error():
             if (self.path / PLAN).is_file():
                 (self.path / PLAN).replace(self._finished)

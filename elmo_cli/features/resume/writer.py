@@ -40,11 +40,12 @@ class ResumableWriter:
     def replay(self, sentences: Iterable[Sentence]) -> Iterator[Window]:
         """Write the windows of the earlier run and yield them.
 
-        A truncated or damaged part ends the replay: its window and those after it must be recomputed.
+        A truncated or damaged part ends the replay: its window and those after it must be
+        recomputed.
 
         Args:
-            sentences: Iterator of the sentences, from which those of the windows are taken; they must
-                be the same.
+            sentences: Iterator of the sentences, from which those of the windows are taken; they
+                must be the same.
 
         Raises:
             ResumeError: The sentences differ.

@@ -76,7 +76,7 @@ def test_arrays_of_other_programs_are_read(elmo: Elmo, tmp_path: Path):
 )
 def test_an_npy_of_something_else_is_refused(tmp_path: Path, array: np.ndarray):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
-    with pytest.raises(FeaturesError, match=r"a\.npy: (is no \.npy of features|holds)"):
+    with pytest.raises(FeaturesError, match=r"a\.npy: (is not a \.npy of features|contains)"):
         open_features(tmp_path / "a.npy")
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(content[:-1])

@@ -112,8 +112,8 @@ def test_what_it_cannot_hold_is_refused_before_anything_is_computed(elmo: Elmo, 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("2 2\na 1 2\n", "has 1 words of 2"),
-        ("1 2\na 1\n", r":2: holds 1 values of 2"),
+        ("2 2\na 1 2\n", "has 1 of 2 declared words"),
+        ("1 2\na 1\n", r":2: has 1 of 2 values"),
         ("1 2\na 1 x\n", r":2: contains values that are not numbers"),
         ("1 0\na\n", "is damaged"),
     ],
