@@ -196,7 +196,7 @@ USAGE = {
     "layout of no HDF5": (["o.npz", "--layout", "packed"], "is one of HDF5's"),
     "layout of no npz": (["o.h5", "--layout", "arrays"], "is one of npz's"),
     **{f"suffix .{suffix}": ([f"o.{suffix}"], f"no output format has the suffix .{suffix}") for suffix in UNKNOWN},
-    "tokens in npy": (["o.npy"], "holds one vector a sentence; pass --pool mean"),
+    "tokens in npy": (["o.npy"], "contains one vector per sentence; pass --pool mean"),
     "words and pool": (["o.vec", "--pool", "mean"], "contradict"),
     "compression of another": (["o.h5", "--compression", "zstd"], "takes none or gzip"),
     "rows of HDF5": (["o.h5", "--rows", "token"], "--rows token is for parquet and arrow"),

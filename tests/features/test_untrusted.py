@@ -209,7 +209,7 @@ def test_tables_that_hold_no_features_are_refused(tmp_path: Path):
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, np.float32)), 4)
     good = {"key": ["a", "b"], "number": [0, 1], "tokens": [["x"], ["y"]], "layer_0": vectors}
     for changed, words in [
-        ({"layer_0": None}, "column 'layer_0' is missing in key, number, tokens"),
+        ({"layer_0": None}, "column 'layer_0' is missing, the columns are key, number, tokens"),
         ({"tokens": None}, "column 'tokens' is missing"),
         ({"layer_0": pa.array([[1.0], [2.0]])}, "not vectors of float32 or float16"),
         ({"layer_0": pa.array([[1.0] * 4, None], vectors.type)}, "has nulls|Expected all lists to be of size"),

@@ -253,7 +253,7 @@ def test_a_value_that_is_no_number_is_told(elmo: Elmo, tmp_path: Path):
         file["0"] = np.array([[[1, np.nan]]], dtype=np.float32)
     result = elmo("verify", tmp_path / "a.h5")
     assert result.exit_code == 1
-    assert "sentence 0: holds NaN or infinite values" in result.stderr
+    assert "sentence 0: contains NaN or infinite values" in result.stderr
 
 
 def test_what_cannot_be_computed_again_is_said(elmo: Elmo, model: Path, corpus: Callable[..., Path]):

@@ -283,7 +283,8 @@ def _describe(path: Path, schema: pa.Schema, told: Mapping[str, str], rows: str)
     missing += [name for name in names if name not in schema.names]
     if missing or not names:
         raise FeaturesError(
-            f"{path}: contains no features: column {(missing or [f'{LAYER}0'])[0]!r} is missing in {', '.join(schema.names[:20])}"
+            f"{path}: contains no features: column {(missing or [f'{LAYER}0'])[0]!r} is missing, "
+            f"the columns are {', '.join(schema.names[:20])}"
         )
     if len(set(names)) < len(names) or len(set(schema.names)) < len(schema.names):
         raise FeaturesError(f"{path}: has two columns of the same name; the file is damaged")

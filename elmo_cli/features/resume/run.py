@@ -45,7 +45,7 @@ def make_manifest(source: Mapping[str, str], options: Mapping[str, Any], metadat
 
 
 def made_by(path: Path) -> str | None:
-    """Return the fingerprint of the job that made a feature file; None without one or if damaged."""
+    """Return the fingerprint of the job that made a feature file; None if it has none."""
     try:
         with open_features(path) as features:
             is_whole = not any(find_problems(features.layout, path))

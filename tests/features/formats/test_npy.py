@@ -50,7 +50,7 @@ def test_pooled_features_are_one_array(
 def test_npy_of_tokens_is_refused_with_a_remedy(elmo: Elmo, model: Path, source: Path, tmp_path: Path):
     assert_one_line_error(elmo("embed", source, tmp_path / "a.npy", "--model", model), "--pool mean", "--layout arrays", code=2)
     assert elmo("embed", source, tmp_path / "a.h5", "--model", model).exit_code == 0
-    assert_one_line_error(elmo("convert", tmp_path / "a.h5", tmp_path / "a.npy"), "one vector a sentence", "--layout arrays")
+    assert_one_line_error(elmo("convert", tmp_path / "a.h5", tmp_path / "a.npy"), "one vector per sentence", "--layout arrays")
     assert {path.name for path in tmp_path.iterdir()} == {"corpus.txt", "a.h5"}
 
 

@@ -246,7 +246,7 @@ def test_unfinished_and_finished_outputs_are_not_overwritten_by_mistake(run: Run
 
 def test_a_folder_of_other_files_is_refused(run: Run, bucket: Bucket):
     bucket.put("notes.txt", b"mine")
-    assert "holds files that are not of an unfinished run (notes.txt)" in run("--fresh").stderr
+    assert "contains files that are not of an unfinished run (notes.txt)" in run("--fresh").stderr
     assert list(bucket.content()) == ["notes.txt"]
 
 
