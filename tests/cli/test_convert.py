@@ -228,7 +228,7 @@ def test_a_vector_that_is_no_number_stops_it(elmo: Elmo, sources: Path, tmp_path
     result = elmo("convert", source, tmp_path / "out.h5")
     assert (result.exit_code, result.stderr) == (
         1,
-        f"Error: {source}: sentence 8: its vectors hold NaN or infinite values; make it again\n",
+        f"Error: {source}: sentence 8: its vectors contain NaN or infinite values; make it again\n",
     )
     assert list(tmp_path.iterdir()) == [source]
 

@@ -147,7 +147,7 @@ def test_a_folder_that_does_not_fit_its_manifest_is_refused(run: Run, bucket: Bu
     else:
         name = {"shorter": SHARDS[3], "more": "part-00005.parquet", "manifest": MANIFEST}[how]
         bucket.put(name, b"{}")
-    words = "is damaged, or of another version" if how == "manifest" else "is missing; the folder" if how == "missing" else "does not fit"
+    words = "is damaged, or of another version" if how == "manifest" else "is missing; the folder" if how == "missing" else "does not match"
     with pytest.raises(FeaturesError, match=words):
         open_features(bucket.uri)
 

@@ -94,7 +94,7 @@ def test_a_failing_disk_is_one_line_that_says_how_to_go_on(run: Run, tmp_path: P
 def test_what_the_output_cannot_hold_is_not_to_be_resumed(run: Run, stopped: Run, tmp_path: Path, after: int):
     for options in ([], ["--resume"]):
         result = stopped(*options, after=after, by=OutputError("two sentences are one; pass --keys number"))
-        advice = "; a resumed run would end here again: pass --fresh too" if after else ""
+        advice = "; a resumed run would stop here again: pass --fresh too" if after else ""
         assert result.stderr == f"Error: two sentences are one; pass --keys number{advice}\n"
         assert len(parts_of(tmp_path)) == after
     assert run("--fresh").exit_code == 0
@@ -152,7 +152,7 @@ def test_numbers_that_are_none_stop_the_run_with_the_sentence(run: Run, tmp_path
     monkeypatch.setattr(engine_worker, "embed_window", spoilt)
     result = run()
     assert result.exit_code == 1
-    assert "sentence 10: its vectors hold NaN or infinite values" in result.stderr
+    assert "sentence 10: its vectors contain NaN or infinite values" in result.stderr
     assert not (tmp_path / "out.h5").exists()
 
 
