@@ -33,18 +33,18 @@ engine_options = headed(
         show_default=True,
         callback=_devices,
         metavar="auto|cpu|cuda|mps|all|D,D",
-        help="Where to compute; cuda:N names one GPU, cuda:0,cuda:1 two, with a process for each; all names all GPUs.",
+        help="Devices that compute the vectors: cuda:N is one GPU, cuda:0,cuda:1 two with a process for each, all every GPU.",
     ),
     click.option(
-        "--threads", type=click.IntRange(1, 1024), help="CPU threads of a process.  [default: the cores, divided among processes]"
+        "--threads", type=click.IntRange(1, 1024), help="Number of CPU threads of a process.  [default: the cores, divided among processes]"
     ),
     click.option(
         "--engine",
         type=click.Choice(ENGINES),
-        help="Where workers run: in this process, in a process for each --device, or on a Ray cluster.  [default: by --device]",
+        help="Place of the workers: in this process, in a process for each --device, or on a Ray cluster.  [default: by --device]",
     ),
     click.option("--address", metavar="auto|HOST:PORT|local", help="Address of the Ray cluster.  [default: local, a cluster for this run]"),
-    click.option("--workers", type=click.IntRange(1, 4096), help="Ray workers.  [default: what the cluster has room for]"),
+    click.option("--workers", type=click.IntRange(1, 4096), help="Number of Ray workers.  [default: as many as the cluster has room for]"),
 )
 
 
@@ -64,8 +64,6 @@ def choose_engine(
         click.UsageError: They contradict one another.
         DeviceError: There is no GPU for `--device all`.
     """
-    if cuda_device is not None and device != "auto":
-        raise click.UsageError("--cuda-device and --device say the same thing; pass one of them.")
     has_several = device == "all" or "," in device
     chosen = engine or ("processes" if has_several else "local")
     _check_ray(chosen, device, output, {"--address": address, "--workers": workers})

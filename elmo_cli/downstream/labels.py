@@ -181,7 +181,7 @@ def _read_file(file: InputFile, format_: str, label: str, reading: ReadOptions) 
     if format_ in COLUMN_NAMES:
         advice = ADVICE_ON_COLUMNS if format_ in ("csv", "tsv") else ""
         find_column(label, COLUMN_NAMES[format_](file, reading), "--label", display_name(file), advice)
-    if format_ == "jsonl":
+    if "field" in READERS[format_].takes:  # JSON objects
         _check_field(file, label, reading)
     given = ReadOptions(**{**vars(reading), "keep": (label,), "id_column": None, "id_field": None})
     sentences = READERS[format_].read(file, given, raise_error)
