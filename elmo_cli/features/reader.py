@@ -219,4 +219,4 @@ def check_content(path: Path) -> None:
         wrong = list(find_wrong(((checks.told(index, sentence), array) for index, (sentence, array) in sentences), checks.expected or ()))
         if wrong and checks.expected is not None:
             first, end = wrong[0]
-            raise FeaturesError(f"{path}: is damaged (sentences {first} to {end - 1} do not fit their checksum); make it again")
+            raise FeaturesError(f"{path}: is damaged (sentences {first} to {end - 1} do not match their checksum); make it again")

@@ -91,7 +91,7 @@ def _check_arrays(features: Features, verdict: VerifyReport) -> None:
     for missing in find_problems(features.layout, features.path):
         verdict.add(missing)
     for first, end in wrong if checks.expected is not None else ():
-        verdict.add(f"sentences {first} to {end - 1}, counted in the file's order: their content does not fit its checksum")
+        verdict.add(f"sentences {first} to {end - 1}, counted in the file's order: their content does not match its checksum")
     if checks is NO_CHECKS and "elmo_version" in features.metadata:
         verdict.add("its checksums are missing")
     verdict.checked.append(f"checksums  {checks.words}")
