@@ -196,7 +196,7 @@ USAGE = {
     "layout of no HDF5": (["o.npz", "--layout", "packed"], "is one of HDF5's"),
     "layout of no npz": (["o.h5", "--layout", "arrays"], "is one of npz's"),
     **{f"suffix .{suffix}": ([f"o.{suffix}"], f"no output format has the suffix .{suffix}") for suffix in UNKNOWN},
-    "tokens in npy": (["o.npy"], "holds one vector a sentence; pass --pool mean"),
+    "tokens in npy": (["o.npy"], "contains one vector per sentence; pass --pool mean"),
     "words and pool": (["o.vec", "--pool", "mean"], "contradict"),
     "compression of another": (["o.h5", "--compression", "zstd"], "takes none or gzip"),
     "rows of HDF5": (["o.h5", "--rows", "token"], "--rows token is for parquet and arrow"),
@@ -307,7 +307,7 @@ def test_what_conversion_leaves_out_is_said(elmo: Elmo, model: Path, tmp_path: P
     assert elmo("embed", SAMPLE, tmp_path / "a.h5", "--model", model, "--forget-sentences").exit_code == 0
     result = elmo("convert", tmp_path / "a.h5", tmp_path / "a.jsonl")
     assert "left out the metadata" in result.stderr
-    assert "does not tell the words" in result.stderr
+    assert "does not contain the tokens" in result.stderr
     assert_one_line_error(elmo("convert", tmp_path / "a.h5", tmp_path / "a.h5", "--overwrite"), "is read by this run")
     assert_one_line_error(elmo("convert", tmp_path / "none", tmp_path / "b.h5"), "none: no such file")
     assert_one_line_error(elmo("convert", tmp_path / "a.jsonl", tmp_path / "b.h5", "--output-format", "npz"), "contradict", code=2)

@@ -78,7 +78,7 @@ def test_layers_have_names():
 
 def test_float16_refuses_what_it_cannot_hold():
     assert cast(LAYERS, "float16").dtype == np.float16
-    with pytest.raises(ElmoError, match="70,000 is more than it can hold"):
+    with pytest.raises(ElmoError, match="70,000 exceeds its maximum"):
         cast(np.array([[7e4]], np.float32), "float16")
 
 

@@ -247,13 +247,13 @@ def test_an_npz_takes_little_memory_whatever_it_declares(tmp_path: Path, monkeyp
         repacked(tmp_path / "layers.npz", layers__npy=head + zeros),
     ]
     for path in paths:
-        with little_memory(), pytest.raises(FeaturesError, match=r"MiB of memory to parse|do not go together"):
+        with little_memory(), pytest.raises(FeaturesError, match=r"MiB of memory to parse|do not match each other"):
             open_features(path)
 
 
 def test_an_npz_of_more_sentences_than_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(npz, "MAX_SENTENCES", 1)
-    with pytest.raises(FeaturesError, match=r"a\.npz: has 2 sentences, of which 1 are held in memory"):
+    with pytest.raises(FeaturesError, match=r"a\.npz: has 2 sentences, of which 1 fit in memory"):
         open_features(repacked(tmp_path / "a.npz"))
 
 
@@ -267,7 +267,7 @@ def test_words_of_an_npz_may_stand_in_any_json(tmp_path: Path):
 def test_an_npz_that_the_disk_has_no_room_for_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = repacked(tmp_path / "a.npz")
     monkeypatch.setattr(npz.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
-    with pytest.raises(FeaturesError, match=r"a\.npz: unpacks to [\d,]+ bytes, more than .* has room for; set TMPDIR"):
+    with pytest.raises(FeaturesError, match=r"a\.npz: unpacks to [\d,]+ bytes, more than the free space .*; set TMPDIR"):
         open_features(path)
 
 
