@@ -20,7 +20,6 @@ __all__ = [
     "FixedMix",
     "LstmCellWithProjection",
     "ScalarMix",
-    "batch_to_ids",
 ]
 
 __getattr__ = lazy_names(

@@ -198,7 +198,7 @@ USAGE = {
     **{f"suffix .{suffix}": ([f"o.{suffix}"], f"no output format has the suffix .{suffix}") for suffix in UNKNOWN},
     "tokens in npy": (["o.npy"], "contains one vector per sentence; pass --pool mean"),
     "words and pool": (["o.vec", "--pool", "mean"], "contradict"),
-    "compression of another": (["o.h5", "--compression", "zstd"], "takes none or gzip"),
+    "compression of another": (["o.h5", "--compression", "zstd"], "supports none or gzip"),
     "rows of HDF5": (["o.h5", "--rows", "token"], "--rows token is for parquet and arrow"),
     "rows and pool": (["o.parquet", "--rows", "token", "--pool", "mean"], "contradict"),
     "rows and blank lines": (["o.parquet", "--rows", "token", "--blank-lines", "keep"], "contradict"),
@@ -348,7 +348,7 @@ def test_an_empty_output_is_inspected_and_converted(elmo: Elmo, model: Path, tmp
         assert json.loads(elmo("inspect", tmp_path / name, "--json").stdout)["sentences"] == 0
         result = elmo("convert", tmp_path / name, tmp_path / "b.h5", "--overwrite", "--layout", "packed")
         if name == "a.jsonl":
-            assert_one_line_error(result, "nothing that tells the vectors' dimension")
+            assert_one_line_error(result, "does not record the dimension of its vectors")
         else:
             assert result.exit_code == 0
 
