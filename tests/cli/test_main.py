@@ -161,7 +161,7 @@ BAD = {
     "output is input": (["good.txt", "good.txt", "--overwrite"], 1, ["good.txt: is read by this run"]),
     "output is priming text": (["good.txt", "blank.txt", "--prime", "blank.txt", "--overwrite"], 1, ["blank.txt: is read by this run"]),
     "output is a pipe": (["good.txt", "pipe", "--overwrite"], 1, ["pipe: is no regular file"]),
-    "empty priming text": (["good.txt", "out.h5", "--prime", "empty.txt"], 1, ["--prime empty.txt: holds no tokens"]),
+    "empty priming text": (["good.txt", "out.h5", "--prime", "empty.txt"], 1, ["--prime empty.txt: contains no tokens"]),
     "name too long": (["x" * 5000, "out.h5"], 1, ["File name too long"]),
     "missing model": (["good.txt", "out.h5", "--model", "none"], 1, ["none: no such model"]),
     "folder without model": (["good.txt", "out.h5", "--model", "."], 1, ["no model found", "found"]),

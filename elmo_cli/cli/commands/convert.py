@@ -67,7 +67,7 @@ def command(
     with console.status("looking"):
         tokens = job.check()
     if tokens is None:
-        return console.info(f"{written.output}: is whole already, made by this very job; nothing to do")
+        return console.info(f"{written.output}: is complete already, made by this very job; nothing to do")
     with with_resume_hint(job.work.how_to_go_on), closing(job.run()) as progress:
         done = console.track(progress, tokens)
     for warning in job.warnings:

@@ -240,7 +240,7 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
         prepared = job.prepare()
     with prepared:
         if prepared.is_complete:
-            return words.info(f"{job.output.path}: is whole already, made by this very job; nothing to do")
+            return words.info(f"{job.output.path}: is complete already, made by this very job; nothing to do")
         began = time.perf_counter()
         with with_resume_hint(job.work.how_to_go_on), closing(prepared.run()) as progress:
             done = words.track(progress, prepared.expected_tokens())
