@@ -206,7 +206,7 @@ USAGE = {
     "shards of a file": (["o.parquet", "--shard-tokens", "5"], "is for a folder"),
     "npz to stdout": (["-", "--output-format", "npz"], "cannot be written to standard output"),
     "mix and layers": (["o.h5", "--mix", "1,2,3", "--layers", "top"], "pass one of them"),
-    "norm without mix": (["o.h5", "--mix-layer-norm"], "is for --mix"),
+    "norm without mix": (["o.h5", "--mix-layer-norm"], "requires --mix"),
     "two keys": (["o.h5", "--use-sentence-keys", "--keys", "id"], "contradict"),
 }
 

@@ -332,4 +332,4 @@ def test_the_module_is_the_command():
 def test_a_full_disk_behind_standard_output_is_one_line():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "elmo_cli", "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "Error: cannot write on (No space left on device); make room, or write elsewhere\n")
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write (No space left on device); free disk space, or write elsewhere\n")

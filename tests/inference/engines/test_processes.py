@@ -149,7 +149,7 @@ def test_workers_end_with_a_run_that_is_killed(begun: "subprocess.Popen[str]"):
         (["--device", "cpu,cpu", "--stateful"], "--stateful carries state from batch to batch, on one device"),
         (["--device", "cpu,cpu", "--engine", "local"], "--engine local computes on one device"),
         (["--device", "cpu;cpu"], "is none of auto, all, cpu"),
-        (["--workers", "2"], "--workers is for --engine ray"),
+        (["--workers", "2"], "--workers requires --engine ray"),
         (["--engine", "ray", "--device", "cpu,cpu"], "Ray gives each worker its device"),
     ],
 )
