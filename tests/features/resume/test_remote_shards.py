@@ -279,7 +279,7 @@ REFUSED = {
     "HDF5": (["s3://bucket/out.h5"], "s3://bucket/out.h5: only a folder of Parquet shards can be written to a URI"),
     "by default": (["s3://bucket/out"], "only a folder of Parquet shards"),
     "a file": (["s3://bucket/a.parquet"], "only a folder of Parquet shards"),
-    "a job array": (["s3://bucket/out/", "--output-format", "parquet", "--shard", "0/2"], "s3://bucket/out/ is a remote one"),
+    "a job array": (["s3://bucket/out/", "--output-format", "parquet", "--shard", "0/2"], "s3://bucket/out/ is remote"),
     "the web": (["https://host/out/", "--output-format", "parquet"], "https://host/out/: is at none of s3://, gs://"),
 }
 
