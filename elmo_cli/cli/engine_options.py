@@ -62,8 +62,6 @@ def choose_engine(
         click.UsageError: The options contradict one another.
         DeviceError: There is no GPU for `--device all`.
     """
-    if cuda_device is not None and device != "auto":
-        raise click.UsageError("--cuda-device and --device both name the device; pass one of them.")
     has_several = device == "all" or "," in device
     chosen = engine or ("processes" if has_several else "local")
     _check_ray(chosen, device, output, {"--address": address, "--workers": workers})

@@ -9,8 +9,7 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.conll import COLUMNS, MARKS, NO_WORD, SENT_ID, WORD_IN_2012, Line, sentence_blocks
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import ReadOptions
-from elmo_cli.readers.problems import raise_error
+from elmo_cli.readers.options import ReadOptions, raise_error
 from elmo_cli.types import Sentence
 
 COLUMN_FORMATS = ("conll", "conllu")

@@ -8,8 +8,7 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.conll import COLUMNS, MARKS, NO_WORD, WORD_IN_2012, Line, sentence_blocks
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import ReadOptions
-from elmo_cli.readers.problems import raise_error
+from elmo_cli.readers.options import ReadOptions, raise_error
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 LABEL_COLUMNS = ("upos", "xpos", "deprel")

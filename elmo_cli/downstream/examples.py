@@ -12,8 +12,7 @@ from elmo_cli.io.inputs import InputFile, display_name, expand_input
 from elmo_cli.readers import READERS, find_formats
 from elmo_cli.readers.columns import find_column
 from elmo_cli.readers.delimited import ADVICE_ON_COLUMNS
-from elmo_cli.readers.options import ReadOptions
-from elmo_cli.readers.problems import raise_error
+from elmo_cli.readers.options import ReadOptions, raise_error
 from elmo_cli.readers.table_names import COLUMN_NAMES
 
 TAGS, TOKENS, SENTENCES, LABEL_SETS, NUMBERS = TASKS = ("tags", "tokens", "sentences", "label sets", "numbers")

@@ -17,8 +17,7 @@ from elmo_cli.readers.columns import find_column
 from elmo_cli.readers.delimited import ADVICE_ON_COLUMNS
 from elmo_cli.readers.jsonl import load_record
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import PLAIN, ReadOptions
-from elmo_cli.readers.problems import raise_error
+from elmo_cli.readers.options import PLAIN, ReadOptions, raise_error
 from elmo_cli.readers.table_names import COLUMN_NAMES
 from elmo_cli.types import Array, Sentence
 
@@ -181,7 +180,7 @@ def _read_file(file: InputFile, format_: str, label: str, reading: ReadOptions) 
     if format_ in COLUMN_NAMES:
         advice = ADVICE_ON_COLUMNS if format_ in ("csv", "tsv") else ""
         find_column(label, COLUMN_NAMES[format_](file, reading), "--label", display_name(file), advice)
-    if format_ == "jsonl":
+    if "field" in READERS[format_].takes:  # JSON objects
         _check_field(file, label, reading)
     given = ReadOptions(**{**vars(reading), "keep": (label,), "id_column": None, "id_field": None})
     sentences = READERS[format_].read(file, given, raise_error)

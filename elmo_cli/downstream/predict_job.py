@@ -23,8 +23,7 @@ from elmo_cli.io.output_file import OutputTarget
 from elmo_cli.io.stdout import STDOUT
 from elmo_cli.readers.corpus import Corpus, CorpusScan
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import ReadOptions
-from elmo_cli.readers.problems import raise_error
+from elmo_cli.readers.options import ReadOptions, raise_error
 from elmo_cli.readers.table_names import COLUMN_NAMES
 from elmo_cli.types import NOTHING, Array, Progress, Sentence
 

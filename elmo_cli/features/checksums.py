@@ -1,8 +1,11 @@
-"""Checksums of sentences, for a layout whose format has none of its own: a CRC-32 for each window, or for several in a long file.
+"""CRC-32 checksums of sentences, for layouts whose format has none.
 
-Two attributes hold them: `checksums`, and `checksum_sentences`, the number of sentences that each one covers, in the order of the file.
-An HDF5 attribute has 64 KiB, so a checksum covers at least a thousandth of what came before it: 10^9 sentences need fewer than 16,000.
-It covers of each sentence the texts that the layout tells of it, as UTF-8 with a NUL after each, and then its values, as they are stored.
+There is a checksum for each window, or for several windows in a long file. Two attributes contain
+them: `checksums`, and `checksum_sentences`, the number of sentences that each covers, in the order
+of the file. An HDF5 attribute has at most 64 KiB, so a checksum covers at least a thousandth of
+the sentences before it: 10^9 sentences need fewer than 16,000. It covers, for each sentence, the
+texts that the layout stores, as UTF-8 with a NUL after each, and then the values as they are
+stored.
 """
 
 import zlib
@@ -16,11 +19,11 @@ from elmo_cli.types import Array
 NAMES = ("checksums", "checksum_sentences")
 SHARE = 1000
 
-Summed = tuple[Iterable[str], Array]  # the texts that are told of a sentence, and its values
+Summed = tuple[Iterable[str], Array]  # the texts that are stored of a sentence, and its values
 
 
 class Checksums:
-    """Sums up sentences as they are written."""
+    """Checksums of sentences while they are written."""
 
     def __init__(self) -> None:
         self._sums: list[int] = []
@@ -28,17 +31,17 @@ class Checksums:
         self._sum = self._count = self._total = 0
 
     def add(self, told: Iterable[str], array: Array) -> None:
-        """A sentence: its texts, and its array, of the type that is stored."""
+        """Add a sentence: its texts, and its array in the stored dtype."""
         self._sum = checksum(told, array, self._sum)
         self._count += 1
 
     def end_window(self) -> None:
-        """The window has ended, and with it a checksum, if that covers enough."""
+        """End a window, and its checksum if that covers enough sentences."""
         if self._count and self._count * SHARE >= self._total:
             self._close()
 
     def write(self, group: h5py.Group) -> None:
-        """Write the attributes."""
+        """Write the attributes `checksums` and `checksum_sentences`."""
         if self._count:
             self._close()
         for name, values in zip(NAMES, (self._sums, self._counts), strict=True):
@@ -52,13 +55,19 @@ class Checksums:
 
 
 def checksum(told: Iterable[str], array: Array, before: int = 0) -> int:
-    """CRC-32 of a sentence, going on from another's."""
+    """Return the CRC-32 of a sentence.
+
+    Args:
+        told: Texts of the sentence.
+        array: Its values.
+        before: Checksum of the sentences before it, which this one continues.
+    """
     texts = zlib.crc32("\0".join((*told, "")).encode("utf-8", "surrogatepass"), before)
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, texts)
 
 
 def read_checksums(group: h5py.Group) -> list[tuple[int, int]] | None:
-    """Pairs (sentences, checksum); None where there are none."""
+    """Return pairs (number of sentences, checksum); None without valid attributes."""
     if not all(name in group.attrs for name in NAMES):
         return None
     sums, counts = (np.asarray(group.attrs[name]) for name in NAMES)
@@ -68,7 +77,15 @@ def read_checksums(group: h5py.Group) -> list[tuple[int, int]] | None:
 
 
 def find_wrong(sentences: Iterable[Summed], expected: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Spans (first, after the last) of sentences that have another checksum; sentences too many or too few are spans as well."""
+    """Iterate over the spans of sentences that do not match their checksum.
+
+    Args:
+        sentences: Texts and values of each sentence, in the order of the file.
+        expected: Pairs (number of sentences, checksum).
+
+    Yields:
+        Pairs (first, one past the last). Surplus and missing sentences are spans as well.
+    """
     iterator, first = iter(sentences), 0
     for count, right in expected:
         sum_, seen = 0, 0

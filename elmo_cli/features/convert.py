@@ -1,8 +1,9 @@
-"""One run of `elmo convert`: features of one layout written in another, streamed, nothing lost but what is told.
+"""Conversion of feature files between formats: streamed, with a warning for all that is left out.
 
-A source can be read again, and mostly as fast as what is kept of it: so windows are kept only for a run that is told to resume. A
-source of HDF5, Parquet or Arrow is read twice, first in a child process with limits, which damage can end; its checksums are compared
-there before anything is written.
+A source can be read again, mostly as fast as windows kept beside the output, so windows are kept
+only by a run with `--resume`. A source of HDF5, Parquet or Arrow is read twice, first in a child
+process with limits, which a damaged file can crash; its checksums are compared there before
+anything is written.
 """
 
 import hashlib
@@ -35,17 +36,29 @@ Change = Callable[[FeatureSpec, list[Array]], list[Array]]
 
 @dataclass(frozen=True)
 class ConvertJob:
-    """What to convert, into which layout, and how."""
+    """One run of `elmo convert`.
+
+    Attributes:
+        source: Path of the features to convert.
+        output: Where the converted features are written.
+        layout: Name of the output's format.
+        store: Options of the writer.
+        dtype: "float32" or "float16"; None for that of the source.
+        command: Command line, recorded in the metadata.
+        resume: Whether to continue an unfinished run.
+        fresh: Whether to discard an unfinished run.
+        warnings: What was left out, after `run` has ended.
+    """
 
     source: Path
     output: OutputTarget
     layout: str
     store: WriteOptions = field(default_factory=WriteOptions)
-    dtype: str | None = None  # None: as it is
+    dtype: str | None = None
     command: str = ""
     resume: bool = False
     fresh: bool = False
-    warnings: list[str] = field(default_factory=list)  # what is lost, when `run` has ended
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def _format(self) -> Format:
@@ -53,14 +66,18 @@ class ConvertJob:
 
     @property
     def work(self) -> ResumableRun:
-        """What is kept of it."""
+        """State of the run beside the output."""
         return ResumableRun(self.output, self.resume, self.fresh, keep=self.resume)
 
     def check(self) -> int | None:
-        """Find what would go wrong before anything is written; returns the number of tokens, or None where this job has made the output.
+        """Check the source, the output and the disk before anything is written.
+
+        Returns:
+            Number of tokens; None if this job has already made the output.
 
         Raises:
-            ElmoError: The source cannot be read, or the output not be written, or the disk is too small.
+            ElmoError: The source cannot be read, the output cannot be written, or the disk is too
+                small.
         """
         self.work.check()
         sources = [] if isinstance(self.source, RemotePath) else list(self.source.glob("*")) if self.source.is_dir() else [self.source]
@@ -69,9 +86,9 @@ class ConvertJob:
             own_process.run_sandboxed(check_content, self.source)
         with open_features(self.source) as features:
             if not features.description.dim:
-                raise OutputError(f"{self.source}: holds nothing that tells the vectors' dimension; there is nothing to convert")
+                raise OutputError(f"{self.source}: does not record the dimension of its vectors; there is nothing to convert")
             if features.description.pooled and (self.store.rows == "token" or SENTENCE not in self._format.vectors):
-                raise OutputError(f"{self.source}: holds one vector a sentence, and the output is to hold tokens; choose another layout")
+                raise OutputError(f"{self.source}: contains one vector per sentence, and the output needs tokens; choose another layout")
             check_spec(self.layout, self._describe(features))
             plan = self.plan(features)
             if self.work.compare(plan):
@@ -88,16 +105,23 @@ class ConvertJob:
     def _check_names(self, first: Sentence) -> None:
         check_sentence(first, self.layout, self.store)
         if self.store.keys == "sentence" and first.tokens and not first.text:
-            raise OutputError(f"--keys sentence: {self.source} does not tell its sentences; pass --keys number or id")
+            raise OutputError(f"--keys sentence: {self.source} does not contain its sentences; pass --keys number or id")
 
     def plan(self, features: Features) -> Manifest:
-        """What decides the output. A file's time of change is no part of its content: only a run that is to be known again tells it."""
+        """Return the facts that decide the output.
+
+        The fingerprint depends on the source's modification time, which is not part of its content:
+        it is recorded in the metadata only by a run that may be resumed.
+        """
         options = {"--layout": self.layout, "--dtype": self.dtype, **vars(self.store)}
         metadata = dict(self._describe(features).metadata)
         return make_manifest({"the source": _identity(features)}, options, metadata, is_known=self.resume)
 
     def run(self) -> Generator[Progress, None, None]:
-        """Do the work, telling after each window how much is written.
+        """Convert the features.
+
+        Yields:
+            After each window, how much is written.
 
         Raises:
             ElmoError: The source is damaged, or the output cannot be written.
@@ -125,7 +149,7 @@ class ConvertJob:
         return replace(source.only(self._layers(source)), dtype=self._dtype(source), metadata=metadata, kept=kept)
 
     def _layers(self, source: FeatureSpec) -> list[int] | None:
-        """The layers that are written, by their places in the source; None for all."""
+        """Return the places in the source of the layers that are written; None for all."""
         default = f"{LAYER}{self._format.default_layers}"
         return [source.names.index(default)] if len(source.names) > 1 and default in source.names else None
 
@@ -133,7 +157,7 @@ class ConvertJob:
         return self.dtype or (source.dtype if source.dtype in DTYPES else DTYPES[0])
 
     def _arrays(self, source: FeatureSpec, arrays: list[Array]) -> list[Array]:
-        """What is written of arrays of the source."""
+        """Return the written layers of arrays of the source, in the written dtype."""
         layers, dtype = self._layers(source), self._dtype(source)
         return [cast(array if layers is None else array[layers], dtype) for array in arrays]
 
@@ -146,14 +170,19 @@ class ConvertJob:
         if with_words and TOKENS not in form.keeps:
             self.warnings.append(f"left out the tokens of {with_words:,} sentences: {self.layout} has no place for them")
         if without_words and TOKENS in form.keeps and not form.distinguishes_unknown_tokens:
-            self.warnings.append(f"{features.path} does not tell the words of {without_words:,} sentences: their tokens are empty")
+            self.warnings.append(
+                f"{features.path} does not contain the tokens of {without_words:,} sentences: they are written as empty strings"
+            )
         self.warnings.extend(warnings_of(store))
         if store.skipped_duplicates:
             self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--keys sentence)")
 
 
 def _identity(features: Features) -> str:
-    """What tells a source from another one, no vectors being read: its files' sizes and times of change, and what it says of itself."""
+    """Return a hash that identifies a source without reading its vectors.
+
+    It covers the sizes and modification times of the files, and their metadata.
+    """
     path, described = features.path, features.description
     states = [file.stat() for file in files_of(path)]
     told = [len(features), described.names, described.dim, described.dtype, described.pooled, str(described.kept), features.metadata]
@@ -162,7 +191,7 @@ def _identity(features: Features) -> str:
 
 
 def _write(features: Features, change: Change, store: FeatureWriter, journal: ResumableWriter | None) -> Iterator[list[Sentence]]:
-    """Write window after window, those that are kept first; yields each when it is committed."""
+    """Write all windows, the kept ones first, and yield each when it is committed."""
     first = 0
     for window in journal.replay(map(features.sentence, range(len(features)))) if journal else ():
         first += len(window)
@@ -170,14 +199,14 @@ def _write(features: Features, change: Change, store: FeatureWriter, journal: Re
     for window, arrays in _windows(features.windows(first)):
         if (sentence := find_not_finite(window, arrays)) is not None:
             raise FeaturesError(
-                f"{features.path}: sentence {int(sentence.key) + 1}: its vectors hold NaN or infinite values; make it again"
+                f"{features.path}: sentence {int(sentence.key) + 1}: its vectors contain NaN or infinite values; make it again"
             )
         (journal or store).write(window, change(features.description, arrays))
         yield window
 
 
 def _windows(pieces: Iterable[Chunk]) -> Iterator[Chunk]:
-    """The same sentences in windows of about the usual size, whatever a layout reads at once."""
+    """Iterate over the sentences in windows of about the usual size, independent of the format."""
     sentences: list[Sentence] = []
     arrays: list[Array] = []
     size = 0

@@ -1,4 +1,4 @@
-"""Features read back: one way for every layout, lazy, in the order of the input."""
+"""Lazy reader of feature files of any format, in the order of the input."""
 
 import operator
 from collections.abc import Callable, Iterable, Iterator
@@ -26,12 +26,15 @@ LayerChoice = Iterable[SupportsIndex] | slice | None
 
 
 class Features:
-    """An open file of features: `features[i]` is sentence i's array, (layer, token, dim), fewer axes for one layer or pooled ones.
+    """Open feature file: `features[i]` is the array of sentence i.
 
-    Nothing is read before it is asked for. Use it in a `with` block, or call `close`. When it is closed, what is held in memory can
-    still be asked for: path, layout, description, metadata and length; all else raises FeaturesError.
+    An array is (layer, token, dim), without the layer axis for a single layer and without the token
+    axis if pooled. Vectors are read on access. Use it in a `with` block, or call `close`. After
+    `close`, path, layout, description, metadata and length are still available; all other methods
+    raise FeaturesError.
 
-    Several threads may read one file; they take turns. A forked process and one that unpickles it open the file for themselves.
+    Several threads may read one file, one at a time. A forked process, or one that unpickles it,
+    opens the file itself.
     """
 
     def __init__(self, path: Path, reader: FeatureReader) -> None:
@@ -51,7 +54,10 @@ class Features:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the file tells of its making: model, model_sha256, options, layers, start_state, command, ...; empty if it tells nothing."""
+        """Metadata of the file; empty if it has none.
+
+        They record how it was made: model, model_sha256, options, layers, start_state, command, ...
+        """
         return dict(self._reader.description.metadata)
 
     def __len__(self) -> int:
@@ -59,7 +65,7 @@ class Features:
         return len(self._reader)
 
     def __getitem__(self, index: SupportsIndex) -> Array:
-        """A sentence's array; negative numbers count from the end.
+        """Return the array of a sentence; negative numbers count from the end.
 
         Raises:
             FeaturesError: The file is damaged there.
@@ -68,12 +74,12 @@ class Features:
         return self.read(index)
 
     def read(self, index: SupportsIndex, layers: LayerChoice = None) -> Array:
-        """Return a sentence's array with some of the layers; no other layer is read.
+        """Return the array of a sentence with some of its layers; no other layer is read.
 
         Args:
             index: Place of the sentence, any integer; negative numbers count from the end.
-            layers: Places of the layers in the file: integers in a list or an integer array of one axis, negative ones from the end, or
-                a slice. None for the array as it is.
+            layers: Places of the layers in the file: a list or one-dimensional array of integers,
+                negative ones from the end, or a slice. None for the array as it is.
 
         Returns:
             (chosen, token, dim).
@@ -81,58 +87,65 @@ class Features:
         Raises:
             FeaturesError: There is no layer axis, or no such layer; or the file is damaged there.
             IndexError: There is no such sentence.
-            TypeError: The layers are no integers; True and False are none.
+            TypeError: The layers are not integers; True and False are not accepted.
         """
         place = self._place(index)
         return self._opened().read(place, None if layers is None else self._layers(layers))
 
     def __iter__(self) -> Iterator[Array]:
-        """Every sentence's array, in order, read some at a time."""
+        """Iterate over the arrays of all sentences, in order, read some at a time."""
         return self._while_open(array for _, arrays in self.windows() for array in arrays)
 
     def keys(self) -> list[str]:
-        """What each sentence is called: its number in the input, its id, or its text."""
+        """Return the name of each sentence: its number in the input, its id, or its text."""
         return self._opened().keys()
 
     def sentence(self, index: int) -> Sentence:
-        """A sentence, as far as the file tells of it; tokens that it does not tell are empty strings, and the text is empty too."""
+        """Return a sentence.
+
+        Tokens that the file does not contain are empty strings, and the text is then empty.
+        """
         return self._opened().sentence(self._place(index))
 
     def tokens(self, index: int) -> list[str]:
-        """The tokens of a sentence.
+        """Return the tokens of a sentence.
 
         Raises:
-            FeaturesError: The file does not tell them.
+            FeaturesError: The file does not contain them.
             IndexError: There is no such sentence.
         """
         sentence = self.sentence(index)
         if sentence.tokens and not any(sentence.tokens):
-            raise FeaturesError(f"{self.path}: does not tell the tokens of sentence {index}")
+            raise FeaturesError(f"{self.path}: does not contain the tokens of sentence {index}")
         return sentence.tokens
 
     def token_counts(self) -> Iterable[int]:
-        """How many tokens each sentence has, in order; no vectors are read."""
+        """Iterate over the number of tokens of each sentence, in order; no vectors are read."""
         return self._while_open(self._opened().token_counts())
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """All sentences from one on with their arrays, in order, some at a time: the quick way through a file."""
+        """Iterate over the sentences from `first` with their arrays, in order, some at a time.
+
+        This is the fastest way to read a complete file.
+        """
         return self._while_open(self._opened().windows(first))
 
     def checks(self) -> Checks:
-        """The checksums of the file."""
+        """Return the checksums of the file."""
         return self._opened().checks()
 
     def torch_dataset(self, transform: "Callable[[Any], Any] | None" = None) -> "FeatureDataset":
-        """A map-style PyTorch data set of tensors, or of what `transform` makes of them. Each worker opens the file for itself.
+        """Return a map-style PyTorch dataset of tensors, or of the results of `transform`.
 
-        So it can be read when these features are closed; its own `close` closes the file that it has opened.
+        Each worker process opens the file itself. The dataset can therefore be read after these
+        features are closed; its own `close` closes the file that it has opened.
         """
         from elmo_cli.features.torch_dataset import FeatureDataset  # imports torch
 
         return FeatureDataset(partial(open_features, self.path), len(self), transform)
 
     def close(self) -> None:
-        """Close the file. It may be closed again, which does nothing."""
+        """Close the file; closing it again has no effect."""
         if not self._closed:
             self._closed = True
             self._reader.close()
@@ -165,34 +178,40 @@ class Features:
         n = len(self.description.names)
         layers = list(range(n)[choice]) if isinstance(choice, slice) else [_integer(layer) for layer in choice]
         if not self.description.layered:
-            raise FeaturesError(f"{self.path}: holds {self.description.names[0]} alone; there are no layers to choose from")
+            raise FeaturesError(f"{self.path}: contains only {self.description.names[0]}; there are no layers to choose from")
         if not layers or not all(-n <= layer < n for layer in layers):
-            raise FeaturesError(f"{self.path}: holds layers 0 to {n - 1}, not {layers or choice}")
+            raise FeaturesError(f"{self.path}: contains layers 0 to {n - 1}, not {layers or choice}")
         return [layer % n for layer in layers]
 
 
 def _integer(value: SupportsIndex) -> int:
-    """A whole number of any type; a mask of True and False would be taken for the numbers 1 and 0."""
+    """Return an integer of any type; a Boolean mask would be read as the numbers 1 and 0."""
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{value!r} is not an integer; pass the places of sentences or layers, such as numpy.flatnonzero(mask)")
     return operator.index(value)
 
 
 def open_features(path: str | Path) -> Features:
-    """Open a file of features, or a folder of shards, of any layout, AllenNLP's own files too; or a remote folder of shards (s3://...).
+    """Open a feature file of any format, also one written by AllenNLP.
+
+    Args:
+        path: Path of a file or a folder of shards, or address of a remote folder (s3://...).
+
+    Returns:
+        The open file.
 
     Raises:
-        FeaturesError: There is none, it is damaged, or it holds something else.
+        FeaturesError: It does not exist, is damaged, or is not a feature file.
     """
     path = features_path(path)
     return Features(path, SharedReader(path, find_format(path).name))
 
 
 def check_content(path: Path) -> None:
-    """Read all of a file of features, and hold it against its checksums, if it has any.
+    """Read a complete feature file and compare it with its checksums, if it has any.
 
     Raises:
-        FeaturesError: It is damaged.
+        FeaturesError: The file is damaged.
     """
     with open_features(path) as features:
         checks = features.checks()
@@ -200,4 +219,4 @@ def check_content(path: Path) -> None:
         wrong = list(find_wrong(((checks.told(index, sentence), array) for index, (sentence, array) in sentences), checks.expected or ()))
         if wrong and checks.expected is not None:
             first, end = wrong[0]
-            raise FeaturesError(f"{path}: is damaged (sentences {first} to {end - 1} do not fit their checksum); make it again")
+            raise FeaturesError(f"{path}: is damaged (sentences {first} to {end - 1} do not match their checksum); make it again")

@@ -1,4 +1,4 @@
-"""What is written of a corpus, whatever the layout: which layers, of what shape and type, and what is told beside them."""
+"""Content of a feature file: layers, shape and dtype of the arrays, metadata, names."""
 
 import json
 import zlib
@@ -13,26 +13,34 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LAYER = "layer_"
-UNLAYERED = ("top", "average", "concat", "mix", "vectors")  # names of what is one for all layers; the last in a file that does not tell
-EQUAL_SENTENCES = "equal_sentences"  # in the metadata, "first" where the others were left out
-CHECKSUM = "metadata_crc32"  # of all that is told, in hexadecimal digits
-STRUCTURE = ("axes", "names", "layout", "dtype", "keys", "dim", CHECKSUM)  # told by the store itself, beside the metadata
+UNLAYERED = ("top", "average", "concat", "mix", "vectors")  # a single array for all layers; the last in a file without a name for it
+EQUAL_SENTENCES = "equal_sentences"  # in the metadata: "first" if the others were not written
+CHECKSUM = "metadata_crc32"  # of all stored metadata, in hexadecimal digits
+STRUCTURE = ("axes", "names", "layout", "dtype", "keys", "dim", CHECKSUM)  # written by the writer, in addition to the metadata
 KEYS = ("number", "id", "sentence")
 ROWS = ("sentence", "token")
 POOLS = ("none", "mean", "max", "mean+max", "first", "last")
 DTYPES = ("float32", "float16")
-FOREIGN = ("ARROW:schema", "pandas", "part", "parts", "rows", "row_group_crc32")  # added to Parquet, by libraries and when a file ends
+FOREIGN = ("ARROW:schema", "pandas", "part", "parts", "rows", "row_group_crc32")  # added to Parquet by libraries, and at the end of a file
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What each sentence's array holds.
+    """Content of the array of each sentence, and the metadata of the file.
 
-    `names` are those of the layers, "layer_0", ...; a lone "top", "average", "concat" or "mix" has no layer axis. An array is
-    (layer, token, dim),
-    without the layer axis for a lone name, and without the token axis if `pooled`. `kept` is the schema of `Sentence.kept`.
-    `intact`, of a file that is read: whether what it tells fits its checksum; None if it has none. `numbered`, of a file that is read:
-    whether it contains the sentences' numbers in the input; without them they are counted.
+    An array is (layer, token, dim), without the layer axis for a single "top", "average", "concat"
+    or "mix", and without the token axis if `pooled`.
+
+    Attributes:
+        names: Names of the layers, "layer_0", ..., or a single name without a layer axis.
+        dim: Dimension of the vectors.
+        dtype: "float32" or "float16".
+        pooled: Whether there is one vector for each sentence.
+        metadata: How the file was made: model, options, command, ...
+        kept: Schema of `Sentence.kept`, the columns that are carried over from the input.
+        intact: Of a file that is read: whether its metadata match their checksum; None without one.
+        numbered: Of a file that is read: whether it contains the numbers of the sentences in the
+            input; without them the sentences are counted.
     """
 
     names: tuple[str, ...]
@@ -51,28 +59,36 @@ class FeatureSpec:
 
     @property
     def axes(self) -> str:
-        """The axes by name, such as "layer token dim"."""
+        """Names of the axes, such as "layer token dim"."""
         return " ".join(["layer"] * self.layered + ["token"] * (not self.pooled) + ["dim"])
 
     def shape(self, tokens: int) -> tuple[int, ...]:
-        """Of the array of a sentence of so many tokens."""
+        """Return the shape of the array of a sentence with `tokens` tokens."""
         return (len(self.names),) * self.layered + (tokens,) * (not self.pooled) + (self.dim,)
 
     def text(self, layout: str, keys: str) -> dict[str, str]:
-        """The metadata and the structure, as strings that any format can hold."""
+        """Return the metadata and the structure, as strings that any format can contain."""
         structure = {"axes": self.axes, "names": ",".join(self.names), "layout": layout}
         told = {**self.metadata, **structure, "dtype": self.dtype, "keys": keys, "dim": str(self.dim)}
         told = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in told.items()}  # file names need not be UTF-8
         return {**told, CHECKSUM: _checksum(told)}
 
     def only(self, layers: "list[int] | None") -> "FeatureSpec":
-        """With some of the layers."""
+        """Return the spec with some of the layers; None for all of them."""
         return self if layers is None else replace(self, names=tuple(self.names[layer] for layer in layers))
 
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """How a store writes. `keys` names sentences: None for a sentence's own id where it has one, else its number."""
+    """Options of a writer.
+
+    Attributes:
+        keys: Name of a sentence, one of KEYS; None for its id if it has one, else its number.
+        compression: Codec, one of the format's.
+        forget_sentences: Whether the text of the sentences is left out (AllenNLP's layout).
+        rows: Row of a table, one of ROWS.
+        shard_tokens: Least number of tokens in a shard; None for the default.
+    """
 
     keys: str | None = None
     compression: str = "none"
@@ -82,12 +98,12 @@ class WriteOptions:
 
 
 def metadata_of(told: Mapping[str, str]) -> dict[str, str]:
-    """Without what a store tells of its own structure, and what else is no metadata."""
+    """Return the stored metadata without those of the file's structure and of other programs."""
     return {name: value for name, value in told.items() if name not in (*STRUCTURE, *FOREIGN)}
 
 
 def checksum_ok(told: Mapping[str, str]) -> bool | None:
-    """Whether what a file tells fits its checksum; None if it has none."""
+    """Return whether the stored metadata match their checksum; None without a checksum."""
     return told[CHECKSUM] == _checksum(told) if CHECKSUM in told else None
 
 
@@ -97,10 +113,14 @@ def _checksum(told: Mapping[str, str]) -> str:
 
 
 def name_of(sentence: Sentence, keys: str | None) -> str:
-    """What a sentence is called.
+    """Return the name of a sentence.
+
+    Args:
+        sentence: The sentence.
+        keys: One of KEYS; None for the id if there is one, else the number.
 
     Raises:
-        OutputError: By its id, and it has none.
+        OutputError: It is named by its id and has none.
     """
     if keys == "id" and sentence.id is None:
         raise OutputError(f"--keys id: sentence {sentence.key} has no id; pass --keys number")
@@ -112,11 +132,11 @@ def name_of(sentence: Sentence, keys: str | None) -> str:
 
 
 def sentence_of(number: str, name: str, tokens: list[str], keys: str | None, kept: tuple[object, ...] = ()) -> Sentence:
-    """A sentence read back, from what a store keeps of it: the reverse of `name_of`."""
+    """Return a sentence from its stored number, name and tokens: the inverse of `name_of`."""
     is_id = keys in (None, "auto", "id") and name != number
     return Sentence(number, tokens, name if keys == "sentence" else " ".join(tokens), name if is_id else None, kept)
 
 
 def token_count(array_shape: tuple[int, ...], sentence: Sentence, *, pooled: bool) -> int:
-    """Tokens of a sentence: its array's, which may be all that is known of them, or those it was pooled from."""
+    """Return the number of tokens of a sentence, from its array's shape unless pooled."""
     return len(sentence.tokens) if pooled else array_shape[-2]

@@ -1,4 +1,4 @@
-"""What a file of features holds: counts and metadata of all of it, norms and cosines of a sample."""
+"""Summary of a feature file: counts and metadata of the file, norms and cosines of a sample."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,16 +18,16 @@ SHOWN_TOKENS = 12
 
 @dataclass(frozen=True)
 class Row:
-    """One sentence of those shown."""
+    """A sentence of the summary."""
 
     key: str
     shape: tuple[int, ...]
-    tokens: list[str]  # the first ones; empty strings where the file does not tell them
+    tokens: list[str]  # the first ones; empty strings if the file does not contain them
 
 
 @dataclass(frozen=True)
 class FeatureSummary:
-    """What is told of a file."""
+    """Summary of a feature file."""
 
     path: str
     layout: str
@@ -38,24 +38,29 @@ class FeatureSummary:
     dim: int
     dtype: str
     axes: str
-    complete: bool | None  # None: the file was made by another program, which does not say
+    complete: bool | None  # None: the file was made by another program, which does not record it
     metadata: dict[str, str]
     sampled_sentences: int
-    norms: list[float]  # of each layer, the mean length of its vectors
+    norms: list[float]  # mean length of the vectors of each layer
     cosines: list[float]  # between each layer and the next, the mean over tokens
     not_finite: int  # values of the sample that are NaN or infinite
     rows: list[Row]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the summary as values of JSON."""
         return asdict(self)
 
 
 def inspect(path: Path) -> FeatureSummary:
-    """Look into a file of any layout. Of the vectors a sample of sentences is read; of the rest only how long they are.
+    """Return the summary of a feature file of any format.
+
+    The vectors of a sample of sentences are read; of the other sentences only the number of tokens.
+
+    Args:
+        path: Path of the file, or of a folder of shards.
 
     Raises:
-        FeaturesError: It cannot be read.
+        FeaturesError: The file cannot be read.
     """
     with open_features(path) as features:
         sample = sorted(set(np.linspace(0, len(features) - 1, SAMPLE).astype(int).tolist())) if len(features) else []
@@ -102,6 +107,6 @@ def _statistics(features: Features, sample: list[int]) -> tuple[list[float], lis
 
 
 def _as_layers(features: Features, array: Array) -> npt.NDArray[np.float64]:
-    """(layer, token, dim), whatever axes the file leaves out."""
+    """Return an array as (layer, token, dim), with the axes that the file leaves out."""
     n = len(features.description.names)
     return array.astype(np.float64).reshape(n, -1, features.description.dim)

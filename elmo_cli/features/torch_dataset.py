@@ -1,4 +1,4 @@
-"""A file of features as a PyTorch data set. Apart from features.py, so that reading a file loads no torch."""
+"""Feature file as a PyTorch dataset, in its own module: reading a file does not import torch."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -10,18 +10,24 @@ from elmo_cli.types import Array
 
 
 class Sentences(Protocol):
-    """An open file of features."""
+    """Open feature file, such as `Features`."""
 
     def __getitem__(self, index: int) -> Array: ...
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
 
 
 class FeatureDataset(Dataset[Any]):
-    """Sentence by sentence: item i is the tensor of `Features.read(i)`, or what `transform` makes of it.
+    """Map-style dataset: item i is `Features.read(i)` as a tensor, or its `transform`.
 
-    The file is opened when it is first read, in each worker process anew: open files do not survive a fork.
+    The file is opened when it is first read, in each worker process separately: an open file cannot
+    be shared with a forked process.
+
+    Args:
+        open_file: Function that opens the file.
+        length: Number of sentences.
+        transform: Function that is applied to each tensor; None for the tensor.
     """
 
     def __init__(self, open_file: Callable[[], Sentences], length: int, transform: Callable[[Any], Any] | None = None) -> None:
@@ -35,20 +41,20 @@ class FeatureDataset(Dataset[Any]):
         return self._length
 
     def __getitem__(self, index: int) -> Any:  # noqa: ANN401  # a tensor, unless transformed
-        """A sentence's tensor."""
+        """Return the tensor of a sentence."""
         if self._features is None or self._worker != _worker():
             self._features, self._worker = self.open_file(), _worker()
         tensor = torch.from_numpy(self._features[index].copy())
         return self.transform(tensor) if self.transform else tensor
 
     def close(self) -> None:
-        """Close the file of this process; whatever is read next opens it again."""
+        """Close the file of this process; the next read opens it again."""
         if self._features is not None and self._worker == _worker():
             self._features.close()
         self._features = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the open file."""
+        """Return the state without the open file."""
         return {**self.__dict__, "_features": None}
 
 

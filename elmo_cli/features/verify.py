@@ -1,4 +1,4 @@
-"""Whether a file of features is whole and right: read from end to end, and compared with its checksums, its corpus and its model."""
+"""Verification of a feature file against its checksums, its corpus and its model."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,14 +18,22 @@ from elmo_cli.types import Sentence
 if TYPE_CHECKING:
     from elmo_cli.readers.corpus import Corpus
 
-SHOWN = 10  # problems told one by one
-SAMPLE = 20  # sentences computed again
+SHOWN = 10  # problems that are listed one by one
+SAMPLE = 20  # sentences that are recomputed
 METADATA = ("elmo_version", "model", "model_sha256", "options", "start_state")
 
 
 @dataclass
 class VerifyReport:
-    """What was found: lines that say what was checked, and the problems, the first ones in words."""
+    """Result of a verification.
+
+    Attributes:
+        checked: One line for each check.
+        problems: Descriptions of the first problems, at most SHOWN.
+        n_problems: Number of all problems.
+        sentences: Number of sentences that were read.
+        tokens: Number of tokens that were read.
+    """
 
     checked: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -34,7 +42,7 @@ class VerifyReport:
     tokens: int = 0
 
     def add(self, problem: str) -> None:
-        """A problem."""
+        """Add a problem."""
         self.n_problems += 1
         if len(self.problems) < SHOWN:
             self.problems.append(problem)
@@ -53,7 +61,7 @@ def verify(path: Path, corpus: "Corpus | None" = None, check_vectors: CheckVecto
             to the report; `inference.recompute.check_vectors` does so with a model.
 
     Returns:
-        What was checked and which problems were found.
+        The checks that were made and the problems that were found.
 
     Raises:
         ElmoError: The file cannot be opened, or the corpus or the model cannot be read.
@@ -78,12 +86,12 @@ def _check_arrays(features: Features, verdict: VerifyReport) -> None:
     wrong = list(find_wrong(_read(features, checks, verdict), checks.expected or ()))
     verdict.checked.append(f"structure  {features.layout}, {verdict.sentences:,} sentences, {verdict.tokens:,} tokens, all read")
     if verdict.sentences != len(features):
-        verdict.add(f"holds {verdict.sentences:,} sentences, and says that it holds {len(features):,}")
+        verdict.add(f"contains {verdict.sentences:,} sentences, and declares {len(features):,}")
     verdict.checked.append("numbers    no NaN, nothing infinite" if not verdict.n_problems else "numbers    see below")
     for missing in find_problems(features.layout, features.path):
         verdict.add(missing)
     for first, end in wrong if checks.expected is not None else ():
-        verdict.add(f"sentences {first} to {end - 1}, counted in the file's order: their content does not fit its checksum")
+        verdict.add(f"sentences {first} to {end - 1}, counted in the file's order: their content does not match its checksum")
     if checks is NO_CHECKS and "elmo_version" in features.metadata:
         verdict.add("its checksums are missing")
     verdict.checked.append(f"checksums  {checks.words}")
@@ -94,7 +102,7 @@ def _read(features: Features, checks: Checks, verdict: VerifyReport) -> Iterator
     for sentences, arrays in features.windows():
         for sentence, array in zip(sentences, arrays, strict=True):
             if not np.isfinite(array).all():
-                verdict.add(f"sentence {sentence.key}: holds NaN or infinite values")
+                verdict.add(f"sentence {sentence.key}: contains NaN or infinite values")
             if checks is not NO_CHECKS and int(sentence.key) <= last:
                 verdict.add(f"sentence {sentence.key}: stands after sentence {last}")
             last = int(sentence.key)
@@ -112,24 +120,26 @@ def _check_metadata(features: Features, verdict: VerifyReport) -> None:
             f"metadata   made by elmo {told['elmo_version']} with {told['model']}, sha256 {told['model_sha256'][:16]}..."
         )
     if features.description.intact is False or (features.description.intact is None and "elmo_version" in told):
-        verdict.add("what it tells of its making has another checksum, or none")
+        verdict.add("its metadata do not match their checksum, or have none")
 
 
 def _tokens_of_sample(features: Features) -> dict[int, list[str]]:
-    """Some sentences, spread over the file, by their index; of those whose tokens it does not tell, empty strings."""
+    """Return the tokens of a sample of sentences by index; empty strings if the file has none."""
     chosen = np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(int)
     return {index: features.sentence(index).tokens for index in chosen.tolist()}
 
 
 def _check_tokens(features: Features, corpus: "Corpus", verdict: VerifyReport, sample: dict[int, list[str]]) -> None:
-    """Compare sentence by sentence. Blank lines may have been skipped, and of equal sentences all but the first.
+    """Compare the sentences with those of the corpus.
 
-    Tokens that a sentence of the sample lacks are put there.
+    Blank lines may have been skipped, and of equal sentences all but the first.
+
+    Tokens that a sentence of the sample lacks are added to it.
     """
     before, theirs = verdict.n_problems, corpus.read()
     told, numbered = features.metadata, features.description.numbered
     by_text = told.get(EQUAL_SENTENCES) == "first"
-    is_ours = "elmo_version" in told and "converted" not in told  # else its numbers and ids may be made up when it is read
+    is_ours = "elmo_version" in told and "converted" not in told  # otherwise its numbers and ids may be assigned when it is read
     seen: set[int] = set()
     for index, ours in enumerate(sentence for sentences, _ in features.windows() for sentence in sentences):
         for line in theirs:
@@ -154,7 +164,7 @@ def _check_tokens(features: Features, corpus: "Corpus", verdict: VerifyReport, s
 
 
 def _other_name(ours: Sentence, theirs: Sentence, *, numbered: bool) -> str | None:
-    """Which of its names is another, where both tell it. A NUL in an id is kept escaped by some layouts."""
+    """Return which name differs, "number" or "id"; some layouts store NUL escaped."""
     if numbered and ours.key != theirs.key:
         return "number"
     ids = [sentence.id.replace("\0", "\\0") for sentence in (ours, theirs) if sentence.id is not None]
@@ -164,4 +174,4 @@ def _other_name(ours: Sentence, theirs: Sentence, *, numbered: bool) -> str | No
 def _agree(ours: Sentence, theirs: Sentence, *, pooled: bool) -> bool:
     if ours.tokens and any(ours.tokens):
         return ours.tokens == theirs.tokens
-    return pooled or len(ours.tokens) == len(theirs.tokens)  # the file tells their number alone
+    return pooled or len(ours.tokens) == len(theirs.tokens)  # the file contains only their number

@@ -11,8 +11,7 @@ from elmo_cli.errors import OutputError
 from elmo_cli.features.formats._table import ARROW_TYPES
 from elmo_cli.io.arrow_types import is_list, plain_type
 from elmo_cli.readers.columns import check_tokens, find_column, read_batch
-from elmo_cli.readers.options import ReadOptions
-from elmo_cli.readers.problems import raise_error
+from elmo_cli.readers.options import ReadOptions, raise_error
 from elmo_cli.types import Array, Sentence
 
 MAX_OFFSET = 2**31 - 1  # of Arrow's list columns

@@ -1,1 +1,4 @@
-"""Files and bytes: atomic output, compression, archives, locks, limits on untrusted files. Knows no sentence and no tensor."""
+"""Files and bytes: atomic output, compression, archives, locks, limits for untrusted files.
+
+The package is independent of sentences and tensors.
+"""

@@ -1,4 +1,7 @@
-"""Zip and tar archives that models come in: looked into, and single files taken out. Nothing else in them is written, no link followed."""
+"""Zip and tar archives of models: listing, and extraction of single files.
+
+Other members are not written, and links are not followed.
+"""
 
 import bz2
 import gzip
@@ -21,23 +24,23 @@ MAX_MEMBERS = 20_000
 MAX_DEPTH = 20
 MAX_NAME = 4096  # characters
 MAX_HEADER = 1 << 20  # bytes of a tar between two members: a header, its extensions, a long name
-MAX_BYTES = 1 << 32  # of what is taken out: several times the largest model
-MAX_SEEN = 1 << 36  # of all that a tar holds: it must be unpacked to be read past
+MAX_BYTES = 1 << 32  # of the extracted files: several times the largest model
+MAX_SEEN = 1 << 36  # of all members of a tar: a member must be decompressed to be skipped
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
 UNPACKERS: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, XZ_START: open_xz, b"\x5d\0\0": open_xz}
 
-Member = tuple[str, int, Callable[[], IO[bytes]]]  # its name, its size, and how it is opened
+Member = tuple[str, int, Callable[[], IO[bytes]]]  # name, size, function that opens it
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a zip or tar archive, by what it holds."""
+    """Return whether a file is a zip or tar archive, by its content."""
     try:
         with _reading(path):
             return zipfile.is_zipfile(path) or _is_tar(path)
     except ModelError:
-        return True  # damaged near its beginning, or worse: whoever reads on will say it
+        return True  # damaged near its beginning, or over a limit: reading it raises the error
 
 
 def _is_tar(path: Path) -> bool:
@@ -49,7 +52,7 @@ def _is_tar(path: Path) -> bool:
 
 
 def stem(path: Path) -> str:
-    """An archive's name without its suffixes."""
+    """Return the name of an archive without its suffixes."""
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
@@ -57,23 +60,28 @@ def stem(path: Path) -> str:
 
 
 def list_names(path: Path) -> list[str]:
-    """The names of the regular files in an archive, relative, with /; those that lead outside are not among them.
+    """Return the names of the regular files in an archive, relative, with `/`; unsafe paths are left out.
 
     Raises:
-        ModelError: It cannot be read, or is nothing that a model would come in.
+        ModelError: The archive cannot be read, or exceeds the limits of a model archive.
     """
     with _reading(path):
         return [name for name, _, _ in _members(path)]
 
 
 def unpack(path: Path, names: Collection[str], folder: Path) -> None:
-    """Write these files of an archive below `folder`, which appears whole or not at all.
+    """Extract files of an archive into a new folder, which appears complete or not at all.
+
+    Args:
+        path: The archive.
+        names: Names of the files.
+        folder: The folder.
 
     Raises:
-        ModelError: The archive is damaged, or they are too large.
+        ModelError: The archive is damaged, or the files are too large.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(folder, exist_ok=True) as partial, _reading(path):  # another run may unpack the same
+    with atomic_folder(folder, exist_ok=True) as partial, _reading(path):  # another run may unpack the same archive
         _write(path, set(names), partial)
 
 
@@ -84,15 +92,13 @@ def _write(path: Path, names: set[str], folder: Path) -> None:
             continue
         room -= size
         if room < 0:
-            raise ModelError(
-                f"{path}: the model in it takes more than the disk or a model has room for; unpack it by hand and pass the folder"
-            )
+            raise ModelError(f"{path}: its model is larger than the free disk space or the limit; unpack it by hand and pass the folder")
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with open_member() as source, target.open("xb") as out:
             shutil.copyfileobj(source, out, 1 << 20)
             if out.tell() != size:
-                raise ModelError(f"{path}: {name} is cut short; fetch the archive anew")
+                raise ModelError(f"{path}: {name} is truncated; download the archive again")
 
 
 def _members(path: Path) -> Iterator[Member]:
@@ -100,7 +106,7 @@ def _members(path: Path) -> Iterator[Member]:
     members = _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path)
     for number, member in enumerate(members):
         if number >= MAX_MEMBERS:
-            raise ModelError(f"{path}: holds more than {MAX_MEMBERS:,} files, which is no model")
+            raise ModelError(f"{path}: contains more than {MAX_MEMBERS:,} files and is not a model")
         if member is None:
             continue
         name, size, open_member = member
@@ -121,36 +127,42 @@ def _members(path: Path) -> Iterator[Member]:
 
 
 def _zip_members(path: Path) -> Iterator[Member | None]:
-    """The regular files; None for anything else."""
+    """Iterate over the regular files; None for any other member."""
     with ZipSource(path) as source, zipfile.ZipFile(source) as archive:
         for entry in archive.infolist():
             if entry.compress_type == zipfile.ZIP_LZMA:
-                raise ResourceLimitError("is packed by LZMA, which may take any memory to unpack; unpack it by hand, and pass the folder")
-            is_file = not entry.is_dir() and (entry.external_attr >> 28) in (0, 8)  # Unix file types: none told, or regular
-            name = entry.filename.replace("\\", "/")  # as some programs on Windows write it
+                raise ResourceLimitError(
+                    "is compressed by LZMA, which may take any amount of memory to unpack; unpack it by hand and pass the folder"
+                )
+            is_file = not entry.is_dir() and (entry.external_attr >> 28) in (0, 8)  # Unix file types: not recorded, or regular
+            name = entry.filename.replace("\\", "/")  # as some Windows programs write it
             yield (name, entry.file_size, partial(archive.open, entry)) if is_file else None
 
 
 def _tar_members(path: Path) -> Iterator[Member | None]:
-    """The regular files; None for anything else."""
+    """Iterate over the regular files; None for any other member."""
     total = 0
     with _open_tar(path) as (tar, stream):
         while (member := tar.next()) is not None:
             total += max(0, member.size)
             if total > MAX_SEEN:
-                raise ModelError(f"{path}: unpacks to more than {MAX_SEEN >> 30} GiB, which is no model")
+                raise ModelError(f"{path}: unpacks to more than {MAX_SEEN >> 30} GiB and is not a model")
             if member.issparse():
-                raise ResourceLimitError(f"stores {member.name[:MAX_NAME]} without its holes; pack it anew, without tar's --sparse")
+                raise ResourceLimitError(f"stores {member.name[:MAX_NAME]} without its holes; pack it again without tar's --sparse")
             stream.room = None  # for the member itself
             yield (member.name, member.size, partial(tar.extractfile, member)) if member.isreg() else None  # type: ignore[misc]
             stream.room = MAX_HEADER
-            tar.members.clear()  # type: ignore[attr-defined]  # it keeps all that went before
-            tar.pax_headers = {}  # and copies to each member what is said of all
+            tar.members.clear()  # type: ignore[attr-defined]  # it keeps all earlier members
+            tar.pax_headers = {}  # and copies global headers to each member
 
 
 @contextmanager
 def _open_tar(path: Path) -> Iterator[tuple[tarfile.TarFile, LimitedReader]]:
-    """A tar, its first header read, and the stream that it is read from."""
+    """Open a tar, of which the first header is read.
+
+    Yields:
+        The tar, and the stream from which it is read.
+    """
     with ExitStack() as opened:
         stream: IO[bytes] = opened.enter_context(path.open("rb"))
         start = stream.read(len(XZ_START))
@@ -169,7 +181,7 @@ def _reading(path: Path) -> Iterator[None]:
     except ResourceLimitError as problem:
         raise ModelError(f"{path}: {problem}") from None
     except DAMAGED as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the machine's, not the archive's
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the machine, not of the archive
             raise ModelError(f"{error.filename or path}: cannot be unpacked ({error.strerror})") from None
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{path}: not a whole archive ({reason}); fetch it anew") from None
+        raise ModelError(f"{path}: not a complete archive ({reason}); download it again") from None

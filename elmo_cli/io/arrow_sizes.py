@@ -1,4 +1,4 @@
-"""What the values of an Arrow array take in memory as Python objects, known before they are made."""
+"""Memory size of the values of an Arrow array as Python objects, computed before conversion."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from elmo_cli.io.arrow_types import is_list, is_text
 from elmo_cli.io.sizes import DamagedError
 
-VALUE, POINTER = 32, 8  # bytes of an object beside its content, and of a list's reference to one
+VALUE, POINTER = 32, 8  # bytes of an object without its content, and of a reference in a list
 MOST = 1 << 33  # bytes: larger values count as this, so that no sum overflows
 
 Integers = npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ def value_bytes(array: Any) -> Integers:  # noqa: ANN401  # pyarrow is untyped
         Bytes, shape (len(array),).
 
     Raises:
-        DamagedError: It refers to a value that its dictionary does not have.
+        DamagedError: The array refers to a value that its dictionary does not have.
     """
     import pyarrow
     from pyarrow import types

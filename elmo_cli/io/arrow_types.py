@@ -1,4 +1,4 @@
-"""Tests of Arrow types: text, lists, plain types."""
+"""Arrow type checks: text, lists, plain types."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ LISTS = ("list<", "large_list<", "fixed_size_list<", "list_view<", "large_list_v
 
 
 def plain_type(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
-    """What a type stores, without dictionary or extension."""
+    """Return the type of the stored values, without dictionary or extension."""
     import pyarrow
 
     if isinstance(type_, pyarrow.BaseExtensionType):
@@ -18,10 +18,10 @@ def plain_type(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
 
 
 def is_text(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
-    """Whether a type stores texts, or bytes that may be some."""
+    """Return whether a type stores texts, or bytes that may be text."""
     return str(plain_type(type_)) in TEXTS
 
 
 def is_list(type_: Any) -> bool:  # noqa: ANN401  # pyarrow is untyped
-    """Whether a type stores lists, of any kind."""
+    """Return whether a type stores lists of any kind."""
     return str(type_).startswith(LISTS)

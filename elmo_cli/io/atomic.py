@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders: temporary name, fsync, rename; and what the system says when they fail."""
+"""Atomic writes of files and folders: temporary name, fsync, rename; and their error messages."""
 
 import os
 import shutil
@@ -15,11 +15,11 @@ def atomic_write(path: Path, write: Callable[[Path], object], *, shared: bool = 
 
     Args:
         path: Path of the file.
-        write: Function that writes a file of the path it is given.
+        write: Function that writes the file at the path it is given.
         shared: Whether other processes may write the same file at the same time.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     process = f".{os.getpid()}" if shared else ""
     partial = path.with_name(f".{path.name}{process}.partial")
@@ -46,7 +46,7 @@ def atomic_folder(path: Path, *, exist_ok: bool = False) -> Iterator[Path]:
         The folder, empty.
 
     Raises:
-        OSError: It cannot be made or renamed.
+        OSError: The folder cannot be made or renamed.
     """
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent))
     try:
@@ -63,17 +63,17 @@ def atomic_folder(path: Path, *, exist_ok: bool = False) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Bring a file's bytes to the disk.
+    """Flush the content of a file to the disk.
 
     Raises:
-        OSError: The disk does not take them.
+        OSError: The disk refuses it.
     """
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, on systems that can."""
+    """Flush the entries of a folder to the disk, on systems that support it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -83,7 +83,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def apply_umask(path: Path) -> None:
-    """Give a file or folder that was made for its owner alone (`tempfile`) the permissions that any new one gets."""
+    """Set the default permissions on a file or folder that `tempfile` made for its owner only."""
     umask = os.umask(0)
     os.umask(umask)
     with suppress(OSError):  # not every file system has permissions
@@ -91,10 +91,15 @@ def apply_umask(path: Path) -> None:
 
 
 def check_disk_space(path: Path, n_bytes: float, remedy: str) -> None:
-    """Make sure that the disk has room for a file of this size.
+    """Check that the disk has enough free space for a file.
+
+    Args:
+        path: The file.
+        n_bytes: Size of the file.
+        remedy: What the user can do.
 
     Raises:
-        DiskError: It has not.
+        DiskError: The free space is too small.
     """
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
@@ -103,15 +108,15 @@ def check_disk_space(path: Path, n_bytes: float, remedy: str) -> None:
 
 @contextmanager
 def writing_errors(path: Path, remedy: str = "", also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Raise errors of the system while a file is written as a DiskError.
+    """Convert system errors while a file is written into a DiskError.
 
     Args:
-        path: The file or folder, as messages name it.
+        path: The file or folder, for messages.
         remedy: What the user can do.
-        also: What a library raises beside OSError for a full disk.
+        also: Errors other than OSError that a library raises for a full disk.
 
     Raises:
-        DiskError: It cannot be written.
+        DiskError: The file cannot be written.
     """
     failures: tuple[type[Exception], ...] = (OSError, *also)
     try:

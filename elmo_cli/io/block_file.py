@@ -1,18 +1,18 @@
-"""A remote file read in blocks: each request of a server takes tens of milliseconds, however small."""
+"""Block cache for remote files: a request of any size takes tens of milliseconds."""
 
 import io
 import os
 from collections import OrderedDict
 from typing import Any
 
-HELD_BYTES = 1 << 27  # a row group and more
+HELD_BYTES = 1 << 27  # more than a row group
 
 
 class BlockFile(io.RawIOBase):
-    """A file of pyarrow's, read in blocks of which the last ones are held.
+    """A pyarrow file that is read in blocks, of which the last ones stay in memory.
 
     Args:
-        file: A file that is open for random access.
+        file: A pyarrow file that is open for random access.
         block: Size of a block in bytes.
     """
 
@@ -45,13 +45,13 @@ class BlockFile(io.RawIOBase):
         return self._held[number]
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place."""
+        """Set the position and return it."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         self._at = max(0, start + offset)
         return self._at
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._at
 
     def size(self) -> int:

@@ -1,4 +1,4 @@
-"""Compressed inputs, told by their suffix, read as the bytes they hold."""
+"""Decompression of input files, by their suffix."""
 
 import bz2
 import gzip
@@ -17,10 +17,14 @@ BLOCK_BYTES = 1 << 20
 
 
 def read_blocks(file: InputFile) -> Iterator[bytes]:
-    """The bytes of a file, or of standard input for `-`, a block at a time, decompressed where the suffix says so.
+    """Iterate over the content of a file in blocks, decompressed by its suffix.
+
+    Args:
+        file: The file; `-` is standard input.
 
     Raises:
-        CorpusError: The file is missing, unreadable, a directory, or compressed data that is damaged or ends early.
+        CorpusError: The file is missing, unreadable or a directory, or its compressed data is damaged
+            or truncated.
     """
     with failing_as_corpus_error(file), ExitStack() as opened:
         if file == STDIN:
@@ -35,7 +39,11 @@ def read_blocks(file: InputFile) -> Iterator[bytes]:
 
 @contextmanager
 def failing_as_corpus_error(file: InputFile) -> Iterator[None]:
-    """Say what is wrong with a file that cannot be opened or read."""
+    """Convert errors of opening or reading a file into a CorpusError.
+
+    Raises:
+        CorpusError: The block failed to open or read the file.
+    """
     try:
         yield
     except FileNotFoundError:
@@ -43,29 +51,32 @@ def failing_as_corpus_error(file: InputFile) -> Iterator[None]:
     except IsADirectoryError:
         raise CorpusError(f"{file}: is a directory; name a file of tokenized text") from None
     except PermissionError:
-        raise CorpusError(f"{file}: may not be read; check its permissions") from None
+        raise CorpusError(f"{file}: permission denied; check its permissions") from None
     except ResourceLimitError as problem:
         raise CorpusError(f"{file}: {problem}") from None
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise CorpusError(f"{file}: cannot be read to its end ({error}); check that the file is whole") from None
+        raise CorpusError(f"{file}: cannot be read to its end ({error}); check that the file is complete") from None
 
 
 def buffered_stdin() -> BinaryIO:
-    """Standard input as bytes: reading waits for all that is asked for.
+    """Return standard input as a buffered binary stream: `read` waits for all requested bytes.
 
     Raises:
-        CorpusError: It is closed.
+        CorpusError: Standard input is closed.
     """
     return _stdin(buffering=-1)
 
 
 def _stdin(buffering: int = 0) -> BinaryIO:
-    """Unbuffered: what a pipe or a terminal has is taken as it comes. Not Python's own: it ends badly where a thread still waits there."""
+    """Return standard input, by default unbuffered, so that reading returns the bytes that a pipe or terminal has.
+
+    Python's own object is not used: the interpreter crashes at exit if a thread still waits on it.
+    """
     if sys.stdin is None:
         raise CorpusError("standard input: is closed; name a file")
     try:
-        return open(sys.stdin.fileno(), "rb", buffering, closefd=False)  # a number; its reader holds it
-    except (OSError, ValueError):  # what stands for it has none
+        return open(sys.stdin.fileno(), "rb", buffering, closefd=False)  # by its number; the caller closes it
+    except (OSError, ValueError):  # a replacement of sys.stdin has no number
         return sys.stdin.buffer
 
 

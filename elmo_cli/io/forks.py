@@ -1,7 +1,8 @@
 """Locks and threads after a fork: the child has the objects of its parent, but none of its threads.
 
-A lock that another thread held stays locked in the child, a thread pool waits for threads that are not there, and the OpenMP runtime of
-PyTorch (libgomp) waits for its own in the same way, unless it is used with one thread.
+A lock that another thread held stays locked in the child, a thread pool waits for threads that do not
+exist, and the OpenMP runtime of PyTorch (libgomp) waits for its threads in the same way, unless it is
+used with one thread.
 """
 
 import os

@@ -1,9 +1,11 @@
-"""A string of any length put into an HDF5 file without ever being held in memory.
+"""Streaming of a string of any length into an HDF5 file, in constant memory.
 
-AllenNLP's layout keeps all sentences of a corpus in one variable-length string. The HDF5 library takes such a string whole and copies
-it twice, so memory would grow with the corpus. The file format needs none of that: a variable-length element is a length and an
-address, and what stands there is a "global heap collection" (HDF5 File Format Specification 3.0, III.E, and II.A for superblock 0).
-So the string is streamed to the end of the closed file, between a collection's headers, and three numbers are set.
+AllenNLP's layout stores all sentences of a corpus in one variable-length string. The HDF5 library
+takes such a string as a whole and copies it twice, so memory would grow with the corpus. The file
+format does not require that: a variable-length element is a length and the address of a "global heap
+collection" (HDF5 File Format Specification 3.0, III.E, and II.A for superblock 0). Therefore the
+string is streamed to the end of the closed file, between the headers of a collection, and three
+numbers are set.
 """
 
 import mmap
@@ -22,13 +24,18 @@ _OBJECT_HEADER = struct.Struct("<HH4xQ")  # index, reference count, size
 _ELEMENT = struct.Struct("<IQI")  # length, address of the collection, index in it
 _MIN_COLLECTION = 4096
 _BEGINNING = b"GCOL\1\0\0\0"
-SEARCHED_BYTES = 1 << 25  # at each end of a file, where strings lie that are written first or last
+SEARCHED_BYTES = 1 << 25  # at each end of a file, where strings that are written first or last are stored
 
 
 def append_string(path: Path, dataset: str, content: IO[bytes]) -> None:
-    """Add the data set, shape (1,), variable-length UTF-8 string, holding all of `content` (a seekable file of UTF-8 without NUL).
+    """Add a data set with one variable-length UTF-8 string, shape (1,), to an HDF5 file.
 
-    The file must be closed. One that was not made with h5py's default `libver` gets the string through the library instead.
+    A file that was not made with h5py's default `libver` gets the string through the library instead.
+
+    Args:
+        path: The file, which must be closed.
+        dataset: Name of the new data set.
+        content: Seekable file of UTF-8 without NUL, all of which is copied.
     """
     size = content.seek(0, os.SEEK_END)
     content.seek(0)
@@ -49,7 +56,7 @@ def append_string(path: Path, dataset: str, content: IO[bytes]) -> None:
 
 
 def _create_element(path: Path, name: str) -> int | None:
-    """Make the data set and return the place in the file of its one, empty element."""
+    """Make the data set and return the file offset of its only element, which is empty."""
     with h5py.File(path, "r+") as file:
         early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -78,9 +85,12 @@ def _patch(file: IO[bytes], offset: int, value: bytes) -> None:
 
 
 def find_damage(path: Path) -> int | None:
-    """The place of a collection that the HDF5 library would read without end: one of its objects has a size that leads nowhere.
+    """Return the offset of a collection with an invalid object size, on which the HDF5 library would loop forever.
 
-    A longer file is searched at its ends alone.
+    Only the first and last SEARCHED_BYTES of a file are searched.
+
+    Returns:
+        The offset; None if there is no such collection.
     """
     size = path.stat().st_size
     if size < _MIN_COLLECTION:
@@ -100,7 +110,7 @@ def _has_sound_objects(content: mmap.mmap, place: int) -> bool:
     end, at = min(place + size, len(content)), place + _COLLECTION_HEADER.size
     while at + _OBJECT_HEADER.size <= end:
         index, _, length = _OBJECT_HEADER.unpack(content[at : at + _OBJECT_HEADER.size])
-        step = _OBJECT_HEADER.size + -(-length // 8) * 8 if index else length  # object 0 is what is free, its header included
+        step = _OBJECT_HEADER.size + -(-length // 8) * 8 if index else length  # object 0 is the free space, its header included
         if not _OBJECT_HEADER.size <= step <= place + size - at:
             return False
         at += step

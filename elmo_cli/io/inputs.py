@@ -1,7 +1,8 @@
-"""What a user names as input becomes the files to be read: local or remote files, globs, folders of shards, standard input.
+"""Input resolution: local and remote files, globs, folders of shards, standard input.
 
-A folder may be what `save_to_disk` of Hugging Face's datasets writes: `data-00000-of-00002.arrow`, ... (Arrow streams), `dataset_info.json`
-and `state.json`, with caches beside them; or, of a dataset of several splits, `dataset_dict.json` and a folder a split.
+A folder may be one that `save_to_disk` of Hugging Face datasets writes: `data-00000-of-00002.arrow`,
+... (Arrow streams), `dataset_info.json` and `state.json`, possibly with caches; or, for a dataset of
+several splits, `dataset_dict.json` and a folder for each split.
 """
 
 import re
@@ -15,7 +16,7 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.io.remote import RemoteFile, find_remote, is_uri
 
 STDIN = Path("-")
-MARKERS = {"_SUCCESS", "_metadata", "_common_metadata"}  # what Spark and its like write beside their shards
+MARKERS = {"_SUCCESS", "_metadata", "_common_metadata"}  # files that Spark and similar programs write beside their shards
 DATASET_DESCRIPTIONS = {"dataset_info.json", "state.json"}
 DATASET_SPLITS = "dataset_dict.json"
 DATASET_SHARD = re.compile(r"data-(\d{5})-of-(\d{5})\.arrow")
@@ -25,7 +26,7 @@ InputFile = Path | RemoteFile
 
 @dataclass(frozen=True)
 class Input:
-    """What a user named, and the files that it stands for, in the order of their names."""
+    """An input as the user named it, and its files, in the order of their names."""
 
     name: str
     files: tuple[InputFile, ...]
@@ -33,31 +34,39 @@ class Input:
 
 
 def expand_input(name: str) -> Input:
-    """A file, a folder, a glob or a URI. That a file is not there is found out when it is opened.
+    """Find the files of an input.
+
+    A missing file is reported only when it is opened.
+
+    Args:
+        name: A file, a folder, a glob, a URI, or `-` for standard input.
+
+    Returns:
+        The input and its files.
 
     Raises:
-        CorpusError: A folder or a glob without files, or a place that cannot be reached.
-        OSError: A local name that cannot be looked up.
+        CorpusError: A folder or glob has no files, or a remote location cannot be reached.
+        OSError: A local name cannot be looked up.
     """
     if not name:
-        raise CorpusError("an input's name is empty; name a file")
+        raise CorpusError("the name of an input is empty; name a file")
     if is_uri(name):
         found, is_folder = find_remote(name, _is_shard)
         files: tuple[InputFile, ...] = tuple(_without_descriptions(found) if is_folder else found)
     else:
         files, is_folder = _find_local(name)
     if not files:
-        raise CorpusError(f"{name}: {'holds no files to read' if is_folder else 'no such file; nothing matches'}")
+        raise CorpusError(f"{name}: {'contains no files to read' if is_folder else 'no such file; nothing matches'}")
     return Input(name, files, is_folder)
 
 
 def display_name(file: InputFile) -> str:
-    """A file's name in messages."""
+    """Return the name of a file for messages."""
     return "standard input" if file == STDIN else str(file)
 
 
 def is_stream(file: InputFile) -> bool:
-    """Whether a file can be read only once: standard input, a pipe."""
+    """Return whether a file can be read only once, such as standard input or a pipe."""
     return file == STDIN or (isinstance(file, Path) and file.exists() and not file.is_file() and not file.is_dir())
 
 
@@ -65,18 +74,18 @@ def _find_local(name: str) -> tuple[tuple[InputFile, ...], bool]:
     if name == str(STDIN):
         return (STDIN,), False
     path = Path(name)
-    if path == STDIN:  # "./-", which is a file of that name
+    if path == STDIN:  # "./-", a file of that name
         path = path.absolute()
     if path.is_dir():
         return tuple(_shards(path)), True
     if not has_magic(name) or path.exists():
         return (path,), False
-    matching = sorted(map(Path, glob(name, recursive=True)))  # noqa: PTH207  # a pattern from the root is one too
+    matching = sorted(map(Path, glob(name, recursive=True)))  # noqa: PTH207  # Path.glob does not take absolute patterns
     return tuple(file for match in matching for file in (_shards(match) if match.is_dir() else [match])), False
 
 
 def _shards(folder: Path) -> Iterator[Path]:
-    """The files in a folder and in those below it; hidden ones and marks of completion are none, nor what describes a saved dataset."""
+    """Iterate over the files in a folder and its subfolders, except hidden files, completion markers and dataset metadata."""
     paths = sorted(path for path in folder.iterdir() if _is_shard(path.name))
     wanted = _dataset_shards(str(folder), [path.name for path in paths])
     for path in paths:
@@ -85,17 +94,17 @@ def _shards(folder: Path) -> Iterator[Path]:
 
 
 def _without_descriptions(files: list[RemoteFile]) -> Iterator[RemoteFile]:
-    """The same for the remote files of a folder and those below it."""
+    """Iterate over remote files in a folder and its subfolders, except dataset metadata."""
     for folder, of_folder in groupby(files, lambda file: file.uri.rpartition("/")[0]):
         names = {file.name: file for file in of_folder}
         yield from (names[name] for name in _dataset_shards(folder, list(names)))
 
 
 def _dataset_shards(folder: str, names: Sequence[str]) -> Sequence[str]:
-    """Return the names in a folder that hold sentences: of a saved dataset its shards, of any other folder all.
+    """Return the names in a folder that contain sentences: the shards of a saved dataset, else all names.
 
     Raises:
-        CorpusError: It holds the splits of a dataset, or a dataset that lacks a shard.
+        CorpusError: The folder contains the splits of a dataset, or a dataset that lacks a shard.
     """
     if DATASET_SPLITS in names:
         splits = [name for name in names if name != DATASET_SPLITS]

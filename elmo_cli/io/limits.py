@@ -1,4 +1,4 @@
-"""Files of strangers, read in bounded memory: what a library takes at once, and what unpacking needs, has a limit."""
+"""Memory limits for untrusted files: headers, zip directories, JSON, xz decompression."""
 
 import io
 import json
@@ -10,19 +10,23 @@ from typing import IO, Any
 XZ_MEMORY = 1 << 28  # xz -9 takes a quarter of it
 XZ_START = b"\xfd7zXZ\0"
 BLOCK_BYTES = 1 << 16
-MAX_DIRECTORY = 1 << 22  # bytes of a zip's list of members, each of which takes ten times as many
-JSON_MEMORY = 3 << 29  # of what is made of one JSON text
-LIST_BYTES, DICT_BYTES, VALUE_BYTES, STRING_BYTES = 80, 320, 32, 64  # Python's, at most, and the place of each in what holds it
+MAX_DIRECTORY = 1 << 22  # bytes of the list of members of a zip, which takes ten times as much memory
+JSON_MEMORY = 3 << 29  # of one parsed JSON text
+LIST_BYTES, DICT_BYTES, VALUE_BYTES, STRING_BYTES = 80, 320, 32, 64  # at most, of a Python object and the reference to it
 
 
-class ResourceLimitError(Exception):  # made an ElmoError, with the file's name before it, by whoever knows the name
-    """A file asks for more memory than it should need; the message goes on after the file's name, and says what to do."""
+class ResourceLimitError(Exception):  # callers that know the file's name convert it into an ElmoError
+    """A file requires more memory than allowed; the message is to be prefixed by the file's name."""
 
 
 class LimitedReader:
-    """A stream that is only read forward. Of its bytes no more than `room` are given away, unless that is None; passed over are any.
+    """Forward-only stream with a limit on the bytes that are read; skipped bytes do not count.
 
-    Libraries read a header as large as it says it is, and as many headers in a row as there are.
+    Libraries read a header of any size that it declares, and any number of consecutive headers.
+
+    Args:
+        stream: The stream.
+        room: Number of bytes that may be read; None for any.
     """
 
     def __init__(self, stream: IO[bytes], room: int | None) -> None:
@@ -31,15 +35,15 @@ class LimitedReader:
         self._at = 0
 
     def read(self, size: int) -> bytes:
-        """The next bytes.
+        """Return the next bytes.
 
         Raises:
-            Unbounded: There is no room for so many.
+            ResourceLimitError: `size` exceeds the limit.
         """
         if self.room is not None:
             if not 0 <= size <= self.room:
                 raise ResourceLimitError(
-                    "holds a header larger than any file needs; unpack it by hand, if you trust it, and pass the folder"
+                    "contains a header larger than any file needs; if you trust it, unpack it by hand and pass the folder"
                 )
             self.room -= size
         block = self._stream.read(size)
@@ -47,53 +51,59 @@ class LimitedReader:
         return block
 
     def seek(self, position: int) -> int:
-        """Pass over the bytes before a position.
+        """Skip the bytes before a position.
 
         Raises:
-            ValueError: It lies behind.
+            ValueError: The position is before the current one.
         """
         if position < self._at:
-            raise ValueError("a place in it leads back")
+            raise ValueError("an offset points backwards")
         while self._at < position and (block := self._stream.read(min(BLOCK_BYTES, position - self._at))):
             self._at += len(block)
         return self._at
 
     def tell(self) -> int:
-        """The position."""
+        """Return the position."""
         return self._at
 
     def seekable(self) -> bool:
-        """Forward, yes."""
+        """Return True: it can seek forward."""
         return True
 
 
 class ZipSource(io.FileIO):
-    """A file for `zipfile`, which reads the whole list of members at once."""
+    """A file for `zipfile`, which reads the complete list of members at once.
+
+    Args:
+        path: The file.
+        most: Number of bytes that may be read at once; None for MAX_DIRECTORY.
+    """
 
     def __init__(self, path: Path, most: int | None = None) -> None:
         super().__init__(path)
         self.most = MAX_DIRECTORY if most is None else most
 
     def read(self, size: int | None = -1) -> bytes:
-        """Bytes; without a size the rest, of which zipfile asks only near the end.
+        """Return the next bytes; without a size the remaining ones, which zipfile reads only near the end.
 
         Raises:
-            Unbounded: More at once than any list of members takes.
+            ResourceLimitError: `size` is larger than the limit.
         """
         if size is None or size < 0:
             size = min(self.most, max(os.fstat(self.fileno()).st_size - self.tell(), 0))  # a buffer of `size` is allocated
         if size > self.most:
-            raise ResourceLimitError(f"lists its members in {size:,} bytes, of which {self.most:,} are read; pack fewer files")
+            raise ResourceLimitError(f"lists its members in {size:,} bytes, more than {self.most:,}; pack fewer files")
         return super().read(size) or b""
 
 
 def load_json(text: bytes | memoryview) -> Any:  # noqa: ANN401  # JSON
-    """What a JSON text holds.
+    """Parse a JSON text.
 
     Raises:
-        Unbounded: It would take more than JSON_MEMORY: three bytes of text can make eighty of an empty list.
-        ValueError: It is no JSON.
-        RecursionError: Its brackets are too deep.
+        ResourceLimitError: It would take more than JSON_MEMORY: three bytes of text can make an empty
+            list of eighty bytes.
+        ValueError: It is not JSON.
+        RecursionError: Its brackets are nested too deeply.
     """
     size = 2 * len(text)
     text = bytes(text) if size <= JSON_MEMORY else b""
@@ -103,15 +113,19 @@ def load_json(text: bytes | memoryview) -> Any:  # noqa: ANN401  # JSON
 
 
 def parsed_bytes(text: bytes) -> int:
-    """Bytes of memory that a JSON text takes when it is parsed, at most."""
+    """Return an upper bound of the memory in bytes that a JSON text takes when it is parsed."""
     values, strings = text.count(b",") * VALUE_BYTES, text.count(b'"') // 2 * STRING_BYTES
     return 2 * len(text) + text.count(b"[") * LIST_BYTES + text.count(b"{") * DICT_BYTES + values + strings
 
 
-def open_xz(stream: Any) -> IO[bytes]:  # noqa: ANN401  # whatever has read
-    """The bytes of an .xz or .lzma file, of one stream or several, as by lzma.open, which knows no limit.
+def open_xz(stream: Any) -> IO[bytes]:  # noqa: ANN401  # any object with read
+    """Open an .xz or .lzma file of one or several streams, like lzma.open but with a memory limit.
 
-    Reading raises Unbounded where it takes more than XZ_MEMORY.
+    Args:
+        stream: The compressed file.
+
+    Returns:
+        The decompressed stream; its `read` raises ResourceLimitError if it takes more than XZ_MEMORY.
     """
     return io.BufferedReader(_XzStream(stream), BLOCK_BYTES)
 
@@ -137,7 +151,10 @@ class _XzStream(io.RawIOBase):
         self._packed = packed
 
     def _go_on(self) -> bool:
-        """Whether there is more: another stream may follow, after zeros; anything else that follows is passed over, as xz does not."""
+        """Return whether there is more data.
+
+        Another stream may follow, after zeros. Unlike in xz, other trailing bytes are ignored.
+        """
         if not self._unpacker.eof:
             return True
         rest = self._unpacker.unused_data.lstrip(b"\0")
@@ -158,4 +175,5 @@ class _XzStream(io.RawIOBase):
         except lzma.LZMAError as error:
             if "limit" not in str(error):
                 raise
-            raise ResourceLimitError(f"takes more than {XZ_MEMORY >> 20} MiB of memory to unpack; pack it anew, by xz -9 at most") from None
+            size_mib = XZ_MEMORY >> 20
+            raise ResourceLimitError(f"takes more than {size_mib} MiB of memory to unpack; compress it again by xz -9 at most") from None

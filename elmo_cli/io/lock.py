@@ -1,4 +1,4 @@
-"""A lock on a folder that dies with its process: a second run on the same output is refused."""
+"""Folder lock, released when its process ends: a second run on the same output is refused."""
 
 import fcntl
 import os
@@ -15,10 +15,14 @@ NAME = "lock"
 
 @contextmanager
 def locked(folder: Path, output: object) -> Iterator[None]:
-    """Hold the lock of `folder`, which is made if need be, while the block runs; `output` is what messages name.
+    """Hold the lock of a folder while the block runs.
+
+    Args:
+        folder: The folder, which is made if it does not exist.
+        output: The output, for messages.
 
     Raises:
-        OutputError: Another run holds it.
+        OutputError: Another run holds the lock.
         OSError: The folder cannot be written.
     """
     path = folder / NAME
@@ -29,7 +33,7 @@ def locked(folder: Path, output: object) -> Iterator[None]:
         yield
         os.ftruncate(descriptor, 0)
     finally:
-        os.close(descriptor)  # and with it the lock
+        os.close(descriptor)  # this also releases the lock
 
 
 def _open_locked(path: Path, output: object) -> int:
@@ -46,11 +50,11 @@ def _open_locked(path: Path, output: object) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # the file was removed by the run that held it: another one has its name now
+        os.close(descriptor)  # the run that held it has removed the file: another file has its name now
 
 
 def _has_name(descriptor: int, path: Path) -> bool:
-    """Whether the open file is the one of that name; it may lose it at any moment until the lock is held."""
+    """Return whether the open file still has that name, which it may lose at any moment until the lock is held."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -66,10 +70,10 @@ def _take(descriptor: int, output: object, path: Path) -> None:
             raise OutputError(
                 f"{output}: is being written by another run (process {process} on {host}); wait for it, or name another output"
             ) from None
-        # A file system without locks: the words must do.
+        # A file system without locks: use the host and process recorded in the file.
         if process != "?" and (host != socket.gethostname() or _is_alive(int(process))):
             raise OutputError(
-                f"{output}: is being written by another run (process {process} on {host}); if that is over, delete {path}"
+                f"{output}: is being written by another run (process {process} on {host}); if that run has ended, delete {path}"
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""Output files that appear whole or not at all: written beside their final place under another name, then renamed."""
+"""Output files that appear complete or not at all: written under a temporary name, then renamed."""
 
 import filecmp
 import os
@@ -16,53 +16,63 @@ from elmo_cli.io.stdout import Pipe, Stdout
 
 
 class OutputTarget(Protocol):
-    """Where an output goes."""
+    """Target of an output: a file, a folder or standard output.
+
+    An implementer provides the checks that run before any work is done, so that a run with an
+    unusable output fails at once with an ElmoError.
+    """
 
     @property
     def path(self) -> Path:
-        """As it was named."""
+        """Path as the user named it."""
 
     def check(self) -> None:
-        """Make sure that it can be put there, before any work is done for it."""
+        """Check that the output can be written, before any work is done."""
 
     def check_space(self, n_bytes: int, remedy: str = ...) -> None:
-        """Make sure that there is room for it."""
+        """Check that there is enough free space for `n_bytes`."""
 
     def check_is_none_of(self, inputs: Iterable[Path]) -> None:
-        """Make sure that it replaces nothing that is read."""
+        """Check that the output does not replace an input."""
 
     def size(self) -> int:
-        """Bytes of the finished output."""
+        """Return the size of the finished output in bytes."""
 
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file to be made. Through a symbolic link the file that it leads to is made, and the link stays."""
+    """An output file; if the path is a symbolic link, its target is written and the link stays.
+
+    Args:
+        path: Path of the file.
+        overwrite: Whether an existing file is replaced.
+        room: Folder on the same disk for unfinished files; None for the folder of the file.
+    """
 
     path: Path
     overwrite: bool = False
-    room: Path | None = None  # a folder on the same disk for unfinished files; without, they lie beside the output
+    room: Path | None = None
 
     @property
     def target(self) -> Path:
-        """The file itself."""
+        """Path of the file, with links resolved."""
         return Path(os.path.realpath(self.path))
 
     @property
     def folder(self) -> Path:
-        """Where it will lie."""
+        """Folder of the file."""
         return self.target.parent
 
     def check(self) -> None:
-        """Make sure that the file can be put there, before any work is done for it.
+        """Check that the file can be written, before any work is done.
 
         Raises:
-            OutputError: Something is there already, or the folder is missing or not writable.
+            OutputError: The path exists already, or the folder is missing or not writable.
         """
         if self.target.is_dir():
             raise OutputError(f"{self.path}: is a directory; name a file, or pass --output-format parquet for a folder of shards")
         if self.target.exists() and not self.target.is_file():
-            raise OutputError(f"{self.path}: is no regular file; name one, or a new one")
+            raise OutputError(f"{self.path}: is not a regular file; name a regular file or a new one")
         if self.target.exists() and not self.overwrite:
             raise OutputError(f"{self.path}: exists already; pass --overwrite to replace it")
         if not self.folder.is_dir():
@@ -72,18 +82,22 @@ class OutputFile:
         trial.close()
 
     def check_space(self, n_bytes: int, remedy: str = "write fewer --layers") -> None:
-        """Make sure that the disk has room for a file of this size.
+        """Check that the disk has enough free space.
+
+        Args:
+            n_bytes: Size of the file.
+            remedy: What the user can do.
 
         Raises:
-            OutputError: It has not.
+            OutputError: The free space is too small.
         """
         check_disk_space(self.target, n_bytes, remedy)
 
     def check_is_none_of(self, inputs: Iterable[Path]) -> None:
-        """Make sure that the output replaces nothing that is read.
+        """Check that the output does not replace an input.
 
         Raises:
-            OutputError: It is one of the inputs.
+            OutputError: The output is one of the inputs.
         """
         try:
             target = self.target.stat()
@@ -94,14 +108,14 @@ class OutputFile:
                 raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
 
     def size(self) -> int:
-        """Bytes of the finished file."""
+        """Return the size of the finished file in bytes."""
         return self.target.stat().st_size
 
     def make_partial(self) -> PartialFile:
-        """A new, empty file, hidden, with the permissions that the output itself would get.
+        """Make a new, empty, hidden file with the permissions of the output.
 
         Raises:
-            DiskError: It cannot be made.
+            DiskError: The file cannot be made.
         """
         try:
             descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder)
@@ -112,10 +126,10 @@ class OutputFile:
         return PartialFile(Path(name))
 
     def put_in_place(self, partial: PartialFile) -> None:
-        """Give a whole file its final name, durably: its bytes reach the disk before the name does.
+        """Rename a complete file to its final name; its content is flushed to the disk first.
 
         Raises:
-            OutputError: Another run has put a file there meanwhile.
+            OutputError: Another run has made the file meanwhile.
         """
         partial.close()
         sync(partial.path)
@@ -126,9 +140,9 @@ class OutputFile:
         sync_folder(self.folder)
 
     def _put_in_free_place(self, whole: Path) -> None:
-        """Rename without replacing: a link is refused where a file has appeared. Where there are no links, a look must do.
+        """Rename without replacing a file that has appeared: by a hard link, or by a check on disks without links.
 
-        A file of the same bytes may be there: a run was killed when it had put its output in place, and has been gone on with.
+        A file of the same bytes may exist, if a run was killed after the rename and has been resumed.
         """
         if self.target.is_file() and filecmp.cmp(whole, self.target, shallow=False):
             return

@@ -1,4 +1,4 @@
-"""Outputs that are no single file: a folder of shards, which appears whole or not at all, and standard output."""
+"""Output folder of shards, which appears complete or not at all."""
 
 import os
 import shutil
@@ -16,48 +16,57 @@ ALSO_IN_FOLDERS = ("_SUCCESS", "_metadata", "_common_metadata")
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """A folder to be made, of shards: written beside its place under a hidden name, renamed when all shards are on the disk."""
+    """An output folder of shards, written under a hidden name and renamed when all shards are on the disk.
+
+    Args:
+        path: Path of the folder.
+        overwrite: Whether an existing folder of shards is replaced.
+        room: Folder on the same disk for unfinished shards; None for the parent folder.
+    """
 
     path: Path
     overwrite: bool = False
-    room: Path | None = None  # a folder on the same disk for unfinished shards; without, they lie beside the output
+    room: Path | None = None
 
     @property
     def folder(self) -> Path:
-        """Where it will lie."""
+        """Parent folder of the folder."""
         return self.target.parent
 
     @property
     def target(self) -> Path:
-        """The folder itself, where the path is a link."""
+        """Path of the folder, with links resolved."""
         return Path(os.path.realpath(self.path))
 
     def check(self) -> None:
-        """Make sure that the folder can be put there.
+        """Check that the folder can be written.
 
         Raises:
-            OutputError: There is something that must not be replaced, or the folder around it is missing or not writable.
+            OutputError: The path exists and must not be replaced, or the parent folder is missing or
+                not writable.
         """
         if self.target.exists() and not self.target.is_dir():
-            raise OutputError(f"{self.path}: is a file, and shards make a folder; name a new one, or a file that ends in .parquet")
+            raise OutputError(
+                f"{self.path}: is a file, but shards are written to a folder; name a new folder, or a file that ends in .parquet"
+            )
         if self._entries() and not self.overwrite:
             raise OutputError(f"{self.path}: exists already; pass --overwrite to replace it")
-        strangers = [entry.name for entry in self._entries() if not (entry.match(SHARD) or entry.name in ALSO_IN_FOLDERS)]
-        if strangers:
-            raise OutputError(f"{self.path}: holds more than shards ({strangers[0]}), so it is not replaced; name another folder")
+        others = [entry.name for entry in self._entries() if not (entry.match(SHARD) or entry.name in ALSO_IN_FOLDERS)]
+        if others:
+            raise OutputError(f"{self.path}: contains files other than shards ({others[0]}) and is not replaced; name another folder")
         if not self.target.parent.is_dir():
             raise OutputError(f"{self.path.parent}: no such folder; make it first")
         self.make_partial().rmdir()
 
     def check_space(self, n_bytes: int, remedy: str = "write fewer --layers") -> None:
-        """Make sure that the disk has room."""
+        """Check that the disk has enough free space for `n_bytes`."""
         check_disk_space(self.target, n_bytes, remedy)
 
     def check_is_none_of(self, inputs: Iterable[Path]) -> None:
-        """Make sure that the folder holds nothing that is read.
+        """Check that the folder does not contain an input.
 
         Raises:
-            OutputError: It does.
+            OutputError: The folder contains an input.
         """
         if not self._entries():
             return
@@ -68,10 +77,10 @@ class OutputFolder:
                 raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
 
     def make_partial(self) -> Path:
-        """A new, empty, hidden folder.
+        """Make a new, empty, hidden folder.
 
         Raises:
-            DiskError: It cannot be made.
+            DiskError: The folder cannot be made.
         """
         try:
             partial = Path(tempfile.mkdtemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder))
@@ -81,10 +90,10 @@ class OutputFolder:
         return partial
 
     def put_in_place(self, partial: Path) -> None:
-        """Give a folder whose files are on the disk its final name.
+        """Rename a folder, whose files are on the disk, to its final name.
 
         Raises:
-            OutputError: Another run has put one there meanwhile.
+            OutputError: Another run has made the folder meanwhile.
         """
         sync_folder(partial)
         self.check()
@@ -92,7 +101,7 @@ class OutputFolder:
         if old:
             self.target.replace(old)
         try:
-            partial.rename(self.target)  # succeeds where nothing or an empty folder is
+            partial.rename(self.target)  # succeeds if the target does not exist or is an empty folder
         except OSError:
             if old:
                 old.rename(self.target)
@@ -102,7 +111,7 @@ class OutputFolder:
             shutil.rmtree(old, ignore_errors=True)
 
     def size(self) -> int:
-        """Bytes of its files."""
+        """Return the total size of its files in bytes."""
         return sum(entry.stat().st_size for entry in self._entries())
 
     def _entries(self) -> list[Path]:

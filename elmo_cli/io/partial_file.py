@@ -1,4 +1,4 @@
-"""Unfinished output file that a library writes through: it can be discarded while the library holds it open."""
+"""Unfinished output files that can be discarded while a library has them open."""
 
 import io
 import os
@@ -9,11 +9,15 @@ from typing import Any, Protocol, TypeVar
 
 
 class PartialFile(io.RawIOBase):
-    """An unfinished output, open for a library to write through.
+    """An unfinished output file, open for a library to write through.
 
-    A library cannot be told to give a file up: the HDF5 one flushes what it holds when it closes, fails again on a full disk, and takes
-    the process down at exit. `discard` makes all further writing succeed, and come to nothing. Nor can the HDF5 library be told of an
-    error while it writes: it goes on, and the error gets lost. For it a failure is kept, and raised by `raising_failures`.
+    A library has no way to abandon a file: the HDF5 library flushes its buffers when it closes the
+    file, fails again on a full disk, and crashes the process at exit. After `discard` all writing
+    succeeds without effect. The HDF5 library also ignores errors while it writes; for it a failure is
+    recorded and raised by `raising_failures`.
+
+    Args:
+        path: Path of the file, which must exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,12 +29,12 @@ class PartialFile(io.RawIOBase):
         self._failure: OSError | None = None
 
     def discard(self) -> None:
-        """Remove the file; writing goes nowhere from now on."""
+        """Remove the file; later writes have no effect."""
         self._discarded = True
         self.path.unlink(missing_ok=True)
 
     def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
-        """Write all of `data`, or raise OSError: a nearly full disk takes a part of it without complaint."""
+        """Write all of `data`, or raise OSError: a nearly full disk writes a part of it without an error."""
         view = memoryview(data)
         written = len(view) if self._discarded else 0
         with self._keeping_failure():
@@ -39,20 +43,20 @@ class PartialFile(io.RawIOBase):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the file's size."""
+        """Set the size of the file."""
         with self._keeping_failure():
             return (size or 0) if self._discarded else self._file.truncate(size)
         return size or 0
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: writes are not buffered."""
 
     @contextmanager
     def raising_failures(self) -> Iterator[None]:
-        """While the block runs, keep what fails, and raise it at the end: what the library makes of it matters no more.
+        """Record failures while the block runs and raise the last one at its end, whatever the library raises.
 
         Raises:
-            OSError: The disk is full or gone; the file is discarded.
+            OSError: The disk is full or not available; the file is discarded.
         """
         self._keeps_failures = True
         try:
@@ -76,27 +80,27 @@ class PartialFile(io.RawIOBase):
         return self._file.readinto(buffer)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place."""
+        """Set the position and return it."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """The place."""
+        """Return the position."""
         return self._file.tell()
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def writable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def close(self) -> None:
-        """Close the file itself."""
+        """Close the file."""
         self._file.close()
         super().close()
 
@@ -122,7 +126,7 @@ def closing_library_file(partial: PartialFile, file: Closable) -> Iterator[Closa
         The library's file.
 
     Raises:
-        OSError: The disk is full or gone.
+        OSError: The disk is full or not available.
     """
     try:
         yield file

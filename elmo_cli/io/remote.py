@@ -1,4 +1,4 @@
-"""Files behind pyarrow's file systems: named by a URI, opened like local ones."""
+"""Remote input files on pyarrow's file systems, named by a URI and opened like local files."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ SCHEMES = ("s3", "gs", "gcs", "hdfs", "viewfs", "file")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a file system of pyarrow's."""
+    """A file of a pyarrow file system."""
 
     uri: str  # shown to the user
     path: str  # within the file system
@@ -26,49 +26,55 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of the path."""
         return PurePosixPath(self.path).name
 
     @property
     def suffix(self) -> str:
-        """The end of its name, from the last dot on."""
+        """The end of the name, from its last dot."""
         return PurePosixPath(self.path).suffix
 
     @property
     def n_bytes(self) -> int:
-        """Its size; 0 where that is not known."""
+        """The size in bytes; 0 if it is not known."""
         return int(self.file_system.get_file_info(self.path).size or 0)
 
     def open(self, mode: str = "rb") -> Any:  # noqa: ANN401, ARG002  # pyarrow is untyped; called as Path.open is
-        """Its bytes, in order."""
+        """Open the file for sequential reading."""
         return self.file_system.open_input_stream(self.path, compression=None, buffer_size=1 << 20)
 
     def open_seekable(self) -> Any:  # noqa: ANN401  # pyarrow is untyped
-        """Its bytes, in any order."""
+        """Open the file for random access."""
         return self.file_system.open_input_file(self.path)
 
 
 def is_uri(name: str) -> bool:
-    """Whether a name is no local path."""
+    """Return whether a name is a URI, not a local path."""
     return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", name) is not None
 
 
 def redact_url(text: str) -> str:
-    """A text whose URIs show no user name or password, and no query, which may hold a key."""
+    """Return a text with user names, passwords and queries (which may contain a key) removed from its URIs."""
     return re.sub(r"(://)[^/\s]*@", r"\1", re.sub(r"(://[^\s?]*\?)\S+", r"\1...", text))
 
 
 def find_remote(uri: str, is_shard: Callable[[str], bool]) -> tuple[list[RemoteFile], bool]:
-    """The files that a URI names, in the order of their names, and whether it is a folder's; `*` and `[...]` make it a glob.
+    """Find the files that a URI names.
 
-    Files of a folder are left out where a part of their path below it is no shard's name.
+    Args:
+        uri: URI of a file or folder; with `*` or `[...]` it is a glob.
+        is_shard: Whether a name may be that of a shard or its folder; files with another name in
+            their path below the folder are left out.
+
+    Returns:
+        The files, in the order of their names, and whether the URI is that of a folder.
 
     Raises:
-        CorpusError: The scheme is unknown, or the place cannot be reached.
+        CorpusError: The scheme is unknown, or the location cannot be reached.
     """
     shown, (place, _, query) = redact_url(uri), uri.partition("?")
     if uri.partition("://")[0].lower() not in SCHEMES:
-        raise CorpusError(f"{shown}: is at none of {', '.join(f'{scheme}://' for scheme in SCHEMES)}; download it first")
+        raise CorpusError(f"{shown}: its scheme is not one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}; download it first")
     magic = re.search(r"[*\[]", place)
     root = place[: magic.start()].rpartition("/")[0] if magic else place.rstrip("/")
     pattern = place[len(root) :] if magic else None
@@ -81,7 +87,7 @@ def find_remote(uri: str, is_shard: Callable[[str], bool]) -> tuple[list[RemoteF
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Whether a path matches a glob, part by part: `*` does not cross a slash."""
+    """Return whether a path matches a glob, part by part: `*` does not match a slash."""
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
@@ -96,7 +102,7 @@ def _is_folder(file_system: Any, path: str, shown: str) -> bool:  # noqa: ANN401
 
 
 def _list(file_system: Any, path: str, shown: str) -> list[str]:  # noqa: ANN401  # pyarrow is untyped
-    """The paths of the files below a folder, from its name on."""
+    """Return the paths of the files below a folder, relative to it, with a leading slash."""
     import pyarrow.fs
 
     try:
@@ -118,7 +124,7 @@ def _file_system(uri: str) -> tuple[Any, str]:
 
 
 def patient_uri(uri: str) -> str:
-    """Google's client tries for a quarter of an hour, deaf to Ctrl-C, unless told otherwise."""
+    """Return a URI with a retry limit for Google storage, whose client otherwise retries for 15 minutes and ignores Ctrl-C."""
     if not uri.lower().startswith(("gs://", "gcs://")) or "retry_limit_seconds" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={GOOGLE_SECONDS}"

@@ -1,7 +1,7 @@
-"""Paths behind pyarrow's file systems, with the methods of `pathlib.Path` that feature files need.
+"""Paths on pyarrow's file systems, with the methods of `pathlib.Path` that feature files need.
 
-Beware of pyarrow's output streams: `close` publishes what has been written so far, also when the
-block ends by an exception, and so does the destructor. `upload` removes such a file again.
+The `close` method and the destructor of pyarrow's output streams publish what has been written so far,
+also when the block ends by an exception. `upload` removes such a file again.
 """
 
 import os
@@ -20,12 +20,12 @@ from elmo_cli.io.remote import SCHEMES, is_uri, patient_uri, redact_url
 
 SMALL_BLOCK, LARGE_BLOCK = 1 << 16, 1 << 22  # for descriptions, and for vectors
 CHUNK_BYTES = 1 << 24
-FLUSH_CHUNKS = 4  # after so many, wait until they are sent: pyarrow would hold all of them in memory
-OBJECT_STORES = ("s3", "gs", "gcs")  # have no folders to be made
+FLUSH_CHUNKS = 4  # after this many, wait until they are sent: pyarrow would keep all of them in memory
+OBJECT_STORES = ("s3", "gs", "gcs")  # without folders
 
 
 class RemoteError(OSError):
-    """A remote file system refuses or fails; the message is one line without secrets."""
+    """A remote file system refused a request or failed; the message is one line without secrets."""
 
 
 class RemoteState(NamedTuple):
@@ -82,7 +82,7 @@ class RemotePath:
         return self
 
     def is_dir(self) -> bool:
-        """Return whether it is a folder, which on an object store means that files lie below it."""
+        """Return whether it is a folder, which on an object store means that there are files below it."""
         return bool(self._info().type == _types().Directory)
 
     def is_file(self) -> bool:
@@ -116,7 +116,7 @@ class RemotePath:
 
         Args:
             mode: Of `Path.open`.
-            block: Bytes that are read together.
+            block: Number of bytes that are read at once.
         """
         system, path = self._opened()
         with one_line():
@@ -128,7 +128,7 @@ class RemotePath:
             return bytes(file.read())
 
     def upload(self, source: Path) -> None:
-        """Write the content of a local file; what a failure leaves half written is removed.
+        """Write the content of a local file; after a failure, a partly written file is removed.
 
         Raises:
             OSError: The local file cannot be read, or the server refuses it.
@@ -181,7 +181,7 @@ def features_path(given: str | Path) -> Path:
     """
     if isinstance(given, str) and is_uri(given):
         if given.partition("://")[0].lower() not in SCHEMES:
-            raise OutputError(f"{redact_url(given)}: is at none of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
+            raise OutputError(f"{redact_url(given)}: its scheme is not one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
         return cast("Path", RemotePath(given))
     return Path(given) if isinstance(given, str) else given
 
@@ -217,7 +217,11 @@ def _copy(file: Any, stream: Any) -> None:  # noqa: ANN401  # files of Python's 
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Shorten what pyarrow reports; a missing file stays a FileNotFoundError."""
+    """Convert errors of pyarrow into one line; a missing file stays a FileNotFoundError.
+
+    Raises:
+        RemoteError: The block failed on the remote file system.
+    """
     import pyarrow
 
     try:

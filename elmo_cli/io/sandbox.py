@@ -1,8 +1,9 @@
-"""A function run in a child process with limits: what a damaged or hostile file does to a library ends there.
+"""Child processes with resource limits, which contain the effects of a damaged or hostile file.
 
-The libraries that read HDF5, Parquet and Arrow follow what a file declares. One wrong bit in a thousand ends in a signal, which cannot be
-caught, and a few kilobytes can stand for gigabytes. The child process may take as much memory and processor time as `Limits` allows. macOS
-does not enforce a limit of memory: there only a crash is contained.
+The libraries that read HDF5, Parquet and Arrow trust what a file declares. One wrong bit in a thousand
+ends in a signal, which cannot be caught, and a few kilobytes can expand to gigabytes. The child process
+may take as much memory and processor time as `Limits` allows. macOS does not enforce a memory limit:
+there only a crash is contained.
 """
 
 import resource
@@ -20,26 +21,32 @@ from elmo_cli.errors import ElmoError, FeaturesError, refuse_limit
 
 Result = TypeVar("Result")
 FREE_BYTES, BYTES_PER_BYTE = 1 << 30, 4  # of memory: for any file, and for each byte that it stores
-FREE_SECONDS, BYTES_PER_SECOND = 20, 1 << 15  # of processor time: for any file, and one more for so many bytes
-# The module path is set before anything is imported: no module of the current folder is found, whatever it is called.
+FREE_SECONDS, BYTES_PER_SECOND = 20, 1 << 15  # of processor time: for any file, and stored bytes for each further second
+# The module path is set before anything is imported, so that no module of the current folder is imported.
 _SERVE = "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.io.sandbox import serve; serve(int(sys.argv[1]))"
 _parent: Connection | None = None  # in a child process
 
 
 class Limits(NamedTuple):
-    """What a child process may take: bytes of memory, seconds of processor time."""
+    """Limits of a child process: bytes of memory, seconds of processor time."""
 
     memory: int
     seconds: int
 
 
 def limits_for(stored: int, memory: int = 0, seconds: int = 0) -> Limits:
-    """Limits for reading so many stored bytes, and for other work that takes more memory and time."""
+    """Return limits for reading a file.
+
+    Args:
+        stored: Size of the file in bytes.
+        memory: Bytes of memory for other work.
+        seconds: Seconds of processor time for other work.
+    """
     return Limits(FREE_BYTES + BYTES_PER_BYTE * stored + memory, FREE_SECONDS + stored // BYTES_PER_SECOND + seconds)
 
 
 def stored_bytes(path: Path) -> int:
-    """Size of a local file, or of the files in a folder; 0 for what cannot be looked up, which reading will report."""
+    """Return the size of a local file, or of the files in a folder; 0 if it cannot be looked up, which reading will report."""
     try:
         return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
     except OSError:
@@ -56,25 +63,26 @@ def run_sandboxed(
     """Return `function(path, *arguments)`, computed in a child process.
 
     Args:
-        function: Reads the file; it and its arguments and result have to be what `pickle` takes.
-        path: The file, for messages as well.
+        function: Reads the file; it and its arguments and result must be picklable.
+        path: The file, also for messages.
         arguments: Passed to the function.
-        limits: What the process may take; None for as much as the size of the file allows.
-        error: Raised where the file ends the process.
+        limits: Limits of the process; None to compute them from the size of the file.
+        error: Class of the error if the file ends the process.
 
     Returns:
-        What the function returns.
+        The result of the function.
 
     Raises:
-        FeaturesError: Reading the file ended the process, or took more than the limits (of another class by `error`).
-        LimitError: There may be no more open files.
-        ElmoError: From the function, as is an OSError.
+        FeaturesError: Reading the file ended the process, or exceeded the limits (another class by
+            `error`).
+        LimitError: The limit of open files is reached.
+        ElmoError: Raised by the function, as is an OSError.
     """
     limits = limits or limits_for(stored_bytes(path))
     place = str(path)
     try:
         ours, theirs = Pipe()
-        said = TemporaryFile()  # noqa: SIM115  # closed below; what the process writes to standard error
+        said = TemporaryFile()  # noqa: SIM115  # closed below; standard error of the process
     except OSError as refused:
         refuse_limit(refused, path)
         raise
@@ -85,7 +93,7 @@ def run_sandboxed(
             ours.send((limits, function, path, *arguments))
             while (answer := ours.recv())[0] is None:
                 place = answer[1]
-        except (EOFError, ConnectionError):  # it has ended without an answer
+        except (EOFError, ConnectionError):  # the process has ended without an answer
             raise _died(process.wait(), place, limits, said, error) from None
         finally:
             process.kill()
@@ -93,22 +101,22 @@ def run_sandboxed(
         _forward(said)
     succeeded, result = answer
     if succeeded:
-        return result  # type: ignore[no-any-return]  # what was sent is Any
+        return result  # type: ignore[no-any-return]  # pickled results are Any
     raise error(f"{place}: {_exceeds_memory(limits)}") if isinstance(result, MemoryError) else result
 
 
 def note_place(place: str) -> None:
-    """In a child process: name the file that is read from now on, for the message if it ends the process."""
+    """Name the file that is read next, for the message if it ends this child process; elsewhere do nothing."""
     if _parent is not None:
         _parent.send((None, place))
 
 
 def _start(connection: Connection, said: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """A process that answers on the connection, finds our modules where we do, and ignores a Ctrl-C that is meant for us."""
+    """Start a process that answers on the connection, has our module path, and ignores Ctrl-C."""
     number = connection.fileno()
     python = [sys.executable, "-I", "-X", f"utf8={sys.flags.utf8_mode}"]
     command = [*python, "-c", _SERVE, str(number), *module_path()]
-    return subprocess.Popen(command, pass_fds=[number], stderr=said)  # noqa: S603  # our own words
+    return subprocess.Popen(command, pass_fds=[number], stderr=said)  # noqa: S603  # fixed arguments
 
 
 def module_path() -> list[str]:
@@ -118,21 +126,21 @@ def module_path() -> list[str]:
 
 
 def _exceeds_memory(limits: Limits) -> str:
-    return f"takes more than {limits.memory >> 20:,} MiB of memory to read; write it again in smaller pieces, if you trust it"
+    return f"takes more than {limits.memory >> 20:,} MiB of memory to read; if you trust it, write it again in smaller pieces"
 
 
 def _died(code: int, place: str, limits: Limits, said: IO[bytes], error: type[ElmoError]) -> Exception:
     """Return the error for a process that ended without an answer; what a library wrote before it crashed is not shown."""
     if code >= 0:
         _forward(said)
-        return RuntimeError(f"reading {place} failed, as told above")
+        return RuntimeError(f"reading {place} failed; see the traceback above")
     said.seek(0)
     if b"bad_alloc" in said.read():
         return error(f"{place}: {_exceeds_memory(limits)}")
     if code == -signal.SIGXCPU:
-        return error(f"{place}: takes more than {limits.seconds:,} s of processor time to read; write it again, if you trust it")
+        return error(f"{place}: takes more than {limits.seconds:,} s of processor time to read; if you trust it, write it again")
     if code == -signal.SIGKILL:
-        return error(f"{place}: the process that read it was killed; see whether the machine has memory enough, and try again")
+        return error(f"{place}: the process that read it was killed; check that the machine has enough memory and try again")
     return error(f"{place}: is damaged (reading it ended in {signal.Signals(-code).name}); make it again")
 
 
@@ -143,7 +151,11 @@ def _forward(said: IO[bytes]) -> None:
 
 
 def serve(number: int) -> None:
-    """In the process itself: do what is asked for on the connection of that number. A bug leaves its traceback on standard error."""
+    """Run one function in the child process and send its result; a bug leaves its traceback on standard error.
+
+    Args:
+        number: File descriptor of the connection.
+    """
     global _parent  # noqa: PLW0603  # one for each process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(number) as connection:
@@ -154,13 +166,13 @@ def serve(number: int) -> None:
             answer = (True, function(*arguments))
         except (ElmoError, OSError) as error:
             answer = (False, error)
-        except (MemoryError, ImportError) as error:  # of an import, where a library does not fit into memory
+        except (MemoryError, ImportError) as error:  # an ImportError if a library does not fit into memory
             if isinstance(error, ImportError) and "allocate memory" not in str(error) and "map segment" not in str(error):
                 raise
             answer = (False, MemoryError(str(error)))
         try:
             connection.send(answer)
-        except ConnectionError:  # who asked is gone
+        except ConnectionError:  # the parent has ended
             return
 
 

@@ -1,27 +1,32 @@
-"""What a table from a stranger declares, held against what it stores: more than that is not made room for."""
+"""Size checks of untrusted tables: declared size against stored size."""
 
-FREE_BYTES = 1 << 29  # that anything may take
-MAX_RATIO = 64  # to what is stored, of what takes more: text is packed to a tenth
+FREE_BYTES = 1 << 29  # allowed for any table
+MAX_RATIO = 64  # of declared to stored bytes in larger ones: text is compressed to a tenth
 
 
 class DamagedError(ValueError):
-    """This is no description of a table."""
+    """The metadata of a table is damaged."""
 
 
 class OversizeError(ValueError):
-    """This would take more memory than there may be."""
+    """A table would take more memory than allowed."""
 
 
 def is_oversize(declared: int, stored: int) -> bool:
-    """Whether `stored` bytes cannot stand for `declared` ones."""
+    """Return whether a declared size is implausible for the stored size, both in bytes."""
     return declared > max(FREE_BYTES, MAX_RATIO * stored)
 
 
 def check_ratio(what: str, declared: int, stored: int) -> None:
-    """Make sure that `stored` bytes may stand for `declared` ones.
+    """Check that a declared size is plausible for the stored size.
+
+    Args:
+        what: Subject of the message.
+        declared: Declared size in bytes.
+        stored: Stored size in bytes.
 
     Raises:
-        OversizeError: They may not.
+        OversizeError: The declared size is too large.
     """
     if is_oversize(declared, stored):
         raise OversizeError(f"{what} declares {declared >> 20:,} MiB, and stores {stored:,} bytes")

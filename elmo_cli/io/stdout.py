@@ -16,7 +16,7 @@ STDOUT = Path("-")
 
 
 def output_path(given: str) -> Path:
-    """The path that a user names: "-" is standard output, and "./-" a file of that name."""
+    """Return the path that a user names: "-" is standard output, "./-" a file of that name."""
     if is_uri(given):
         return features_path(given)
     path = Path(given)
@@ -25,33 +25,33 @@ def output_path(given: str) -> Path:
 
 @dataclass(frozen=True)
 class Stdout:
-    """Standard output: what has been written is gone, so it is never half there in the sense of a file."""
+    """Standard output as a target: it has no size, and nothing that could be replaced."""
 
     path: Path = STDOUT
     overwrite: bool = False
 
     def check(self) -> None:
-        """Make sure that it is open.
+        """Check that standard output is open.
 
         Raises:
-            OutputError: It is not.
+            OutputError: It is closed.
         """
         if sys.stdout is None:
             raise OutputError("standard output: is closed; name a file")
 
     def check_space(self, n_bytes: int, remedy: str = "") -> None:
-        """There is always room."""
+        """Do nothing: standard output has no size limit."""
 
     def check_is_none_of(self, inputs: Iterable[Path]) -> None:
-        """It is no file."""
+        """Do nothing: standard output is not a file."""
 
     def size(self) -> int:
-        """Nothing lies anywhere."""
+        """Return 0: standard output stores nothing."""
         return 0
 
 
 class Pipe:
-    """Standard output for a library to write to: every write goes out at once.
+    """Unbuffered standard output for a library to write to.
 
     Raises:
         ReaderGone: By `write`, when the other end has been closed.
@@ -63,18 +63,18 @@ class Pipe:
         self._file: IO[bytes] = sys.stdout.buffer
 
     def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
-        """Write all of it."""
+        """Write all of `data` and return its size."""
         try:
             written = self._file.write(data)
             self._file.flush()
         except BrokenPipeError:
-            with suppress(OSError), Path(os.devnull).open("wb") as nowhere:  # or Python would complain at exit of what it holds
+            with suppress(OSError), Path(os.devnull).open("wb") as nowhere:  # otherwise Python would report its buffer at exit
                 os.dup2(nowhere.fileno(), self._file.fileno())
             raise ReaderGone from None
         return written
 
     def flush(self) -> None:
-        """All has been written."""
+        """Do nothing: every write is flushed."""
 
     def close(self) -> None:
-        """Standard output stays open."""
+        """Do nothing: standard output stays open."""

@@ -1,9 +1,11 @@
-"""An untrusted PyTorch file, checked before torch loads it: `torch.load` takes whatever memory the file asks for.
+"""Checks of untrusted PyTorch files: `torch.load` takes any memory that a file declares.
 
-A zip of a pickle, data.pkl, and one record for each tensor, none of them compressed; before PyTorch 1.6, five pickles and then the tensors.
+A file is a zip of a pickle, data.pkl, and one record for each tensor, none of them compressed; before
+PyTorch 1.6 it is five pickles followed by the tensors.
 
-`weights_only=True` alone is not enough (measured with torch 2.13): it lets a pickle call `bytearray`, so that a file of 931 bytes takes
-4.3 GiB, and it unpacks compressed records before their size is known, so that 1 MB takes 1.2 GiB.
+`weights_only=True` alone is not enough (measured with torch 2.13): it lets a pickle call `bytearray`,
+so that a file of 931 bytes takes 4.3 GiB, and it unpacks compressed records before their size is
+known, so that 1 MB takes 1.2 GiB.
 """
 
 import io
@@ -16,22 +18,22 @@ from typing import IO
 
 from elmo_cli.io.limits import ResourceLimitError, ZipSource
 
-ZIP_START = b"PK\x03\x04"  # by which torch, too, tells the two
+ZIP_START = b"PK\x03\x04"  # torch distinguishes the two formats by it too
 N_PICKLES = 5  # a magic number, a version, the machine, the tensors' names and shapes, the order of their values
-MAX_PICKLE = 1 << 21  # bytes; some 300 name a tensor, and five can ask for a thousand
-NEEDED = re.compile(  # what a pickle of named tensors calls; torch allows more, such as a bytearray of any size
+MAX_PICKLE = 1 << 21  # bytes; about 300 name a tensor, and five can allocate a thousand
+NEEDED = re.compile(  # functions that a pickle of named tensors calls; torch allows more, such as a bytearray of any size
     r"collections OrderedDict|torch\._utils _rebuild_(tensor(_v2)?|parameter)|torch\.nn\.parameter Parameter"
     r"|torch (Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage"
 )
 
 
 def check_file(path: Path) -> None:
-    """Make sure that no more memory is asked for than the file is large, and a little more.
+    """Check that loading a file takes little more memory than the size of the file.
 
     Raises:
-        Unbounded: It asks for more than named tensors need.
-        UnpicklingError: It holds something else than tensors.
-        ValueError: It is damaged, or no such file.
+        ResourceLimitError: The file requires more memory than named tensors need.
+        UnpicklingError: It contains something other than tensors.
+        ValueError: It is damaged, or not a PyTorch file.
         BadZipFile: It is damaged.
         OSError: It cannot be read.
     """
@@ -49,15 +51,17 @@ def _check_zip(path: Path) -> None:
     with ZipSource(path) as source, zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
-            raise ResourceLimitError("holds compressed tensors, as torch.save writes none; load it, if you trust it, and save it anew")
+            raise ResourceLimitError(
+                "contains compressed tensors, which torch.save does not write; if you trust it, load it and save it again"
+            )
         size, stored = sum(entry.file_size for entry in entries), path.stat().st_size
         if size > stored:
-            raise ResourceLimitError(f"declares {size:,} bytes of which {stored:,} are stored; check that the file is whole")
+            raise ResourceLimitError(f"declares {size:,} bytes of which {stored:,} are stored; check that the file is complete")
         for entry in entries:
-            if entry.filename.lower().endswith("data.pkl"):  # torch does not tell upper case from lower
+            if entry.filename.lower().endswith("data.pkl"):  # torch ignores case
                 if entry.file_size > MAX_PICKLE:
                     raise ResourceLimitError(
-                        f"names its tensors in {entry.file_size:,} bytes, of which {MAX_PICKLE:,} are read; save fewer tensors"
+                        f"names its tensors in {entry.file_size:,} bytes, more than {MAX_PICKLE:,}; save fewer tensors"
                     )
                 _check_pickle(io.BytesIO(archive.read(entry)))
 

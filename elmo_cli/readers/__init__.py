@@ -1,4 +1,8 @@
-"""Corpora, one format a file: a file in, sentences out. A new format is a function here and its line in READERS."""
+"""Corpus readers, one module for each file format.
+
+A reader is a function from a file to an iterator of sentences. To add a format, write such a
+function and add it to READERS.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -13,9 +17,8 @@ from elmo_cli.readers.conll import read_conll, read_conllu
 from elmo_cli.readers.delimited import kept_texts, read_csv, read_tsv
 from elmo_cli.readers.fasta import read_fasta
 from elmo_cli.readers.jsonl import kept_in_jsonl, read_jsonl
-from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions
 from elmo_cli.readers.parquet import kept_in_parquet, read_parquet
-from elmo_cli.readers.problems import OnError
 from elmo_cli.readers.text import read_text
 from elmo_cli.types import Sentence
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def keeps_nothing(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":  # noqa: ARG001  # as of every format
-    """Columns of a format without columns.
+    """Refuse `--keep` for a format without columns.
 
     Raises:
         CorpusError: Always.
@@ -34,14 +37,24 @@ def keeps_nothing(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":  #
 
 @dataclass(frozen=True)
 class CorpusFormat:
-    """A format: how it is read, how its files' names end, which of a Reading's choices it takes, what a sentence of it is called."""
+    """Description of a corpus format.
+
+    Args:
+        read: Reader of a file; it passes the error of a bad line to its last argument and continues.
+        suffixes: File name suffixes of the format, in lower case.
+        takes: Fields of `ReadOptions` that the format uses.
+        unit: Noun for a sentence of the format in messages.
+        kept: Function that returns the schema of the columns to keep.
+        is_sandboxed: Whether a damaged or hostile file can end the process or take any amount of
+            memory, so that files are scanned in a child process.
+    """
 
     read: Callable[[InputFile, ReadOptions, OnError], Iterator[Sentence]]
     suffixes: tuple[str, ...]
     takes: frozenset[str]
     unit: str = "line"
-    kept: Callable[[InputFile, ReadOptions], "pyarrow.Schema"] = keeps_nothing  # the types of the columns to keep
-    is_sandboxed: bool = False  # whether a damaged or hostile file can end the process, or take any amount of memory
+    kept: Callable[[InputFile, ReadOptions], "pyarrow.Schema"] = keeps_nothing
+    is_sandboxed: bool = False
 
 
 _TEXT = frozenset({"encoding_errors"})
@@ -63,7 +76,7 @@ READERS = {
     "fasta": CorpusFormat(read_fasta, _FASTA, _TEXT | {"ignore_ids", "id_field", "keep_case"}, "sequence"),
 }
 FORMATS_BY_SUFFIX = {suffix: name for name, reader in READERS.items() for suffix in reader.suffixes}
-NO_CORPUS = {  # suffixes of what is no text; any other unknown one is a text's, as for `allennlp elmo`
+NO_CORPUS = {  # suffixes of files that are not text; any other unknown suffix is read as text, as by `allennlp elmo`
     *(".h5", ".hdf5", ".npz", ".npy", ".pt", ".pkl", ".pickle", ".bin", ".avro", ".orc", ".sqlite", ".db", ".lmdb"),
     *(".zip", ".tar", ".tgz", ".7z", ".rar", ".lz4", ".sz", ".snappy", ".br", ".z"),
     *(".json", ".xml", ".html", ".htm", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx"),
@@ -71,10 +84,18 @@ NO_CORPUS = {  # suffixes of what is no text; any other unknown one is a text's,
 
 
 def find_formats(named: Input, chosen: str | None) -> Iterator[tuple[InputFile, str]]:
-    """The files of an input, each with its format: the chosen one, or by its suffix.
+    """Iterate over the files of an input and their formats.
+
+    Args:
+        named: The input.
+        chosen: Format of all files; None to find it by the suffix of each file.
+
+    Yields:
+        A file and the name of its format.
 
     Raises:
-        CorpusError: A suffix says nothing, or a folder holds files of several formats.
+        CorpusError: A suffix is not one of a supported format, or a folder contains files of
+            several formats.
     """
     if chosen:
         yield from ((file, chosen) for file in named.files)
@@ -82,12 +103,22 @@ def find_formats(named: Input, chosen: str | None) -> Iterator[tuple[InputFile, 
     found = {file: _format_by_suffix(file) for file in named.files}
     if named.is_folder and len(set(found.values())) > 1:
         examples = ", ".join(f"{file.name} ({name})" for name, file in {name: file for file, name in found.items()}.items())
-        raise CorpusError(f"{named.name}: holds files of several formats: {examples}; name the files or a pattern, or pass --input-format")
+        raise CorpusError(
+            f"{named.name}: contains files of several formats: {examples}; name the files or a pattern, or pass --input-format"
+        )
     yield from found.items()
 
 
 def unused_options(reading: ReadOptions, formats: set[str]) -> Iterator[tuple[str, list[str]]]:
-    """The options that were given and that none of the formats takes, each with the formats that take it."""
+    """Iterate over the options that were given but that none of the formats uses.
+
+    Args:
+        reading: The options.
+        formats: Names of formats.
+
+    Yields:
+        The option, such as "--id-column", and the names of the formats that use it.
+    """
     for option in fields(ReadOptions):
         takers = [name for name, reader in READERS.items() if option.name in reader.takes]
         if takers and getattr(reading, option.name) != getattr(PLAIN, option.name) and formats.isdisjoint(takers):
@@ -101,6 +132,6 @@ def _format_by_suffix(file: InputFile) -> str:
     suffix = (name.with_suffix("") if name.suffix.lower() in OPENERS else name).suffix.lower()
     if suffix in NO_CORPUS:
         raise CorpusError(
-            f"{file}: the suffix {suffix} is of no format that is read; if it is one, pass --input-format {'|'.join(READERS)}"
+            f"{file}: the suffix {suffix} is not one of a supported format; to read it as one, pass --input-format {'|'.join(READERS)}"
         )
     return FORMATS_BY_SUFFIX.get(suffix, "text")

@@ -1,7 +1,8 @@
-"""Arrow IPC: files (Feather is their other name) and streams; a row is a sentence.
+"""Arrow IPC reader: files (also called Feather) and streams; each row is a sentence.
 
-What a compressed record batch declares is not checked here: `Corpus.scan` reads untrusted files in a child process with limits. A stream
-from standard input or a pipe is read only once, without limits: it has to come from a trusted program.
+The sizes that a compressed record batch declares are not checked here: `Corpus.scan` reads untrusted
+files in a child process with limits. A stream from standard input or a pipe is read only once and
+without limits, so it has to come from a trusted program.
 """
 
 import mmap
@@ -15,9 +16,8 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.io.compression import buffered_stdin
 from elmo_cli.io.inputs import STDIN, InputFile, display_name, is_stream
 from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
-from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, raise_error
 from elmo_cli.readers.parquet import failing_on_arrow
-from elmo_cli.readers.problems import OnError, raise_error
 from elmo_cli.types import Sentence
 
 if TYPE_CHECKING:
@@ -27,10 +27,18 @@ MAGIC = b"ARROW1"
 
 
 def read_arrow(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
-    """Read an Arrow file or stream; keys are row numbers from 0. What is wrong with a row goes to `report`, and the row is left out.
+    """Read an Arrow file or stream.
+
+    Args:
+        file: The file.
+        reading: Reader options.
+        report: Called with the error of each bad row, which is left out.
+
+    Yields:
+        Sentences, whose keys are row numbers from 0.
 
     Raises:
-        CorpusError: The file cannot be read, is no Arrow IPC, or lacks a column.
+        CorpusError: The file cannot be read, is not Arrow IPC, or lacks a column.
     """
     name, first = display_name(file), 0
     with _open(file) as (stream, release):
@@ -41,13 +49,13 @@ def read_arrow(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = 
 
 
 def kept_in_arrow(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":
-    """The kept columns and their types.
+    """Return the schema of the columns to keep.
 
     Raises:
-        CorpusError: The file cannot be read, is a stream, is no Arrow IPC, or lacks a column.
+        CorpusError: The file cannot be read, is a stream, is not Arrow IPC, or lacks a column.
     """
     if is_stream(file):
-        raise CorpusError(f"{display_name(file)}: --keep looks at the columns first, which a stream does not allow; name a file")
+        raise CorpusError(f"{display_name(file)}: --keep reads the schema first, which a stream does not allow; name a file")
     with _open(file) as (stream, _), failing_on_arrow(file, "Arrow"):
         schema = _reader(stream, None).schema
         check_columns(schema, reading, display_name(file))
@@ -58,16 +66,19 @@ def names_in_arrow(file: InputFile, reading: ReadOptions) -> list[str]:  # noqa:
     """Return the names of the columns.
 
     Raises:
-        CorpusError: The file cannot be read, is a stream, or is no Arrow IPC.
+        CorpusError: The file cannot be read, is a stream, or is not Arrow IPC.
     """
     if is_stream(file):
-        raise CorpusError(f"{display_name(file)}: its columns are looked at first, which a stream does not allow; name a file")
+        raise CorpusError(f"{display_name(file)}: its schema is read first, which a stream does not allow; name a file")
     with _open(file) as (stream, _), failing_on_arrow(file, "Arrow"):
         return list(_reader(stream, None).schema.names)
 
 
 def _batches(stream: Any, file: InputFile, reading: ReadOptions) -> "Iterator[pyarrow.RecordBatch]":  # noqa: ANN401  # pyarrow is untyped
-    """The batches, of a file with the needed columns only, each seen to be sound: Arrow's memory is used as it lies in the file."""
+    """Iterate over validated batches; of a file only the needed columns are read.
+
+    Arrow uses the bytes of the file in place, so each batch has to be validated.
+    """
     columns = needed_columns(reading)
     with failing_on_arrow(file, "Arrow"):
         reader = _reader(stream, None)
@@ -93,7 +104,7 @@ def _next(reader: Any, number: int) -> "pyarrow.RecordBatch | None":  # noqa: AN
 
 
 def _reader(stream: Any, fields: list[int] | None) -> Any:  # noqa: ANN401  # pyarrow is untyped
-    """A reader of the file, or of the stream, with some of its columns or all."""
+    """Return a reader of an IPC file or stream; `fields` selects columns of a file, None is all."""
     import pyarrow
     from pyarrow import ipc
 
@@ -107,7 +118,11 @@ def _reader(stream: Any, fields: list[int] | None) -> Any:  # noqa: ANN401  # py
 
 @contextmanager
 def _open(file: InputFile) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """The bytes of a file, and what lets go of those that were read: a file on this machine is used in place, not copied."""
+    """Open a file; a local file is mapped into memory, not copied.
+
+    Yields:
+        The stream, and a function that releases the memory of what has been read.
+    """
     if file == STDIN:
         yield buffered_stdin(), _nothing
         return
@@ -131,4 +146,4 @@ def _map(stream: Any) -> tuple["pyarrow.NativeFile", Callable[[], None]]:  # noq
 
 
 def _nothing() -> None:
-    """What a copy lets go of."""
+    """Release nothing: the bytes of a stream are copied."""

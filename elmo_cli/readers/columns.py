@@ -1,4 +1,4 @@
-"""Columns by name, and tables of Arrow's types: what Parquet and Arrow files have in common. A column holds token lists or texts."""
+"""Sentences from Arrow tables, shared by the Parquet and Arrow readers."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.arrow_types import is_list, is_text, plain_type
 from elmo_cli.io.sizes import DamagedError
-from elmo_cli.readers.options import ReadOptions, parts_of
-from elmo_cli.readers.problems import OnError
+from elmo_cli.readers.options import OnError, ReadOptions, parts_of
 from elmo_cli.readers.tokens import MAX_TOKENS, SEPARATORS, parse_id, parse_sentence
 from elmo_cli.types import Sentence
 
@@ -19,16 +18,23 @@ if TYPE_CHECKING:
     from elmo_cli.io.arrow_sizes import Integers
 
 SHOWN_COLUMNS, SHOWN_LETTERS = 50, 50
-TARGET_BYTES = 1 << 24  # of rows in memory as Python's objects
-MAX_ROW_BYTES = 1 << 26  # of a row's column as such
+TARGET_BYTES = 1 << 24  # of the rows that are decoded together, as Python objects
+MAX_ROW_BYTES = 1 << 26  # of one column of a row, as Python objects
 MAX_ROWS = 1 << 13
 
 
 def find_column(column: str, names: list[str], option: str, place: str, advice: str = "") -> int:
-    """Which of a table's columns has this name; `option` is what names it, `advice` what else may be wrong.
+    """Return the index of a column.
+
+    Args:
+        column: Name of the column.
+        names: Names of all columns of the table.
+        option: Option that names the column, for messages.
+        place: The file, for messages.
+        advice: Further advice, appended to the message.
 
     Raises:
-        CorpusError: None has, or several.
+        CorpusError: No column has this name, or several have it.
     """
     if names.count(column) != 1:
         fact = f"has {names.count(column) or 'no'} column{'s' * (column in names)} {column!r}"
@@ -38,15 +44,20 @@ def find_column(column: str, names: list[str], option: str, place: str, advice: 
 
 
 def needed_columns(reading: ReadOptions) -> list[str]:
-    """The columns that are read, each once."""
+    """Return the names of the columns to read, without duplicates."""
     return list(dict.fromkeys([*reading.column, *([reading.id_column] if reading.id_column else []), *reading.keep]))
 
 
 def check_columns(schema: "pyarrow.Schema", reading: ReadOptions, name: str) -> None:
-    """Make sure that the columns are there and hold what they have to.
+    """Check that the columns exist and have the right types.
+
+    Args:
+        schema: Schema of the table.
+        reading: Reader options, which name the columns.
+        name: The file, for messages.
 
     Raises:
-        CorpusError: One is missing, there more than once, or of another type.
+        CorpusError: A column is missing, occurs more than once, or has another type.
     """
     kinds = {"--column": check_tokens, "--id-column": _check_id, "--keep": _check_kept}
     id_columns = () if reading.id_column is None else (reading.id_column,)
@@ -58,14 +69,22 @@ def check_columns(schema: "pyarrow.Schema", reading: ReadOptions, name: str) -> 
 
 
 def kept_schema(schema: "pyarrow.Schema", reading: ReadOptions) -> "pyarrow.Schema":
-    """The kept columns and their types; those of a dictionary are its values'."""
+    """Return the schema of the columns to keep; a dictionary has the type of its values."""
     import pyarrow
 
     return pyarrow.schema([(column, plain_type(schema.field(column).type)) for column in reading.keep])
 
 
 def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, name: str, report: OnError) -> Iterator[Sentence]:
-    """The sentences of some rows, of which `first` is the first one's number from 0. A bad row goes to `report`, and is left out."""
+    """Iterate over the sentences of a record batch.
+
+    Args:
+        batch: The rows.
+        first: Number of the first row, from 0.
+        reading: Reader options.
+        name: The file, for messages.
+        report: Called with the error of each bad row, which is left out.
+    """
     for start in range(0, batch.num_rows, MAX_ROWS):
         rows = batch.slice(start, MAX_ROWS)
         for begin, end, problem in _pieces(rows, reading, f"{name}: rows {first + start + 1} to {first + start + rows.num_rows}"):
@@ -77,7 +96,11 @@ def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, n
 
 
 def _pieces(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> Iterator[tuple[int, int, str | None]]:
-    """Rows that are decoded together: begin, end, and what is wrong where it is one that is too large to be decoded."""
+    """Iterate over slices of rows that are decoded together.
+
+    Yields:
+        Begin, end, and the problem of a single row that is too large to decode, else None.
+    """
     import numpy as np
 
     from elmo_cli.io.arrow_sizes import value_bytes
@@ -85,7 +108,7 @@ def _pieces(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> I
     try:
         weights = {column: value_bytes(batch.column(column)) for column in needed_columns(reading)}
     except DamagedError as error:
-        raise CorpusError(f"{place}: cannot be decoded ({error}); check that the file is whole") from None
+        raise CorpusError(f"{place}: cannot be decoded ({error}); check that the file is complete") from None
     tokens = {column: _counts(batch.column(column)) for column in reading.column}
     too_large = np.any([of > MAX_TOKENS for of in tokens.values()], axis=0) | np.any(
         [of > MAX_ROW_BYTES for of in weights.values()], axis=0
@@ -113,7 +136,7 @@ def _too_large(tokens: dict[str, int], weights: dict[str, int]) -> str:
 
 
 def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
-    """How many tokens each row has, if that is told."""
+    """Return the number of tokens of each row, shape (len(array),); 0 for texts."""
     import numpy as np
     import pyarrow
 
@@ -149,7 +172,7 @@ def _sentence(number: int, value: Any, between: str | None, place: str) -> Sente
 
 
 def _decode(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> tuple[list[list[Any]], list[Any], list[tuple[Any, ...]]]:
-    """Sentences of each column, ids (if there are any), values to keep (if there are any)."""
+    """Return the values of each sentence column, the ids (or []), and the values to keep (or [])."""
     import pyarrow
 
     try:
@@ -157,41 +180,41 @@ def _decode(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> t
         ids = _values(batch, reading.id_column, reading.encoding_errors) if reading.id_column else []
         return columns, ids, list(zip(*(_kept_values(batch.column(column)) for column in reading.keep), strict=True))
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{place}: a column to keep holds text that is not UTF-8 ({error.reason})") from None
+        raise CorpusError(f"{place}: a column to keep contains text that is not UTF-8 ({error.reason})") from None
     except pyarrow.ArrowException as error:
-        raise CorpusError(f"{place}: cannot be decoded ({str(error)[:200]}); check that the file is whole") from None
+        raise CorpusError(f"{place}: cannot be decoded ({str(error)[:200]}); check that the file is complete") from None
 
 
 def check_tokens(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
-    """Check that a type is one of sentences.
+    """Check that a type is one of sentences: lists of strings, or strings.
 
     Raises:
-        CorpusError: It is not.
+        CorpusError: It is another type.
     """
     plain = plain_type(type_)
     without_tokens = getattr(plain, "list_size", 1) == 0
     if without_tokens or not (is_text(plain) or (is_list(plain) and is_text(plain.value_type))):
-        raise CorpusError(f"{place} is of type {str(type_)[:200]}; it has to hold lists of strings, or strings to be split")
+        raise CorpusError(f"{place} is of type {str(type_)[:200]}; it has to contain lists of strings, or strings to be split")
 
 
 def _check_id(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
     from pyarrow import types
 
     if not is_text(type_) and not types.is_integer(plain_type(type_)):
-        raise CorpusError(f"{place} is of type {str(type_)[:200]}; an id has to be a string or a whole number")
+        raise CorpusError(f"{place} is of type {str(type_)[:200]}; an id has to be a string or an integer")
 
 
 def _check_kept(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
     if "union<" in str(type_):
-        raise CorpusError(f"{place} is of type {str(type_)[:200]}, whose values have no one type; it cannot be kept")
+        raise CorpusError(f"{place} is of type {str(type_)[:200]}, whose values do not have one type; it cannot be kept")
 
 
 def _values(batch: "pyarrow.RecordBatch", column: str, encoding_errors: str) -> list[Any]:
-    """The column as Python's values; text that is no UTF-8 is decoded as told, or an error in its row's place."""
+    """Return a column as Python values; text that is not UTF-8 is decoded by `encoding_errors`, or its row is the error."""
     array = _decoded(batch.column(column))
     try:
         values: list[Any] = array.to_pylist()
-    except UnicodeDecodeError:  # the rows that hold it are to be found
+    except UnicodeDecodeError:  # find the rows that contain it
         array = array.cast(_as_binary(array.type))
         values = array.to_pylist()
     return list(map(partial(_as_text, encoding_errors=encoding_errors), values)) if "binary" in str(array.type) else values
@@ -213,7 +236,7 @@ def _as_binary(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
 
 
 def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
-    """Without dictionary or extension; a list's elements without dictionary, which pyarrow looks up one by one."""
+    """Return an array without extension types and dictionaries; pyarrow would look up the dictionary values of list elements one by one."""
     import numpy as np
     import pyarrow
     from pyarrow import types
@@ -232,7 +255,7 @@ def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
 
 
 def _kept_values(array: Any) -> list[Any]:  # noqa: ANN401  # pyarrow is untyped
-    """Python's values; where it has none (nanoseconds), Arrow's own."""
+    """Return Python values, or Arrow scalars where Python has no such type (nanoseconds)."""
     array = _decoded(array)
     try:
         values: list[Any] = array.to_pylist()

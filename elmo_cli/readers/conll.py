@@ -1,4 +1,4 @@
-"""Column files: CoNLL-U and its elder kin, a token a line, a blank line between sentences."""
+"""CoNLL readers: CoNLL-U and other column formats, one token in each line."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,13 +9,12 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.detection import refuse_markup
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import PLAIN, ReadOptions
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, raise_error
 from elmo_cli.readers.tokens import MAX_TOKENS
 from elmo_cli.types import Sentence
 
 MAX_BLOCK = 1 << 27  # characters of a sentence's lines
-NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # in the ID column: a range of words, or an empty node
+NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # in the ID column: a multiword token, or an empty node
 NEWDOC = re.compile(r"#\s*newdoc(?:\s+id\s*=\s*(\S.*?))?\s*")
 SENT_ID = re.compile(r"#\s*sent_id\s*=?\s*(\S.*?)\s*")
 COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(\S.*)")  # CoNLL-U Plus
@@ -27,20 +26,29 @@ Line = tuple[int, str]
 
 
 class _Comments(NamedTuple):
-    """What the comments of a sentence say."""
+    """Content of the comments of a sentence."""
 
     id: str | None
-    announce: bool  # a sentence, even if no word follows
+    announce: bool  # whether they begin a sentence even if no word follows
 
 
 def read_conllu(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
-    """Read CoNLL-U: the FORM column; ranges of words (`1-2`) and empty nodes (`1.1`) are no tokens.
+    """Read the FORM column of CoNLL-U.
 
-    `# sent_id` is the sentence's id, `# newdoc id` the document of the sentences from there to the next `# newdoc`.
-    Keys are sentence numbers from 0. What is wrong with a line goes to `report`, and the line is left out. A form may hold blanks.
+    Multiword tokens (`1-2`) and empty nodes (`1.1`) are not tokens. A form may contain blanks.
+    `# sent_id` is the id of the sentence, `# newdoc id` the document of the sentences up to the next
+    `# newdoc`.
+
+    Args:
+        file: The file.
+        reading: Reader options.
+        report: Called with the error of each bad line, which is left out.
+
+    Yields:
+        Sentences, whose keys are sentence numbers from 0.
 
     Raises:
-        CorpusError: The file cannot be read, is no text, or has a sentence without end.
+        CorpusError: The file cannot be read, is not text, or contains a sentence without end.
     """
     name, form, number, document = display_name(file), 1, 0, None
     for lines in sentence_blocks(read_lines(file, reading.encoding_errors, report), name):
@@ -79,21 +87,32 @@ def _forms(words: Iterable[Line], column: int, name: str, report: OnError) -> It
 
 def _why_no_word(cells: list[str], column: int) -> str:
     if len(cells) <= column:
-        return f"has {len(cells)} of CoNLL-U's columns; tabs part them (for other files: --input-format conll)"
+        return f"has {len(cells)} of CoNLL-U's columns; they are separated by tabs (for other files: --input-format conll)"
     if not cells[0].isdecimal():
-        return f"{cells[0][:40]!r} is no word's number, which CoNLL-U's first column holds"
+        return f"{cells[0][:40]!r} is not a word number, which the first column of CoNLL-U contains"
     return "the form is empty"
 
 
 def read_conll(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
-    """Read any column file: column `reading.token_column`, parted by tabs where a line has some, else by white space.
+    """Read one column of a column file.
 
-    Lines of `-DOCSTART-` and CoNLL-2012's `#begin document` and `#end document` are no tokens, and end a sentence; nothing else is a
-    comment, since `#` is a token too. After `#begin document (NAME); part 000` the sentences are those of document `NAME_0`, and the
-    default column is the fourth. Keys are sentence numbers from 0. What is wrong with a line goes to `report`, and the line is left out.
+    Columns are separated by tabs in a line that contains a tab, else by white space. Lines of
+    `-DOCSTART-` and CoNLL-2012's `#begin document` and `#end document` are not tokens, and end a
+    sentence; nothing else is a comment, since `#` is a token too. After
+    `#begin document (NAME); part 000` the sentences belong to document `NAME_0`, and the default
+    column is the fourth.
+
+    Args:
+        file: The file.
+        reading: Reader options; `token_column` is the column.
+        report: Called with the error of each bad line, which is left out.
+
+    Yields:
+        Sentences, whose keys are sentence numbers from 0.
 
     Raises:
-        CorpusError: The file cannot be read, is no text, has a sentence without end, or is clearly CoNLL-U.
+        CorpusError: The file cannot be read, is not text, contains a sentence without end, or is
+            clearly CoNLL-U.
     """
     name, number, document, column = display_name(file), 0, None, reading.token_column or 1
     lines = read_lines(file, reading.encoding_errors, report)
@@ -111,14 +130,14 @@ def read_conll(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = 
 
 
 def _sentences(lines: Iterable[Line], name: str) -> Iterator[tuple[bool, list[Line]]]:
-    """Lines of sentences, and of marks between documents, which are told by True."""
+    """Iterate over runs of lines; True goes with the marks between documents, False with a sentence."""
     for block in sentence_blocks(lines, name):
         for is_mark, run in groupby(block, lambda numbered: numbered[1].startswith(MARKS)):
             yield is_mark, list(run)
 
 
 def _document(begun: re.Match[str]) -> str:
-    """The document's name as e2e-coref has it."""
+    """Return the name of the document, in the form of e2e-coref."""
     return begun[1] if begun[2] is None else f"{begun[1]}_{int(begun[2])}"
 
 
@@ -126,7 +145,7 @@ def _cells(lines: Iterable[Line], column: int, name: str, report: OnError) -> It
     for at, line in lines:
         cells = line.split("\t", column) if "\t" in line else line.split(maxsplit=column)
         if len(cells) < column:
-            fact = f"has {len(cells)} column{'s' * (len(cells) != 1)}, --token-column {column} is none of them"
+            fact = f"has {len(cells)} column{'s' * (len(cells) != 1)}, fewer than --token-column {column}"
             report(CorpusError(f"{name}:{at}: {fact}"))
         elif not cells[column - 1].strip():
             report(CorpusError(f"{name}:{at}: column {column} is empty"))
@@ -135,7 +154,15 @@ def _cells(lines: Iterable[Line], column: int, name: str, report: OnError) -> It
 
 
 def sentence_blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:
-    """Runs of lines that are not blank."""
+    """Iterate over runs of lines that are not blank.
+
+    Args:
+        lines: Line numbers and lines.
+        name: The file, for messages.
+
+    Raises:
+        CorpusError: A run exceeds MAX_TOKENS lines or MAX_BLOCK characters.
+    """
     block: list[Line] = []
     held = 0  # characters
     for at, line in lines:
@@ -143,7 +170,9 @@ def sentence_blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:
             block.append((at, line))
             held += len(line)
             if len(block) > MAX_TOKENS or held > MAX_BLOCK:
-                raise CorpusError(f"{name}:{block[0][0]}: {len(block) - 1:,} lines follow with no blank line, which has to end a sentence")
+                raise CorpusError(
+                    f"{name}:{block[0][0]}: {len(block) - 1:,} lines follow without a blank line, which has to end a sentence"
+                )
         elif block:
             yield block
             block, held = [], 0

@@ -1,20 +1,21 @@
-"""Look before you leap: a corpus to be read, what it holds, and all that is wrong with it before any work on a model."""
+"""Corpora: scanning, validation and iteration over the sentences of one or more inputs."""
 
 import hashlib
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from elmo_cli.errors import CorpusError
 from elmo_cli.io import sandbox
 from elmo_cli.io.inputs import STDIN, InputFile, display_name, expand_input, is_stream
 from elmo_cli.io.remote import redact_url
 from elmo_cli.readers import READERS, find_formats, unused_options
-from elmo_cli.readers.identifiers import DuplicateIds
-from elmo_cli.readers.options import PLAIN, ReadOptions
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, raise_error
 from elmo_cli.readers.tokens import MAX_TOKENS
 from elmo_cli.types import Sentence
 
@@ -22,20 +23,41 @@ if TYPE_CHECKING:
     import pyarrow
 
 NO_IDS = "--ignore-ids, or no --id-column or --id-field"
-MAX_COLUMNS = 15  # of a column file that may have been taken for a text
-SHOWN = 10  # problems named one by one; the rest are counted
+MAX_COLUMNS = 15  # of a column file that may have been mistaken for text
+SHOWN = 10  # problems that are listed; the others are counted
+
+
+class DuplicateIds:
+    """Duplicate detection over many ids in eight bytes each.
+
+    Only hashes are stored, so two different ids may have the same hash: repeated hashes have to be
+    checked against the ids themselves.
+    """
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+
+    def add(self, name: str) -> None:
+        """Add an id."""
+        self._hashes.append(hash(name))
+
+    def repeated(self) -> set[int]:
+        """Return the hashes that occur more than once."""
+        hashes = np.frombuffer(self._hashes, dtype=np.int64)
+        hashes.sort()
+        return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
 
 class LocatedSentence(NamedTuple):
-    """A sentence and where it stands."""
+    """A sentence and its location."""
 
     sentence: Sentence
     file: InputFile
     number: int  # in the file, from 1
-    unit: str  # what is counted: lines, rows, ...
+    unit: str  # of the number: line, row, ...
 
     def place(self) -> str:
-        """In words."""
+        """Return the location for messages."""
         return (
             f"{display_name(self.file)}:{self.number}" if self.unit == "line" else f"{display_name(self.file)}: {self.unit} {self.number}"
         )
@@ -43,21 +65,26 @@ class LocatedSentence(NamedTuple):
 
 @dataclass
 class CorpusScan:
-    """What a corpus holds, blank lines among the sentences, and the problems met on the way."""
+    """Counts of a corpus, its blank lines, and the problems found in it."""
 
     sentences: int = 0
     tokens: int = 0
-    text_bytes: int = 0  # of the sentences in JSON, at most
-    blank: list[str] = field(default_factory=list)  # where: the first ones
+    text_bytes: int = 0  # upper bound of the size of the sentences in JSON
+    blank: list[str] = field(default_factory=list)  # locations of the first SHOWN blank lines
     n_blank: int = 0
-    widths: set[int] = field(default_factory=set)  # of sentences in tokens, blank ones aside: two at most
-    blank_unit: str = "line"  # or "row", ...: what the first of them is
-    problems: list[CorpusError] = field(default_factory=list)  # the first ones
+    widths: set[int] = field(default_factory=set)  # numbers of tokens of non-blank sentences; at most two are stored
+    blank_unit: str = "line"  # or "row", ...: unit of the first blank line
+    problems: list[CorpusError] = field(default_factory=list)  # the first SHOWN problems
     n_problems: int = 0
-    digest: "hashlib._Hash | str" = field(default_factory=hashlib.sha256)  # of all that the sentences hold
+    digest: "hashlib._Hash | str" = field(default_factory=hashlib.sha256)  # of the content of all sentences
 
     def count(self, found: "LocatedSentence", *, among_many: bool = False) -> None:
-        """Take note of a sentence."""
+        """Count a sentence.
+
+        Args:
+            found: The sentence.
+            among_many: Whether the corpus has several files, so that locations name the file.
+        """
         sentence = found.sentence
         self.sentences += 1
         self.tokens += len(sentence.tokens)
@@ -73,26 +100,26 @@ class CorpusScan:
                 self.blank.append(found.place() if among_many else str(found.number))
 
     def hexdigest(self) -> str:
-        """Return the SHA-256 of all that the sentences hold."""
+        """Return the SHA-256 of the content of all sentences."""
         return self.digest if isinstance(self.digest, str) else self.digest.hexdigest()
 
     def __getstate__(self) -> dict[str, object]:
-        """Return what pickle keeps: a hash cannot be pickled, so that a scan from a child process takes no more sentences."""
+        """Return the pickled state: a hash object cannot be pickled, so an unpickled scan cannot count more sentences."""
         return {**vars(self), "digest": self.hexdigest()}
 
     def report(self, problem: CorpusError) -> None:
-        """Take note of a problem, and let the reader go on."""
+        """Record a problem; the reader continues."""
         self.n_problems += 1
         if len(self.problems) < SHOWN:
             self.problems.append(problem)
 
     def blank_lines(self) -> str:
-        """The blank lines in words: "2 blank lines (3, 7)"."""
+        """Return the number and locations of the blank lines: "2 blank lines (3, 7)"."""
         places = ", ".join(self.blank) + (", ..." if self.n_blank > len(self.blank) else "")
         return f"{self.n_blank} blank {self.blank_unit}{'s' if self.n_blank > 1 else ''} ({places})"
 
     def summary(self, name: str) -> CorpusError:
-        """All problems as one error."""
+        """Return one error that lists the problems."""
         if self.n_problems == 1:
             return self.problems[0]
         more = "" if self.n_problems <= SHOWN else f", of which the first {SHOWN}"
@@ -101,19 +128,27 @@ class CorpusScan:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus: the inputs that make it up, one after the other, and how they are to be read. `-` is standard input."""
+    """A corpus of one or more inputs, read one after the other.
+
+    Args:
+        inputs: Files, folders, globs or URIs; `-` is standard input.
+        blank_lines: "error", "keep" (a sentence without tokens) or "skip".
+        reading: Reader options.
+        max_sentence_tokens: Longer sentences are a problem; None for MAX_TOKENS.
+    """
 
     inputs: Sequence[str | Path]
-    blank_lines: str = "error"  # or "keep", "skip"
+    blank_lines: str = "error"
     reading: ReadOptions = PLAIN
-    max_sentence_tokens: int | None = None  # longer sentences are a problem
+    max_sentence_tokens: int | None = None
 
     @cached_property
     def files(self) -> tuple[tuple[InputFile, str], ...]:
-        """What is read, in order, each with its format.
+        """Return the files, in order, and their formats.
 
         Raises:
-            CorpusError: An input stands for no files, or for files of no known format, or standard input is named twice.
+            CorpusError: An input has no files, the format of a file is unknown, or standard input is
+                named twice.
         """
         found = [file for name in self.inputs for file in find_formats(expand_input(str(name)), self.reading.format)]
         if sum(file == STDIN for file, _ in found) > 1:
@@ -122,34 +157,37 @@ class Corpus:
 
     @property
     def name(self) -> str:
-        """It in words."""
+        """Return the name of the corpus for messages."""
         first, *others = self.inputs
         return redact_url(f"{first} and {len(others)} more input{'s' * (len(others) > 1)}" if others else str(first))
 
     @property
     def local_paths(self) -> list[Path]:
-        """The files on this machine."""
+        """Return the local files."""
         return [file for file, _ in self.files if isinstance(file, Path) and file != STDIN]
 
     @property
     def stored_bytes(self) -> int:
-        """The size of its files, local and remote; of a stream 0."""
+        """Return the size of all files in bytes, local and remote; a stream counts 0."""
         return sum(sandbox.stored_bytes(file) if isinstance(file, Path) else file.n_bytes for file, _ in self.files)
 
     @cached_property
     def is_stream(self) -> bool:
-        """Whether it can be read only once: some of it is standard input, or a pipe."""
+        """Return whether the corpus can be read only once, since it includes standard input or a pipe."""
         return any(is_stream(file) for file, _ in self.files)
 
     def misplaced_options(self) -> list[tuple[str, list[str]]]:
-        """Options of its reading that none of its files has use for, each with the formats that take it."""
+        """Return the options that none of the files uses, each with the formats that use it."""
         return list(unused_options(self.reading, {name for _, name in self.files}))
 
     def kept_fields(self) -> "pyarrow.Schema | None":
-        """The columns that its sentences carry over to the output, in the order of `Sentence.kept`.
+        """Return the schema of the columns that are copied to the output, in the order of `Sentence.kept`.
+
+        Returns:
+            The schema; None if no columns are kept.
 
         Raises:
-            CorpusError: A file has not got them, or got others.
+            CorpusError: A file lacks a column, or its columns have other types than the first file's.
         """
         if not self.reading.keep:
             return None
@@ -168,17 +206,19 @@ class Corpus:
         return expected
 
     def scan(self) -> CorpusScan:
-        """Read the complete corpus and count.
+        """Read the complete corpus, count its sentences and check them.
 
-        Files that only pyarrow reads are scanned in a child process with limits of memory and time (`io.sandbox`). `read` then reads
-        them again in this process, without limits: what has passed is not expected to take more the second time. A file that changes in
-        between is noticed afterwards, by the digest of its sentences. Streams cannot be scanned.
+        Files that only pyarrow reads are scanned in a child process with limits of memory and time
+        (`io.sandbox`). `read` then reads them again in this process, without limits: a file that
+        passed the scan is not expected to take more the second time. A file that changes in between
+        is detected afterwards by the digest of its sentences. Streams cannot be scanned.
 
         Returns:
             The counts, and the digest of the sentences.
 
         Raises:
-            CorpusError: With the first ten problems and their number, if there are any; or a file takes more than the limits.
+            CorpusError: There are problems (the error lists the first ten and their number), or a
+                file exceeds the limits.
         """
         if not any(READERS[name].is_sandboxed for _, name in self.files):
             return self._scan()
@@ -201,13 +241,16 @@ class Corpus:
         return scan
 
     def read(self, scan: CorpusScan | None = None) -> Iterator[Sentence]:
-        """The sentences to be embedded, in order; `scan` counts them as they pass.
+        """Iterate over the sentences to be embedded, in order.
+
+        Args:
+            scan: Counts the sentences as they are read.
 
         Raises:
             CorpusError: At the first problem.
         """
         scan = scan or CorpusScan()
-        seen: dict[str, str] | None = {} if self.is_stream else None  # a file's are seen to by `scan`
+        seen: dict[str, str] | None = {} if self.is_stream else None  # duplicates in files are found by `scan`
         for found in self._all(raise_error):
             scan.count(found, among_many=len(self.files) > 1)
             if seen is not None:
@@ -218,7 +261,10 @@ class Corpus:
                 raise self._blank_error(scan)
 
     def _all(self, report: OnError) -> Iterator[LocatedSentence]:
-        """The sentences of all files, numbered on from file to file; those that share a row are called by its id, or its number."""
+        """Iterate over the sentences of all files, numbered consecutively.
+
+        Sentences that share a row are named by the id of the row, or by its number.
+        """
         first = first_row = 0
         for file, name in self.files:
             reader, number, row = READERS[name], 0, 0
@@ -237,7 +283,7 @@ class Corpus:
             first, first_row = first + number, first_row + row
 
     def _report_clashes(self, repeated: set[int], scan: CorpusScan) -> None:
-        """Look again at the sentences whose ids seem to occur more than once."""
+        """Read again and report the sentences whose ids occur more than once, given repeated hashes."""
         seen: dict[str, str] = {}
         for found in self._all(lambda _: None):
             if hash(found.sentence.id) in repeated:
@@ -267,7 +313,13 @@ def _add_content(digest: "hashlib._Hash", sentence: Sentence) -> None:
 
 
 def _placed(sentence: Sentence, first: int, first_row: int) -> Sentence:
-    """A sentence of a file, before which a corpus has so many sentences and rows: its row is told by its id alone."""
+    """Return a sentence of a file, numbered within the corpus; the row becomes part of its id.
+
+    Args:
+        sentence: The sentence, numbered within its file.
+        first: Number of sentences in the files before.
+        first_row: Number of rows in the files before.
+    """
     if not first and sentence.row is None:
         return sentence
     id_ = sentence.id
@@ -279,6 +331,6 @@ def _placed(sentence: Sentence, first: int, first_row: int) -> Sentence:
 def _check_is_new(found: LocatedSentence, seen: dict[str, str], report: OnError) -> None:
     id_ = found.sentence.id
     if id_ in seen:
-        report(CorpusError(f"{found.place()} has the id {id_!r} of {seen[id_]}; make ids unique, or do without ({NO_IDS})"))
+        report(CorpusError(f"{found.place()} has the id {id_!r} of {seen[id_]}; make ids unique, or do not use them ({NO_IDS})"))
     elif id_ is not None:
         seen[id_] = found.place()

@@ -1,4 +1,4 @@
-"""Tables as text: CSV and TSV, whose first line names the columns; a column holds the sentences, a text each."""
+"""CSV and TSV readers: tables with a header, whose cells contain texts."""
 
 import csv
 from collections.abc import Iterator
@@ -9,8 +9,7 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.columns import find_column
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import PLAIN, ReadOptions, parts_of
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, parts_of, raise_error
 from elmo_cli.readers.tokens import SEPARATORS, parse_id, split_text
 from elmo_cli.types import Sentence
 
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
     import pyarrow
 
 ADVICE_ON_COLUMNS = " (or is it a token a line: --input-format conll?)"
-MAX_CELL = 1 << 24  # characters: a quote that is never closed makes one cell of the rest of the file
-MAX_ROW = 1 << 25  # and quotes that are opened again and again make cells without end
+MAX_CELL = 1 << 24  # characters: with a quote that is never closed, the rest of the file is one cell
+MAX_ROW = 1 << 25  # characters: quotes that are opened repeatedly make rows without end
 DIALECTS = {",": {"strict": True}, "\t": {"quoting": csv.QUOTE_NONE}}  # a quote in TSV is a token like any other
-ADVICE = {",": "quote a cell that holds a comma", "\t": "a tab parts cells, and does nothing else"}
+ADVICE = {",": "quote a cell that contains a comma", "\t": "a tab separates cells and cannot be part of one"}
 
 
 class _Place(NamedTuple):
-    """Where in a row things stand."""
+    """Number of cells of a row, and indices of the cells to read."""
 
     width: int
     tokens: tuple[int, ...]
@@ -34,13 +33,23 @@ class _Place(NamedTuple):
 
 
 def read_delimited(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error, *, delimiter: str) -> Iterator[Sentence]:
-    """Read a table with a header; a cell without tokens, and a blank line, is a sentence of none; keys are row numbers from 0.
+    """Read a table with a header.
 
-    CSV may quote cells, which then may hold line ends. TSV knows no quoting. What is wrong with a row goes to `report`, and the row is
-    left out.
+    An empty cell or a blank line is a sentence without tokens. Quoted cells of CSV may contain line
+    ends; TSV has no quoting.
+
+    Args:
+        file: The file.
+        reading: Reader options.
+        report: Called with the error of each bad row, which is left out.
+        delimiter: "," for CSV, a tab for TSV.
+
+    Yields:
+        Sentences, whose keys are row numbers from 0.
 
     Raises:
-        CorpusError: The file cannot be read, is no text, has no such column, or a quote that is not closed.
+        CorpusError: The file cannot be read, is not text, lacks a column, or contains a quote that is
+            not closed.
     """
     name, between = display_name(file), SEPARATORS[reading.separator]
     rows = _rows(file, reading, report, delimiter)
@@ -61,7 +70,7 @@ def read_delimited(file: InputFile, reading: ReadOptions = PLAIN, report: OnErro
 
 
 def _rows(file: InputFile, reading: ReadOptions, report: OnError, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows, each with the number of its last line."""
+    """Iterate over the rows, each with the number of its last line."""
     csv.field_size_limit(MAX_CELL)
     held = 0  # characters of the row
 
@@ -80,7 +89,7 @@ def _rows(file: InputFile, reading: ReadOptions, report: OnError, delimiter: str
             held = 0
     except csv.Error as error:
         raise CorpusError(
-            f"{display_name(file)}:{table.line_num}: is no CSV ({error}); check the quotes from the last whole row on"
+            f"{display_name(file)}:{table.line_num}: is not valid CSV ({error}); check the quotes after the last complete row"
         ) from None
 
 
@@ -97,7 +106,7 @@ def _place(header: list[str], reading: ReadOptions, name: str) -> _Place:
 
 
 def kept_texts(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":  # noqa: ARG001  # as of every format
-    """The kept columns: texts all."""
+    """Return the schema of the columns to keep, all of them strings."""
     import pyarrow
 
     return pyarrow.schema([(column, pyarrow.string()) for column in reading.keep])
@@ -107,7 +116,7 @@ def names_in_delimited(file: InputFile, reading: ReadOptions, *, delimiter: str)
     """Return the names of the columns, which are the first row.
 
     Raises:
-        CorpusError: The file cannot be read, or is no text.
+        CorpusError: The file cannot be read, or is not text.
     """
     return next(_rows(file, reading, raise_error, delimiter), (0, []))[1]
 

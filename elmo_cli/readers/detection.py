@@ -1,16 +1,21 @@
-"""Detection of other formats in what would be read as text, by the first lines.
+"""Detection of other formats in files that would be read as text, by their first lines.
 
-A text is refused only where its first lines can hardly be sentences. Each rule looks at the first lines up to `SAMPLE`:
+A text is refused only if its first lines are very unlikely to be sentences. Each rule examines up to
+`SAMPLE` lines:
 
-- FASTA: the first line is `>` and an id; all others are such headers, `;` comments, or one word of residue letters, and one sequence at
-  least has five upper-case letters or more, or twenty of either case.
-- CoNLL-U: after comments (`#`), up to a blank line, the words are numbered 1, 2, ... (ranges and empty nodes aside) and have ten
-  columns between tabs, or a comment is one of CoNLL-U's (`# sent_id =`, `# text =`, `# newdoc`, `# global.columns =`).
-- CoNLL: the first line is `#begin document (`, or `-DOCSTART-` with more columns; or all lines have the same number of columns, 2 to 15, of
-  which the last is a BIO tag: three lines or more, one of them in an entity, or eight that are all `O`.
-- JSON Lines: the lines (five at most) are objects that are not empty; or lists of strings, two lines or more.
+- FASTA: the first line is `>` and an id; all others are such headers, `;` comments, or one word of
+  residue letters; at least one sequence has five or more upper-case letters, or twenty of either case.
+- CoNLL-U: after comments (`#`), up to a blank line, the words are numbered 1, 2, ... (except multiword
+  tokens and empty nodes) and have ten columns separated by tabs, or a comment is one of CoNLL-U's
+  (`# sent_id =`, `# text =`, `# newdoc`, `# global.columns =`).
+- CoNLL: the first line is `#begin document (`, or `-DOCSTART-` with more columns; or all lines have the
+  same number of columns, 2 to 15, of which the last is a BIO tag: three or more lines of which one is
+  in an entity, or eight that are all `O`.
+- JSON Lines: the lines (at most five) are objects that are not empty; or lists of strings, in two or
+  more lines.
 
-A table is not detected: the first line of CSV or TSV may be any sentence. Neither is a column file without BIO tags.
+Tables are not detected, since the first line of CSV or TSV may be any sentence. Column files without
+BIO tags are not detected either.
 """
 
 import json
@@ -39,11 +44,11 @@ def refuse_markup(lines: Iterator[Line], name: str, formats: Sequence[str], insi
     Args:
         lines: Line numbers and lines without their ends.
         name: The file, for the message.
-        formats: The formats that are looked for.
-        insist: The format by which the lines are read nonetheless.
+        formats: The formats to detect.
+        insist: The format that the user can choose to read the lines nonetheless.
 
     Raises:
-        CorpusError: They are of one of the formats.
+        CorpusError: The lines are of one of the formats.
     """
     first = list(_until_text(lines))
     head = [*first, *(islice(lines, SAMPLE) if first and _MAY_BE.match(first[-1][1]) else ())]
@@ -58,7 +63,7 @@ def refuse_markup(lines: Iterator[Line], name: str, formats: Sequence[str], insi
 
 
 def _until_text(lines: Iterator[Line]) -> Iterator[Line]:
-    """The lines up to the first that is not blank: a stream of text is not held back for more."""
+    """Iterate over the lines up to the first non-blank one, so that a stream of text does not wait for more."""
     for numbered in islice(lines, SAMPLE):
         yield numbered
         if numbered[1].strip():
@@ -66,7 +71,7 @@ def _until_text(lines: Iterator[Line]) -> Iterator[Line]:
 
 
 def detect_format(lines: Sequence[str]) -> str | None:
-    """Return the format that the first lines of a file are clearly of, by the rules above; None where they may be text."""
+    """Return the format of the first lines of a file by the rules above; None if they may be text."""
     filled = [line for line in lines if line.strip()]
     if not filled:
         return None

@@ -1,9 +1,11 @@
-"""FASTA: protein sequences, one residue a token.
+"""FASTA reader: protein sequences, one token for each residue.
 
-As SeqVec's own reader: blanks inside a sequence are left out, and residues are made upper-case, which is what its model was trained on
-(lower case marks repeats and masked regions in many files). Gaps (`-`, `.`) and a stop `*` within a sequence are tokens as they stand.
-Unlike it: a `*` at the end is dropped, lines that begin with `;` are comments, and what is not a residue (a digit, a `>` within a line) is
-an error. Its `--id 1`, a field of the header by number from 0, is `--id-field 2` here.
+As in SeqVec's own reader, blanks inside a sequence are left out, and residues are converted to upper
+case, on which its model was trained (lower case marks repeats and masked regions in many files). Gaps
+(`-`, `.`) and a stop `*` within a sequence are tokens. Unlike in SeqVec's reader, a `*` at the end is
+dropped, lines that begin with `;` are comments, and a character that is not a residue (a digit, a `>`
+within a line) is an error. SeqVec's `--id 1`, a field of the header by number from 0, is
+`--id-field 2` here.
 """
 
 import re
@@ -12,8 +14,7 @@ from collections.abc import Iterator
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import PLAIN, ReadOptions
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, raise_error
 from elmo_cli.readers.tokens import MAX_TOKENS
 from elmo_cli.types import Sentence
 
@@ -21,13 +22,22 @@ NO_RESIDUE = re.compile(r"[^A-Za-z*.\-]")  # letters of either case, a stop, gap
 
 
 def read_fasta(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
-    """Read FASTA: a header's first word is the sequence's id, or field `reading.id_field` of it, from 1, with `|` between fields.
+    """Read the sequences of a FASTA file.
 
-    Residues are made upper-case unless `reading.keep_case`. Keys are record numbers from 0. What is wrong with a line goes to `report`,
-    and the line is left out.
+    The first word of a header is the id of the sequence, or field `reading.id_field` of it, from 1,
+    with `|` between fields. Residues are converted to upper case unless `reading.keep_case`.
+
+    Args:
+        file: The file.
+        reading: Reader options.
+        report: Called with the error of each bad line, which is left out.
+
+    Yields:
+        Sentences, whose keys are record numbers from 0.
 
     Raises:
-        CorpusError: The file cannot be read, is no text, or has a sequence above MAX_TOKENS residues; `id_field` is not a number.
+        CorpusError: The file cannot be read, is not text, or contains a sequence of more than
+            MAX_TOKENS residues; or `id_field` is not a number.
     """
     for number, (id_, residues) in enumerate(_records(file, reading, report)):
         sequence = residues.removesuffix("*")
@@ -36,7 +46,7 @@ def read_fasta(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = 
 
 
 def _records(file: InputFile, reading: ReadOptions, report: OnError) -> Iterator[tuple[str, str]]:
-    """Ids and sequences."""
+    """Iterate over ids and sequences."""
     name, id_, parts, length = display_name(file), None, list[str](), 0
     id_field = _number(reading.id_field, name)
     for at, line in read_lines(file, reading.encoding_errors, report):
@@ -50,9 +60,9 @@ def _records(file: InputFile, reading: ReadOptions, report: OnError) -> Iterator
             raise CorpusError(f"{name}:{at}: a sequence before the first header; a line '>' and an id has to come first")
         length += len(part)
         if length > MAX_TOKENS:
-            raise CorpusError(f"{name}:{at}: the sequence {id_} has more than {MAX_TOKENS:,} residues; cut it")
+            raise CorpusError(f"{name}:{at}: the sequence {id_} has more than {MAX_TOKENS:,} residues; split it")
         if bad := NO_RESIDUE.search(part):
-            report(CorpusError(f"{name}:{at}: {bad[0]!r} is no residue; a sequence has letters, '*', '-' and '.'"))
+            report(CorpusError(f"{name}:{at}: {bad[0]!r} is not a residue; a sequence has letters, '*', '-' and '.'"))
         parts.append(part)
     if id_ is not None:
         yield id_, "".join(parts)
@@ -60,14 +70,14 @@ def _records(file: InputFile, reading: ReadOptions, report: OnError) -> Iterator
 
 def _number(id_field: str | None, name: str) -> int | None:
     if id_field is not None and not (id_field.isascii() and id_field.isdecimal() and int(id_field[:9]) > 0):
-        raise CorpusError(f"{name}: --id-field {id_field}: of FASTA it is a number, from 1: the P1 of '>sp|P1|NAME' is field 2")
+        raise CorpusError(f"{name}: --id-field {id_field}: for FASTA it has to be a number, from 1: the P1 of '>sp|P1|NAME' is field 2")
     return None if id_field is None else int(id_field[:9])
 
 
 def _id(header: str, field: int | None, place: str, report: OnError) -> str:
     words = header[1:].split(maxsplit=1)
     if not words or header[1].isspace():
-        report(CorpusError(f"{place}: the header has no id; it has to follow '>' at once"))
+        report(CorpusError(f"{place}: the header has no id; it has to follow '>' immediately"))
     if not words or field is None:
         return words[0] if words else ""
     fields = words[0].split("|")

@@ -1,4 +1,4 @@
-"""Arrow types of JSON values: those of the fields that are carried over from JSON Lines."""
+"""Arrow types of JSON values, for the fields that are copied from JSON Lines."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from elmo_cli.errors import CorpusError
 
-BATCH = 1 << 12  # records whose values are held at once
+BATCH = 1 << 12  # records whose values are in memory at once
 
 
 def find_types(records: Iterable[tuple[int, dict[str, Any]]], names: tuple[str, ...], place: str) -> pa.Schema:
@@ -16,7 +16,7 @@ def find_types(records: Iterable[tuple[int, dict[str, Any]]], names: tuple[str, 
     Args:
         records: JSON objects, each with the number of its line.
         names: The fields.
-        place: What holds the records, for messages.
+        place: The file, for messages.
 
     Raises:
         CorpusError: No record has such a field, or Arrow has no type for its values.
@@ -43,7 +43,7 @@ def _unified(types: dict[str, pa.DataType], records: list[tuple[int, dict[str, A
 
 
 def _unified_type(name: str, type_: pa.DataType, records: list[tuple[int, dict[str, Any]]], place: str) -> pa.DataType:
-    """The type of one field, given that of the records before."""
+    """Return the type of a field, given its type in the records before."""
     values = [record.get(name) for _, record in records]
     lines = f"{place}: lines {records[0][0]} to {records[-1][0]}" if records else place
     try:
@@ -51,7 +51,7 @@ def _unified_type(name: str, type_: pa.DataType, records: list[tuple[int, dict[s
         unified = pa.unify_schemas([pa.schema([(name, type_)]), pa.schema([(name, found)])], promote_options="permissive").field(0).type
         pa.array(values, unified)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
-        fact = f"field {name!r} holds values that no one column can hold"
-        remedy = "make them of one kind (texts, numbers, true and false, or lists of such), or do without --keep"
+        fact = f"the values of field {name!r} do not have a common type"
+        remedy = "make them of one type (strings, numbers, booleans, or lists of these), or leave out --keep"
         raise CorpusError(f"{lines}: {fact} ({str(error).partition(chr(10))[0][:150]}); {remedy}") from None
     return unified

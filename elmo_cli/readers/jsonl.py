@@ -1,6 +1,7 @@
-"""JSON Lines: one object a line, a field of which holds the tokens as a list, or a text; or one list of tokens a line.
+"""JSON Lines reader: in each line an object with a field of tokens or text, or a list of tokens.
 
-A list of lists of tokens is a document: its sentences are called `ID/0`, `ID/1`, ... With `documents`, so is a list of texts.
+A list of lists of tokens is a document, whose sentences are named `ID/0`, `ID/1`, ... With
+`documents`, a list of texts is a document too.
 """
 
 import json
@@ -10,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.inputs import InputFile, display_name, is_stream
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import PLAIN, ReadOptions, parts_of
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, parts_of, raise_error
 from elmo_cli.readers.tokens import SEPARATORS, parse_id, parse_sentence, split_text
 from elmo_cli.types import Sentence
 
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
 
 def read_jsonl(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
-    """Read JSON Lines; a blank line is a sentence of no tokens, keys are sentence numbers from 0.
+    """Read JSON Lines; a blank line is a sentence without tokens.
 
-    What is wrong with a line goes to `report`, and the line is left out.
+    Args:
+        file: The file.
+        reading: Reader options.
+        report: Called with the error of each bad line, which is left out.
+
+    Yields:
+        Sentences, whose keys are sentence numbers from 0.
 
     Raises:
-        CorpusError: The file cannot be read, or is no text.
+        CorpusError: The file cannot be read, or is not text.
     """
     name, key = display_name(file), 0
     for number, line in read_lines(file, reading.encoding_errors, report):
@@ -40,21 +46,22 @@ def read_jsonl(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = 
 
 
 def kept_in_jsonl(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":
-    """The kept fields and the types of their values, for which the file is read: a value that is not there is null.
+    """Return the schema of the fields to keep, for which the complete file is read; missing values are null.
 
     Raises:
-        CorpusError: The file cannot be read, is a stream, has no object with such a field, or its values have no one type.
+        CorpusError: The file cannot be read, is a stream, lacks a field in all objects, or the values
+            of a field do not have a common type.
     """
-    from elmo_cli.readers.json_types import find_types  # imports pyarrow, which other runs do without
+    from elmo_cli.readers.json_types import find_types  # imports pyarrow, which other runs do not need
 
     name = display_name(file)
     if is_stream(file):
-        raise CorpusError(f"{name}: --keep looks at the fields first, which a stream does not allow; name a file")
+        raise CorpusError(f"{name}: --keep reads the fields first, which a stream does not allow; name a file")
     return find_types(_records(file, reading), reading.keep, name)
 
 
 def _records(file: InputFile, reading: ReadOptions) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects, each with its line: other lines, and those that are not JSON, are left to `read_jsonl`."""
+    """Iterate over the objects and their line numbers; `read_jsonl` reports lines that are not JSON objects."""
     for number, line in read_lines(file, reading.encoding_errors, lambda _: None):
         try:
             record = None if not line or line.isspace() else _parse(line, "")
@@ -79,7 +86,7 @@ def _sentences(line: str, reading: ReadOptions, place: str) -> list[Sentence]:
 
 
 def _kept_value(value: Any) -> Any:  # noqa: ANN401  # JSON
-    """A value as a column holds it: what has objects in it, whose names may differ from line to line, as JSON."""
+    """Return a value for a column; one that contains objects, whose keys may differ between lines, is encoded as JSON."""
     return json.dumps(value, ensure_ascii=False) if _has_object(value) else value
 
 
@@ -88,7 +95,7 @@ def _has_object(value: Any) -> bool:  # noqa: ANN401  # JSON
 
 
 def _parts(record: Any, reading: ReadOptions, place: str) -> Iterator[Sentence]:  # noqa: ANN401  # JSON
-    """The sentences of all fields that hold some, or of a list."""
+    """Iterate over the sentences of the fields of an object, or of a list."""
     if isinstance(record, list) and reading.id_field is None:
         yield from _of_value(record, "", reading, f"{place}: the list")
         return
@@ -97,7 +104,7 @@ def _parts(record: Any, reading: ReadOptions, place: str) -> Iterator[Sentence]:
 
 
 def _of_value(value: Any, part: str, reading: ReadOptions, place: str) -> Iterator[Sentence]:  # noqa: ANN401  # JSON
-    """The sentence, or the sentences of a document: which of both a list is, its first element decides."""
+    """Iterate over one sentence, or those of a document; the first element of a list decides which it is."""
     between = SEPARATORS[reading.separator]
     if not isinstance(value, list) or not value or not (reading.documents or isinstance(value[0], list)):
         yield parse_sentence(0, value, between, place)._replace(part=part)
@@ -111,9 +118,9 @@ def _parse(line: str, place: str) -> Any:  # noqa: ANN401  # JSON
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise CorpusError(f"{place}: is no JSON ({error.msg} at character {error.pos + 1}); a line has to be one JSON object") from None
-    except (ValueError, RecursionError) as error:  # a number of too many digits; brackets without end
-        raise CorpusError(f"{place}: is no JSON that can be read ({error}); a line has to be one JSON object") from None
+        raise CorpusError(f"{place}: is not JSON ({error.msg} at character {error.pos + 1}); a line has to be one JSON object") from None
+    except (ValueError, RecursionError) as error:  # a number with too many digits; brackets nested too deeply
+        raise CorpusError(f"{place}: is not JSON that can be read ({error}); a line has to be one JSON object") from None
 
 
 def load_record(line: str, place: str) -> dict[str, Any]:
@@ -121,17 +128,20 @@ def load_record(line: str, place: str) -> dict[str, Any]:
 
     Args:
         line: The line.
-        place: Its file and number, for messages.
+        place: File and line number, for messages.
+
+    Returns:
+        The object.
 
     Raises:
-        CorpusError: It is not a JSON object.
+        CorpusError: The line is not a JSON object.
     """
     return _object(_parse(line, place), place)
 
 
 def _object(record: Any, place: str) -> dict[str, Any]:  # noqa: ANN401  # JSON
     if not isinstance(record, dict):
-        raise CorpusError(f"{place}: is no JSON object; a line has to be one, or a list of tokens")
+        raise CorpusError(f"{place}: is not a JSON object; a line has to be one, or a list of tokens")
     return record
 
 
@@ -146,4 +156,4 @@ def _check_surrogates(text: str, place: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise CorpusError(f"{place}: holds half a surrogate pair (\\u{ord(text[error.start]):04x}), which is no character") from None
+        raise CorpusError(f"{place}: contains half a surrogate pair (\\u{ord(text[error.start]):04x}), which is not a character") from None

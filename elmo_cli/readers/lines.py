@@ -1,6 +1,6 @@
-"""The lines of a text: UTF-8, compressed or not, ended by LF, CRLF or CR and nothing else.
+"""Lines of UTF-8 text files, compressed or not; only LF, CRLF and CR end a line.
 
-A byte-order mark at the start is dropped, and so is a Ctrl-Z (0x1a) at the very end, which ends a file of DOS.
+A byte-order mark at the start is dropped, as is a Ctrl-Z (0x1a) at the end, which DOS programs write.
 """
 
 from collections.abc import Iterable, Iterator
@@ -8,34 +8,43 @@ from collections.abc import Iterable, Iterator
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.compression import read_blocks
 from elmo_cli.io.inputs import InputFile, display_name
-from elmo_cli.readers.problems import OnError
+from elmo_cli.readers.options import OnError
 
-MAX_LINE_BYTES = 1 << 25  # a line is held in memory whole, and as many short tokens take thirty times as much
+MAX_LINE_BYTES = 1 << 25  # a complete line is in memory, and that many short tokens take thirty times as much
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 END_OF_FILE = b"\x1a"
 MAGIC = {
     b"PAR1": "a Parquet file; pass --input-format parquet",
-    b"\xff\xff\xff\xff": "a stream of Arrow; pass --input-format arrow",
+    b"\xff\xff\xff\xff": "an Arrow stream; pass --input-format arrow",
     b"ARROW1": "an Arrow file; pass --input-format arrow",
-    b"\x1f\x8b": "packed by gzip; give its name the suffix .gz",
-    b"BZh91AY&SY": "packed by bzip2; give its name the suffix .bz2",
-    b"\x28\xb5\x2f\xfd": "packed by zstd; give its name the suffix .zst",
-    b"\xfd7zXZ": "packed by xz; give its name the suffix .xz",
+    b"\x1f\x8b": "compressed by gzip; give its name the suffix .gz",
+    b"BZh91AY&SY": "compressed by bzip2; give its name the suffix .bz2",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; give its name the suffix .zst",
+    b"\xfd7zXZ": "compressed by xz; give its name the suffix .xz",
     b"PK\x03\x04": "a zip archive; unpack it first",
     b"\x89HDF": "an HDF5 file; name a file of tokenized text",
 }
 
 
 def read_lines(file: InputFile, encoding_errors: str, report: OnError) -> Iterator[tuple[int, str]]:
-    """The lines without their ends, each with its number, from 1. What is not UTF-8 goes to `report`, and that line is left out.
+    """Iterate over the lines of a text file.
+
+    Args:
+        file: The file.
+        encoding_errors: "strict", or "replace" to decode bytes that are not UTF-8 as U+FFFD.
+        report: Called with the error of each line that is not UTF-8, which is left out.
+
+    Yields:
+        Line number, from 1, and the line without its end.
 
     Raises:
-        CorpusError: The file cannot be read, is no UTF-8 text at all, or holds a line above MAX_LINE_BYTES.
+        CorpusError: The file cannot be read, is not text, or contains a line of more than
+            MAX_LINE_BYTES.
     """
     name = display_name(file)
     offset = 0
     for number, full in enumerate(_split(_checked(read_blocks(file), name), name), start=1):
-        line = full[:-1] if full.endswith(END_OF_FILE) else full  # which ends no line but the last
+        line = full[:-1] if full.endswith(END_OF_FILE) else full  # only at the end of the last line
         if full == END_OF_FILE:
             return
         try:
@@ -65,16 +74,16 @@ def _check_is_text(block: bytes, name: str) -> None:
         if block.startswith(magic):
             raise CorpusError(f"{name}: is {what}")
     if _is_wide(block):
-        raise CorpusError(f"{name}: is UTF-16 or UTF-32, or no text at all; convert text first: iconv -f UTF-16 -t UTF-8")
+        raise CorpusError(f"{name}: is UTF-16 or UTF-32, or not text; convert text first: iconv -f UTF-16 -t UTF-8")
 
 
 def _is_wide(block: bytes) -> bool:
-    """UTF-16 or UTF-32 by its mark, or by zeros in at least two bytes of five."""
+    """Return whether a block is UTF-16 or UTF-32: by its byte-order mark, or since two bytes of five or more are zero."""
     return block.startswith(UTF16_MARKS) or (len(block) > 3 and block.count(0) * 5 >= len(block) * 2)
 
 
 def _split(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """The lines with their ends. bytes.splitlines, unlike str.splitlines, knows just LF, CRLF and CR."""
+    """Iterate over the lines with their ends; bytes.splitlines, unlike str.splitlines, splits at LF, CRLF and CR only."""
     pending: list[bytes] = []
     held = 0  # bytes
     for block in blocks:
@@ -82,10 +91,12 @@ def _split(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
         held += len(block)
         if b"\n" not in block and b"\r" not in block:
             if held > MAX_LINE_BYTES:
-                raise CorpusError(f"{name}: a line has more than {MAX_LINE_BYTES >> 20} MiB; is this a text file, one sentence a line?")
+                raise CorpusError(
+                    f"{name}: a line has more than {MAX_LINE_BYTES >> 20} MiB; check that it is a text file with one sentence in each line"
+                )
             continue
         *lines, last = b"".join(pending).splitlines(keepends=True)
-        pending, held = [last], len(last)  # it may go on in the next block, and a CR there may be half of a CRLF
+        pending, held = [last], len(last)  # it may continue in the next block, and a CR at its end may be half of a CRLF
         yield from lines
     if pending:
         yield from b"".join(pending).splitlines(keepends=True)

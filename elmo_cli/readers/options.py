@@ -1,27 +1,59 @@
-"""How a corpus is to be read: one value for all formats, each of which takes some of it."""
+"""Reader options and error callbacks, shared by all corpus formats."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from elmo_cli.errors import UsageError
+from elmo_cli.errors import CorpusError, UsageError
+
+OnError = Callable[[CorpusError], None]  # takes the error of one line or row; the reader continues if it returns
+
+
+def raise_error(problem: CorpusError) -> None:
+    """Raise the error, so that reading ends at the first one.
+
+    Raises:
+        CorpusError: Always.
+    """
+    raise problem
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """The choices of a user; the defaults are what a format does unasked."""
+    """Options of all corpus formats; each format uses some of them (`CorpusFormat.takes`).
 
-    format: str | None = None  # by the file's suffix
-    separator: str = "whitespace"  # what parts tokens: see SEPARATORS
-    encoding_errors: str = "strict"  # or "replace", with U+FFFD
-    column: tuple[str, ...] = ("tokens",)  # of a table: holds the sentences; of several, each holds one of a row's
-    id_column: str | None = None  # holds their own names
-    keep: tuple[str, ...] = ()  # columns that are carried over
-    field: tuple[str, ...] = ("tokens",)  # of a JSON object: holds the sentence; of several, each holds one of a line's
-    id_field: str | None = None  # of a JSON object, by name; of a FASTA header's first word, by number, from 1
-    documents: bool = False  # a list of texts in a JSON object is one of sentences, not of tokens
-    token_column: int | None = None  # of a column file, from 1; None: the first, and in CoNLL-2012 the fourth
-    ignore_ids: bool = False  # take no names from formats that have some
-    keep_case: bool = False  # leave residues in lower case
-    detect: bool = True  # refuse a text that is clearly another format, unless `format` is given
+    Args:
+        format: Format of all files; None to find it by the suffix of each file.
+        separator: Name of the token separator, one of SEPARATORS.
+        encoding_errors: "strict", or "replace" to decode bytes that are not UTF-8 as U+FFFD.
+        column: Columns of a table that contain sentences; with several, each row has several.
+        id_column: Column of a table that contains the sentence ids.
+        keep: Columns or fields that are copied to the output.
+        field: Fields of a JSON object that contain sentences; with several, each line has several.
+        id_field: Field of the sentence id: of a JSON object by name, of the first word of a FASTA
+            header by number, from 1.
+        documents: Whether a list of texts in a JSON object is a list of sentences, not of tokens.
+        token_column: Column of a column file, from 1; None for the first, in CoNLL-2012 the fourth.
+        ignore_ids: Whether to ignore the ids that a format records.
+        keep_case: Whether to keep lower-case residues.
+        detect: Whether to refuse text that is clearly another format, unless `format` is given.
+
+    Raises:
+        UsageError: An option names a column or field twice.
+    """
+
+    format: str | None = None
+    separator: str = "whitespace"
+    encoding_errors: str = "strict"
+    column: tuple[str, ...] = ("tokens",)
+    id_column: str | None = None
+    keep: tuple[str, ...] = ()
+    field: tuple[str, ...] = ("tokens",)
+    id_field: str | None = None
+    documents: bool = False
+    token_column: int | None = None
+    ignore_ids: bool = False
+    keep_case: bool = False
+    detect: bool = True
 
     def __post_init__(self) -> None:
         for option in ("column", "field", "keep"):
@@ -31,12 +63,12 @@ class ReadOptions:
                 raise UsageError(f"--{option} names {repeated} twice; name it once.")
 
     def of_text(self) -> "ReadOptions":
-        """What of it holds for another text, whatever its format."""
+        """Return the options that apply to any other text, whatever its format."""
         return ReadOptions(separator=self.separator, encoding_errors=self.encoding_errors, detect=False)
 
 
 def parts_of(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The ends of the ids of a row's sentences, given the columns or fields that hold them: none where it holds one sentence."""
+    """Return the id suffixes of the sentences of a row, given their columns or fields; ("",) for one sentence."""
     return names if len(names) > 1 else ("",)
 
 

@@ -1,6 +1,8 @@
-"""Parquet: a row is a sentence. Read by pages of the columns that are needed, so that no row group has to fit into memory.
+"""Parquet reader: each row is a sentence.
 
-How much a page declares is not checked here: `Corpus.scan` reads untrusted files in a child process with limits.
+Only the needed columns are read, page by page, so that a row group does not have to fit into memory.
+The sizes that a page declares are not checked here: `Corpus.scan` reads untrusted files in a child
+process with limits.
 """
 
 from collections.abc import Iterator
@@ -13,8 +15,7 @@ from elmo_cli.io.compression import failing_as_corpus_error
 from elmo_cli.io.inputs import InputFile, display_name, is_stream
 from elmo_cli.io.sizes import DamagedError
 from elmo_cli.readers.columns import check_columns, kept_schema, needed_columns, read_batch
-from elmo_cli.readers.options import PLAIN, ReadOptions
-from elmo_cli.readers.problems import OnError, raise_error
+from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, raise_error
 from elmo_cli.types import Sentence
 
 if TYPE_CHECKING:
@@ -22,16 +23,24 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 MAGIC = b"PAR1"
-MAX_FOOTER_BYTES = 1 << 26  # the description of the file is held in memory whole, and takes ten times its size
-MAX_ROWS, BATCH_BYTES = 1 << 13, 1 << 24  # read at once, by what the row group declares
+MAX_FOOTER_BYTES = 1 << 26  # the complete footer is in memory, and takes ten times its size
+MAX_ROWS, BATCH_BYTES = 1 << 13, 1 << 24  # read at once, by the sizes that the row group declares
 BUFFERED: dict[str, Any] = {"buffer_size": 1 << 20, "pre_buffer": False}  # a page, not a row group
 
 
 def read_parquet(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
-    """Read Parquet; keys are row numbers from 0. What is wrong with a row goes to `report`, and the row is left out.
+    """Read a Parquet file.
+
+    Args:
+        file: The file.
+        reading: Reader options.
+        report: Called with the error of each bad row, which is left out.
+
+    Yields:
+        Sentences, whose keys are row numbers from 0.
 
     Raises:
-        CorpusError: The file cannot be read, is no Parquet, or lacks a column.
+        CorpusError: The file cannot be read, is not Parquet, or lacks a column.
     """
     name, first = display_name(file), 0
     with _open(file) as table:
@@ -43,10 +52,10 @@ def read_parquet(file: InputFile, reading: ReadOptions = PLAIN, report: OnError 
 
 
 def kept_in_parquet(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":
-    """The kept columns and their types.
+    """Return the schema of the columns to keep.
 
     Raises:
-        CorpusError: The file cannot be read, is no Parquet, or lacks a column.
+        CorpusError: The file cannot be read, is not Parquet, or lacks a column.
     """
     with _open(file) as table, failing_on_arrow(file, "Parquet"):
         check_columns(table.schema_arrow, reading, display_name(file))
@@ -57,7 +66,7 @@ def names_in_parquet(file: InputFile, reading: ReadOptions) -> list[str]:  # noq
     """Return the names of the columns.
 
     Raises:
-        CorpusError: The file cannot be read, or is no Parquet.
+        CorpusError: The file cannot be read, or is not Parquet.
     """
     with _open(file) as table, failing_on_arrow(file, "Parquet"):
         return list(table.schema_arrow.names)
@@ -66,7 +75,7 @@ def names_in_parquet(file: InputFile, reading: ReadOptions) -> list[str]:  # noq
 def _batches(table: "ParquetFile", columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":
     for number in range(table.num_row_groups):
         with failing_on_arrow(file, "Parquet"):
-            group = table.metadata.row_group(number)  # not its columns: a damaged description of one ends the process
+            group = table.metadata.row_group(number)  # not its columns: damaged metadata of a column crashes the process
             rows = min(MAX_ROWS, BATCH_BYTES * group.num_rows // max(1, group.total_byte_size))
             batches = table.iter_batches(max(1, rows), row_groups=[number], columns=columns, use_threads=False)
         while (batch := _next(batches, file)) is not None:
@@ -80,7 +89,15 @@ def _next(batches: "Iterator[pyarrow.RecordBatch]", file: InputFile) -> "pyarrow
 
 @contextmanager
 def failing_on_arrow(file: InputFile, kind: str) -> Iterator[None]:
-    """Say what pyarrow finds wrong with a file."""
+    """Convert errors of pyarrow into a CorpusError.
+
+    Args:
+        file: The file that is read.
+        kind: Name of its format.
+
+    Raises:
+        CorpusError: The block failed to read the file.
+    """
     import pyarrow
 
     with failing_as_corpus_error(file):
@@ -89,10 +106,12 @@ def failing_on_arrow(file: InputFile, kind: str) -> Iterator[None]:
         except MemoryError as error:  # an ArrowException as well
             reason = str(error).partition("\n")[0][:200] or "out of memory"
             remedy = "check that it was written to its end, or write it again in smaller row groups or record batches"
-            raise CorpusError(f"{display_name(file)}: takes more memory to read than there may be ({reason}); {remedy}") from None
+            raise CorpusError(f"{display_name(file)}: takes more memory to read than is allowed ({reason}); {remedy}") from None
         except (pyarrow.ArrowException, DamagedError) as error:
             reason = str(error).partition("\n")[0][:200]
-            raise CorpusError(f"{display_name(file)}: is no whole {kind} file ({reason}); check that it was written to its end") from None
+            raise CorpusError(
+                f"{display_name(file)}: is not a complete {kind} file ({reason}); check that it was written to its end"
+            ) from None
 
 
 @contextmanager
@@ -100,7 +119,9 @@ def _open(file: InputFile) -> Iterator["ParquetFile"]:
     from pyarrow.parquet import ParquetFile
 
     if is_stream(file):
-        raise CorpusError(f"{display_name(file)}: Parquet has its description at its end, and cannot be read from a stream; name a file")
+        raise CorpusError(
+            f"{display_name(file)}: Parquet has its metadata at the end of the file and cannot be read from a stream; name a file"
+        )
     with failing_on_arrow(file, "Parquet"):
         stream = file.open("rb") if isinstance(file, Path) else file.open_seekable()
     with stream:
@@ -117,12 +138,13 @@ def _check_footer(stream: Any, file: InputFile) -> None:  # noqa: ANN401  # a fi
     stream.seek(0)
     if size < 12 or stream.read(4) != MAGIC or end[4:] != MAGIC:
         raise CorpusError(
-            f"{display_name(file)}: is no whole Parquet file; check that it was written to its end, and is not packed in another"
+            f"{display_name(file)}: is not a complete Parquet file; check that it was written to its end, and is not compressed"
         )
     stream.seek(0)
     length = int.from_bytes(end[:4], "little")
     if length > min(size, MAX_FOOTER_BYTES):
-        remedy = "check that it was written to its end" if length > size else "write it anew with fewer columns or larger row groups"
+        remedy = "check that it was written to its end" if length > size else "write it again with fewer columns or larger row groups"
         raise CorpusError(
-            f"{display_name(file)}: its footer claims {length:,} bytes, more than a file of {size:,} bytes can have or this reads; {remedy}"
+            f"{display_name(file)}: its footer declares {length:,} bytes, more than a file of {size:,} bytes can have "
+            f"or than is read; {remedy}"
         )

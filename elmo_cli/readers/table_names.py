@@ -1,4 +1,4 @@
-"""The names of a table's columns, of each format that has some."""
+"""Column names of table files, by format."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""A value of the input as a sentence: text that is split, or tokens that are taken as they are, once they are seen to be tokens."""
+"""Conversion of input values to sentences: texts are split, lists of tokens are checked."""
 
 from typing import Any
 
@@ -6,22 +6,34 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.types import Sentence
 
 SEPARATORS = {"whitespace": None, "tab": "\t", "space": " "}
-MAX_TOKENS = 1 << 20  # of a sentence: more mean that its end was missed
+MAX_TOKENS = 1 << 20  # of a sentence: with more, its end was probably missed
 KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list", bytes: "binary"}
 
 
 def split_text(number: int, text: str, between: str | None) -> Sentence:
-    """A text as a sentence, its tokens parted by white space or by the one character `between`."""
+    """Return a text as a sentence.
+
+    Args:
+        number: Number of the sentence, which becomes its key.
+        text: The text.
+        between: The character that separates tokens; None for white space.
+    """
     if between is None:
         return Sentence(str(number), text.split(), text.strip())
     return Sentence(str(number), [token for token in text.split(between) if token], text.strip(between))
 
 
-def parse_sentence(number: int, value: Any, between: str | None, place: str) -> Sentence:  # noqa: ANN401  # what the input holds
-    """A text, to be split, or a list of tokens as a sentence.
+def parse_sentence(number: int, value: Any, between: str | None, place: str) -> Sentence:  # noqa: ANN401  # any value of the input
+    """Return a text, which is split, or a list of tokens as a sentence.
+
+    Args:
+        number: Number of the sentence, which becomes its key.
+        value: The text or list.
+        between: The character that separates tokens; None for white space.
+        place: Location of the value, for messages.
 
     Raises:
-        CorpusError: At `place` stands something else.
+        CorpusError: The value is of another type, or a token is empty or not a string.
     """
     if isinstance(value, str):
         return split_text(number, value, between)
@@ -32,14 +44,18 @@ def parse_sentence(number: int, value: Any, between: str | None, place: str) -> 
     return Sentence(str(number), value, " ".join(value))
 
 
-def parse_id(value: Any, place: str) -> str:  # noqa: ANN401  # what the input holds
-    """A text or a whole number as the name of a sentence.
+def parse_id(value: Any, place: str) -> str:  # noqa: ANN401  # any value of the input
+    """Return a text or an integer as the id of a sentence.
+
+    Args:
+        value: The text or integer.
+        place: Location of the value, for messages.
 
     Raises:
-        CorpusError: At `place` stands something else, or nothing.
+        CorpusError: The value is empty or of another type.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise CorpusError(f"{place} is {'empty' if value == '' else _kind(value)}; a sentence's id has to be a text or a whole number")
+        raise CorpusError(f"{place} is {'empty' if value == '' else _kind(value)}; the id of a sentence has to be a text or an integer")
     return str(value)
 
 

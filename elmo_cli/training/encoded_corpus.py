@@ -145,7 +145,7 @@ def encode_corpus(
         CorpusError: The corpus has no tokens, or fewer than two words for the vocabulary.
         OutputError: The folder cannot be written.
     """
-    with writing_errors(folder, "make room"):
+    with writing_errors(folder, "free some space"):
         ids: defaultdict[str, int] = defaultdict()
         ids.default_factory = ids.__len__
         for word in SPECIAL:

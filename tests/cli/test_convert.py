@@ -82,7 +82,7 @@ def test_a_resumed_conversion_writes_the_same_file(run: Run, tmp_path: Path, sou
     for after in (0, 4):
         stopped = run("--resume", source=source, after=after)
         assert stopped.exit_code == 143
-        assert "sentences are kept: pass --resume to go on" in stopped.stderr
+        assert "sentences are kept: pass --resume to continue" in stopped.stderr
     assert len(list(work_of(tmp_path).glob("*.part"))) == 5
     resumed = run("--resume", source=source)
     assert resumed.exit_code == 0, resumed.output
@@ -126,7 +126,7 @@ def test_kept_windows_are_not_thrown_away_by_mistake(run: Run, tmp_path: Path):
     run("--resume", after=3)
     result = run()
     assert result.exit_code == 1
-    assert "pass --resume to go on with it, or --fresh to begin anew" in result.stderr
+    assert "pass --resume to continue, or --fresh to start over" in result.stderr
     assert run("--fresh").exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
 
@@ -196,7 +196,7 @@ def test_a_signalled_conversion_is_resumed(sources: Path, tmp_path: Path, number
     assert not (tmp_path / "out.npz").exists()
     if number == signal.SIGINT:
         assert stopped.stderr.startswith("Stopped by SIGINT; ")
-        assert stopped.stderr.endswith("sentences are kept: pass --resume to go on.\n")
+        assert stopped.stderr.endswith("sentences are kept: pass --resume to continue.\n")
     again = subprocess.run([sys.executable, "-c", main_, "-1", "0", *arguments], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.npz"]
@@ -228,7 +228,7 @@ def test_a_vector_that_is_no_number_stops_it(elmo: Elmo, sources: Path, tmp_path
     result = elmo("convert", source, tmp_path / "out.h5")
     assert (result.exit_code, result.stderr) == (
         1,
-        f"Error: {source}: sentence 8: its vectors hold NaN or infinite values; make it again\n",
+        f"Error: {source}: sentence 8: its vectors contain NaN or infinite values; make it again\n",
     )
     assert list(tmp_path.iterdir()) == [source]
 
@@ -241,7 +241,7 @@ def test_a_value_that_float16_cannot_hold_stops_it(elmo: Elmo, sources: Path, tm
         del file.attrs["checksums"]
     result = elmo("convert", source, tmp_path / "out.h5", "--dtype", "float16")
     assert result.exit_code == 1
-    assert "a value of 100,000 is more than it can hold" in result.stderr
+    assert "a value of 100,000 exceeds its maximum" in result.stderr
 
 
 def test_a_source_that_does_not_fit_its_checksums_stops_it(elmo: Elmo, sources: Path, tmp_path: Path):
@@ -251,12 +251,12 @@ def test_a_source_that_does_not_fit_its_checksums_stops_it(elmo: Elmo, sources: 
         file["7"][1, 0, 2] += 1
     result = elmo("convert", source, tmp_path / "out.npz")
     assert result.exit_code == 1
-    assert "do not fit their checksum); make it again" in result.stderr
+    assert "do not match their checksum); make it again" in result.stderr
     assert list(tmp_path.iterdir()) == [source]
 
 
 def test_what_tells_no_sentences_cannot_be_named_by_them(elmo: Elmo, sources: Path, tmp_path: Path):
     result = elmo("convert", sources / "coref.h5", tmp_path / "out.h5", "--keys", "sentence")
     assert result.exit_code == 1
-    assert f"--keys sentence: {sources / 'coref.h5'} does not tell its sentences; pass --keys number or id" in result.stderr
+    assert f"--keys sentence: {sources / 'coref.h5'} does not contain its sentences; pass --keys number or id" in result.stderr
     assert list(tmp_path.iterdir()) == []

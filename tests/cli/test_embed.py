@@ -79,7 +79,7 @@ def test_shards_are_whole_windows_in_a_folder(elmo: Elmo, model: Path, tmp_path:
     assert elmo(*arguments, "--overwrite").exit_code == 0
     assert len(list((tmp_path / "out").iterdir())) < len(shards)  # the old ones are gone
     (tmp_path / "out" / "thesis.txt").touch()
-    assert_one_line_error(elmo(*arguments, "--overwrite"), "holds more than shards (thesis.txt)")
+    assert_one_line_error(elmo(*arguments, "--overwrite"), "contains files other than shards (thesis.txt)")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -196,7 +196,7 @@ USAGE = {
     "layout of no HDF5": (["o.npz", "--layout", "packed"], "is one of HDF5's"),
     "layout of no npz": (["o.h5", "--layout", "arrays"], "is one of npz's"),
     **{f"suffix .{suffix}": ([f"o.{suffix}"], f"no output format has the suffix .{suffix}") for suffix in UNKNOWN},
-    "tokens in npy": (["o.npy"], "holds one vector a sentence; pass --pool mean"),
+    "tokens in npy": (["o.npy"], "contains one vector per sentence; pass --pool mean"),
     "words and pool": (["o.vec", "--pool", "mean"], "contradict"),
     "compression of another": (["o.h5", "--compression", "zstd"], "takes none or gzip"),
     "rows of HDF5": (["o.h5", "--rows", "token"], "--rows token is for parquet and arrow"),
@@ -237,7 +237,7 @@ MISTAKES = {
     "mix of two": (["o.h5", "--mix", "1,2"], "has 2 weights, and the model 3 layers"),
     "mix missing": (["o.h5", "--mix", "none.json"], "--mix none.json: no such file"),
     "a layer twice": (["o.h5", "--layers", "0,0"], "names a layer twice"),
-    "folder over a file": (["file", "--output-format", "parquet"], "file: is a file, and shards make a folder"),
+    "folder over a file": (["file", "--output-format", "parquet"], "file: is a file, but shards are written to a folder"),
     "folder in none": (["no/out", "--output-format", "parquet"], "no: no such folder"),
 }
 
@@ -307,7 +307,7 @@ def test_what_conversion_leaves_out_is_said(elmo: Elmo, model: Path, tmp_path: P
     assert elmo("embed", SAMPLE, tmp_path / "a.h5", "--model", model, "--forget-sentences").exit_code == 0
     result = elmo("convert", tmp_path / "a.h5", tmp_path / "a.jsonl")
     assert "left out the metadata" in result.stderr
-    assert "does not tell the words" in result.stderr
+    assert "does not contain the tokens" in result.stderr
     assert_one_line_error(elmo("convert", tmp_path / "a.h5", tmp_path / "a.h5", "--overwrite"), "is read by this run")
     assert_one_line_error(elmo("convert", tmp_path / "none", tmp_path / "b.h5"), "none: no such file")
     assert_one_line_error(elmo("convert", tmp_path / "a.jsonl", tmp_path / "b.h5", "--output-format", "npz"), "contradict", code=2)

@@ -192,7 +192,7 @@ def test_memory_that_does_not_suffice_is_no_damage(
     def none(*_: object, **__: object) -> None:
         raise MemoryError
 
-    for where in ("hdf5_files.h5py.File", "parquet.pq.ParquetFile", "arrow.pa.memory_map", "npz.ZipSource", "jsonl._find_starts"):
+    for where in ("_hdf5.h5py.File", "parquet.pq.ParquetFile", "arrow.pa.memory_map", "npz.ZipSource", "jsonl.find_line_starts"):
         monkeypatch.setattr(f"elmo_cli.features.formats.{where}", none)
     result = elmo("inspect", path)
     assert_one_line_error(result, "memory")
@@ -324,10 +324,8 @@ def test_of_a_long_sentence_only_the_layers_asked_for_are_held(
 ):
     monkeypatch.setattr("elmo_cli.inference.embedder.CHUNK_TOKENS", 16)
     seen: list[tuple[int, ...]] = []
-    select = pipeline._select_each
-    monkeypatch.setattr(
-        pipeline, "_select_each", lambda window, arrays, last: seen.extend(a.shape for a in arrays) or select(window, arrays, last)
-    )
+    select = pipeline._select
+    monkeypatch.setattr(pipeline, "_select", lambda tokens, array, last: seen.append(array.shape) or select(tokens, array, last))
     words = " ".join(f"w{i}" for i in range(100))
     assert elmo("embed", corpus(f"{words}\n"), tmp_path / "some.h5", "--model", model, "--layers", choice).exit_code == 0
     assert seen == [(held, 100, 12) if choice in ("1,2", "all") else (100, 12)]
@@ -356,7 +354,7 @@ def test_a_full_disk_at_the_first_checkpoint_advises_no_resume(
 ):
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
     result = elmo("train", text, tmp_path / "m", "--options", options, *QUICK, "--steps", 2)
-    assert_one_line_error(result, "make room, then run the same command again")
+    assert_one_line_error(result, "free some space, then run the same command again")
     assert "--resume" not in result.stderr
     monkeypatch.undo()
     assert elmo("train", text, tmp_path / "m", "--options", options, *QUICK, "--steps", 2).exit_code == 0

@@ -148,7 +148,11 @@ def test_quiet_says_nothing(elmo: Elmo, model: Path, tmp_path: Path):
 
 BAD = {
     "missing input": (["none.txt", "out.h5"], 1, ["none.txt: no such file"]),
-    "folder of all sorts": ([".", "out.h5"], 1, ["old.h5: the suffix .h5 is of no format that is read", "--input-format text|parquet|"]),
+    "folder of all sorts": (
+        [".", "out.h5"],
+        1,
+        ["old.h5: the suffix .h5 is not one of a supported format", "--input-format text|parquet|"],
+    ),
     "not UTF-8": (["latin1.txt", "out.h5"], 1, ["latin1.txt:1: byte 0xe9 at byte offset 3"]),
     "UTF-16": (["utf16.txt", "out.h5"], 1, ["utf16.txt: is UTF-16"]),
     "blank lines": (["blank.txt", "out.h5"], 1, ["blank.txt: 1 blank line (2)"]),
@@ -160,7 +164,7 @@ BAD = {
     "priming from stdin": (["good.txt", "out.h5", "--prime", "-"], 1, ["--prime -: must be one file"]),
     "output is input": (["good.txt", "good.txt", "--overwrite"], 1, ["good.txt: is read by this run"]),
     "output is priming text": (["good.txt", "blank.txt", "--prime", "blank.txt", "--overwrite"], 1, ["blank.txt: is read by this run"]),
-    "output is a pipe": (["good.txt", "pipe", "--overwrite"], 1, ["pipe: is no regular file"]),
+    "output is a pipe": (["good.txt", "pipe", "--overwrite"], 1, ["pipe: is not a regular file"]),
     "empty priming text": (["good.txt", "out.h5", "--prime", "empty.txt"], 1, ["--prime empty.txt: contains no tokens"]),
     "name too long": (["x" * 5000, "out.h5"], 1, ["File name too long"]),
     "missing model": (["good.txt", "out.h5", "--model", "none"], 1, ["none: no such model"]),
@@ -172,7 +176,7 @@ BAD = {
     "no layer": (["good.txt", "out.h5", "--layers", "topp"], 1, ["layers 'topp': takes all, top, average"]),
     "missing priming text": (["good.txt", "out.h5", "--prime", "none"], 1, ["none: no such file"]),
     "absent device": (["good.txt", "out.h5", "--device", "cuda:77"], 1, ["--device cuda:77: not available here"]),
-    "unknown device": (["good.txt", "out.h5", "--device", "gpu"], 2, ["'gpu' is none of auto, cpu, cuda"]),
+    "unknown device": (["good.txt", "out.h5", "--device", "gpu"], 2, ["'gpu' is none of auto, all, cpu, cuda"]),
     "two layer choices": (["good.txt", "out.h5", "--all", "--top"], 2, ["pass one of them"]),
     "two starts": (["good.txt", "out.h5", "--stateful", "--prime", "good.txt"], 2, ["pass one of them"]),
     "no output": (["good.txt"], 2, ["Missing argument 'OUTPUT'"]),
@@ -265,7 +269,7 @@ def test_a_link_is_followed_and_stays(elmo: Elmo, model: Path, corpus: Corpus, t
 def test_an_unreadable_file_is_an_error(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
     path = corpus("a\n")
     path.chmod(0)
-    assert_one_line_error(elmo("embed", path, tmp_path / "out.h5", "--model", model), "may not be read")
+    assert_one_line_error(elmo("embed", path, tmp_path / "out.h5", "--model", model), "permission denied")
 
 
 @pytest.mark.parametrize("room", [1_000, 200_000, 980_000])

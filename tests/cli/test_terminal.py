@@ -89,7 +89,7 @@ def test_the_bar_moves_and_follows_the_width(terminal: Terminal, text: Path, mod
     assert "scanning" in seen.drawings[0]
     assert any("%" in line for line in seen.drawings)
     assert seen.has_cursor
-    assert "pass --resume to go on" in seen.output
+    assert "pass --resume to continue" in seen.output
 
 
 def test_convert_draws_a_bar(terminal: Terminal, features: Path, tmp_path: Path):

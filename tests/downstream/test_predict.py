@@ -114,7 +114,7 @@ def test_a_stopped_run_is_resumed_to_the_same_bytes(tagger: Path, tmp_path: Path
     monkeypatch.setattr(TextWriter, "write", stop_at_third)
     result = run("predict", *args)
     assert result.exit_code == 130
-    assert "pass --resume to go on" in result.stderr
+    assert "pass --resume to continue" in result.stderr
     assert not (tmp_path / "out.conll").exists()
     monkeypatch.setattr(TextWriter, "write", write)
     predict(*args, "--resume")

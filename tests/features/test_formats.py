@@ -215,7 +215,7 @@ def test_token_rows_are_a_row_a_token(tmp_path: Path, layout: str):
         assert_same(features, arrays)
         assert [features.sentence(i) for i in range(len(features))] == [s._replace(text=" ".join(s.tokens)) for s in sentences]
         assert features.keys() == [s.id for s in sentences]
-    with pytest.raises(OutputError, match="has no tokens, and so no row"):
+    with pytest.raises(OutputError, match="has no tokens, and therefore no row"):
         write(
             tmp_path / "blank.parquet",
             layout,

@@ -43,7 +43,7 @@ def test_allennlps_own_files_are_read_in_the_order_of_their_lines(tmp_path: Path
         assert [float(array[0, 0, 0]) for array in features] == list(range(12))
         assert (features.metadata, features.layout) == ({}, "allennlp")
         assert features.tokens(11) == ["a", "w11"]
-        with pytest.raises(FeaturesError, match="does not tell the tokens of sentence 0"):
+        with pytest.raises(FeaturesError, match="does not contain the tokens of sentence 0"):
             features.tokens(0)
 
 
@@ -189,13 +189,13 @@ def test_a_zip_that_declares_more_than_it_holds_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\nno\n', "bad.jsonl:2: is no JSON"),
-        (b'{"key": "0", "number": 0, "tokens": ["a"]}\n', "bad.jsonl:1: holds no layers"),
-        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [["x"]]}\n', "no matrices of numbers"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\nno\n', "bad.jsonl:2: is not JSON"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"]}\n', "bad.jsonl:1: contains no layers"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [["x"]]}\n', "not matrices of numbers"),
         (b'{"key": 0, "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n', "needs a key, a number and tokens"),
-        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n' * 2 + b"[]\n", "bad.jsonl:3: is no object"),
-        (b'{"key": "0", "number": 0, "tokens": ["a"], "layer_0": [[1, 2]], "layer_1": [[1, 2], [3, 4]]}\n', "of different shapes"),
-        (b'{"a": ' + b"[" * 100_000, "is no JSON"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n' * 2 + b"[]\n", "bad.jsonl:3: is not an object"),
+        (b'{"key": "0", "number": 0, "tokens": ["a"], "layer_0": [[1, 2]], "layer_1": [[1, 2], [3, 4]]}\n', "have different shapes"),
+        (b'{"a": ' + b"[" * 100_000, "is not JSON"),
         (b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[1, 2]]}\n{"key": "1", "number": 1, "tokens": ["a"], "top": [[1]]}', ":2: "),
     ],
 )
@@ -209,7 +209,7 @@ def test_tables_that_hold_no_features_are_refused(tmp_path: Path):
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, np.float32)), 4)
     good = {"key": ["a", "b"], "number": [0, 1], "tokens": [["x"], ["y"]], "layer_0": vectors}
     for changed, words in [
-        ({"layer_0": None}, "column 'layer_0' is missing, there are key, number, tokens"),
+        ({"layer_0": None}, "column 'layer_0' is missing, the columns are key, number, tokens"),
         ({"tokens": None}, "column 'tokens' is missing"),
         ({"layer_0": pa.array([[1.0], [2.0]])}, "not vectors of float32 or float16"),
         ({"layer_0": pa.array([[1.0] * 4, None], vectors.type)}, "has nulls|Expected all lists to be of size"),
@@ -229,7 +229,7 @@ def test_what_is_no_file_of_features_is_said(tmp_path: Path):
         ("none.h5", "no such file"),
         ("empty.h5", "is none of hdf5"),
         ("a.txt", "is none of hdf5"),
-        ("folder", r"holds no \*\.parquet"),
+        ("folder", r"contains no \*\.parquet"),
     ]:
         with pytest.raises(FeaturesError, match=words):
             open_features(tmp_path / name)
@@ -311,7 +311,7 @@ def test_small_tables_that_stand_for_large_ones_are_refused(
 ):
     monkeypatch.setattr("elmo_cli.io.sizes.FREE_BYTES", 1 << 26)
     path = write_table(tmp_path / name, pa.table(tables(**large)))
-    with pytest.raises(FeaturesError, match=rf"a\.[a-z]+: .*{words}, and stores [0-9,]+ bytes; write it anew in smaller row groups"):
+    with pytest.raises(FeaturesError, match=rf"a\.[a-z]+: .*{words}, and stores [0-9,]+ bytes; write it again in smaller row groups"):
         read_all(path)
 
 
@@ -340,9 +340,9 @@ def test_texts_in_dictionaries_are_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"key": pa.array([b"a", b"b"])}, "column 'key' holds binary; it is no file of features"),
-        ({"number": pa.array(["a", "b"])}, "column 'number' holds string"),
-        ({"tokens": pa.array([1, 2])}, "column 'tokens' holds int64"),
+        ({"key": pa.array([b"a", b"b"])}, "column 'key' contains binary; this is not a file of features"),
+        ({"number": pa.array(["a", "b"])}, "column 'number' contains string"),
+        ({"tokens": pa.array([1, 2])}, "column 'tokens' contains int64"),
         (
             {"layer_0": pa.array([[], []], pa.list_(pa.float32(), 0))},
             "not vectors",
@@ -357,7 +357,7 @@ def test_columns_of_another_type_are_named(tmp_path: Path, changed: dict, words:
 
 def test_a_layer_that_is_named_a_thousand_times_is_refused(tmp_path: Path):
     data = pa.table(tables()).replace_schema_metadata({"names": ",".join(["layer_0"] * 1000)})
-    with pytest.raises(FeaturesError, match="has two columns of one name"):
+    with pytest.raises(FeaturesError, match="has two columns of the same name"):
         read_all(write_table(tmp_path / "a.parquet", data))
 
 

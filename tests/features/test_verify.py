@@ -253,7 +253,7 @@ def test_a_value_that_is_no_number_is_told(elmo: Elmo, tmp_path: Path):
         file["0"] = np.array([[[1, np.nan]]], dtype=np.float32)
     result = elmo("verify", tmp_path / "a.h5")
     assert result.exit_code == 1
-    assert "sentence 0: holds NaN or infinite values" in result.stderr
+    assert "sentence 0: contains NaN or infinite values" in result.stderr
 
 
 def test_what_cannot_be_computed_again_is_said(elmo: Elmo, model: Path, corpus: Callable[..., Path]):
@@ -348,9 +348,9 @@ def swap(one: Path, other: Path) -> None:
 
 
 SPOILT = {
-    "doubled": (lambda q, _: shutil.copy(q / "part-00001.parquet", q / "part-00001b.parquet"), "is shard 1, and stands after shard 1"),
-    "in place of another": (lambda q, _: shutil.copy(q / "part-00000.parquet", q / "part-00001.parquet"), "is shard 0, and stands after"),
-    "swapped": (lambda q, _: swap(q / "part-00000.parquet", q / "part-00001.parquet"), "is shard 0, and stands after shard 1"),
+    "doubled": (lambda q, _: shutil.copy(q / "part-00001.parquet", q / "part-00001b.parquet"), "is shard 1, and comes after shard 1"),
+    "in place of another": (lambda q, _: shutil.copy(q / "part-00000.parquet", q / "part-00001.parquet"), "is shard 0, and comes after"),
+    "swapped": (lambda q, _: swap(q / "part-00000.parquet", q / "part-00001.parquet"), "is shard 0, and comes after shard 1"),
     "of another model": (lambda q, other: shutil.copy(other / "part-00001.parquet", q), "is of another run than the shards before it"),
 }
 
@@ -371,7 +371,7 @@ def test_columns_of_a_parquet_file_that_are_swapped_are_told(elmo: Elmo, named: 
     whole = named / "rows" / "part-00000.parquet"
     table, told = pq.read_table(whole), pq.read_metadata(whole).metadata
     one, other = table["layer_1"], table["layer_2"]
-    for name, (first, second), words in [("same", (one, other), None), ("swapped", (other, one), "do not fit their checksum")]:
+    for name, (first, second), words in [("same", (one, other), None), ("swapped", (other, one), "do not match their checksum")]:
         columns = {**{name: table[name] for name in table.column_names}, "layer_1": first, "layer_2": second}
         with pq.ParquetWriter(tmp_path / f"{name}.parquet", table.schema) as writer:
             writer.write_table(pa.table(columns, schema=table.schema))
@@ -386,7 +386,7 @@ def test_a_stream_whose_writer_was_stopped_is_no_file_of_features(elmo: Elmo, mo
     stream.write_bytes(written.stdout_bytes)
     assert elmo("verify", stream).exit_code == 0
     stream.write_bytes(written.stdout_bytes[:-8])
-    assert "has no end: what wrote it was stopped; make it again" in elmo("verify", stream).stderr
+    assert "is truncated: its writer was stopped; make it again" in elmo("verify", stream).stderr
 
 
 @pytest.mark.parametrize("order", [[0, 1, 1, 2], [0, 2, 1], [2, 1, 0]])

@@ -106,10 +106,10 @@ class Terminal:
         waiting, output, mark, code, end = list(at), b"", 0, b"", time.monotonic() + LIMIT
         while not code.endswith(b"\n"):
             ready, _, _ = select.select([self.master, self._codes], [], [], max(end - time.monotonic(), 0))
-            if not ready:
+            if not ready or time.monotonic() > end:
                 self.close()
                 return Seen(-1, output.decode(errors="replace"))
-            if self.master in ready:
+            if self.master in ready and not self.ended:
                 output += self._read()
                 if waiting and (found := output.find(waiting[0][0].encode(), mark)) >= 0:
                     mark = found + len(waiting[0][0].encode())
@@ -152,10 +152,10 @@ def _serve(orders: int, codes: int) -> None:
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.cli.main import main
 
-    follow, screen = UserConsole.follow, os.dup(2)
+    track, screen = UserConsole.track, os.dup(2)
     for line in os.fdopen(orders):
         sys.argv[1:], hold, stderr, environment = json.loads(line)
-        UserConsole.follow = (lambda self, job, total, hold=hold: follow(self, _holding(job, hold), total)) if hold else follow
+        UserConsole.track = (lambda self, job, total, hold=hold: track(self, _holding(job, hold), total)) if hold else track
         file = os.open(stderr or os.ttyname(screen), os.O_WRONLY | os.O_CREAT | os.O_NOCTTY)
         os.dup2(file, 2)
         os.close(file)

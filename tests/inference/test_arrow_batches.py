@@ -129,7 +129,7 @@ def test_batches_without_tokens_have_the_same_schema(model: Path, rows, kind, li
         ([["a"], None, ["b", ""]], "batch: row 3: column 'tokens': token 2 is an empty text"),
         ([["a"], None, None, ["b", None]], "batch: row 4: column 'tokens': token 2 is null"),
         ([[None]], "row 1: .* token 1 is null"),
-        ([1, 2], "batch: column 'tokens' is of type int64; it has to hold lists of strings"),
+        ([1, 2], "batch: column 'tokens' is of type int64; it has to contain lists of strings"),
         ([[1]], "is of type list<"),
     ],
 )

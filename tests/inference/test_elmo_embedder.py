@@ -25,7 +25,8 @@ def embedder(model: Path) -> ElmoEmbedder:
 
 
 def test_public_names_are_there():
-    names = ["Elmo", "ElmoEmbedder", "ElmoVectorizer", "ScalarMix", "__version__", "batch_to_ids", "load_model", "open_features"]
+    names = ["Elmo", "ElmoEmbedder", "ElmoVectorizer", "Predictor", "ScalarMix", "__version__", "batch_to_ids"]
+    names += ["load_model", "load_predictor", "open_features"]
     assert sorted(elmo_cli.__all__) == names
     assert all(hasattr(elmo_cli, name) for name in elmo_cli.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
@@ -71,7 +72,7 @@ def test_without_a_model_it_is_an_error_that_names_two(monkeypatch: pytest.Monke
 
 
 def test_a_model_is_named_once_and_in_full(model: Path):
-    with pytest.raises(ElmoError, match="specify two models"):
+    with pytest.raises(ElmoError, match="two models"):
         ElmoEmbedder(model / "options.json", model / "weights.hdf5", model=model)
     with pytest.raises(ElmoError, match="options_file and weight_file go together"):
         ElmoEmbedder(model / "options.json")

@@ -69,6 +69,7 @@ def test_a_primed_sentence_starts_where_the_priming_text_ended(model: Path, refe
 
 
 def test_each_word_type_goes_through_the_character_cnn_once(model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("elmo_cli.nn.type_cache.MIN_BATCH_TYPES", 1)  # no rows of padding
     embedder = Embedder(load_bilm(model / "options.json", model / "weights.hdf5"))
     encoded = []
     encode = embedder.bilm.character_encoder.forward

@@ -66,10 +66,10 @@ def test_a_random_model_of_published_size_gives_allennlps_numbers(elmo: Elmo, tm
     assert embed_like(elmo, golden, corpus, files, tmp_path) < 1e-4
 
 
-ROUNDING = 5e-6  # half of what parity allows: processors without AVX-512 and older PyTorch sum in other orders (4.3e-6, 3.8e-6)
+FACTOR = 2.5  # measured: 1.5 with AVX-512, 2.4 on a processor with AVX2 alone, whose products sum in another order
 
 
-def test_we_are_not_farther_from_float64_than_twice_what_allennlp_is(random_model: Path):
+def test_we_are_not_farther_from_float64_than_two_and_a_half_times_what_allennlp_is(random_model: Path):
     golden = read_features(shared("reference", "golden", "small_all_stateless.h5"))
     sentences = sentences_of(shared("reference", "golden", "full30.txt"))
     files = random_model / "options.json", random_model / "weights.hdf5"
@@ -78,7 +78,7 @@ def test_we_are_not_farther_from_float64_than_twice_what_allennlp_is(random_mode
     theirs = [golden[str(i)] for i in range(len(sentences))]
     for layer in range(3):
         distance, allowed = (max(np.abs(x[layer] - y[layer]).max() for x, y in zip(some, exact, strict=True)) for some in (ours, theirs))
-        assert distance <= max(2 * allowed, ROUNDING)
+        assert distance <= FACTOR * allowed
 
 
 def test_the_reference_itself_agrees_with_allennlp():

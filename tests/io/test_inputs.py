@@ -57,7 +57,7 @@ def test_formats_may_differ_from_input_to_input_but_not_in_a_folder(folder: Path
     jsonl = write_corpus("jsonl", [["j"]], folder / "d.jsonl")
     assert keys_and_texts(folder / "c.txt", jsonl) == [("0", "c1"), ("1", "j")]
     with pytest.raises(
-        CorpusError, match=r"holds files of several formats: c\.txt \(text\), d\.jsonl \(jsonl\); name the files or a pattern"
+        CorpusError, match=r"contains files of several formats: c\.txt \(text\), d\.jsonl \(jsonl\); name the files or a pattern"
     ):
         Corpus([folder]).scan()
 
@@ -106,7 +106,12 @@ def test_a_saved_dataset_that_lacks_a_shard_or_has_splits_is_one_error(dataset: 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("none/*.txt", "no such file; nothing matches"), ("empty", "holds no files to read"), ("none", "no such file"), ("", "name is empty")],
+    [
+        ("none/*.txt", "no such file; nothing matches"),
+        ("empty", "contains no files to read"),
+        ("none", "no such file"),
+        ("", "name of an input is empty"),
+    ],
 )
 def test_inputs_without_files_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str):
     monkeypatch.chdir(tmp_path)

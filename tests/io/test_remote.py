@@ -86,7 +86,7 @@ def test_folders_and_globs_at_a_uri_are_read_in_the_order_of_names(tmp_path: Pat
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("https://host/a.txt", r"https://host/a\.txt: is at none of s3://, gs://, .*; download it first"),
+        ("https://host/a.txt", r"https://host/a\.txt: its scheme is not one of s3://, gs://, .*; download it first"),
         ("file:///none/a.txt", "file:///none/a.txt: no such file"),
         ("file:///none/a.parquet", "file:///none/a.parquet: no such file"),
         ("file:///none/*.txt", r"cannot be reached|nothing matches"),

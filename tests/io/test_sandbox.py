@@ -49,7 +49,7 @@ def test_a_library_that_is_brought_down_is_a_line(name: str):
 
 
 def test_a_process_that_is_killed_is_no_damage():
-    with pytest.raises(FeaturesError, match=r"a\.h5: the process that read it was killed; see whether the machine has memory enough"):
+    with pytest.raises(FeaturesError, match=r"a\.h5: the process that read it was killed; check that the machine has enough memory"):
         run_sandboxed(end_by, PATH, signal.SIGKILL)
 
 
@@ -61,7 +61,7 @@ def test_errors_come_back_as_they_were(error: Exception):
 
 
 def test_a_bug_keeps_its_traceback(capfd: pytest.CaptureFixture):
-    with pytest.raises(RuntimeError, match="as told above"):
+    with pytest.raises(RuntimeError, match="see the traceback above"):
         run_sandboxed(fail, PATH, ZeroDivisionError("a bug"))
     assert "ZeroDivisionError: a bug" in capfd.readouterr().err
 

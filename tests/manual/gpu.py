@@ -1,6 +1,6 @@
 """Checks and figures of the GPU path, as JSON. **It has not run on a GPU**: only its logic has, on a CPU. By hand:
 
-    python -m tests.manual.gpu --out gpu.json                        # on a GPU, under 8 minutes
+    python -m tests.manual.gpu > gpu.json                            # on a GPU, under 8 minutes
     python -m tests.manual.gpu --device cpu --quick --out cpu.json   # its logic, with a tiny model
 
 Each check reports `passed` or its error, and its seconds; one that fails does not stop the others, and

@@ -225,7 +225,7 @@ def test_a_member_larger_than_any_model_is_refused_before_it_is_written(
     tmp_path: Path, model: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("elmo_cli.io.archives.MAX_BYTES", 5000)
-    with pytest.raises(ModelError, match="more than the disk or a model has room for"):
+    with pytest.raises(ModelError, match="larger than the free disk space or the limit"):
         find_model(str(zipped(tmp_path / "a.zip", contents(model))), cache=cache)
     assert not [path for path in cache.folder.rglob("*") if path.is_file()]
 

@@ -58,8 +58,8 @@ def test_conllu_plus_says_where_the_form_is(corpus: MakeCorpus):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("1 The the", r"has 1 of CoNLL-U's columns; tabs part them \(for other files: --input-format conll\)"),
-        ("The\tDET", r"'The' is no word's number, which CoNLL-U's first column holds"),
+        ("1 The the", r"has 1 of CoNLL-U's columns; they are separated by tabs \(for other files: --input-format conll\)"),
+        ("The\tDET", r"'The' is not a word number, which the first column of CoNLL-U contains"),
         ("1\t\tx", r"the form is empty"),
     ],
 )
@@ -151,7 +151,7 @@ def test_conll_2012_and_tabs_are_read(corpus: MakeCorpus):
 
 
 def test_a_column_that_is_not_there_is_named(corpus: MakeCorpus):
-    with pytest.raises(CorpusError, match=r"a\.conll:2: has 1 column, --token-column 2 is none of them"):
+    with pytest.raises(CorpusError, match=r"a\.conll:2: has 1 column, fewer than --token-column 2"):
         list(read_conll(corpus("a X\nb\n", "a.conll"), ReadOptions(token_column=2)))
     with pytest.raises(CorpusError, match=r"a\.conll:1: column 2 is empty"):
         list(read_conll(corpus("a\t\tX\n", "a.conll"), ReadOptions(token_column=2)))
@@ -160,7 +160,7 @@ def test_a_column_that_is_not_there_is_named(corpus: MakeCorpus):
 @pytest.mark.parametrize("name", ["a.conll", "a.conllu"])
 def test_sentences_that_never_end_are_refused(corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch, name: str):
     monkeypatch.setattr(conll, "MAX_TOKENS", 10)
-    with pytest.raises(CorpusError, match=rf"{name}:1: 10 lines follow with no blank line"):
+    with pytest.raises(CorpusError, match=rf"{name}:1: 10 lines follow without a blank line"):
         Corpus([corpus("1\ta\n" * 11, name)]).scan()
 
 
@@ -172,7 +172,8 @@ def test_a_sentence_without_words_is_blank(corpus: MakeCorpus):
 def test_equal_ids_are_an_error_that_may_be_ignored(corpus: MakeCorpus):
     path = corpus("# sent_id = 1\n1\ta\n\n# sent_id = 1\n1\tb\n", "a.conllu")
     with pytest.raises(
-        CorpusError, match=r"a\.conllu: sentence 2 has the id '1' of .*a\.conllu: sentence 1; make ids unique, or do without .--ignore-ids"
+        CorpusError,
+        match=r"a\.conllu: sentence 2 has the id '1' of .*a\.conllu: sentence 1; make ids unique, or do not use them .--ignore-ids",
     ):
         Corpus([path]).scan()
     assert Corpus([path], reading=ReadOptions(ignore_ids=True)).scan().sentences == 2

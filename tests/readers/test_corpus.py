@@ -103,7 +103,7 @@ def test_the_mark_that_ends_a_file_of_dos_is_no_sentence(tmp_path: Path, name: s
 def test_other_encodings_of_unicode_are_one_error_that_says_so(tmp_path: Path, name: str, encoding: str):
     path = write_corpus(name, LETTERS, tmp_path / NAMES[name])
     path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
-    with pytest.raises(CorpusError, match=r"is UTF-16 or UTF-32, or no text at all; convert text first: iconv -f UTF-16 -t UTF-8"):
+    with pytest.raises(CorpusError, match=r"is UTF-16 or UTF-32, or not text; convert text first: iconv -f UTF-16 -t UTF-8"):
         Corpus([path]).scan()
 
 
@@ -131,7 +131,7 @@ def test_standard_input_takes_a_format(model: Path, tmp_path: Path, name: str, f
 def test_parquet_from_a_stream_is_refused(elmo: Elmo, model: Path, tmp_path: Path):
     result = elmo("embed", "-", tmp_path / "out.h5", "--model", model, "--input-format", "parquet", stdin=b"PAR1")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert "standard input: Parquet has its description at its end" in result.stderr
+    assert "standard input: Parquet has its metadata at the end of the file" in result.stderr
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -154,7 +154,7 @@ def test_an_empty_file_is_an_empty_corpus_or_an_error(tmp_path: Path, name: str)
     path = tmp_path / NAMES[name]
     path.touch()
     if name in ("parquet", "arrow", "csv", "tsv"):
-        with pytest.raises(CorpusError, match=r"is no whole|cannot be read|has no header"):
+        with pytest.raises(CorpusError, match=r"is not a complete|cannot be read|has no header"):
             tokens_of(path)
     else:
         assert tokens_of(path) == []
@@ -221,6 +221,6 @@ def test_the_scan_goes_on_after_a_bad_file_and_row(tmp_path: Path):
     first, *problems = str(caught.value).splitlines()
     assert first.endswith("a.jsonl and 2 more inputs: 4 problems:")
     for problem, words in zip(
-        problems, ["a.jsonl:1: field", "a.jsonl:3: is no JSON", "b.jsonl.gz: cannot", "c.jsonl: no such"], strict=True
+        problems, ["a.jsonl:1: field", "a.jsonl:3: is not JSON", "b.jsonl.gz: cannot", "c.jsonl: no such"], strict=True
     ):
         assert words in problem

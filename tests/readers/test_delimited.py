@@ -38,10 +38,10 @@ BAD = {
     "tokens,tokens\n1,2\n": r"has 2 columns 'tokens'",
     "": r"has no header; its first line has to name the columns",
     "\ntokens\n": r"has no header",
-    "tokens,b\na,b\nc\n": r"the row has 1 cells, the header 2; quote a cell that holds a comma",
+    "tokens,b\na,b\nc\n": r"the row has 1 cells, the header 2; quote a cell that contains a comma",
     "tokens\na, b\n": r"the row has 2 cells, the header 1",
-    'tokens\na\n"never closed\nx\n': r"is no CSV \(unexpected end of data\); check the quotes from the last whole row on",
-    'tokens\n"a"b\n': r"is no CSV \(',' expected after '\"'\)",
+    'tokens\na\n"never closed\nx\n': r"is not valid CSV \(unexpected end of data\); check the quotes after the last complete row",
+    'tokens\n"a"b\n': r"is not valid CSV \(',' expected after '\"'\)",
 }
 
 
@@ -52,7 +52,7 @@ def test_a_bad_table_is_named(corpus: MakeCorpus, content: str, words: str):
 
 
 def test_an_empty_id_is_named_by_its_line(corpus: MakeCorpus):
-    with pytest.raises(CorpusError, match=r"a\.csv:3: column 'id' is empty; a sentence's id has to be"):
+    with pytest.raises(CorpusError, match=r"a\.csv:3: column 'id' is empty; the id of a sentence has to be"):
         list(read_csv(corpus("id,tokens\n1,a\n,b\n", "a.csv"), ReadOptions(id_column="id")))
 
 

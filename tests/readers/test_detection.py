@@ -11,8 +11,7 @@ from elmo_cli.errors import CorpusError
 from elmo_cli.readers.corpus import Corpus
 from elmo_cli.readers.detection import detect_format
 from elmo_cli.readers.lines import read_lines
-from elmo_cli.readers.options import ReadOptions
-from elmo_cli.readers.problems import raise_error
+from elmo_cli.readers.options import ReadOptions, raise_error
 from tests.conftest import SHARED, shared
 from tests.helpers.corpora import TEXTS
 

@@ -35,7 +35,7 @@ def test_an_id_is_a_field_of_the_headers_first_word(corpus: MakeCorpus):
     assert [s.id for s in read_fasta(path, ReadOptions(id_field="3"))] == ["FER_PEPAS", "B"]
     assert [s.id for s in read_fasta(path, ReadOptions(id_field="2", ignore_ids=True))] == [None, None]
     for field in ("0", "-1", "id", ""):
-        with pytest.raises(CorpusError, match=rf"a\.fasta: --id-field {field}: of FASTA it is a number, from 1"):
+        with pytest.raises(CorpusError, match=rf"a\.fasta: --id-field {field}: for FASTA it has to be a number, from 1"):
             list(read_fasta(path, ReadOptions(id_field=field)))
     with pytest.raises(CorpusError, match=r"a\.fa:3: the header's first word 'b' has no field 2 between '\|'; leave out --id-field"):
         list(read_fasta(corpus(">a|b\nM\n>b\nK\n", "a.fa"), ReadOptions(id_field="2")))
@@ -53,12 +53,12 @@ def test_suffixes_of_fasta_are_known_packed_ones_too(corpus: MakeCorpus, suffix:
 
 
 BAD = {
-    ">a\nMK>b\n": r"2: '>' is no residue",
+    ">a\nMK>b\n": r"2: '>' is not a residue",
     "MKT\n>a\nM\n": r"1: a sequence before the first header; a line '>' and an id has to come first",
-    ">\nM\n": r"1: the header has no id; it has to follow '>' at once",
+    ">\nM\n": r"1: the header has no id; it has to follow '>' immediately",
     "> a\nM\n": r"1: the header has no id",
-    ">a\nM1K\n": r"2: '1' is no residue; a sequence has letters",
-    ">a\nMÄ\n": r"2: 'Ä' is no residue",
+    ">a\nM1K\n": r"2: '1' is not a residue; a sequence has letters",
+    ">a\nMÄ\n": r"2: 'Ä' is not a residue",
 }
 
 

@@ -95,14 +95,14 @@ def test_a_field_that_is_missing_is_null_and_objects_are_kept_as_json(corpus: Ma
     [
         (
             '{"tokens": "a", "x": 1}\n{"tokens": "a", "x": "b"}\n',
-            r"a\.jsonl: lines 1 to 2: field 'x' holds values that no one column can hold",
+            r"a\.jsonl: lines 1 to 2: the values of field 'x' do not have a common type",
         ),
-        ('{"tokens": "a", "x": 1}\n{"tokens": "a", "x": true}\n', "no one column can hold"),
-        ('{"tokens": "a", "x": 1e400}\n{"tokens": "a", "x": [1]}\n', "no one column can hold"),
-        ('{"tokens": "a", "x": 1' + "0" * 30 + "}\n", "no one column can hold"),
+        ('{"tokens": "a", "x": 1}\n{"tokens": "a", "x": true}\n', "do not have a common type"),
+        ('{"tokens": "a", "x": 1e400}\n{"tokens": "a", "x": [1]}\n', "do not have a common type"),
+        ('{"tokens": "a", "x": 1' + "0" * 30 + "}\n", "do not have a common type"),
         ('{"tokens": "a", "y": 1}\n', r"a\.jsonl: has no field 'x'; its fields: tokens, y; choose one by --keep"),
-        ('["a"]\n{"tokens": "a", "x": 1}\n', r"a\.jsonl:1: is no JSON object"),
-        ('{"tokens": "a", "x": "\\ud800"}\n', "no one column can hold"),
+        ('["a"]\n{"tokens": "a", "x": 1}\n', r"a\.jsonl:1: is not a JSON object"),
+        ('{"tokens": "a", "x": "\\ud800"}\n', "do not have a common type"),
     ],
 )
 def test_fields_that_cannot_be_kept_are_named(corpus: MakeCorpus, lines: str, words: str):
@@ -116,7 +116,7 @@ def test_types_are_found_over_all_lines(corpus: MakeCorpus, monkeypatch: pytest.
     path = corpus("".join(json.dumps({"tokens": "a", "x": value}) + "\n" for value in lines), "a.jsonl")
     assert str(Corpus([path], reading=ReadOptions(keep=("x",))).kept_fields().field("x").type) == "double"
     path.write_text(path.read_text() + '{"tokens": "a", "x": "text"}\n')
-    with pytest.raises(CorpusError, match="lines 7 to 7: field 'x' holds"):
+    with pytest.raises(CorpusError, match="lines 7 to 7: the values of field 'x' do not"):
         Corpus([path], reading=ReadOptions(keep=("x",))).scan()
 
 
@@ -129,12 +129,12 @@ def test_jsonlines_is_a_suffix(corpus: MakeCorpus):
 
 
 BAD = {
-    '{"tokens": ["a"}': r"is no JSON \(.* at character 16\); a line has to be one JSON object",
-    "a b c": r"is no JSON \(Expecting value at character 1\)",
-    '{"tokens": ["a"]} {"tokens": ["b"]}': r"is no JSON \(Extra data at character 19\)",
-    "[" * 200_000: "is no JSON that can be read",
+    '{"tokens": ["a"}': r"is not JSON \(.* at character 16\); a line has to be one JSON object",
+    "a b c": r"is not JSON \(Expecting value at character 1\)",
+    '{"tokens": ["a"]} {"tokens": ["b"]}': r"is not JSON \(Extra data at character 19\)",
+    "[" * 200_000: "is not JSON that can be read",
     "1" * 5000: "is no",
-    '"a b"': "is no JSON object; a line has to be one, or a list of tokens",
+    '"a b"': "is not a JSON object; a line has to be one, or a list of tokens",
     '{"words": ["a"], "id": 1}': "has no field 'tokens'; its fields: words, id; choose one by --field",
     '{"tokens": null}': "field 'tokens' is null; it has to be a text or a list of tokens",
     '{"tokens": 5}': r"field 'tokens' is a number \(5\)",
@@ -144,7 +144,7 @@ BAD = {
     '["a", null]': "the list: token 2 is null",
     '["a", ""]': "the list: token 2 is an empty text",
     '["a", true]': "the list: token 2 is true or false",
-    '["\\ud800"]': r"holds half a surrogate pair \(\\ud800\)",
+    '["\\ud800"]': r"contains half a surrogate pair \(\\ud800\)",
 }
 
 
@@ -158,11 +158,11 @@ def test_a_bad_line_is_named(corpus: MakeCorpus, line: str, words: str):
     ("line", "words"),
     [
         ('{"tokens": "a"}', "has no field 'id'; its fields: tokens; choose one by --id-field"),
-        ('{"tokens": "a", "id": null}', "field 'id' is null; a sentence's id has to be a text or a whole number"),
+        ('{"tokens": "a", "id": null}', "field 'id' is null; the id of a sentence has to be a text or an integer"),
         ('{"tokens": "a", "id": ""}', "field 'id' is empty"),
         ('{"tokens": "a", "id": 1.5}', r"field 'id' is a number \(1.5\)"),
         ('{"tokens": "a", "id": false}', "field 'id' is true or false"),
-        ('["a"]', "is no JSON object"),
+        ('["a"]', "is not a JSON object"),
     ],
 )
 def test_a_bad_id_is_named(corpus: MakeCorpus, line: str, words: str):

@@ -109,11 +109,11 @@ def test_large_rows_are_decoded_a_few_at_a_time(tmp_path: Path, kind: str, monke
         (table([["a"]], words=["x"]), {"column": ("word",)}, "has no column 'word'; its columns: tokens, words; choose one by --column"),
         (table([["a"]]), {"id_column": "id"}, "has no column 'id'; its columns: tokens; choose one by --id-column"),
         (table([["a"]]), {"keep": ("label",)}, "has no column 'label'; its columns: tokens; choose one by --keep"),
-        (table([["a"]], x=[1.5]), {"id_column": "x"}, "column 'x' is of type double; an id has to be a string or a whole number"),
+        (table([["a"]], x=[1.5]), {"id_column": "x"}, "column 'x' is of type double; an id has to be a string or an integer"),
         (
             table([[1, 2]], pa.list_(pa.int64())),
             {},
-            "column 'tokens' is of type list<.*: int64>; it has to hold lists of strings, or strings",
+            "column 'tokens' is of type list<.*: int64>; it has to contain lists of strings, or strings",
         ),
         (table([1], pa.int64()), {}, "column 'tokens' is of type int64"),
         (table([[["a"]]], pa.list_(pa.list_(pa.string()))), {}, "column 'tokens' is of type list<"),
@@ -121,7 +121,11 @@ def test_large_rows_are_decoded_a_few_at_a_time(tmp_path: Path, kind: str, monke
         (table([["a"], None]), {}, "row 2: column 'tokens' is null; it has to be a text or a list of tokens"),
         (table([["a"], ["b", None]]), {}, "row 2: column 'tokens': token 2 is null; every token has to be a text"),
         (table([["a", ""]]), {}, "row 1: column 'tokens': token 2 is an empty text"),
-        (table([["a"]], id=pa.array([None], pa.string())), {"id_column": "id"}, "row 1: column 'id' is null; a sentence's id has to be"),
+        (
+            table([["a"]], id=pa.array([None], pa.string())),
+            {"id_column": "id"},
+            "row 1: column 'id' is null; the id of a sentence has to be",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, kind: str, data: pa.Table, reading: dict, words: str):
@@ -150,7 +154,7 @@ def test_parquet_whose_strings_are_no_utf8_names_the_row(tmp_path: Path):
 
 def test_kept_text_that_is_no_utf8_is_an_error(tmp_path: Path):
     path = write_parquet(table([["a"], ["b"]], label=pa.array([b"x", b"\xff"]).view(pa.string())), tmp_path / "data.parquet")
-    with pytest.raises(CorpusError, match="rows 1 to 2: a column to keep holds text that is not UTF-8"):
+    with pytest.raises(CorpusError, match="rows 1 to 2: a column to keep contains text that is not UTF-8"):
         read("parquet", path, keep=("label",))
 
 
@@ -160,7 +164,7 @@ def test_a_truncated_file_is_an_error(tmp_path: Path, kind: str):
     whole = path.read_bytes()
     for size in (0, 3, 8, 11, 12, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
-        with pytest.raises(CorpusError, match=rf"data\.{kind}: (is no whole|cannot be read to its end)"):
+        with pytest.raises(CorpusError, match=rf"data\.{kind}: (is not a complete|cannot be read to its end)"):
             Corpus([path]).scan()
 
 
@@ -182,14 +186,14 @@ def test_a_changed_byte_is_an_error_or_another_text_but_no_bug(
 def test_a_footer_larger_than_the_file_is_refused(tmp_path: Path):
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1" + b"x" * 20 + (0x7FFFFFFF).to_bytes(4, "little") + b"PAR1")
-    with pytest.raises(CorpusError, match=r"its footer claims 2,147,483,647 bytes.*; check that it was written"):
+    with pytest.raises(CorpusError, match=r"its footer declares 2,147,483,647 bytes.*; check that it was written"):
         read("parquet", path)
 
 
 def test_packed_parquet_is_told_to_be_unpacked(tmp_path: Path):
     path = tmp_path / "a.parquet.gz"
     path.write_bytes(b"\x1f\x8b" + b"x" * 40)
-    with pytest.raises(CorpusError, match=r"a\.parquet\.gz: is no whole Parquet file; .* not packed in another"):
+    with pytest.raises(CorpusError, match=r"a\.parquet\.gz: is not a complete Parquet file; .* not compressed"):
         Corpus([path]).scan()
 
 
@@ -210,7 +214,7 @@ def test_columns_to_keep_have_to_be_of_one_type(tmp_path: Path):
 
 def test_columns_to_keep_of_a_stream_are_refused(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(CorpusError, match="--keep looks at the columns first"):
+    with pytest.raises(CorpusError, match="--keep reads the schema first"):
         Corpus([tmp_path / "pipe"], reading=ReadOptions(format="arrow", keep=("x",))).kept_fields()
 
 

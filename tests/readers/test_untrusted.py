@@ -186,13 +186,13 @@ def test_every_encoding_of_text_is_read(tmp_path: Path, version: str, encoding: 
         (
             "tokens",
             pa.array([[]], pa.list_(pa.string(), 0)),
-            "column 'tokens' is of type fixed_size_list<.*; it has to hold lists of strings",
+            "column 'tokens' is of type fixed_size_list<.*; it has to contain lists of strings",
         ),
         ("x", pa.array([[1]]), None),
         (
             "x",
             pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array(["a"])])),
-            "column 'x' is of type list<.*union.*, whose values have no one type; it cannot be kept",
+            "column 'x' is of type list<.*union.*, whose values do not have one type; it cannot be kept",
         ),
     ],
     ids=["lists without elements", "lists", "unions"],

@@ -1,4 +1,4 @@
-"""HDF5 files, written and read: attributes, checks of a stranger's file, data sets that hold no more than they can."""
+"""HDF5 files: attributes, and checks of links, types and sizes in an untrusted file."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would n
 
 
 def detect(path: Path, start: bytes) -> str | None:  # noqa: ARG001  # every format's
-    """Return the format of an HDF5 file: its own word for it, or by its first member; None if it is not HDF5."""
+    """Return the format of an HDF5 file, by attribute or first member; None for other files."""
     if not h5py.is_hdf5(path):
         return None
     with open_file(path) as file, reading(path):
@@ -44,7 +44,7 @@ def open_hdf5(partial: PartialFile, **options: Any) -> Iterator[h5py.File]:  # n
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What the library says of a damaged file, in words for the user."""
+    """Convert the library's exceptions for a damaged file to a FeaturesError."""
     try:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
@@ -57,7 +57,7 @@ def open_file(path: Path) -> h5py.File:
     """Open a file for reading.
 
     Raises:
-        FeaturesError: It is no HDF5 file, or damaged.
+        FeaturesError: It is not an HDF5 file, or is damaged.
     """
     with reading(path):
         if (place := find_damage(path)) is not None:
@@ -66,21 +66,30 @@ def open_file(path: Path) -> h5py.File:
 
 
 def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f", *, whole: bool = True) -> h5py.Dataset:
-    """A data set of numbers (`kinds` of NumPy dtypes) or strings ("O"), that lies in this file and is no larger than what is stored.
+    """Return a dataset that is stored in this file and is not larger than the stored bytes allow.
 
-    `whole`: it is read at once, and not in parts.
+    Args:
+        group: Group that contains it.
+        name: Its name.
+        path: Path of the file, for messages.
+        kinds: Kinds of NumPy dtypes that are accepted; "O" stands for strings.
+        whole: Whether it is read at once, rather than in parts.
+
+    Returns:
+        The dataset.
 
     Raises:
-        FeaturesError: It is none.
+        FeaturesError: It is missing, a link, of another kind, or larger than the stored bytes
+            allow.
     """
     where = f"{path}: {name!r}"
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise FeaturesError(f"{where} is {'a link out of the file' if name in group else 'missing'}; this is no file of features")
+        raise FeaturesError(f"{where} is {'a link out of the file' if name in group else 'missing'}; this is not a file of features")
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise FeaturesError(f"{where} is no data set; this is no file of features")
+        raise FeaturesError(f"{where} is not a dataset; this is not a file of features")
     if dataset.dtype.kind not in kinds or (dataset.dtype.kind == "O" and h5py.check_string_dtype(dataset.dtype) is None):
-        raise FeaturesError(f"{where} holds {dataset.dtype}, which is of another kind than features have")
+        raise FeaturesError(f"{where} has the type {dataset.dtype}, which features do not have")
     problem = find_unstored(dataset, path.stat().st_size, whole=whole)
     if problem:
         raise FeaturesError(f"{where} {problem}")
@@ -96,7 +105,7 @@ def names_in_order(file: h5py.Group) -> list[str]:
         file: A group, or a file for its root group.
 
     Returns:
-        The names in the order in which they were written, or sorted where the file does not record it.
+        The names in the order in which they were written, or sorted if the file does not record it.
     """
     group, names = file[file.name].id, list[bytes]()  # a file's own id has other properties than its root group
     tracked = group.get_create_plist().get_link_creation_order() & h5py.h5p.CRT_ORDER_TRACKED
@@ -105,18 +114,25 @@ def names_in_order(file: h5py.Group) -> list[str]:
 
 
 def attributes(file: h5py.Group) -> dict[str, str]:
-    """The attributes that are strings."""
+    """Return the attributes that are strings."""
     return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
 
 
 def write_attributes(file: h5py.Group, told: dict[str, str]) -> None:
-    """Strings as attributes."""
+    """Write strings as attributes."""
     for name, value in told.items():
         file.attrs[name] = value
 
 
 def describe(told: dict[str, str], shape: tuple[int, ...] | None, dtype: str) -> FeatureSpec:
-    """The description of a file, by its attributes, or for a file without them by the shape of an array."""
+    """Return the description of a file, from its attributes.
+
+    Args:
+        told: The attributes that are strings.
+        shape: Shape of the first array, which describes a file without attributes; None if it has
+            no arrays.
+        dtype: Type of the arrays.
+    """
     if "axes" in told and "names" in told:
         axes, names = told["axes"].split(), tuple(told["names"].split(","))
         dim = shape[-1] if shape else int(told.get("dim", 0))
@@ -127,22 +143,22 @@ def describe(told: dict[str, str], shape: tuple[int, ...] | None, dtype: str) ->
 
 
 def checks_of(file: h5py.File, path: Path, told: Callable[[int, Sentence], Iterable[str]]) -> Checks:
-    """The checksums in a file's attributes; `told` as in Checks."""
+    """Return the checksums in the attributes of a file; `told` as in Checks."""
     with reading(path):
         expected = read_checksums(file)
     return NO_CHECKS if expected is None else Checks(f"{len(expected):,} of CRC-32", expected, told)
 
 
 def escape(text: str) -> str:
-    r"""A text as HDF5 can hold it, and as a name of one part: "\", "/" and NUL become "\\", "\s" and "\0"."""
+    r"""Return a text as a string or name of HDF5: "\", "/" and NUL become "\\", "\s" and "\0"."""
     return text.translate(_ESCAPES)
 
 
 def unescape(text: str) -> str:
-    """The text that `escape` made this one of."""
+    """Return the text of an escaped one: the inverse of `escape`."""
     return "\\".join(part.replace("\\s", "/").replace("\\0", "\0") for part in text.split("\\\\"))
 
 
 def compression_of(compression: str) -> dict[str, Any]:
-    """Arguments of `create_dataset`."""
+    """Return the arguments of `create_dataset` for a compression."""
     return {"compression": "gzip", "compression_opts": GZIP_LEVEL, "shuffle": True} if compression == "gzip" else {}

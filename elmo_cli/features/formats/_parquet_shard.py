@@ -1,8 +1,9 @@
 """Writer of one Parquet file: a shard of a folder, or the only file.
 
-Beside the columns' metadata a file records which `part` it is, its `rows`, and the checksums of its
-row groups, each continuing the one before it and the first starting from the number of the part
-(`row_group_crc32`); the last file records the number of `parts`, so that a missing one is noticed.
+In addition to the metadata of the columns, a file records its `part`, its `rows`, and the
+checksums of its row groups, each continuing the one before it and the first starting from the
+number of the part (`row_group_crc32`); the last file records the number of `parts`, so that a
+missing one is detected.
 """
 
 import math
@@ -19,14 +20,14 @@ from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence, Window
 
 SHARD_TOKENS = 1 << 17  # 1.6 GB of three layers of 1,024 dimensions
-ROW_GROUP_BYTES = 1 << 26  # of vectors: what a reader holds at once
+ROW_GROUP_BYTES = 1 << 26  # of vectors that a reader holds in memory at once
 
 
 class ParquetShard:
     """An unfinished Parquet file.
 
     Args:
-        file: Where it is written.
+        file: The unfinished file.
         number: Number of the shard, from 0.
         spec: Content of the arrays.
         options: Compression and rows.
@@ -55,7 +56,7 @@ class ParquetShard:
         self._rows += table.num_rows
 
     def finish(self, *, last: bool) -> None:
-        """Write the end of the file; `last` says that no shard follows."""
+        """Write the end of the file; `last`: no shard follows."""
         sums = ",".join(map(str, self._sums))
         facts = {"part": self.number, "rows": self._rows, "row_group_crc32": sums}
         facts |= {"parts": self.number + 1} if last else {}
@@ -63,7 +64,7 @@ class ParquetShard:
         self._writer.close()
 
     def close(self, *, last: bool) -> Path:
-        """Finish the file, bring it to the disk and return its path."""
+        """Finish the file, flush it to the disk and return its path."""
         self.finish(last=last)
         self.file.close()
         sync(self.file.path)
@@ -82,13 +83,13 @@ def shard_name(number: int) -> str:
 
 
 def shard_number(name: str) -> int:
-    """Return the number in the name of a shard's file; -1 where it is not such a name."""
+    """Return the number in the name of a shard's file; -1 if it is not such a name."""
     digits = name.removeprefix("part-").removesuffix(".parquet")
     return int(digits) if digits.isdecimal() else -1
 
 
 def create_shard(folder: Path, number: int, spec: FeatureSpec, options: WriteOptions) -> ParquetShard:
-    """Begin a shard in a folder, under its name."""
+    """Create a shard in a folder, under its name."""
     path = folder / shard_name(number)
     path.touch()
     return ParquetShard(PartialFile(path), number, spec, options)
@@ -102,7 +103,7 @@ def count_tokens(window: Iterable[Sentence]) -> int:
 def number_shards(windows: Iterable[Window], shard_tokens: int | None) -> Iterator[tuple[int, Window]]:
     """Iterate over windows with the number of the shard that each belongs to.
 
-    The first window that finds a shard with `shard_tokens` tokens or more begins the next one.
+    A shard ends with the window in which it reaches `shard_tokens` tokens.
     """
     number = tokens = 0
     for window in windows:

@@ -1,7 +1,8 @@
-"""Features as a table, for Parquet and Arrow: a row a sentence or a row a token, a column a layer.
+"""Features as a table, for Parquet and Arrow: one row per sentence or token, one column per layer.
 
-Columns: key, number (in the input, from 0), tokens (or position and token), then those carried over from the input, then `layer_0`, ...:
-a list of a vector for each token, or one vector, each of fixed size.
+Columns: key, number (in the input, from 0), tokens (or position and token), then the columns
+carried over from the input, then `layer_0`, ...: a list of one vector per token, or one vector,
+each of fixed size.
 """
 
 import zlib
@@ -21,10 +22,10 @@ TOKEN_COLUMNS = {"key": pa.string(), "number": pa.int64(), "position": pa.int32(
 
 
 def schema_of(description: FeatureSpec, options: WriteOptions, layout: str) -> pa.Schema:
-    """The columns, with the metadata.
+    """Return the schema of the columns, with the metadata.
 
     Raises:
-        OutputError: A column that is carried over has the name of one of ours.
+        OutputError: A column that is carried over has the name of another column of the output.
     """
     vector = pa.list_(ARROW_TYPES[description.dtype], description.dim)
     own = TOKEN_COLUMNS if options.rows == "token" else SENTENCE_COLUMNS
@@ -41,10 +42,17 @@ def schema_of(description: FeatureSpec, options: WriteOptions, layout: str) -> p
 def to_table(
     window: Sequence[Sentence], arrays: Sequence[Array], schema: pa.Schema, description: FeatureSpec, options: WriteOptions
 ) -> pa.Table:
-    """A window as rows.
+    """Return a window as rows.
+
+    Args:
+        window: The sentences.
+        arrays: The array of each.
+        schema: Schema of the table, from `schema_of`.
+        description: Axes and dtype of the arrays.
+        options: `keys` and `rows`.
 
     Raises:
-        OutputError: A blank sentence would have no row.
+        OutputError: A row is a token, and a sentence has no tokens.
     """
     keys = [name_of(sentence, options.keys) for sentence in window]
     numbers = np.array([int(sentence.key) for sentence in window], dtype=np.int64)
@@ -52,7 +60,7 @@ def to_table(
     if options.rows == "token":
         blank = next((sentence for sentence in window if not sentence.tokens), None)
         if blank:
-            raise OutputError(f"--rows token: sentence {blank.key} has no tokens, and so no row; pass --rows sentence")
+            raise OutputError(f"--rows token: sentence {blank.key} has no tokens, and therefore no row; pass --rows sentence")
         counts = [len(sentence.tokens) for sentence in window]
         repeat = np.repeat(np.arange(len(window)), counts)
         positions = np.concatenate([np.arange(count, dtype=np.int32) for count in counts] or [np.empty(0, np.int32)])
@@ -80,15 +88,19 @@ def _layer_columns(arrays: Sequence[Array], description: FeatureSpec, options: W
 
 
 def is_vector(kind: pa.DataType) -> bool:
-    """Whether a column holds vectors, or lists of them."""
+    """Return whether a column contains vectors, or lists of them."""
     vector = kind.value_type if pa.types.is_list(kind) else kind
     return bool(pa.types.is_fixed_size_list(vector) and pa.types.is_floating(vector.value_type))
 
 
 def checksum_of(rows: pa.RecordBatch | pa.Table, before: int = 0) -> int:
-    """CRC-32 of some rows, going on from another's: column by column the bytes of vectors, and how Python shows other values.
+    """Return the CRC-32 of rows, by column: bytes of vectors, and Python repr of other values.
 
-    It does not show nanoseconds, which are passed over.
+    Columns of nanoseconds are skipped: their repr does not show them.
+
+    Args:
+        rows: The rows.
+        before: Checksum of the rows before them, which this one continues.
     """
     sum_ = before
     for column in rows.columns:

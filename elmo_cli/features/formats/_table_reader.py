@@ -1,4 +1,7 @@
-"""Features read from a table: see table.py for its columns. Parquet's row groups and Arrow's record batches are chunks of it."""
+"""Reader of features in a table of Parquet or Arrow; _table.py describes the columns.
+
+A chunk of the table is a row group of Parquet or a record batch of Arrow.
+"""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +25,7 @@ from elmo_cli.io.sizes import DamagedError, OversizeError, check_ratio
 from elmo_cli.types import Array, Sentence
 
 CHECKED = {"parquet": "CRC-32 of each row group", "arrow": "CRC-32 of each record batch"}
-ROW_BYTES = 64  # of a key or a token as Python's object, and more
+ROW_BYTES = 64  # at least, of a key or a token as a Python object
 
 
 def _holds_strings(type_: pa.DataType) -> bool:
@@ -39,15 +42,21 @@ FITTING: dict[str, Callable[[pa.DataType], bool]] = {
 
 
 class TablePart(NamedTuple):
-    """Rows of a file that are read together."""
+    """Rows of a file that are read together.
+
+    Attributes:
+        n_rows: Number of rows.
+        read: Function that reads the columns of the given names.
+        summed: Checksums of the rows before them, and of all rows to their end; None without any.
+    """
 
     n_rows: int
-    read: Callable[[list[str]], pa.Table]  # of some columns
-    summed: tuple[int, int] | None = None  # the checksum of what is before them, and of them all
+    read: Callable[[list[str]], pa.Table]
+    summed: tuple[int, int] | None = None
 
 
 class TableReader:
-    """Reads such a table from its chunks. Of the last chunk read, the columns read are held."""
+    """Reader of such a table. The columns that were read of the last chunk are kept in memory."""
 
     def __init__(self, path: Path, layout: str, schema: pa.Schema, chunks: Sequence[TablePart], close: Callable[[], None]) -> None:
         self.path = path
@@ -57,7 +66,7 @@ class TableReader:
         self._close = close
         with reading_arrow(path):
             if any(chunk.n_rows < 0 for chunk in chunks):
-                raise DamagedError("fewer rows than none are declared")
+                raise DamagedError("a negative number of rows is declared")
             self._stored = sum(file.stat().st_size for file in (path.glob("*.parquet") if path.is_dir() else [path]))
         told = texts_of(schema.metadata)
         self._by = told.get("keys")
@@ -70,7 +79,7 @@ class TableReader:
         self._starts = self._sentence_starts() if self.rows == "token" else None
 
     def _sentence_starts(self) -> npt.NDArray[np.int64]:
-        """Of each sentence its first row, and the number of all rows: 8 bytes a sentence."""
+        """Return the first row of each sentence and the number of rows: 8 bytes per sentence."""
         starts, last, row = [], None, 0
         for chunk in range(len(self._chunks)):
             numbers = self._column(chunk, "number").to_numpy()
@@ -87,7 +96,7 @@ class TableReader:
         return self._row_starts[-1] if self._starts is None else len(self._starts) - 1
 
     def keys(self) -> list[str]:
-        """What the sentences are called."""
+        """Return the names of the sentences."""
         keys: list[str] = []
         weight = 0
         for chunk in range(len(self._chunks)):
@@ -98,16 +107,16 @@ class TableReader:
         return keys if self._starts is None else [keys[start] for start in self._starts[:-1]]
 
     def sentence(self, index: int) -> Sentence:
-        """A sentence."""
+        """Return a sentence."""
         return self._sentences(self._slice(index, [*self._own(), *(field.name for field in self._kept)]))[0]
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
-        """The array of a sentence; of the layers asked for, no others are read."""
+        """Return the array of a sentence; only the given layers are read."""
         names = self.description.names if layers is None else [self.description.names[layer] for layer in layers]
         return self._arrays(self._slice(index, list(names)), names)[0]
 
     def token_counts(self) -> Iterable[int]:
-        """By the rows, or the words."""
+        """Iterate over the number of tokens of each sentence, from the rows or the tokens."""
         if self._starts is not None:
             return map(int, np.diff(self._starts))
         return (
@@ -115,7 +124,7 @@ class TableReader:
         )
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """The sentences of a chunk at a time."""
+        """Iterate over the sentences, those of one chunk at a time."""
         columns = [*self._own(), *(field.name for field in self._kept), *self.description.names]
         rest: pa.Table | None = None
         row = first if self._starts is None else int(self._starts[first])
@@ -125,7 +134,9 @@ class TableReader:
             table = table.slice(max(0, row - self._row_starts[chunk]))
             table = table if rest is None else pa.concat_tables([rest, table])
             rest = None
-            if self.rows == "token" and chunk + 1 < len(self._chunks) and table.num_rows:  # the last sentence may go on in the next chunk
+            if (
+                self.rows == "token" and chunk + 1 < len(self._chunks) and table.num_rows
+            ):  # the last sentence may continue in the next chunk
                 numbers = table["number"].to_numpy()
                 whole = int(np.flatnonzero(numbers != numbers[-1])[-1]) + 1 if (numbers != numbers[-1]).any() else 0
                 table, rest = table.slice(0, whole), table.slice(whole)
@@ -136,10 +147,10 @@ class TableReader:
         before, right = self._chunks[chunk].summed or (0, None)
         if right is not None and checksum_of(table, before) != right:
             first, last = self._row_starts[chunk : chunk + 2]
-            raise FeaturesError(f"{self.path}: is damaged (its rows {first + 1} to {last} do not fit their checksum); make it again")
+            raise FeaturesError(f"{self.path}: is damaged (its rows {first + 1} to {last} do not match their checksum); make it again")
 
     def checks(self) -> Checks:
-        """Those of row groups or record batches, in a file of ours."""
+        """Return the checksums of row groups or record batches, if this package wrote the file."""
         return Checks(CHECKED[self.layout]) if self.description.intact is not None else NO_CHECKS
 
     def close(self) -> None:
@@ -165,7 +176,7 @@ class TableReader:
         return pa.table({name: held[name] for name in names})
 
     def _checked(self, table: pa.Table, chunk: int) -> pa.Table:
-        """Columns that are sound, as long as they should be and no larger than what is stored allows, without dictionaries."""
+        """Return valid columns of the declared length and allowed size, without dictionaries."""
         table.validate(full=True)
         if table.num_rows != self._chunks[chunk].n_rows:
             raise DamagedError(f"{table.num_rows:,} rows where {self._chunks[chunk].n_rows:,} are declared")
@@ -189,7 +200,7 @@ class TableReader:
         return pa.concat_tables(pieces)
 
     def _groups(self, table: pa.Table) -> list[int]:
-        """First row of each sentence of a table of token rows, and its end."""
+        """Return the first row of each sentence in a table of token rows, and its end."""
         numbers = table["number"].to_numpy()
         return [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)] if len(numbers) else [0]
 
@@ -240,19 +251,19 @@ class TableReader:
 
 
 def texts_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
-    """What a schema or a file tells, as texts."""
+    """Return the metadata of a schema or a file as texts."""
     return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in (metadata or {}).items()}
 
 
 @contextmanager
 def reading_arrow(path: Path) -> Iterator[None]:
-    """What the library says of a damaged file, in words for the user."""
+    """Convert the library's exceptions for a damaged file to a FeaturesError."""
     try:
         yield
     except FileNotFoundError:
         raise FeaturesError(f"{path}: no such file") from None
     except OversizeError as error:
-        raise FeaturesError(f"{path}: {error}; write it anew in smaller row groups or record batches") from None
+        raise FeaturesError(f"{path}: {error}; write it again in smaller row groups or record batches") from None
     except (OSError, pa.ArrowException, DamagedError, MemoryError, OverflowError, UnicodeDecodeError) as error:
         if refused := refusal(path, error):
             raise refused from None
@@ -261,7 +272,7 @@ def reading_arrow(path: Path) -> Iterator[None]:
 
 
 def _weight(column: pa.ChunkedArray) -> int:
-    """Bytes of a column as Python's objects."""
+    """Return the bytes of a column as Python objects."""
     return sum(int(value_bytes(array).sum()) for array in column.chunks)
 
 
@@ -272,18 +283,19 @@ def _describe(path: Path, schema: pa.Schema, told: Mapping[str, str], rows: str)
     missing += [name for name in names if name not in schema.names]
     if missing or not names:
         raise FeaturesError(
-            f"{path}: holds no features: column {(missing or [f'{LAYER}0'])[0]!r} is missing, there are {', '.join(schema.names[:20])}"
+            f"{path}: contains no features: column {(missing or [f'{LAYER}0'])[0]!r} is missing, "
+            f"the columns are {', '.join(schema.names[:20])}"
         )
     if len(set(names)) < len(names) or len(set(schema.names)) < len(schema.names):
-        raise FeaturesError(f"{path}: has two columns of one name; the file is damaged")
+        raise FeaturesError(f"{path}: has two columns of the same name; the file is damaged")
     for name in own:
         if not FITTING[name](schema.field(name).type):
-            raise FeaturesError(f"{path}: column {name!r} holds {str(schema.field(name).type)[:200]}; it is no file of features")
+            raise FeaturesError(f"{path}: column {name!r} contains {str(schema.field(name).type)[:200]}; this is not a file of features")
     kind = schema.field(names[0]).type
     pooled = rows == "sentence" and not pa.types.is_list(kind)
     vector = kind.value_type if pa.types.is_list(kind) else kind
     if not pa.types.is_fixed_size_list(vector) or not vector.list_size or vector.value_type not in ARROW_TYPES.values():
-        raise FeaturesError(f"{path}: column {names[0]!r} holds {kind}, and not vectors of float32 or float16")
+        raise FeaturesError(f"{path}: column {names[0]!r} contains {kind}, not vectors of float32 or float16")
     if any(schema.field(name).type != kind for name in names):
         raise FeaturesError(f"{path}: its layers are of different types; the file is damaged")
     kept = [field for field in schema if field.name not in own and field.name not in names]

@@ -1,10 +1,12 @@
-"""AllenNLP's HDF5 layout: a data set a sentence, and a JSON map from sentences to data sets.
+"""AllenNLP's HDF5 layout: one dataset per sentence, and a JSON map from sentences to datasets.
 
-Data sets "0", "1", ... are (layer, token, dim), or (token, dim) for one layer or the average; `sentence_to_index`, shape (1,),
-is a variable-length string of JSON. Readers of the layout break on any other data set, so metadata is in the file's attributes.
+Datasets "0", "1", ... are (layer, token, dim), or (token, dim) for one layer or the average;
+`sentence_to_index`, shape (1,), is a variable-length string of JSON. Readers of the layout fail on
+any other dataset, so the metadata are attributes of the file.
 
-The JSON repeats the key of a sentence that occurs more than once. Python's `json` keeps the last value at the first place, which is
-just what AllenNLP's own map holds; so the map is written as it comes, whatever the size of the corpus.
+The JSON repeats the key of a sentence that occurs more than once. Python's `json` keeps the last
+value at the first place, exactly as AllenNLP's own map does, so the map is written as a stream,
+and its memory does not depend on the size of the corpus.
 """
 
 import json
@@ -44,7 +46,7 @@ from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 SENTENCE_MAP = "sentence_to_index"
-_NAMES = {"": "\\e", ".": "\\.", SENTENCE_MAP: "\\i"}  # names that HDF5 has no place for, or this layout another use
+_NAMES = {"": "\\e", ".": "\\.", SENTENCE_MAP: "\\i"}  # names that HDF5 does not allow, or that have another use here
 _CALLED = {name: text for text, name in _NAMES.items()}
 
 
@@ -52,8 +54,9 @@ _CALLED = {name: text for text, name in _NAMES.items()}
 def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["AllennlpWriter"]:
     """Open a writer of the layout.
 
-    Links are kept in the order of creation: sentences are listed in input order, and the root group
-    costs no memory, however many there are. The map is in a temporary file until the end.
+    Links are tracked in the order of creation: sentences are listed in the order of the input, and
+    the root group needs no memory that grows with their number. The map is in a temporary file
+    until the end.
     """
     has_map = not (options.forget_sentences or options.keys == "sentence")
     with open_output(output) as partial, tempfile.TemporaryFile(dir=output.folder) if has_map else nullcontext() as sentence_map:
@@ -67,9 +70,11 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 
 
 class AllennlpWriter:
-    """Writes the layout. Data sets are named by number (in the input, from 0), by id, or by sentence (see `sentence_name`).
+    """Writer of the layout.
 
-    A sentence's own id is kept as the attribute "id" of its data set, and as "tokens", in JSON, tokens that are not parted by white space.
+    Datasets are named by number (in the input, from 0), by id, or by sentence (see
+    `sentence_name`). The attribute "id" of a dataset is the sentence's own id; "tokens", in JSON,
+    contains tokens that are not separated by white space.
     """
 
     def __init__(
@@ -92,10 +97,11 @@ class AllennlpWriter:
         write_attributes(file, _described(description, self.keys).text("allennlp", self.keys))
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
-        """Add the data sets of a window of sentences.
+        """Write the datasets of a window.
 
         Raises:
-            OutputError: The disk is full or gone, or a sentence has no id, or another's, where data sets are named by it.
+            OutputError: The disk is full or gone; or datasets are named by id, and a sentence has
+                no id or that of another one.
         """
         with self._partial.raising_failures():
             for sentence, array in zip(window, arrays, strict=True):
@@ -111,7 +117,7 @@ class AllennlpWriter:
         values = np.ascontiguousarray(array, dtype=self.description.dtype)
         try:
             dataset = _create_dataset(self._file, name, values, self.compression)
-        except ValueError:  # the library's word for a name that is there
+        except ValueError:  # raised by the library for a name that exists
             raise OutputError(f"{self.output.path}: two sentences have the number {name}; pass --keys id or sentence") from None
         own = sentence.id if sentence.id is None or self.keys == "id" else sentence.id.replace("\0", "\\0")
         if own is not None and self.keys != "id":
@@ -124,7 +130,7 @@ class AllennlpWriter:
             self._map.write(f"{before}{json.dumps(sentence.text)}: {json.dumps(name)}".encode())
             if self._map.tell() >= MAX_BYTES:
                 raise OutputError(
-                    f"{self.output.path}: the sentences exceed {SENTENCE_MAP}'s 4 GiB; pass --forget-sentences to do without it"
+                    f"{self.output.path}: the sentences exceed {SENTENCE_MAP}'s 4 GiB; pass --forget-sentences to leave it out"
                 )
 
     def _skip_duplicate(self, called: str) -> None:
@@ -143,7 +149,10 @@ def _described(spec: FeatureSpec, keys: str) -> FeatureSpec:
 
 
 class AllennlpReader:
-    """Reads the layout, AllenNLP's own files too: those tell nothing beside the arrays and the map, and are listed by number."""
+    """Reader of the layout, also of AllenNLP's own files.
+
+    Those contain only the arrays and the map, and their sentences are ordered by number.
+    """
 
     layout = "allennlp"
 
@@ -164,14 +173,14 @@ class AllennlpReader:
         return len(self._names)
 
     def keys(self) -> list[str]:
-        """The names of the data sets, without their escapes."""
+        """Return the names of the datasets, without their escapes."""
         return list(map(self._called, self._names))
 
     def _called(self, name: str) -> str:
         return sentence_text(name) if self._by in ("id", "sentence") else name
 
     def sentence(self, index: int) -> Sentence:
-        """The sentence of a data set, as the map tells it."""
+        """Return the sentence of a dataset, with the text of the map."""
         name = self._names[index]
         with reading(self.path):
             dataset = self._dataset(name)
@@ -185,25 +194,25 @@ class AllennlpReader:
         return Sentence(number, tokens, text or "", own if isinstance(own, str) else None)
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
-        """The array of a data set; of the layers asked for, no others are read."""
+        """Return the array of a dataset; only the given layers are read."""
         with reading(self.path):
             dataset = self._dataset(self._names[index])
             array: Array = dataset[()] if layers is None else np.stack([dataset[layer] for layer in layers])
         return array
 
     def token_counts(self) -> Iterable[int]:
-        """By the arrays' shapes, or where those are pooled, by the text."""
+        """Iterate over the number of tokens, from the arrays' shapes, or the text if pooled."""
         if self.description.pooled:
             return (len(self.sentence(index).tokens) for index in range(len(self)))
         return (self._dataset(name).shape[-2] for name in self._names)
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """A sentence at a time."""
+        """Iterate over the sentences, one at a time."""
         for index in range(first, len(self)):
             yield [self.sentence(index)], [self.read(index)]
 
     def checks(self) -> Checks:
-        """CRC-32s of windows, in a file of ours."""
+        """Return the CRC-32 checksums of windows, if this package wrote the file."""
         return checks_of(self._file, self.path, lambda index, found: _told(self._names[index], found.id, found.text, found.tokens))
 
     def close(self) -> None:
@@ -214,11 +223,16 @@ class AllennlpReader:
         dataset = find_dataset(self._file, name, self.path)
         expected = self.description.shape(dataset.shape[-2] if dataset.ndim > 1 else 0)
         if dataset.shape != expected:
-            raise FeaturesError(f"{self.path}: {name!r} has the shape {dataset.shape}, unlike the first sentence; the file is damaged")
+            raise FeaturesError(
+                f"{self.path}: {name!r} has the shape {dataset.shape}, unlike that of the first sentence; the file is damaged"
+            )
         return dataset
 
     def _map(self) -> dict[str, str]:
-        """Data sets' names to their sentences. Ours repeats the key of an equal sentence, so that each data set has its own entry."""
+        """Return the map from the names of datasets to sentences.
+
+        A map of this package repeats the key of equal sentences, so that each dataset has an entry.
+        """
         if self._texts is None:
             with reading(self.path):
                 found = find_dataset(self._file, SENTENCE_MAP, self.path, "O")[0] if SENTENCE_MAP in self._file else "{}"
@@ -227,20 +241,21 @@ class AllennlpReader:
 
 
 def sentence_name(text: str) -> str:
-    r"""A sentence as the name of a data set: "\", "/" and NUL become "\\", "\s" and "\0"; "", "." and the map's name "\e", "\." and "\i".
+    r"""Return the name of the dataset of a sentence.
 
-    Nearly every sentence is its own name; `sentence_text` undoes the rest.
+    "\", "/" and NUL become "\\", "\s" and "\0"; "", "." and the name of the map become "\e", "\."
+    and "\i". Nearly all sentences are unchanged; `sentence_text` is the inverse.
     """
     return _NAMES.get(text) or escape(text)
 
 
 def sentence_text(name: str) -> str:
-    """The sentence that `sentence_name` made this name of."""
+    """Return the sentence of a dataset's name: the inverse of `sentence_name`."""
     return _CALLED[name] if name in _CALLED else unescape(name)
 
 
 def _told(name: str, id_: str | None, text: str, tokens: list[str]) -> tuple[str, ...]:
-    """What the file tells of a sentence; tokens that it does not tell are empty when it is read."""
+    """Return the stored texts of a sentence; tokens that are not stored are read as empty."""
     return (name, id_ or "", text, *(tokens if any(tokens) else ()))
 
 
@@ -253,7 +268,10 @@ def _parse_tokens(told: object) -> list[str] | None:
 
 
 def _create_dataset(file: h5py.File, name: str, values: Array, compression: str) -> h5py.h5d.DatasetID:
-    """As file.create_dataset(name, data=values), in half the time: most of the cost of a short sentence."""
+    """Return file.create_dataset(name, data=values), in half the time.
+
+    The call is most of the cost of a short sentence.
+    """
     space = h5py.h5s.create_simple(values.shape)
     properties = _compressed(values) if compression == "gzip" and values.size else _without_times()
     dataset = h5py.h5d.create(file.id, name.encode("utf-8"), h5py.h5t.py_create(values.dtype), space, dcpl=properties)
@@ -263,14 +281,14 @@ def _create_dataset(file: h5py.File, name: str, values: Array, compression: str)
 
 @cache
 def _without_times() -> h5py.h5p.PropDCID:
-    """Data sets without time stamps: the same job writes the same bytes."""
+    """Return properties without time stamps: the same job writes the same bytes."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_obj_track_times(False)
     return properties
 
 
 def _compressed(values: Array) -> h5py.h5p.PropDCID:
-    """In chunks of one layer, so that a layer can be read alone."""
+    """Return properties with chunks of one layer, so that a layer can be read alone."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_obj_track_times(False)
     tokens = max(1, CHUNK_BYTES // (values.shape[-1] * values.itemsize))

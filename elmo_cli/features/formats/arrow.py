@@ -1,4 +1,7 @@
-"""Arrow IPC: a file (Feather version 2), or a stream, under a name `.arrows` and on standard output. Columns as in table.py."""
+"""Arrow IPC: a file (Feather version 2), or a stream for `.arrows` and standard output.
+
+_table.py describes the columns.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +21,10 @@ from elmo_cli.io.stdout import Stdout
 from elmo_cli.types import Array, Sentence
 
 MAGIC = b"ARROW1"
-STREAM_SUFFIX = ".arrows"  # the one that Arrow registered for it
-ALIGNED = 8  # bytes: where the stream in a file begins
+STREAM_SUFFIX = ".arrows"  # registered by Arrow
+ALIGNED = 8  # bytes: start of the stream in a file
 END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream
-CHECKSUM = "crc32"  # in the metadata of a record batch: table.py's `checksum_of` it, going on from the batch before
+CHECKSUM = "crc32"  # in the metadata of a record batch: its `checksum_of`, which continues that of the batch before
 Read = Callable[[], tuple[pa.RecordBatch, pa.KeyValueMetadata | None]]
 
 
@@ -39,7 +42,10 @@ def open_writer(output: OutputFile | Stdout, description: FeatureSpec, options: 
 
 
 class ArrowWriter:
-    """Writes a file, or a stream (to standard output it is sent window by window): a record batch a window."""
+    """Writer of a file or a stream, with one record batch per window.
+
+    Each window is sent to standard output when it is written.
+    """
 
     def __init__(self, writer: pa.RecordBatchStreamWriter, schema: pa.Schema, description: FeatureSpec, options: WriteOptions) -> None:
         self.description = description
@@ -60,20 +66,20 @@ class ArrowWriter:
             self._writer.write_batch(batch, {CHECKSUM: str(self._sum)})
 
     def finish(self) -> None:
-        """Write the end."""
+        """Write the end of the file or stream."""
         self._writer.close()
 
 
 def open_arrow(path: Path) -> TableReader:
-    """Read a file or a saved stream; a record batch is read from the disk when it is needed.
+    """Open a file or a saved stream; a record batch is read from the disk when it is needed.
 
     Raises:
-        FeaturesError: It is neither, or damaged.
+        FeaturesError: It is neither, or is damaged.
     """
     with reading_arrow(path), path.open("rb") as start:
         is_file = start.read(len(MAGIC)) == MAGIC
     with reading_arrow(path):
-        source = pa.memory_map(os.fsencode(path))  # a text would have to be UTF-8
+        source = pa.memory_map(os.fsencode(path))  # a str would have to be UTF-8
         if is_file:
             file = pa.ipc.open_file(source)
             _check_schema(file.schema, source, path)
@@ -81,14 +87,14 @@ def open_arrow(path: Path) -> TableReader:
         else:
             file = pa.ipc.open_stream(source)
             reads = [partial(tuple, found) for found in file.iter_batches_with_custom_metadata()]
-        is_summed = METADATA_CHECKSUM.encode() in (file.schema.metadata or {})  # where this is, those of the batches are
+        is_summed = METADATA_CHECKSUM.encode() in (file.schema.metadata or {})  # then the batches have checksums too
         if is_summed and not is_file:
             _check_end(source, path)
         return TableReader(path, "arrow", file.schema, list(_chunks(reads, is_summed=is_summed)), source.close)
 
 
 def _check_schema(schema: pa.Schema, source: pa.NativeFile, path: Path) -> None:
-    """A file begins as a stream does, and repeats its schema at the end, where it is read."""
+    """Check that the schema at the end of a file, which is read, equals that at its start."""
     source.seek(ALIGNED)
     if not pa.ipc.read_schema(source).equals(schema, check_metadata=True):
         raise FeaturesError(f"{path}: is damaged (the schemas at its start and its end differ); make it again")
@@ -97,7 +103,7 @@ def _check_schema(schema: pa.Schema, source: pa.NativeFile, path: Path) -> None:
 def _check_end(source: pa.NativeFile, path: Path) -> None:
     source.seek(max(0, source.size() - len(END)))
     if source.read() != END:
-        raise FeaturesError(f"{path}: has no end: what wrote it was stopped; make it again")
+        raise FeaturesError(f"{path}: is truncated: its writer was stopped; make it again")
 
 
 def _chunks(reads: Sequence[Read], *, is_summed: bool) -> Iterator[TablePart]:

@@ -1,9 +1,11 @@
-"""The HDF5 layout of e2e-coref (Lee et al. 2018) and its successors: a group a document, layers last.
+"""HDF5 layout of e2e-coref (Lee et al. 2018) and its successors: a group per document, layers last.
 
-The group is the document's key with ":" for "/", and holds the data sets "0", "1", ... of its sentences, (token, dim, layer). A sentence's
-document is the one that the input names apart from ids (CoNLL-U's `# newdoc id`, CoNLL-2012's `#begin document`), else its id up to the
-last "/" (bc/cctv/00/cctv_0000_0/12), or the whole id. Each data set has its sentence's number in the input
-and its id (or the document and its number there) as attributes; there is no place for tokens.
+The name of a group is the key of the document with ":" for "/"; it contains the datasets "0", "1",
+... of the sentences, (token, dim, layer). The document of a sentence is the one that the input
+names separately (CoNLL-U's `# newdoc id`, CoNLL-2012's `#begin document`), else its id up to the
+last "/" (bc/cctv/00/cctv_0000_0/12), or the complete id. The attributes of a dataset are the
+number of the sentence in the input and its id (or the document and its number there). Tokens are
+not stored.
 """
 
 from collections import Counter
@@ -45,7 +47,7 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 
 
 class CorefWriter:
-    """Writes the layout. One layer alone is written (token, dim, 1)."""
+    """Writer of the layout. A single layer is written as (token, dim, 1)."""
 
     def __init__(self, partial: PartialFile, file: h5py.File, description: FeatureSpec, options: WriteOptions) -> None:
         self.description = description
@@ -57,7 +59,7 @@ class CorefWriter:
         write_attributes(file, description.text("e2e-coref", "id"))
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
-        """Add a window's sentences to their documents.
+        """Write the sentences of a window to the groups of their documents.
 
         Raises:
             OutputError: The disk is full or gone, or a sentence has no id.
@@ -87,7 +89,7 @@ class CorefWriter:
 
 
 def document_of(sentence: Sentence) -> str:
-    """The name of a sentence's group.
+    """Return the name of the group of a sentence.
 
     Raises:
         OutputError: The sentence has neither document nor id.
@@ -102,7 +104,7 @@ def document_of(sentence: Sentence) -> str:
 
 
 class CorefReader:
-    """Reads the layout, e2e-coref's own files too: those are listed document by document."""
+    """Reader of the layout; sentences of e2e-coref's own files are ordered by document."""
 
     layout = "e2e-coref"
 
@@ -119,7 +121,7 @@ class CorefReader:
             self.description = describe(told, shape, first.dtype.name if first else told.get("dtype", "float32"))
 
     def _find_numbers(self, places: list[tuple[str, str]], told: dict[str, str]) -> Sequence[int]:
-        """Of the sentences in the input, if the file tells them of all."""
+        """Return the numbers of the sentences in the input, if the file contains all of them."""
         if "layout" not in told:
             return range(len(places))
         found = [find_dataset(self._group(document), name, self.path).attrs.get("number") for document, name in places]
@@ -128,21 +130,21 @@ class CorefReader:
 
     def _group(self, document: str) -> h5py.Group:
         if not isinstance(self._file.get(document, getlink=True), h5py.HardLink) or not isinstance(self._file[document], h5py.Group):
-            raise FeaturesError(f"{self.path}: {document!r} is no group of a document's sentences; this is no file of features")
+            raise FeaturesError(f"{self.path}: {document!r} is not a group of a document's sentences; this is not a file of features")
         return self._file[document]
 
     def _dataset(self, index: int) -> h5py.Dataset:
         document, name = self._places[index]
         dataset = find_dataset(self._group(document), name, self.path)
         if dataset.ndim != 3 or (index and dataset.shape[1:] != (self.description.dim, len(self.description.names))):
-            raise FeaturesError(f"{self.path}: {document}/{name} has the shape {dataset.shape}, unlike (token, dim, layer)")
+            raise FeaturesError(f"{self.path}: {document}/{name} has the shape {dataset.shape}, not (token, dim, layer)")
         return dataset
 
     def __len__(self) -> int:
         return len(self._places)
 
     def keys(self) -> list[str]:
-        """The ids, or the document and the sentence's number there."""
+        """Return the ids, or the document and the number of the sentence there."""
         return [self._id(index) for index in range(len(self))]
 
     def _id(self, index: int) -> str:
@@ -151,12 +153,12 @@ class CorefReader:
         return own if isinstance(own, str) and own else "/".join(self._places[index])
 
     def sentence(self, index: int) -> Sentence:
-        """A sentence without its words, which the layout does not tell."""
+        """Return a sentence with empty tokens, which the layout does not store."""
         tokens = [""] * self._dataset(index).shape[0]
         return Sentence(str(self._numbers[index]), tokens, "", self._id(index), document=self._places[index][0])
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
-        """The array of a sentence, its layers first again."""
+        """Return the array of a sentence, with the layers first."""
         with reading(self.path):
             dataset = self._dataset(index)
             if layers is None:
@@ -166,16 +168,16 @@ class CorefReader:
         return array if self.description.layered else array[0]
 
     def token_counts(self) -> Iterable[int]:
-        """By the arrays' shapes."""
+        """Iterate over the number of tokens of each sentence, from the arrays' shapes."""
         return (self._dataset(index).shape[0] for index in range(len(self)))
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """A sentence at a time."""
+        """Iterate over the sentences, one at a time."""
         for index in range(first, len(self)):
             yield [self.sentence(index)], [self.read(index)]
 
     def checks(self) -> Checks:
-        """CRC-32s of windows, in a file of ours."""
+        """Return the CRC-32 checksums of windows, if this package wrote the file."""
         return checks_of(self._file, self.path, lambda index, found: (*self._places[index], found.key, found.id or ""))
 
     def close(self) -> None:

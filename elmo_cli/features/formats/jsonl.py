@@ -1,7 +1,8 @@
-"""JSON Lines: an object a sentence, for pipes. There is no metadata, which would be no sentence.
+"""JSON Lines: one object per sentence, for pipes; metadata are not stored.
 
-{"key": "0", "number": 0, "tokens": ["A", "cat"], "layer_0": [[0.1, ...], [...]], "layer_1": ..., "crc32": 123}, columns that are carried
-over before the layers. `crc32` is that of the line's bytes before `, "crc32"`.
+{"key": "0", "number": 0, "tokens": ["A", "cat"], "layer_0": [[0.1, ...], [...]], "layer_1": ...,
+"crc32": 123}, with the columns that are carried over before the layers. `crc32` is the checksum of
+the bytes of the line before `, "crc32"`.
 """
 
 import json
@@ -26,18 +27,18 @@ from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.io.stdout import Pipe, Stdout
 from elmo_cli.types import Array, Sentence
 
-DIGITS = {"float32": "%.9g", "float16": "%.5g"}  # enough to give the same bits back
+DIGITS = {"float32": "%.9g", "float16": "%.5g"}  # enough to restore the same bits
 BLOCK_BYTES = 1 << 20
-LEAST_BYTES = 32  # of a line: it has a key, a number and tokens
+LEAST_BYTES = 32  # of a line with its key, number and tokens
 TOO_LONG = "more than a line may have; write such long sentences to another layout"
 UNREADABLE = "more vectors than a line may have to be read back; write fewer --layers, or such long sentences to another layout"
-SPARE = 1 << 10  # bytes: what its checksum adds
+SPARE = 1 << 10  # bytes that the checksum adds
 CHECKSUM = "crc32"
 OWN = ("key", "number", "tokens", CHECKSUM)
 
 
 def detect(path: Path, start: bytes) -> str | None:
-    """Return the format of a file of objects, or of an empty file by its name."""
+    """Return "jsonl" for a file of objects, or for an empty file with its suffix."""
     is_empty = not start and path.suffix.lower() in FORMATS["jsonl"].suffixes
     return "jsonl" if is_empty or start.startswith(b"{") else None
 
@@ -50,7 +51,7 @@ def open_writer(output: OutputFile | Stdout, description: FeatureSpec, options: 
 
 
 class JsonLinesWriter:
-    """Writes a file, or to standard output: a window's lines are sent when they are computed."""
+    """Writer of a file or standard output; the lines of a window are sent when computed."""
 
     def __init__(self, file: PartialFile | Pipe, path: Path, description: FeatureSpec, options: WriteOptions) -> None:
         self.path = path
@@ -65,7 +66,7 @@ class JsonLinesWriter:
         self._file = file
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
-        """Write a window's lines.
+        """Write the lines of a window.
 
         Raises:
             OutputError: The disk is full or gone, or a line could not be read back.
@@ -78,7 +79,7 @@ class JsonLinesWriter:
             self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), zlib.crc32(line)))
 
     def _with_floats(self, window: Sequence[Sentence]) -> Iterator[Sentence]:
-        """Whole numbers among a kept column's fractions as such, which they are once a stopped run has kept them."""
+        """Convert integers in a kept column of floats to floats, as resuming a run does."""
         places = [i for i, kept in enumerate(self.description.kept or ()) if str(kept.type) == "double"]
         for sentence in window:
             kept = (float(value) if i in places and isinstance(value, int) else value for i, value in enumerate(sentence.kept))
@@ -95,16 +96,16 @@ class JsonLinesWriter:
         if layer.ndim == 2:
             return f"[{','.join(map(self._json, layer))}]"
         text = self._vector % tuple(layer.tolist())
-        return text if np.isfinite(layer).all() else text.replace("nan", "NaN").replace("inf", "Infinity")  # as Python's json has it
+        return text if np.isfinite(layer).all() else text.replace("nan", "NaN").replace("inf", "Infinity")  # as Python's json writes it
 
 
 def _plain(value: object) -> object:
-    """Of a carried-over column what JSON has no type for, as text."""
+    """Return a value of a carried-over column for which JSON has no type, as text."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 class JsonLinesReader:
-    """Reads such a file: 8 bytes a sentence are held. With no metadata to say otherwise, values are float32."""
+    """Reader of the format, as float32: 8 bytes per sentence in memory."""
 
     layout = "jsonl"
 
@@ -122,13 +123,13 @@ class JsonLinesReader:
             opening.pop_all()
 
     def _describe(self) -> FeatureSpec:
-        """By the first sentence that has tokens, or a vector."""
+        """Return the description, from the first sentence that has tokens or a vector."""
         names: tuple[str, ...] = (f"{LAYER}0",)
         for index in range(len(self)):
             told = self._object(index)
             names = _layer_names(told)
             if not names:
-                raise FeaturesError(f"{self.path}:{index + 1}: holds no layers; this is no file of features")
+                raise FeaturesError(f"{self.path}:{index + 1}: contains no layers; this is not a file of features")
             array = self._matrices(index, told, names)[0]
             if array.size and array.ndim <= 2:
                 return FeatureSpec(names, array.shape[-1], pooled=array.ndim == 1)
@@ -138,30 +139,30 @@ class JsonLinesReader:
         return len(self._starts) - 1
 
     def keys(self) -> list[str]:
-        """What the sentences are called."""
+        """Return the names of the sentences."""
         return [str(self._object(index).get("key")) for index in range(len(self))]
 
     def sentence(self, index: int) -> Sentence:
-        """A sentence."""
+        """Return a sentence."""
         return self._sentence(index, self._object(index))
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
-        """The array of a sentence."""
+        """Return the array of a sentence."""
         names = self.description.names if layers is None else [self.description.names[layer] for layer in layers]
         return self._array(index, self._object(index), names)
 
     def token_counts(self) -> Iterable[int]:
-        """By the words."""
+        """Iterate over the number of tokens of each sentence."""
         return (len(self.sentence(index).tokens) for index in range(len(self)))
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """A line at a time."""
+        """Iterate over the sentences, one line at a time."""
         for index in range(first, len(self)):
             told = self._object(index)
             yield [self._sentence(index, told)], [self._array(index, told, self.description.names)]
 
     def checks(self) -> Checks:
-        """Those of lines."""
+        """Return the checksums of the lines."""
         return Checks("CRC-32 of each line") if len(self) and CHECKSUM in self._object(0) else NO_CHECKS
 
     def close(self) -> None:
@@ -180,15 +181,15 @@ class JsonLinesReader:
         except ResourceLimitError as problem:
             raise FeaturesError(f"{self.path}:{index + 1}: {problem}, {TOO_LONG}") from None
         except (ValueError, RecursionError) as error:
-            raise FeaturesError(f"{self.path}:{index + 1}: is no JSON ({error})") from None
+            raise FeaturesError(f"{self.path}:{index + 1}: is not JSON ({error})") from None
         if not isinstance(told, dict):
-            raise FeaturesError(f"{self.path}:{index + 1}: is no object; this is no file of features")
+            raise FeaturesError(f"{self.path}:{index + 1}: is not an object; this is not a file of features")
         if CHECKSUM in told and not _fits(line):
-            raise FeaturesError(f"{self.path}:{index + 1}: does not fit its checksum; the file is damaged")
+            raise FeaturesError(f"{self.path}:{index + 1}: does not match its checksum; the file is damaged")
         return told
 
     def _read(self, start: int, end: int) -> bytes:
-        """Bytes of the file, read without moving the position that threads and forked processes share."""
+        """Return bytes of the file without moving its position, which threads and forks share."""
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), end - start, start)
         self._file.seek(start)
@@ -197,7 +198,7 @@ class JsonLinesReader:
     def _sentence(self, index: int, told: dict[str, Any]) -> Sentence:
         number, key, tokens = (told.get(name) for name in ("number", "key", "tokens"))
         if not (isinstance(number, int) and isinstance(key, str) and isinstance(tokens, list) and all(isinstance(t, str) for t in tokens)):
-            raise FeaturesError(f"{self.path}:{index + 1}: needs a key, a number and tokens; this is no file of features")
+            raise FeaturesError(f"{self.path}:{index + 1}: needs a key, a number and tokens; this is not a file of features")
         return sentence_of(str(number), key, tokens, None)
 
     def _array(self, index: int, told: dict[str, Any], names: Sequence[str]) -> Array:
@@ -206,16 +207,16 @@ class JsonLinesReader:
         if all(matrix.size == 0 for matrix in matrices) and not self.description.pooled:
             return np.empty(shape, dtype=np.float32)
         if any(matrix.ndim != 2 - self.description.pooled or matrix.shape[-1] != self.description.dim for matrix in matrices):
-            raise FeaturesError(f"{self.path}:{index + 1}: its layers are of another shape than the first line's; the file is damaged")
+            raise FeaturesError(f"{self.path}:{index + 1}: its layers have another shape than those of the first line; the file is damaged")
         return np.stack(matrices) if self.description.layered else matrices[0]
 
     def _matrices(self, index: int, told: dict[str, Any], names: Sequence[str]) -> list[Array]:
         try:
             matrices: list[Array] = [np.array(told[name], dtype=np.float32) for name in names]
         except (KeyError, ValueError, TypeError, OverflowError) as error:
-            raise FeaturesError(f"{self.path}:{index + 1}: its layers are no matrices of numbers ({error})") from None
+            raise FeaturesError(f"{self.path}:{index + 1}: its layers are not matrices of numbers ({error})") from None
         if len({matrix.shape for matrix in matrices}) > 1:
-            raise FeaturesError(f"{self.path}:{index + 1}: its layers are of different shapes; the file is damaged")
+            raise FeaturesError(f"{self.path}:{index + 1}: its layers have different shapes; the file is damaged")
         return matrices
 
 
@@ -225,17 +226,24 @@ def _fits(line: bytes) -> bool:
 
 
 def find_line_starts(file: IO[bytes], path: Path) -> npt.NDArray[np.int64]:
-    """Return where each line begins, and where the last one ends, (lines + 1,); no line is held.
+    """Return the start of each line, and the end of the last one.
+
+    Args:
+        file: The file, open for reading at its start.
+        path: Its path, for the message.
+
+    Returns:
+        Positions in bytes, (lines + 1,).
 
     Raises:
-        FeaturesError: There are more lines than features of such a size have.
+        FeaturesError: There are more lines than a feature file of that size can have.
     """
     starts, at, n = [np.zeros(1, dtype=np.int64)], 0, 0
     while block := file.read(BLOCK_BYTES):
         starts.append(np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + (at + 1))
         at, n = at + len(block), n + len(starts[-1])
         if n * LEAST_BYTES > at + BLOCK_BYTES:
-            raise FeaturesError(f"{path}: has {n:,} lines in its first {at:,} bytes; this is no file of features")
+            raise FeaturesError(f"{path}: has {n:,} lines in its first {at:,} bytes; this is not a file of features")
     found = np.concatenate(starts)
     return found if found[-1] == at else np.append(found, at)
 

@@ -1,6 +1,7 @@
-"""NumPy's .npy for pooled features: one array, (sentence, dim) or (sentence, layer, dim), a row a sentence in the order of the input.
+"""NumPy's .npy for pooled features: one array, (sentence, dim) or (sentence, layer, dim).
 
-The format has no place for anything else: tokens, ids and metadata are left out, and sentences are called by the number of their row.
+A row is a sentence, in the order of the input. The format has no place for tokens, ids and
+metadata, which are left out; the name of a sentence is the number of its row.
 """
 
 import io
@@ -24,9 +25,9 @@ from elmo_cli.types import Array, Sentence
 
 MAGIC = b"\x93NUMPY\x01\x00"
 HEADER_BYTES = 128  # reserved: the number of rows is known at the end
-MAX_HEADER = 1 << 17  # bytes that are read of a header: its length is a number of 16 bits
+MAX_HEADER = 1 << 17  # bytes that are read of a header, whose length is a number of 16 bits
 WINDOW_ROWS = 1 << 10
-DAMAGE = (TokenError, OSError, ValueError, TypeError, SyntaxError, OverflowError)  # NumPy's words for a header that is none
+DAMAGE = (TokenError, OSError, ValueError, TypeError, SyntaxError, OverflowError)  # raised by NumPy for a damaged header
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
         OutputError: The features are not pooled.
     """
     if not description.pooled:
-        raise OutputError(f"{output.path}: a .npy file holds one vector a sentence; pass --pool mean, or write .npz --layout arrays")
+        raise OutputError(f"{output.path}: a .npy file contains one vector per sentence; pass --pool mean, or write .npz --layout arrays")
     with open_output(output) as file:
         writer = NpyWriter(file, description)
         yield writer
@@ -45,7 +46,7 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 
 
 class NpyWriter:
-    """Writes the rows as they come, and the header at the end."""
+    """Writer of the rows, and of the header at the end."""
 
     def __init__(self, file: PartialFile, description: FeatureSpec) -> None:
         self.description = description
@@ -55,7 +56,7 @@ class NpyWriter:
         file.write(bytes(HEADER_BYTES))
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
-        """Write a window's rows.
+        """Write the rows of a window.
 
         Raises:
             OutputError: The disk is full or gone.
@@ -77,7 +78,7 @@ class NpyWriter:
 
 
 class NpyReader:
-    """Reads such a file, mapped into memory, also that of another program."""
+    """Reader of a file of any program, mapped into memory."""
 
     layout = "npy"
 
@@ -88,11 +89,11 @@ class NpyReader:
                 self._rows = parse_npy(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), path.name)
         except DAMAGE as error:
             refuse_limit(error, path)
-            raise FeaturesError(f"{path}: is no .npy of features, or damaged ({error})") from None
+            raise FeaturesError(f"{path}: is not a .npy of features, or is damaged ({error})") from None
         shape = self._rows.shape
         if self._rows.dtype.kind != "f" or len(shape) not in (2, 3) or not all(shape[1:]):
             raise FeaturesError(
-                f"{path}: holds {self._rows.dtype} of the shape {shape}; features are numbers of (sentence, dim) or (sentence, layer, dim)"
+                f"{path}: contains {self._rows.dtype} of the shape {shape}; features are floats, (sentence, dim) or (sentence, layer, dim)"
             )
         names = tuple(f"{LAYER}{layer}" for layer in range(shape[1])) if len(shape) == 3 else ("vectors",)
         self.description = FeatureSpec(names, shape[-1], self._rows.dtype.name, pooled=True)
@@ -101,52 +102,53 @@ class NpyReader:
         return len(self._rows)
 
     def keys(self) -> list[str]:
-        """The numbers of the rows."""
+        """Return the numbers of the rows."""
         return list(map(str, range(len(self))))
 
     def sentence(self, index: int) -> Sentence:
-        """A sentence of which nothing is known."""
+        """Return a sentence without tokens, which the file does not contain."""
         return Sentence(str(index), [], "")
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
-        """A row."""
+        """Return a row."""
         row = self._rows[index]
         return np.array(row if layers is None else row[list(layers)])
 
     def token_counts(self) -> Iterable[int]:
-        """None is known."""
+        """Iterate over zeros: the number of tokens is not known."""
         return (0 for _ in range(len(self)))
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """Some rows at a time."""
+        """Iterate over the sentences, WINDOW_ROWS rows at a time."""
         for begin in range(first, len(self), WINDOW_ROWS):
             rows = np.array(self._rows[begin : begin + WINDOW_ROWS])
             yield [self.sentence(begin + i) for i in range(len(rows))], list(rows)
 
     def checks(self) -> Checks:
-        """None."""
+        """Return NO_CHECKS."""
         return NO_CHECKS
 
     def close(self) -> None:
-        """Let the file go."""
+        """Release the file."""
         self._rows = self._rows[:0].copy()
 
 
 def parse_npy(data: memoryview, name: str) -> npt.NDArray[Any]:
-    """Return the array in the bytes of a .npy file, which is not copied.
+    """Return the array in the bytes of a .npy file, without a copy.
 
     Args:
         data: All bytes of the file.
-        name: What messages call it.
+        name: Its name in messages.
 
     Raises:
-        ValueError: The bytes are not those of an array, or an array of Python's objects; NumPy raises others of DAMAGE too.
+        ValueError: The bytes are not those of an array, or the array contains Python objects; NumPy
+            may raise the others of DAMAGE too.
     """
     header = io.BytesIO(data[:MAX_HEADER])
     if np.lib.format.read_magic(header) != (1, 0):
-        raise ValueError(f"{name} is of another version of NumPy's format")
+        raise ValueError(f"{name} has another version of NumPy's format")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(header)
     if dtype.hasobject or header.tell() + dtype.itemsize * int(np.prod(shape, dtype=object)) != len(data):
-        raise ValueError(f"{name} holds something else than its header says")
+        raise ValueError(f"{name} does not match its header")
     array: npt.NDArray[Any] = np.ndarray(shape, dtype, data, header.tell(), order="F" if fortran else "C")
     return array

@@ -1,7 +1,8 @@
-"""NumPy's .npz, for small jobs: the arrays of the packed layout, and the words as JSON.
+"""NumPy's .npz, for small jobs: the arrays of the packed layout, and the tokens as JSON.
 
-`layers` and `offsets` are as in packed.py: np.load("out.npz")["layers"] of a pooled run is a matrix, a row a sentence. The members
-tokens.json, keys.json (with numbers), and metadata.json are given by np.load as bytes: json.loads(np.load("out.npz")["tokens.json"]).
+`layers` and `offsets` are as in packed.py: np.load("out.npz")["layers"] of a pooled run is a matrix
+with one row per sentence. np.load returns the members tokens.json, keys.json (with numbers) and
+metadata.json as bytes: json.loads(np.load("out.npz")["tokens.json"]).
 """
 
 import json
@@ -32,8 +33,8 @@ from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 COPY_BYTES = 1 << 20
-MAX_SENTENCES = 1 << 25  # four numbers each are held in memory
-LOCAL_HEADER = struct.Struct("<26x2H")  # of a zip's member: lengths of its name and its extra field
+MAX_SENTENCES = 1 << 25  # of which four numbers each are held in memory
+LOCAL_HEADER = struct.Struct("<26x2H")  # of a member: lengths of its name and its extra field
 EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes
 
 
@@ -48,14 +49,17 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 
 
 def find_damaged_members(path: Path) -> Iterator[str]:
-    """Find the members that do not fit their checksums."""
+    """Iterate over descriptions of the members that do not match their checksums."""
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
-            yield f"its member {damaged} does not fit its checksum"
+            yield f"its member {damaged} does not match its checksum"
 
 
 class NpzWriter:
-    """Writes the file at the end, from a temporary file a layer: the number of tokens comes first in it."""
+    """Writer of the file, at the end, from one temporary file per layer.
+
+    The array of all layers starts with its shape, and so with the number of tokens.
+    """
 
     def __init__(self, file: PartialFile, spills: Sequence[IO[bytes]], description: FeatureSpec, options: WriteOptions) -> None:
         self.description = description
@@ -66,7 +70,7 @@ class NpzWriter:
         *self._spills, self._tokens, self._keys = spills
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
-        """Keep a window for the end.
+        """Write a window to the temporary files.
 
         Raises:
             OutputError: The disk is full or gone.
@@ -123,7 +127,7 @@ def _add_json(file: IO[bytes], value: object, *, first: bool) -> None:
 
 
 class NpzReader:
-    """Reads such a file, mapped into memory; what is compressed is unpacked to a temporary file first, which is gone at the end."""
+    """Reader of the format, mapped into memory; unpacks compressed members to temporary files."""
 
     layout = "npz"
 
@@ -135,7 +139,7 @@ class NpzReader:
                 told = load_json(_map(archive, path, "metadata.json"))
                 self._offsets = _load(archive, path, "offsets.npy")
                 if len(self) > MAX_SENTENCES:
-                    raise ResourceLimitError(f"has {len(self):,} sentences, of which {MAX_SENTENCES:,} are held in memory")
+                    raise ResourceLimitError(f"has {len(self):,} sentences, of which {MAX_SENTENCES:,} fit in memory")
                 self._tokens: Sequence[list[str]] = _load_lines(archive, path, "tokens.json", len(self))
                 self._keys: Sequence[tuple[str, int]] = _load_lines(archive, path, "keys.json", len(self))
                 self._layers: Array = _load(archive, path, "layers.npy", check=False)
@@ -145,7 +149,7 @@ class NpzReader:
         except ResourceLimitError as problem:
             raise FeaturesError(f"{path}: {problem}; make it again, in another layout") from None
         except (
-            TokenError,  # NumPy's, for a header of other brackets
+            TokenError,  # raised by NumPy for a header with unbalanced brackets
             OSError,
             MemoryError,
             zipfile.BadZipFile,
@@ -159,7 +163,7 @@ class NpzReader:
         ) as error:
             if refused := refusal(path, error):
                 raise refused from None
-            raise FeaturesError(f"{path}: is no .npz of features, or damaged ({error})") from None
+            raise FeaturesError(f"{path}: is not an .npz of features, or is damaged ({error})") from None
 
     def _check(self) -> None:
         rows = len(self) if self.description.pooled else int(self._offsets[-1])
@@ -173,41 +177,41 @@ class NpzReader:
             or any(int(step) != len(tokens) for step, tokens in zip(steps, self._tokens, strict=True))
             or any(len(key) != 2 for key in self._keys)
         ):
-            raise ValueError("its members do not go together")
+            raise ValueError("its members do not match each other")
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
     def keys(self) -> list[str]:
-        """What the sentences are called."""
+        """Return the names of the sentences."""
         return [key for key, _ in self._keys]
 
     def sentence(self, index: int) -> Sentence:
-        """A sentence."""
+        """Return a sentence."""
         key, number = self._keys[index]
         return sentence_of(str(number), key, self._tokens[index], self._by)
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
-        """The array of a sentence."""
+        """Return the array of a sentence."""
         rows = index if self.description.pooled else slice(*map(int, self._offsets[index : index + 2]))
         part = self._layers[..., rows, :]
         return np.array(part if layers is None else part[list(layers)])
 
     def token_counts(self) -> Iterable[int]:
-        """By the offsets."""
+        """Iterate over the number of tokens of each sentence, from the offsets."""
         return map(int, np.diff(self._offsets))
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """A sentence at a time."""
+        """Iterate over the sentences, one at a time."""
         for index in range(first, len(self)):
             yield [self.sentence(index)], [self.read(index)]
 
     def checks(self) -> Checks:
-        """Those of a zip archive."""
+        """Return the checksums of the zip archive."""
         return Checks("CRC-32 of each member")
 
     def close(self) -> None:
-        """Let the file go."""
+        """Release the file."""
         self._layers = np.empty((0, 0), dtype=np.float32)
 
 
@@ -215,20 +219,20 @@ def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
     unpacked = 0
     for info in archive.infolist():
         if info.compress_type == zipfile.ZIP_LZMA:
-            raise ResourceLimitError("is packed by LZMA, which may take any memory to unpack")
+            raise ResourceLimitError("is compressed by LZMA, which may need any amount of memory to unpack")
         if info.file_size > MAX_COMPRESSION * info.compress_size + COPY_BYTES or info.compress_size > path.stat().st_size:
             raise FeaturesError(f"{path}: {info.filename} declares {info.file_size:,} bytes of which {info.compress_size:,} are stored")
         unpacked += info.file_size if info.compress_type != zipfile.ZIP_STORED else 0
     try:
         fits = not unpacked or unpacked <= shutil.disk_usage(tempfile.gettempdir()).free
-    except FileNotFoundError:  # no folder for temporary files takes one
+    except FileNotFoundError:  # no folder for temporary files is writable
         fits = False
     if not fits:
-        raise FeaturesError(f"{path}: unpacks to {unpacked:,} bytes, more than the folder of temporary files has room for; set TMPDIR")
+        raise FeaturesError(f"{path}: unpacks to {unpacked:,} bytes, more than the free space of the folder of temporary files; set TMPDIR")
 
 
 def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> memoryview:
-    """The bytes of a member, mapped; held against their checksum, unless that is not to be done for what is stored as it is."""
+    """Return a member, mapped; `check=False` skips the checksum if it is not compressed."""
     info = archive.getinfo(name)
     with archive.open(info) as member:
         if info.compress_type != zipfile.ZIP_STORED:
@@ -243,7 +247,7 @@ def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True)
 
 
 def _unpack(member: IO[bytes]) -> memoryview:
-    """The bytes of a compressed member, mapped from a temporary file."""
+    """Return the bytes of a compressed member, mapped from a temporary file."""
     with tempfile.TemporaryFile() as unpacked:
         shutil.copyfileobj(member, unpacked, COPY_BYTES)
         unpacked.flush()
@@ -265,7 +269,7 @@ def _load_lines(archive: zipfile.ZipFile, path: Path, name: str, n: int) -> Sequ
 
 
 class _Lines(Sequence[Any]):
-    """A list in JSON, a line an element, as it is written here: an element is parsed when it is asked for."""
+    """List in JSON with one line per element, which is parsed on access."""
 
     def __init__(self, text: npt.NDArray[np.uint8]) -> None:
         self._text = text

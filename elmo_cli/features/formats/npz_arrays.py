@@ -1,7 +1,9 @@
-"""NumPy's .npz with an array a sentence, for small jobs: np.load("out.npz")["0"] is (layer, token, dim), by number, id or sentence.
+"""NumPy's .npz with one array per sentence, for small jobs.
 
-Only the arrays are members, so that `np.load(...).files` lists the sentences. All else is in comments, which the zip format has room for:
-each member's is its number and tokens, [number, [token, ...]] as JSON, and the file's the metadata with a checksum of the members.
+np.load("out.npz")["0"] is (layer, token, dim); the name is the number, the id or the sentence.
+Only the arrays are members, so that `np.load(...).files` lists the sentences. All other data are
+in comments of the zip format: that of a member contains its number and tokens, [number, [token,
+...]] as JSON, and that of the file contains the metadata with a checksum of the members.
 """
 
 import io
@@ -33,7 +35,7 @@ STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # of a zip archive, the second of an em
 MARK = b'{"elmo": '  # the start of the file's comment
 MOST_BYTES = (1 << 16) - 1  # of a name or a comment
 MAX_DIRECTORY = 1 << 26  # bytes of the list of members, which is held in memory
-ENTRY_BYTES = 46 + 28  # of a member in it, beside its name and its comment
+ENTRY_BYTES = 46 + 28  # of a member in it, without its name and its comment
 SLACK = 1 << 20
 BROKEN = (zipfile.BadZipFile, KeyError, AttributeError, RuntimeError, EOFError, NotImplementedError, zlib.error, *DAMAGE)
 
@@ -49,7 +51,7 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 
 
 class NpzArraysWriter:
-    """Writes a member a sentence. Names and tokens are held in memory until the end, where the zip format lists them."""
+    """Writer of one member per sentence; names and tokens stay in memory until the end."""
 
     def __init__(self, archive: zipfile.ZipFile, path: Path, description: FeatureSpec, options: WriteOptions) -> None:
         self.path = path
@@ -63,7 +65,8 @@ class NpzArraysWriter:
         """Write the members of a window.
 
         Raises:
-            OutputError: The disk is full or gone, two sentences have one name, or there are more than can be listed.
+            OutputError: The disk is full or gone, two sentences have the same name, or there are
+                more than can be listed.
         """
         for sentence, array in zip(window, arrays, strict=True):
             self._add(sentence, array)
@@ -73,7 +76,7 @@ class NpzArraysWriter:
         info = self._member(sentence, called)
         if info.filename in self._archive.NameToInfo:
             if self.options.keys != "sentence":
-                raise OutputError(f"{self.path}: two sentences are called {called[:60]!r}; pass --keys number")
+                raise OutputError(f"{self.path}: two sentences have the name {called[:60]!r}; pass --keys number")
             self.skipped_duplicates += 1  # AllenNLP keeps the first one too
             return
         values = io.BytesIO()
@@ -82,7 +85,7 @@ class NpzArraysWriter:
         self._sum = _checksum(info, self._sum)
         self._directory += ENTRY_BYTES + len(info.filename.encode()) + len(info.comment)
         if self._directory > MAX_DIRECTORY:
-            raise OutputError(f"{self.path}: holds more sentences than an .npz can list in memory; write --layout packed, to HDF5")
+            raise OutputError(f"{self.path}: has more sentences than an .npz can list in memory; write HDF5 with --layout packed")
 
     def _member(self, sentence: Sentence, called: str) -> zipfile.ZipInfo:
         name = called.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()  # a name ends at NUL
@@ -97,11 +100,14 @@ class NpzArraysWriter:
         return info
 
     def finish(self) -> None:
-        """Write the comment."""
+        """Write the comment of the file."""
         self._archive.comment = self._comment()
 
     def _comment(self) -> bytes:
-        """The metadata; of a text that is too long for it, such as a command with a thousand inputs, the start."""
+        """Return the metadata as JSON.
+
+        A text that is too long, such as a command with a thousand inputs, is truncated.
+        """
         metadata = dict(self.description.metadata)
         while True:
             told = replace(self.description, metadata=metadata).text("arrays", self.options.keys or "auto")
@@ -113,7 +119,7 @@ class NpzArraysWriter:
 
 
 class NpzArraysReader:
-    """Reads such a file, also that of another program (np.savez): sentences are listed in the order of the members."""
+    """Reader of a file, also of np.savez; sentences are in the order of the members."""
 
     layout = "arrays"
 
@@ -134,18 +140,18 @@ class NpzArraysReader:
                 raise FeaturesError(f"{path}: {problem}; make it again, in another layout") from None
             except BROKEN as error:
                 refuse_limit(error, path)
-                raise FeaturesError(f"{path}: is no .npz of arrays, or damaged ({error})") from None
+                raise FeaturesError(f"{path}: is not an .npz of arrays, or is damaged ({error})") from None
             self._open = opening.pop_all()
 
     def __len__(self) -> int:
         return len(self._members)
 
     def keys(self) -> list[str]:
-        """What the sentences are called."""
+        """Return the names of the sentences."""
         return [self._facts(index)[2] for index in range(len(self))]
 
     def sentence(self, index: int) -> Sentence:
-        """A sentence, as its comment has it; without one its tokens are not known."""
+        """Return a sentence, from its comment; without one its tokens are empty."""
         number, tokens, called = self._facts(index)
         if isinstance(tokens, int):
             tokens = [""] * (tokens if tokens or self.description.pooled else self._count(index))
@@ -154,24 +160,26 @@ class NpzArraysReader:
         return sentence_of(str(number), called, tokens, self._by)
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
-        """The array of a sentence."""
+        """Return the array of a sentence."""
         with _reading(self.path):
             array = self._array(self._members[index])
         if array.shape != self.description.shape(array.shape[-2] if array.ndim > 1 else 0):
-            raise FeaturesError(f"{self.path}: {self._name(index)!r} has the shape {array.shape}, unlike the first; the file is damaged")
+            raise FeaturesError(
+                f"{self.path}: {self._name(index)!r} has the shape {array.shape}, unlike that of the first; the file is damaged"
+            )
         return np.array(array if layers is None else array[list(layers)])
 
     def token_counts(self) -> Iterable[int]:
-        """By the tokens, or the arrays' shapes."""
+        """Iterate over the number of tokens, from the tokens or the arrays' shapes."""
         return (self._count(index) for index in range(len(self)))
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """A sentence at a time."""
+        """Iterate over the sentences, one at a time."""
         for index in range(first, len(self)):
             yield [self.sentence(index)], [self.read(index)]
 
     def checks(self) -> Checks:
-        """Those of a zip archive, and of its comments."""
+        """Return the checksums of the zip archive."""
         return Checks("CRC-32 of each member")
 
     def close(self) -> None:
@@ -188,13 +196,13 @@ class NpzArraysReader:
         return self._members[index].filename.removesuffix(SUFFIX)
 
     def _facts(self, index: int) -> tuple[int, list[str] | int, str]:
-        """The number, the tokens or how many they are (0 where that is not known), and the name."""
+        """Return the number, the tokens or their number (0 if not known), and the name."""
         comment = self._members[index].comment
         with _reading(self.path):
             number, tokens, *called = load_json(comment) if comment else (index, 0)
             of_text = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
             if not isinstance(number, int) or not (of_text or isinstance(tokens, int)) or not all(isinstance(c, str) for c in called):
-                raise ValueError("a comment is none of ours")
+                raise ValueError("a comment has another format")
         return number, tokens, called[0] if called else self._name(index)
 
     def _array(self, info: zipfile.ZipInfo) -> Array:
@@ -204,13 +212,13 @@ class NpzArraysReader:
             raise ValueError(f"{info.filename} declares {info.file_size:,} bytes of which {info.compress_size:,} are stored")
         array = parse_npy(memoryview(self._archive.read(info)), info.filename)
         if array.dtype.kind != "f" or array.ndim not in (1, 2, 3):
-            raise ValueError(f"{info.filename} holds {array.dtype} of the shape {array.shape}")
+            raise ValueError(f"{info.filename} contains {array.dtype} of the shape {array.shape}")
         return array
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What the libraries find wrong with a member, in words for the user."""
+    """Convert the libraries' exceptions for a damaged member to a FeaturesError."""
     try:
         yield
     except (ResourceLimitError, *BROKEN) as error:
@@ -218,7 +226,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def detect(path: Path, start: bytes) -> str | None:
-    """Return the format of an .npz file: "arrays" if it says so, or lacks the members of npz.py."""
+    """Return the format of an .npz file, by its comment or the names of its members."""
     if not start.startswith(STARTS):
         return None
     try:
@@ -234,10 +242,10 @@ def _checksum(info: zipfile.ZipInfo, before: int) -> int:
 
 
 def _told(archive: zipfile.ZipFile) -> dict[str, str]:
-    """The metadata, compared with the members.
+    """Return the metadata, compared with the members.
 
     Raises:
-        ValueError: They are other members than those that were written.
+        ValueError: The members are not those that were written.
     """
     members = archive.infolist()
     if not archive.comment.startswith(MARK):
@@ -249,7 +257,7 @@ def _told(archive: zipfile.ZipFile) -> dict[str, str]:
     for info in members:
         found = _checksum(info, found)
     if (told["sentences"], told["crc32"]) != (len(members), found):
-        raise ValueError("its list of members does not fit its checksum")
+        raise ValueError("its list of members does not match its checksum")
     if not all(isinstance(value, str) for value in told["elmo"].values()):
         raise ValueError("its metadata are not texts")
     metadata: dict[str, str] = told["elmo"]

@@ -19,7 +19,7 @@ TABLES = tuple(form.name for form in FORMATS.values() if form.token_rows)
 
 
 def choose_format(path: Path, output_format: str | None, layout: str | None) -> Format:
-    """Return the format that a path and two options ask for together.
+    """Return the format that a path and two options select together.
 
     Args:
         path: Path of the output. A name without a suffix is HDF5.
@@ -30,7 +30,7 @@ def choose_format(path: Path, output_format: str | None, layout: str | None) -> 
         The format.
 
     Raises:
-        UsageError: They contradict one another, no format has the suffix, or the format cannot be
+        UsageError: They contradict each other, no format has the suffix, or the format cannot be
             written to standard output.
     """
     forms = FORMATS.values()
@@ -82,7 +82,7 @@ def check_options(
     pool: str | None,
     keys: str | None,
 ) -> None:
-    """Make sure that a format takes its options.
+    """Check that a format supports its options.
 
     Args:
         path: Path of the output.
@@ -90,23 +90,25 @@ def check_options(
         compression: One of the format's codecs.
         rows: "sentence" or "token".
         shard_tokens: Tokens in a shard.
-        pool: One of POOLS; None where the source decides it.
+        pool: One of POOLS; None if the source decides it.
         keys: One of KEYS.
 
     Raises:
-        UsageError: It does not take one of them.
+        UsageError: It does not support one of them.
     """
     name = form.name
     if compression and compression not in form.compressions:
-        raise UsageError(f"--compression {compression} is not for {name}, which takes {' or '.join(form.compressions)}.")
+        raise UsageError(f"--compression {compression} is not for {name}, which supports {' or '.join(form.compressions)}.")
     if rows == "token" and not form.token_rows:
         raise UsageError(f"--rows token is for {' and '.join(TABLES)}, and the output is {name}.")
     if rows == "token" and pool not in (None, "none"):
         raise UsageError("--rows token and --pool contradict each other: a pooled sentence has no rows for its tokens.")
     if SENTENCE not in form.vectors and pool not in (None, "none"):
-        raise UsageError(f"{name} and --pool contradict each other: the layout holds tokens.")
+        raise UsageError(f"{name} and --pool contradict each other: the layout contains tokens.")
     if form.vectors == (SENTENCE,) and pool == "none":
-        raise UsageError(f"{path}: {name} holds one vector a sentence; pass --pool mean (max, first, last), or write .npz --layout arrays.")
+        raise UsageError(
+            f"{path}: {name} contains one vector per sentence; pass --pool mean (max, first, last), or write .npz --layout arrays."
+        )
     if NAMES not in form.keeps and keys:
         raise UsageError(f"--keys {keys} is not for {name}, which does not name sentences.")
     if shard_tokens and not is_folder(path, form):

@@ -1,4 +1,4 @@
-"""Writing of feature files, whatever the format: checks, sizes, and the writer itself."""
+"""Writers of feature files of any format, with their checks and the estimate of the size."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,7 +51,7 @@ def open_writer(layout: str, output: OutputTarget, spec: FeatureSpec, options: W
 
 
 class _ReportingWriter:
-    """Writer whose errors of the system are a DiskError."""
+    """Writer that converts errors of the system to a DiskError."""
 
     def __init__(self, writer: FeatureWriter, path: Path) -> None:
         self._writer = writer
@@ -72,38 +72,40 @@ class _ReportingWriter:
 
 
 def warnings_of(writer: FeatureWriter) -> list[str]:
-    """Return what a writer has changed, in words for the user; most change nothing."""
+    """Return descriptions of what a writer has changed; most writers change nothing."""
     found: list[str] = getattr(writer, "warnings", [])
     return found
 
 
 def check_spec(layout: str, spec: FeatureSpec) -> None:
-    """Make sure that a format can contain such arrays.
+    """Check that a format can contain such arrays.
 
     Args:
         layout: Name of the format.
         spec: Layers, and whether the arrays are pooled.
 
     Raises:
-        OutputError: It cannot.
+        OutputError: It cannot contain them.
     """
     form = FORMATS[layout]
     unit = "word" if WORD_TYPE in form.vectors else form.vectors[0]
     if form.vectors == (SENTENCE,) and not spec.pooled:
-        raise OutputError(f"{layout} holds one vector a sentence, and there is one a token; write .npz --layout arrays, or another layout")
+        raise OutputError(
+            f"{layout} contains one vector per sentence, and there is one per token; write .npz --layout arrays, or another layout"
+        )
     if spec.pooled and SENTENCE not in form.vectors:
-        raise OutputError(f"{layout} holds a vector a {unit}, and there is one a sentence (--pool); write .npy or .npz")
+        raise OutputError(f"{layout} contains one vector per {unit}, and there is one per sentence (--pool); write .npy or .npz")
     if len(spec.names) > 1 and not form.layer_axis:
         raise OutputError(
-            f"{layout} holds one vector a {unit}, and there are {len(spec.names)} layers; pass --layers 0, top, average, or one number"
+            f"{layout} contains one vector per {unit}, and there are {len(spec.names)} layers; pass --layers 0, top, average, or one number"
         )
 
 
 def check_sentence(sentence: Sentence, layout: str, options: WriteOptions) -> None:
-    """Make sure that a format has a name for a sentence, and the tokens that it needs.
+    """Check that a sentence has the name and the tokens that a format needs.
 
     Args:
-        sentence: The first sentence, which stands for the others.
+        sentence: The first sentence, which represents the others.
         layout: Name of the format.
         options: `keys` decides the name.
 
@@ -116,7 +118,7 @@ def check_sentence(sentence: Sentence, layout: str, options: WriteOptions) -> No
     elif NAMES in form.keeps:
         name_of(sentence, options.keys)
     if WORD_TYPE in form.vectors and sentence.tokens and not any(sentence.tokens):
-        raise OutputError(f"{layout} needs words, and the source does not hold the tokens of its sentences; write another layout")
+        raise OutputError(f"{layout} needs words, and the source does not contain the tokens of its sentences; write another layout")
 
 
 def estimate_bytes(layout: str, spec: FeatureSpec, sentences: int, tokens: int, text_bytes: int) -> int:
@@ -140,7 +142,7 @@ def estimate_bytes(layout: str, spec: FeatureSpec, sentences: int, tokens: int, 
 
 
 def output_target(path: Path, layout: str, *, overwrite: bool = False) -> OutputTarget:
-    """Return the file, the folder of shards or the standard output that a path means for a format."""
+    """Return the output of a path for a format: a file, a folder of shards or standard output."""
     if path == STDOUT:
         return Stdout()
     make = OutputFolder if is_folder(path, FORMATS[layout]) else OutputFile

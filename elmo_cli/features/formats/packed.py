@@ -1,8 +1,10 @@
-"""The packed HDF5 layout: all sentences in one array, for corpora of millions of them.
+"""Packed HDF5 layout: all sentences in one array, for corpora of millions of sentences.
 
-`layers` is (layer, total tokens, dim), without the layer axis for one layer or the mean, with sentences in place of tokens if pooled;
-sentence i has the tokens `offsets[i]` to `offsets[i + 1]`, in `tokens` too. `keys` names the sentences, `numbers` are theirs in the input.
-A string of HDF5 ends at NUL: `nul_tokens` and `nul_keys`, there only where needed, are the indices of strings that are written escaped.
+`layers` is (layer, total tokens, dim), without the layer axis for one layer or the mean, and with
+sentences instead of tokens if pooled. Sentence i has the rows `offsets[i]` to `offsets[i + 1]` of
+`layers` and of `tokens`. `keys` are the names of the sentences, `numbers` their numbers in the
+input. A string of HDF5 ends at NUL: `nul_tokens` and `nul_keys`, present only if needed, are the
+indices of strings that are written escaped.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,10 +39,10 @@ from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.io.sizes import is_oversize
 from elmo_cli.types import Array, Sentence
 
-CHUNK_ITEMS = 4096  # of the data sets beside `layers`
+CHUNK_ITEMS = 4096  # of the datasets other than `layers`
 READ_TOKENS = 1 << 16
 CACHE_BYTES = 1 << 24
-TOKEN_BYTES = 64  # of a short text as Python's object, and its place in a list
+TOKEN_BYTES = 64  # of a short text as a Python object, and its place in a list
 TEXT = h5py.string_dtype("utf-8")
 WITH_NUL = {"tokens": "nul_tokens", "keys": "nul_keys"}
 
@@ -55,7 +57,7 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 
 
 class PackedWriter:
-    """Writes the layout, appending window after window."""
+    """Writer of the layout, which appends each window."""
 
     def __init__(self, partial: PartialFile, file: h5py.File, description: FeatureSpec, options: WriteOptions) -> None:
         self.description = description
@@ -70,7 +72,7 @@ class PackedWriter:
         """Append a window.
 
         Raises:
-            OutputError: The disk is full or gone, or a sentence has no id where they are named by it.
+            OutputError: The disk is full or gone, or sentences are named by id and one has none.
         """
         if not window:
             return
@@ -107,12 +109,12 @@ class PackedWriter:
             **compression_of(self.options.compression),
         )
         for name, dtype, size in [("offsets", np.int64, 1), ("numbers", np.int64, 0), ("tokens", TEXT, 0), ("keys", TEXT, 0)]:
-            summed = dtype is not TEXT  # of a string the chunk holds the address alone
+            summed = dtype is not TEXT  # of a string the chunk contains only the address
             self._file.create_dataset(name, shape=(size,), maxshape=(None,), chunks=(CHUNK_ITEMS,), dtype=dtype, fletcher32=summed)
         self._file["offsets"][0] = 0
 
     def finish(self) -> None:
-        """Write what is known at the end."""
+        """Write the data that are known only at the end."""
         with self._partial.raising_failures():
             for name, indices in self._nul.items():
                 if indices:
@@ -121,7 +123,7 @@ class PackedWriter:
 
 
 class PackedReader:
-    """Reads the layout. Offsets are held in memory, 8 bytes a sentence."""
+    """Reader of the layout. Offsets are in memory, 8 bytes per sentence."""
 
     layout = "packed"
 
@@ -156,38 +158,38 @@ class PackedReader:
             and self._offsets[-1] == n_tokens
             and (steps >= 0).all()
         ):
-            raise FeaturesError(f"{self.path}: its data sets do not go together; the file is damaged")
+            raise FeaturesError(f"{self.path}: its datasets do not match each other; the file is damaged")
         values = 1 if pooled else len(self.description.names) * self.description.dim * self._layers.dtype.itemsize
         longest, stored = int(steps.max(initial=0)), self.path.stat().st_size
-        if is_oversize(longest * max(values, TOKEN_BYTES), stored):  # it is read at once
+        if is_oversize(longest * max(values, TOKEN_BYTES), stored):  # a sentence is read at once
             raise FeaturesError(
-                f"{self.path}: has a sentence of {longest:,} tokens in a file of {stored:,} bytes; write it anew by sentences"
+                f"{self.path}: has a sentence of {longest:,} tokens in a file of {stored:,} bytes; write it again by sentences"
             )
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
     def keys(self) -> list[str]:
-        """What the sentences are called."""
+        """Return the names of the sentences."""
         return self._texts("keys", 0, len(self))
 
     def sentence(self, index: int) -> Sentence:
-        """A sentence."""
+        """Return a sentence."""
         return self._sentences(index, index + 1)[0]
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
-        """The array of a sentence; of the layers asked for, no others are read."""
+        """Return the array of a sentence; only the given layers are read."""
         rows = index if self.description.pooled else slice(*map(int, self._offsets[index : index + 2]))
         with reading(self.path):
             array: Array = self._layers[..., rows, :] if layers is None else np.stack([self._layers[layer, rows] for layer in layers])
         return array
 
     def token_counts(self) -> Iterable[int]:
-        """By the offsets."""
+        """Iterate over the number of tokens of each sentence, from the offsets."""
         return map(int, np.diff(self._offsets))
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """Some sentences at a time, read at once."""
+        """Iterate over the sentences, those of one read at a time."""
         d = self.description
         tokens = max(1, READ_BYTES // max(READ_BYTES // READ_TOKENS, len(d.names) * d.dim * np.dtype(d.dtype).itemsize))
         while first < len(self):
@@ -223,7 +225,7 @@ class PackedReader:
         return texts
 
     def checks(self) -> Checks:
-        """CRC-32s of windows."""
+        """Return the CRC-32 checksums of windows."""
         return checks_of(self._file, self.path, lambda _, found: (found.key, self._key(found), *found.tokens))
 
     def _key(self, sentence: Sentence) -> str:

@@ -1,6 +1,6 @@
-"""Parquet: one file, or a folder of shards part-00000.parquet, ..., each a whole number of windows. Columns as in table.py.
+"""Parquet: one file, or a folder of shards part-00000.parquet, ..., each of complete windows.
 
-What a file records of itself beside the columns' metadata is described in _parquet_shard.py.
+_table.py describes the columns; _parquet_shard.py describes the other metadata of a file.
 """
 
 import os
@@ -40,26 +40,29 @@ __all__ = [
     "shard_number",
 ]
 
-MOST_MISSING = 100  # shards that are named
+MOST_MISSING = 100  # shards that are listed
 _NO_OPTIONS = WriteOptions()
 
 
 class ParquetWriter:
-    """Writes a file, or a folder of shards of at least `shard_tokens` tokens, the last one shorter."""
+    """Writer of a file, or of a folder of shards.
+
+    Each shard has at least `shard_tokens` tokens, except the last one.
+    """
 
     def __init__(self, output: OutputFile | OutputFolder, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
         self.output = output
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
-        schema_of(description, options, "parquet")  # refuses columns before any work is done
+        schema_of(description, options, "parquet")  # rejects columns before any work is done
         self._shard_tokens = options.shard_tokens or SHARD_TOKENS
         self._shard: ParquetShard | None = None
         self._next = 0  # number of the next shard
         self._folder: Path | None = None
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
-        """Write a window to the shard in work.
+        """Write a window to the current shard.
 
         Raises:
             OutputError: The disk is full or gone.
@@ -105,7 +108,7 @@ class ParquetWriter:
             self._folder = None
 
     def _give_up(self) -> None:
-        """Leave nothing beside what is in place."""
+        """Remove the unfinished shard and folder."""
         if self._shard:
             self._shard.discard()
         if self._folder:
@@ -113,16 +116,24 @@ class ParquetWriter:
 
 
 def open_parquet(path: Path) -> TableReader:
-    """Read a file, or a folder's files in the order of their names; a row group is read when it is needed, and of it no other columns.
+    """Open a file, or the files of a folder in the order of their names.
+
+    A row group is read when it is needed, and only its columns that are needed.
+
+    Args:
+        path: Path of the file or folder.
+
+    Returns:
+        The reader.
 
     Raises:
-        FeaturesError: There are none, they do not go together, or one is damaged.
+        FeaturesError: There are no files, they do not belong together, or one is damaged.
     """
     paths = _find_shards(path) if path.is_dir() else [path]
     shards = [_look_into(part) for part in paths]
     for shard in shards:
         if not shard.schema.equals(shards[0].schema):
-            raise FeaturesError(f"{shard.path}: has other columns than {paths[0].name}; a folder holds the shards of one run")
+            raise FeaturesError(f"{shard.path}: has other columns than {paths[0].name}; a folder contains the shards of one run")
     with reading_arrow(path):
         if path.is_dir():
             _check_order({shard.path: texts_of(shard.metadata.metadata) for shard in shards})
@@ -137,12 +148,16 @@ def _find_shards(folder: Path) -> list[Path]:
         refuse_limit(error, folder)
         raise FeaturesError(f"{folder}: cannot be read ({reason_of(error)})") from None
     if not paths:
-        raise FeaturesError(f"{folder}: holds no *.parquet; name a file of features, or a folder of shards")
+        raise FeaturesError(f"{folder}: contains no *.parquet; name a file of features, or a folder of shards")
     return paths
 
 
 class _Shard(NamedTuple):
-    """What a file tells of itself. It is opened again for each row group that is read: a folder may hold more than may be open."""
+    """Metadata of a file.
+
+    The file is opened for each row group that is read: a folder may have more files than may be
+    open.
+    """
 
     path: Path
     metadata: pq.FileMetaData
@@ -155,31 +170,36 @@ def _look_into(path: Path) -> _Shard:
 
 
 def _open(path: Path, block: int = SMALL_BLOCK) -> Any:  # noqa: ANN401  # a file of pyarrow's, or ours
-    """A file for pyarrow to read, whose name need not be UTF-8."""
+    """Return a file for pyarrow to read, whose name need not be UTF-8."""
     if isinstance(path, RemotePath):
         return path.open("rb", block)
     return pa.OSFile(os.fsencode(path))
 
 
 def _check_order(shards: Mapping[Path, Mapping[str, str]]) -> None:
-    """That shards of ours are those of one run, each there once, in order."""
+    """Check that the shards of this package are those of one run, each present once, in order."""
     ours = {path: told for path, told in shards.items() if "part" in told}
     for (path, told), (_, before) in zip(list(ours.items())[1:], ours.items(), strict=False):
         if told.get(CHECKSUM) != before.get(CHECKSUM):
-            raise FeaturesError(f"{path}: is of another run than the shards before it; a folder holds the shards of one run")
+            raise FeaturesError(f"{path}: is of another run than the shards before it; a folder contains the shards of one run")
         if _numbers(told["part"]) <= _numbers(before["part"]):
-            raise FeaturesError(f"{path}: is shard {told['part']}, and stands after shard {before['part']}; name shards as they were")
+            raise FeaturesError(f"{path}: is shard {told['part']}, and comes after shard {before['part']}; restore the names of the shards")
 
 
 def _numbers(text: str) -> list[int]:
     words = text.split(",") if text else []
     if not all(word.isdecimal() for word in words):
-        raise DamagedError("its checksums are no numbers")
+        raise DamagedError("its checksums are not numbers")
     return list(map(int, words))
 
 
 def find_missing(path: Path) -> Iterator[str]:
-    """What is not there of a file, or of a folder of shards, by what its files tell of their rows and parts, in words.
+    """Iterate over descriptions of missing rows, shards and damaged metadata.
+
+    The files record their numbers of rows and of shards.
+
+    Args:
+        path: Path of the file, or of a folder of shards.
 
     Raises:
         FeaturesError: A file is damaged.
@@ -191,18 +211,18 @@ def find_missing(path: Path) -> Iterator[str]:
         is_ours = is_ours or "elmo_version" in told
         n_parts = max(n_parts, int(told["parts"]) if told.get("parts", "").isdecimal() else 0)
         if "elmo_version" in told and told.get("rows") != str(rows):
-            yield f"{part.name}: holds {rows:,} rows, and should hold {told.get('rows', 'another number')}"
+            yield f"{part.name}: has {rows:,} rows, and should have {told.get('rows', 'another number')}"
         if checksum_ok(told) is False:
-            yield f"{part.name}: what it tells of its making does not fit its checksum"
+            yield f"{part.name}: its metadata do not match their checksum"
     if path.is_dir() and is_ours:
         if not n_parts:
-            yield "its last shard is missing: none tells their number"
+            yield "its last shard is missing: no file records the number of shards"
         missing = (number for number in range(n_parts or max(parts)) if number not in parts)
         yield from (f"part-{number:05d}.parquet is missing" for number in islice(missing, MOST_MISSING))
 
 
 def _account(part: Path) -> tuple[int, dict[str, str]]:
-    """How many rows a file has, and what it tells."""
+    """Return the number of rows of a file, and its metadata."""
     with reading_arrow(part), _open(part) as source:
         described = pq.read_metadata(source)
     return described.num_rows, texts_of(described.metadata)
@@ -213,12 +233,12 @@ def _chunks(shard: _Shard) -> list[TablePart]:
     n_groups, told = metadata.num_row_groups, texts_of(metadata.metadata)
     sums = _numbers(told.get("part", "")) + _numbers(told.get("row_group_crc32", ""))
     if "part" in told and len(sums) != 1 + n_groups:
-        raise FeaturesError(f"{path}: is damaged (it has {n_groups} row groups, and other checksums); make it again")
+        raise FeaturesError(f"{path}: is damaged (it has {n_groups} row groups, and a different number of checksums); make it again")
     summed = list(pairwise(sums)) if "part" in told else [None] * n_groups
     return [TablePart(metadata.row_group(i).num_rows, partial(_read, shard, i), summed[i]) for i in range(n_groups)]
 
 
 def _read(shard: _Shard, number: int, names: list[str]) -> pa.Table:
-    """Columns of a row group."""
+    """Read columns of a row group."""
     with _open(shard.path, LARGE_BLOCK) as source, pq.ParquetFile(source, metadata=shard.metadata, page_checksum_verification=True) as file:
         return file.read_row_group(number, columns=names)

@@ -1,9 +1,9 @@
-"""Formats of feature files: `FORMATS` records what each can do and where its code is.
+"""Formats of feature files: `FORMATS` records their capabilities and the location of their code.
 
 To add a format, write three things: a module in this package with a writer and a reader
 (`FeatureWriter` and `FeatureReader` in features/protocols.py), an entry in `FORMATS`, and a test of
-what is particular to it; tests/features/test_formats.py runs its contract over all of `FORMATS`.
-No module outside this package compares a format's name: what it depends on is a field of `Format`.
+its particular properties; tests/features/test_formats.py tests the contract for all of `FORMATS`.
+No module outside this package compares a format's name: it reads a field of `Format` instead.
 
 The table is plain data, since the options of the command line are made from it: h5py, pyarrow and
 the modules of the formats are imported when a file is written or read.
@@ -19,7 +19,7 @@ TOKEN, SENTENCE, WORD_TYPE = "token", "sentence", "word type"  # units of text
 
 @dataclass(frozen=True)
 class Costs:
-    """Bytes of a file beside its values, without compression (measured)."""
+    """Bytes of a file in addition to its values, without compression (measured)."""
 
     per_sentence: int = 0
     per_token: int = 0
@@ -30,11 +30,14 @@ class Costs:
 
 @dataclass(frozen=True)
 class Format:
-    """What a format of feature files can do, and where its code is.
+    """Capabilities of a format of feature files, and the location of its code.
+
+    An implementer of a format writes one entry of this type. `name`, `file_format`, `suffixes`,
+    `writer`, `reader` and `costs` are required; the file is detected by `starts` or `detect`.
 
     Attributes:
-        name: `Features.layout`, and what messages call the format.
-        file_format: What `--output-format` calls it. Several formats may share one, such as HDF5's;
+        name: `Features.layout`, and the name of the format in messages.
+        file_format: Its value of `--output-format`. Several formats may share one, such as HDF5's;
             `--layout` then chooses by name, and the first in FORMATS is the default.
         title: The file format in messages; without one, `file_format`.
         suffixes: Of file names, the usual one first.
@@ -44,15 +47,15 @@ class Format:
         costs: Sizes, for the check of the disk before a run.
         starts: First bytes, any of which identifies the format.
         detect: "module:function": the function takes a path and the first bytes of the file, and
-            returns the name of the format in it or None; formats that begin alike share one.
-        find_problems: "module:function": the function takes a path and yields what is missing or
-            damaged, in words, that reading all sentences does not show.
+            returns the name of the format or None; formats with the same start share one.
+        find_problems: "module:function": the function takes a path and yields a
+            description of each missing or damaged part that reading all sentences does not find.
         check_sentence: "module:function": raises OutputError for a sentence that the format cannot
-            name; without one, sentences are named as `--keys` says.
+            name; without one, `--keys` decides the names.
         compressions: Codecs, the default first.
-        vectors: What has a vector: TOKEN, SENTENCE (pooled), or WORD_TYPE.
+        vectors: Units that have a vector: TOKEN, SENTENCE (pooled), or WORD_TYPE.
         keeps: Which of TOKENS, NAMES, METADATA and COLUMNS (of the input) the file contains.
-        default_keys: What sentences are named by without `--keys`; "auto" is the id if there is one.
+        default_keys: Names of the sentences without `--keys`; "auto" is the id if there is one.
         default_layers: `--layers` if it is not given.
         corpus_format: The reader of corpora that reads the columns, if the format's own does not.
         streams: Whether it can be written to standard output.
@@ -215,7 +218,7 @@ DEFAULT = _FORMATS[0]  # of a name without a suffix
 
 
 def load(place: str) -> Any:  # noqa: ANN401  # any function of a format
-    """Return the function or class that a field of `Format` names; its module is imported."""
+    """Import and return the function or class that a field of `Format` names."""
     module, name = place.split(":")
     return getattr(import_module(f"{__package__}.{module}"), name)
 

@@ -1,7 +1,8 @@
 """Reader of a feature file that several threads, forked processes and unpickled copies may use.
 
-The libraries' own objects are not made for it: an open HDF5 file cannot be pickled and shares its position with a forked process, and
-readers of tables keep what they read last. Threads take turns here; a process that did not open the file opens it for itself.
+The objects of the libraries do not support this: an open HDF5 file cannot be pickled and shares
+its position with a forked process, and readers of tables cache the last chunk. Here one thread
+reads at a time; a process that did not open the file opens it itself.
 """
 
 import os
@@ -18,7 +19,7 @@ from elmo_cli.types import Array, Sentence
 
 
 class SharedReader:
-    """Opens a file by its layout, and again in each process.
+    """Reader that opens a file by its format, and again in each process.
 
     Args:
         path: Path of the file, or of a folder of shards.
@@ -45,7 +46,7 @@ class SharedReader:
             if self._process != os.getpid():
                 if _state(self.path) != self._state:
                     raise FeaturesError(f"{self.path}: has been replaced since it was opened; open it again")
-                self._reader.close()  # this process's part in what the fork shares
+                self._reader.close()  # closes only the handle of this process
                 self._open(self.path)
             yield self._reader
 
@@ -57,7 +58,7 @@ class SharedReader:
             return len(reader)
 
     def keys(self) -> list[str]:
-        """Return what each sentence is called."""
+        """Return the name of each sentence."""
         with self._reading() as reader:
             return reader.keys()
 
@@ -67,7 +68,7 @@ class SharedReader:
             return reader.sentence(index)
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
-        """Return a sentence's array, of some of its layers or all."""
+        """Return the array of a sentence, with some of its layers or all."""
         with self._reading() as reader:
             return reader.read(index, layers)
 
@@ -83,11 +84,11 @@ class SharedReader:
             yield count
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """Iterate over all sentences from one on with their arrays, some at a time."""
+        """Iterate over the sentences from `first` with their arrays, some at a time."""
         while True:
             with self._reading() as reader:
                 process, windows = self._process, reader.windows(first)
-            while process == os.getpid():  # else a fork goes through the rest on its own
+            while process == os.getpid():  # otherwise a fork opens its own reader for the rest
                 with self._reading():
                     window = next(windows, None)
                 if window is None:
@@ -107,6 +108,6 @@ class SharedReader:
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """What changes when a file is replaced."""
+    """Return the facts that change when a file is replaced."""
     found = path.stat() if path.exists() else None
     return (found.st_ino, found.st_size, found.st_mtime_ns) if found else ()

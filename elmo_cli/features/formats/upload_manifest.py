@@ -13,7 +13,7 @@ VERSION = "1"
 
 
 class UploadManifest(NamedTuple):
-    """The job that made the folder, by its fingerprint, and the size of each shard in bytes."""
+    """Fingerprint of the job that made the folder, and the size of each shard in bytes."""
 
     job: str
     shards: Mapping[str, int]
@@ -28,7 +28,7 @@ def read_manifest(folder: RemotePath) -> UploadManifest | None:
     """Return the manifest of a folder; None if there is none.
 
     Raises:
-        FeaturesError: It is damaged.
+        FeaturesError: The manifest is damaged.
         OSError: The server cannot be reached.
     """
     try:
@@ -45,10 +45,10 @@ def read_manifest(folder: RemotePath) -> UploadManifest | None:
 
 
 def check_remote_features(folder: RemotePath) -> None:
-    """Check that a folder is complete: it has a manifest, and the shards that this lists.
+    """Check that a folder has a manifest and all shards that the manifest lists.
 
     Raises:
-        FeaturesError: It is not, or the server cannot be reached.
+        FeaturesError: The folder is not complete, or the server cannot be reached.
     """
     try:
         manifest = read_manifest(folder)
@@ -57,12 +57,14 @@ def check_remote_features(folder: RemotePath) -> None:
         raise FeaturesError(f"{folder}: cannot be read ({error}); check the address and your credentials") from None
     if manifest is None:
         found = (
-            f"holds {len(sizes):,} shards and no manifest: its upload has not ended" if sizes else "holds no features: no manifest is there"
+            f"contains {len(sizes):,} shards and no manifest: its upload is not complete"
+            if sizes
+            else "contains no features: it has no manifest"
         )
         raise FeaturesError(f"{folder}: {found}; run elmo embed with --resume, or name another folder")
     for name in sorted(manifest.shards.keys() | sizes.keys()):
         if manifest.shards.get(name) != sizes.get(name):
-            what = "is missing" if name not in sizes else "does not fit the manifest"
+            what = "is missing" if name not in sizes else "does not match the manifest"
             raise FeaturesError(f"{folder}/{name}: {what}; the folder is damaged, make it again")
 
 

@@ -1,8 +1,9 @@
-"""word2vec's text format: a word type a line with one vector, for gensim, fastText and all that read it.
+"""word2vec's text format: one line per word type with one vector, as gensim and fastText read it.
 
-The first line is the number of types and of dimensions; then each line is a word and its values, separated by spaces, the most frequent
-type first and equally frequent ones in the order in which they first occur. Layer 0 does not depend on the context: the vector is that of
-the first occurrence. Of any other layer, or the average or a mix, it is the mean over all occurrences.
+The first line is the number of types and of dimensions. Each other line is a word and its values,
+separated by spaces, the most frequent type first and equally frequent ones in the order of their
+first occurrence. Layer 0 does not depend on the context: the vector is that of the first
+occurrence. For any other layer, the average or a mix, it is the mean over all occurrences.
 """
 
 import re
@@ -23,13 +24,13 @@ from elmo_cli.types import Array, Sentence
 
 FIRST_LINE = re.compile(rb"(\d{1,12}) (\d{1,5})\r?\n")
 WHITE_SPACE = re.compile(r"\s")
-JOINER = "_"  # in place of white space in a token, which would part it: as word2vec's own phrases are written
-VALUE_BYTES, WORD_BYTES = 32, 1 << 16  # at most, of a line that is read
+JOINER = "_"  # replaces white space in a token, which would separate words: as in word2vec's own phrases
+VALUE_BYTES, WORD_BYTES = 32, 1 << 16  # at most, in a line that is read
 WRITE_LINES = 1 << 10
 
 
 def detect(path: Path, start: bytes) -> str | None:  # noqa: ARG001  # every format's
-    """Return the format of a file whose first line has the numbers of words and dimensions."""
+    """Return "word2vec" for a file whose first line has the numbers of words and dimensions."""
     return "word2vec" if FIRST_LINE.match(start) else None
 
 
@@ -43,7 +44,10 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 
 
 class Word2VecWriter:
-    """Writes the file at the end. A vector of each word type is held in memory: 4 bytes a value for layer 0, else 8."""
+    """Writer of the file, at the end.
+
+    A vector of each word type is in memory: 4 bytes per value for layer 0, else 8.
+    """
 
     def __init__(self, file: PartialFile, path: Path, description: FeatureSpec) -> None:
         self.path = path
@@ -53,14 +57,14 @@ class Word2VecWriter:
         self._is_static = description.names == (f"{LAYER}0",)
         self._counts: dict[str, int] = {}
         self._sums: dict[str, npt.NDArray[np.floating]] = {}
-        self._joined: dict[str, str] = {}  # tokens that hold white space, and the words that are written for them
+        self._joined: dict[str, str] = {}  # tokens with white space, and the words that are written for them
         self._file = file
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Add the tokens of a window to their types.
 
         Raises:
-            OutputError: A token is empty: the source does not hold its text.
+            OutputError: A token is empty: the source does not contain its text.
         """
         for sentence, array in zip(window, arrays, strict=True):
             for token, vector in zip(sentence.tokens, array.reshape(-1, self.description.dim), strict=True):
@@ -108,7 +112,10 @@ class Word2VecWriter:
 
 
 class Word2VecReader:
-    """Reads such a file, also that of another program: each word type is a sentence of one token. 8 bytes a word are held."""
+    """Reader of a file of any program: each word type is a sentence of one token.
+
+    8 bytes per word are in memory.
+    """
 
     layout = "word2vec"
 
@@ -125,7 +132,7 @@ class Word2VecReader:
                 raise FeaturesError(f"{path}: cannot be read ({reason_of(error)})") from None
             count, dim = map(int, first.groups()) if first else (0, 0)
             if not dim or count != len(self):
-                raise FeaturesError(f"{path}: has {len(self):,} words of {count:,} that it declares; the file is damaged")
+                raise FeaturesError(f"{path}: has {len(self):,} of {count:,} declared words; the file is damaged")
             self.description = FeatureSpec(("vectors",), dim)
             opening.pop_all()
 
@@ -133,30 +140,30 @@ class Word2VecReader:
         return len(self._starts) - 1
 
     def keys(self) -> list[str]:
-        """The words."""
+        """Return the words."""
         return [self._line(index)[0] for index in range(len(self))]
 
     def sentence(self, index: int) -> Sentence:
-        """A word as a sentence."""
+        """Return a word as a sentence."""
         word = self._line(index)[0]
         return Sentence(str(index), [word], word)
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:  # noqa: ARG002  # there are none
-        """The vector of a word, (1, dim)."""
+        """Return the vector of a word, (1, dim)."""
         return self._vector(index, self._line(index))
 
     def token_counts(self) -> Iterable[int]:
-        """One each."""
+        """Iterate over the number of tokens of each sentence, which is 1."""
         return (1 for _ in range(len(self)))
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
-        """A word at a time."""
+        """Iterate over the words, one at a time."""
         for index in range(first, len(self)):
             line = self._line(index)
             yield [Sentence(str(index), line[:1], line[0])], [self._vector(index, line)]
 
     def checks(self) -> Checks:
-        """None."""
+        """Return NO_CHECKS."""
         return NO_CHECKS
 
     def close(self) -> None:
@@ -164,18 +171,18 @@ class Word2VecReader:
         self._file.close()
 
     def _line(self, index: int) -> list[str]:
-        """The word and the values."""
+        """Return the word and the values of a line."""
         begin, end = map(int, self._starts[index : index + 2])
         if end - begin > VALUE_BYTES * self.description.dim + WORD_BYTES:
             raise FeaturesError(f"{self.path}:{index + 2}: has {end - begin:,} bytes; the file is damaged")
         self._file.seek(begin)
         line = self._file.read(end - begin).decode("utf-8", "replace").rstrip().split(" ")
         if len(line) != 1 + self.description.dim:
-            raise FeaturesError(f"{self.path}:{index + 2}: holds {len(line) - 1} values of {self.description.dim}; the file is damaged")
+            raise FeaturesError(f"{self.path}:{index + 2}: has {len(line) - 1} of {self.description.dim} values; the file is damaged")
         return line
 
     def _vector(self, index: int, line: list[str]) -> Array:
         try:
             return np.array([list(map(float, line[1:]))], dtype=np.float32)
         except (ValueError, OverflowError) as error:
-            raise FeaturesError(f"{self.path}:{index + 2}: holds no numbers ({error}); the file is damaged") from None
+            raise FeaturesError(f"{self.path}:{index + 2}: contains values that are not numbers ({error}); the file is damaged") from None

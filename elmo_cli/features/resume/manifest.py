@@ -1,4 +1,4 @@
-"""What a run is about: the facts that decide what it writes. Work may be gone on with by the same job alone."""
+"""Manifest of a run: the facts that decide its output. Only the same job may continue its work."""
 
 import hashlib
 import json
@@ -6,23 +6,28 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-FORMAT = "2"  # of work folders: changed whenever old ones cannot be gone on with
+FORMAT = "2"  # of work folders: changed when runs in the old format cannot be continued
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`job`: what decides the output, by the names that messages use. `metadata`: what the output tells of how it was made."""
+    """Facts of a job.
+
+    Attributes:
+        job: Facts that decide the output, by their names in messages.
+        metadata: Metadata of the output, which record how it was made.
+    """
 
     job: Mapping[str, str]
     metadata: Mapping[str, str]
 
     @property
     def fingerprint(self) -> str:
-        """One hash for the job, hexadecimal."""
+        """SHA-256 of the job, in hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.job, sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: "Manifest") -> list[str]:
-        """In which facts another plan's job differs, in words: "--layers (top, now all)"."""
+        """Return descriptions of the facts that differ: "--layers (top, now all)"."""
         names = dict.fromkeys([*self.job, *other.job])
         return [
             f"{name} ({_short(other.job.get(name))}, now {_short(self.job.get(name))})"
@@ -31,13 +36,13 @@ class Manifest:
         ]
 
     def to_json(self) -> str:
-        """As kept in a work folder."""
+        """Return the content of the file in a work folder."""
         kept = {"format": FORMAT, "job": dict(self.job), "metadata": dict(self.metadata)}
         return json.dumps({**kept, "crc32": _checksum(kept)}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: bytes) -> "Manifest | None":
-        """The plan that was kept; None where the text is damaged or of another format."""
+        """Return the manifest of such a content; None if it is damaged or of another format."""
         try:
             kept = json.loads(text)
             if kept["format"] != FORMAT or kept.pop("crc32") != _checksum(kept):

@@ -1,7 +1,9 @@
-"""A part: one window of sentences and their arrays in a file of their own, checksummed, read back bit for bit.
+"""Parts of a run: files with the sentences and arrays of one window and a checksum.
 
-Layout, little-endian: magic, number of sentences, lengths of the three sections, the sections, CRC-32 of all before it. The sections are
-JSON (sentences, shapes, dtype), an Arrow stream of the columns that are carried over (empty without any), and the arrays' raw values.
+A part is read back bit for bit. Layout, little-endian: magic, number of sentences, lengths of the
+three sections, the sections, CRC-32 of all bytes before it. The sections are JSON (sentences,
+shapes, dtype), an Arrow stream of the columns that are carried over (empty without any), and the
+arrays' raw values.
 """
 
 import json
@@ -26,7 +28,13 @@ Part = tuple[list[Sentence], list[Array]]
 
 
 def write_part(path: Path, window: Sequence[Sentence], arrays: Sequence[Array], kept: pa.Schema | None = None) -> None:
-    """Write a part. `kept` is the schema of `Sentence.kept`; without, Arrow finds the types.
+    """Write a part.
+
+    Args:
+        path: Path of the file.
+        window: The sentences.
+        arrays: The array of each.
+        kept: Schema of `Sentence.kept`; None to let Arrow infer the types.
 
     Raises:
         OSError: The disk is full or gone.
@@ -50,7 +58,7 @@ def write_part(path: Path, window: Sequence[Sentence], arrays: Sequence[Array], 
 
 
 def read_part(path: Path) -> Part | None:
-    """The window and its arrays, equal to what was written; None where the file is torn or damaged."""
+    """Return the window and its arrays as written; None if the file is truncated or damaged."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if (lengths := _read_head(file.read(_HEAD.size), size)) is None:
@@ -74,14 +82,14 @@ def read_part(path: Path) -> Part | None:
 
 
 def count_sentences(path: Path) -> int:
-    """Sentences of a part by its head; 0 where that is torn."""
+    """Return the number of sentences in the head of a part; 0 if it is truncated."""
     with path.open("rb") as file:
         lengths = _read_head(file.read(_HEAD.size), os.fstat(file.fileno()).st_size)
     return lengths[0] if lengths else 0
 
 
 def _read_head(head: bytes, size: int) -> tuple[int, int, int, int] | None:
-    """Sentences and the sections' lengths, if they are those of a file of this size."""
+    """Return the number of sentences and the sections' lengths, if they match the size."""
     if len(head) < _HEAD.size:
         return None
     magic, n_sentences, *lengths = _HEAD.unpack(head)
@@ -91,7 +99,10 @@ def _read_head(head: bytes, size: int) -> tuple[int, int, int, int] | None:
 
 
 def _pieces(array: Array) -> Iterator[Any]:
-    """An array's values in order as buffers of bytes. One that is cut from a batch lies in several pieces, which are not copied."""
+    """Iterate over the values of an array in order, as buffers of bytes.
+
+    A slice of a batch is stored in several pieces, which are not copied.
+    """
     if array.flags.c_contiguous:
         yield array.reshape(-1).view(np.uint8)
     else:

@@ -1,8 +1,8 @@
-"""Remote folder of shards: each is complete and verified before it is uploaded, and a manifest uploaded last is the commit.
+"""Remote folder of shards, verified before their upload; a manifest uploaded last is the commit.
 
 _elmo_plan.json       the job, while it is unfinished
 part-00000.parquet    shards
-_elmo_manifest.json   names and sizes of all shards, once they are there
+_elmo_manifest.json   names and sizes of all shards, when all are uploaded
 """
 
 import tempfile
@@ -30,7 +30,7 @@ FOOTERS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class RemoteShards:
-    """A remote folder as an output, and as the store of its shards. See `ShardStore`.
+    """Remote folder as an output and as a `ShardStore`.
 
     Args:
         folder: The folder.
@@ -38,11 +38,11 @@ class RemoteShards:
 
     folder: RemotePath
     _sizes: dict[int, int] = field(default_factory=dict, compare=False)  # of the complete shards, once listed
-    _plan: list[bytes] = field(default_factory=list, compare=False)  # that this run has found or made
+    _plan: list[bytes] = field(default_factory=list, compare=False)  # which this run has found or made
 
     @property
     def path(self) -> Path:
-        """The output as it was named."""
+        """Path of the output as given by the user."""
         return cast("Path", self.folder)
 
     to_continue = "pass --resume to continue"
@@ -52,16 +52,16 @@ class RemoteShards:
         """Check that the folder can be listed.
 
         Raises:
-            DiskError: It cannot.
+            DiskError: It cannot be listed.
         """
         with self._failing():
             list(self.folder.iterdir())
 
     def check_is_free(self) -> None:
-        """Check that the folder holds nothing but an unfinished run of elmo.
+        """Check that the folder contains nothing except an unfinished run of elmo.
 
         Raises:
-            OutputError: It holds a complete output, or other files.
+            OutputError: It contains a complete output, or other files.
         """
         with self._failing():
             names = [path.name for path in self.folder.iterdir()]
@@ -69,13 +69,13 @@ class RemoteShards:
             raise OutputError(f"{self.path}: exists already; remove it first, or name another folder (a remote one is not overwritten)")
         others = [name for name in names if name != PLAN and (PLAN not in names or shard_number(name) < 0)]
         if others:
-            raise OutputError(f"{self.path}: holds files that are not of an unfinished run ({others[0]}); name another folder")
+            raise OutputError(f"{self.path}: contains files that are not of an unfinished run ({others[0]}); name another folder")
 
     def check_space(self, n_bytes: int, remedy: str = "") -> None:
-        """Check nothing: the room of a server is not known."""
+        """Check nothing: the free space of a server is not known."""
 
     def check_is_none_of(self, inputs: Iterable[Path]) -> None:
-        """Check nothing: a folder of other files is refused."""
+        """Check nothing: a folder with other files is rejected by `check_is_free`."""
 
     def size(self) -> int:
         """Return the size of the shards."""
@@ -117,7 +117,7 @@ class RemoteShards:
 
     def _check_conflict(self) -> None:
         if [self.read_plan()] != self._plan:
-            raise ResumeError(f"{self.path}: another run has begun to write there; stop one of them, then pass --resume or --fresh")
+            raise ResumeError(f"{self.path}: another run has started to write there; stop one of them, then pass --resume or --fresh")
 
     def numbers(self) -> set[int]:
         """Return the numbers of the complete shards, by their names and the ends of their files."""
@@ -141,19 +141,19 @@ class RemoteShards:
         """Verify a shard, upload it and compare its size; the local file is removed.
 
         Raises:
-            OutputError: It is damaged, the server refuses it, or another run writes to the folder.
+            OutputError: It is damaged, the server rejects it, or another run writes to the folder.
         """
         try:
             for _ in open_parquet(path).windows():
                 pass
         except FeaturesError as error:
-            raise DiskError(f"{path}: was not written as it should be ({error}); check the disk") from None
+            raise DiskError(f"{path}: was not written correctly ({error}); check the disk") from None
         self._check_conflict()
         target, size = self.folder / shard_name(shard), path.stat().st_size
         with self._failing():
             target.upload(path)
             if target.stat().st_size != size:
-                raise DiskError(f"{target}: has another size than what was uploaded; pass --resume to upload it again")
+                raise DiskError(f"{target}: differs in size from the uploaded file; pass --resume to upload it again")
         self._sizes[shard] = size
         path.unlink()
 
@@ -165,7 +165,7 @@ class RemoteShards:
                 self._sizes.pop(shard, None)
 
     def commit(self, n_shards: int, plan: Manifest) -> None:
-        """Upload the manifest if the shards there are those of this run.
+        """Upload the manifest if the uploaded shards are those of this run.
 
         Raises:
             OutputError: Another run has changed them.
@@ -206,7 +206,7 @@ class RemoteShards:
 
 
 def _read_footer(shard: RemotePath) -> bytes:
-    """Return the end of a Parquet file, from its metadata on; empty where it is not one."""
+    """Return the metadata and the end of a Parquet file; empty for other files."""
     with one_line(), shard.open() as file:
         size = file.size()
         file.seek(max(0, size - 8))
@@ -218,7 +218,7 @@ def _read_footer(shard: RemotePath) -> bytes:
 
 
 def _is_complete(number: int, footer: bytes, plan: Manifest) -> bool:
-    """Return whether a footer is that of a shard of the job. A file that is half there has none."""
+    """Return whether a footer is that of a shard of the job. A truncated file has none."""
     try:
         stored = pq.read_metadata(BytesIO(footer)).metadata or {}
     except (OSError, pa.ArrowException):

@@ -1,4 +1,4 @@
-"""A run that may be stopped and gone on with: what makes two runs the same job, and how one takes up where the other ended."""
+"""Runs that can be stopped and resumed: the identity of a job, and the state that it keeps."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -21,16 +21,22 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-Make = Callable[[OutputTarget, Mapping[str, str]], AbstractContextManager[FeatureWriter]]  # a store for a place, that tells such metadata
+Make = Callable[
+    [OutputTarget, Mapping[str, str]], AbstractContextManager[FeatureWriter]
+]  # opens the writer of an output with such metadata
 
-FINGERPRINT = "job_sha256"  # in the metadata: by it a finished job is known again
+FINGERPRINT = "job_sha256"  # in the metadata: identifies the job of a complete output
 _MADE = {"model_sha256": "the model", "options": "its options", "start_state": "where sentences start", "precision": "--precision"}
 
 
 def make_manifest(source: Mapping[str, str], options: Mapping[str, Any], metadata: Mapping[str, str], *, is_known: bool) -> Manifest:
-    """The plan of a job: its input, the model as the metadata tell it, and the options that decide what is written, not how fast.
+    """Return the manifest of a job.
 
-    Where all of the input `is_known`, the metadata tell the job's fingerprint.
+    Args:
+        source: Facts about the input, by their names in messages.
+        options: Options that decide the output, not the speed.
+        metadata: Metadata of the output, with the model.
+        is_known: Whether all of the input is known; the metadata then contain the fingerprint.
     """
     made = {words: metadata[name] for name, words in _MADE.items() if name in metadata}
     given = {name if name.startswith("--") else f"--{name.replace('_', '-')}": str(value) for name, value in options.items()}
@@ -39,7 +45,7 @@ def make_manifest(source: Mapping[str, str], options: Mapping[str, Any], metadat
 
 
 def made_by(path: Path) -> str | None:
-    """The fingerprint of the job that made a file of features, if it tells, and no shard is missing."""
+    """Return the fingerprint of the job that made a feature file; None if it has none."""
     try:
         with open_features(path) as features:
             is_whole = not any(find_problems(features.layout, path))
@@ -50,7 +56,14 @@ def made_by(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class ResumableRun:
-    """What a job leaves when it is stopped, if it is to `keep` its windows, and what becomes of work that it finds."""
+    """State of a job beside its output, from which a stopped run is resumed.
+
+    Attributes:
+        output: Where the output is written.
+        resume: Whether to continue unfinished work.
+        fresh: Whether to discard unfinished work.
+        keep: Whether to keep the windows of this run.
+    """
 
     output: OutputTarget
     resume: bool = False
@@ -59,26 +72,27 @@ class ResumableRun:
 
     @property
     def folder(self) -> WorkDir | None:
-        """Where it lies; standard output has no such place."""
+        """The work folder; None for standard output, which has none."""
         return WorkDir(self.output, self.resume, self.fresh) if isinstance(self.output, OutputFile | OutputFolder) else None
 
     def check(self) -> None:
-        """Make sure that there is a place for the output, that no other run is at work on it, and that no work is lost by mistake.
+        """Check that the output can be written, without another run or unfinished work there.
 
         Raises:
-            OutputError: One of them is not so.
+            OutputError: The output cannot be written, another run writes it, or there is unfinished
+                work, and neither `resume` nor `fresh` is given.
         """
         if self.folder and self.resume:
-            replace(self.folder.output, overwrite=True).check()  # what is there may be this job's
+            replace(self.folder.output, overwrite=True).check()  # an existing output may be this job's
         else:
             self.output.check()
         if self.folder:
             self.folder.check()
 
     def settle(self, plan: Manifest) -> bool:
-        """Whether the output is there already, and this run, which was told to resume, is the very job that made it.
+        """Return whether this run resumes a job that has already made the output.
 
-        What such a job has left beside it is removed.
+        The files that such a job has left beside the output are removed.
         """
         done = self._is_done(plan)
         if done:
@@ -86,7 +100,7 @@ class ResumableRun:
         return done
 
     def clear(self) -> None:
-        """Remove what a run that has put its output in place left beside it."""
+        """Remove the files that a run with a complete output has left beside it."""
         if self.folder:
             self.folder.drop()
 
@@ -97,25 +111,28 @@ class ResumableRun:
         return FINGERPRINT in plan.metadata and told == plan.fingerprint
 
     def compare(self, plan: Manifest) -> bool:
-        """Make sure that work to be resumed is of this job, and the output replaces nothing; returns whether all is done already.
+        """Check that work to be resumed is of this job, and that the output replaces nothing.
+
+        Returns:
+            Whether the output is complete already.
 
         Raises:
-            OutputError: It is of another job, or something is there that must not be replaced.
+            OutputError: The work is of another job, or a file exists that must not be replaced.
         """
         if self.folder:
             self.folder.compare(plan)
             if self._is_done(plan):
                 return True
             if self.resume and self.folder.parts():
-                return False  # what is there may be what this job has made: it is compared in the end
+                return False  # an existing output may be this job's: it is compared at the end
         self.output.check()
         return False
 
     def check_space(self, n_bytes: int, remedy: str) -> None:
-        """Make sure that the disk has room for an output of this size, and for what is kept beside it.
+        """Check that the disk has space for an output of this size and for the kept windows.
 
         Raises:
-            OutputError: It has not.
+            OutputError: It does not have enough.
         """
         if not self.folder or not self.keep:
             return self.output.check_space(n_bytes, remedy)
@@ -126,9 +143,15 @@ class ResumableRun:
     def open_store(
         self, plan: Manifest, make: Make, kept: "pyarrow.Schema | None"
     ) -> Iterator[tuple[FeatureWriter, ResumableWriter | None]]:
-        """The store, and the journal around it if there is one; what is kept is dropped when the output is whole.
+        """Open the writer; kept windows are removed when the output is complete.
 
-        `kept` is the schema of the columns that sentences carry over.
+        Args:
+            plan: Manifest of the job.
+            make: Function that opens the writer of an output with metadata.
+            kept: Schema of the columns that sentences carry over; None without any.
+
+        Yields:
+            The writer, and the resumable writer around it, if windows are kept.
         """
         if not self.folder:
             with make(self.output, plan.metadata) as store:
@@ -141,14 +164,14 @@ class ResumableRun:
             self.folder.finish()
 
     def how_to_go_on(self) -> str:
-        """What is to be said when the run has stopped half way: nothing if nothing is kept."""
+        """Return how to continue after a stop, in words; empty if nothing is kept."""
         kept = self.folder.kept_sentences() if self.folder and self.keep else 0
-        return f"{kept:,} sentence{'s are' if kept > 1 else ' is'} kept: pass --resume to go on" if kept else ""
+        return f"{kept:,} sentence{'s are' if kept > 1 else ' is'} kept: pass --resume to continue" if kept else ""
 
 
 @contextmanager
 def with_resume_hint(words: Callable[[], str]) -> Iterator[None]:
-    """Add the words, if there are any, to the message of what goes wrong, or to what is said of a stop."""
+    """Add a hint, if it is not empty, to the message of an error or an interrupt."""
     try:
         yield
     except ResumeError:

@@ -1,6 +1,6 @@
-"""Work folder of a job array: hidden beside the output, `.NAME.elmo-shards/`, shared by all tasks.
+"""Work folder of a job array, `.NAME.elmo-shards/` beside the output, shared by all tasks.
 
-plan.json         the job, by the task that came first
+plan.json         the job, written by the first task
 shards/           complete shards; renamed to the output when none is missing
 task-I-of-N/      lock and unfinished shard of a task
 commit/           lock of the task that commits
@@ -30,14 +30,14 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """The shared folder of a job array, as one of its tasks uses it. See `ShardStore`."""
+    """Shared folder of a job array, as one of its tasks uses it: a `ShardStore`."""
 
     output: OutputFolder
     task: ShardTask
 
     @property
     def path(self) -> Path:
-        """The output as it was named."""
+        """Path of the output as given by the user."""
         return self.output.path
 
     @property
@@ -52,24 +52,24 @@ class ShardFolder:
 
     @property
     def to_continue(self) -> str:
-        """How to continue after a stop."""
+        """Instruction to continue after a stop."""
         return "run the task again to continue"
 
     @property
     def to_discard(self) -> str:
-        """How to discard the work."""
+        """Instruction to discard the work."""
         return f"remove {self.work} to start over"
 
     def check(self) -> None:
         """Check that the folder around the output can be written to."""
-        replace(self.output, overwrite=True).check()  # what is there may be this job's
+        replace(self.output, overwrite=True).check()  # an existing output may be this job's
 
     def check_is_free(self) -> None:
-        """Check that nothing is there that must not be replaced."""
+        """Check that no file exists that must not be replaced."""
         self.output.check()
 
     def check_space(self, n_bytes: int, remedy: str) -> None:
-        """Check that the disk has room."""
+        """Check that the disk has space for the output."""
         self.output.check_space(n_bytes, remedy)
 
     def made_by(self) -> str | None:
@@ -78,7 +78,7 @@ class ShardFolder:
 
     @contextmanager
     def claim(self) -> Iterator[Path]:
-        """Hold the task's own folder, and return it.
+        """Lock the task's own folder and return it.
 
         Raises:
             OutputError: The same task is running already.
@@ -93,7 +93,7 @@ class ShardFolder:
                 yield folder
 
     def read_plan(self) -> bytes | None:
-        """Return the plan, if a task has begun."""
+        """Return the plan; None if no task has started."""
         path = self.work / PLAN
         return path.read_bytes() if path.is_file() else None
 
@@ -122,10 +122,10 @@ class ShardFolder:
         return sum(path.stat().st_size for path in self.shards.glob("part-*.parquet"))
 
     def put(self, shard: int, path: Path) -> None:
-        """Rename a shard into its place. Another task that made it too wrote the same bytes.
+        """Move a shard to its place. Another task that made it wrote the same bytes.
 
         Raises:
-            DiskError: The folder was removed meanwhile.
+            DiskError: The folder was removed during the run.
         """
         try:
             path.replace(self.shards / shard_name(shard))
@@ -143,7 +143,7 @@ class ShardFolder:
         """Rename the folder of shards to the output, unless another task has done so.
 
         Raises:
-            OutputError: A shard is damaged, or something else has appeared in the output's place.
+            OutputError: A shard is damaged, or another file exists at the path of the output.
         """
         with ExitStack() as held:
             if self._take_commit_lock(held) and self.shards.is_dir():
@@ -153,7 +153,7 @@ class ShardFolder:
             self.clear()
 
     def _take_commit_lock(self, held: ExitStack) -> bool:
-        """Wait for the lock of the commit; False where another task has committed meanwhile."""
+        """Wait for the lock of the commit; False if another task has committed in the meantime."""
         deadline = time.monotonic() + COMMIT_SECONDS
         while self.shards.is_dir():
             try:
@@ -169,7 +169,7 @@ class ShardFolder:
         return False
 
     def discard(self) -> None:
-        """Remove all: never asked for, since it would discard the work of other tasks."""
+        """Do nothing: the work of other tasks must not be discarded."""
 
     def clear(self) -> None:
         """Remove the shared folder."""

@@ -1,6 +1,6 @@
-"""Parquet shards that are made one by one, each complete before it is put where all are collected.
+"""Parquet shards that are made one by one, each complete before it is moved to a shared store.
 
-A `ShardStore` is that place: a folder that several tasks share (`shard_folder.py`), or a remote
+A `ShardStore` is a folder that several tasks share (`shard_folder.py`), or a remote
 folder (`remote_shards.py`). The shards are those of an ordinary run, byte for byte.
 """
 
@@ -40,37 +40,40 @@ ALL_SHARDS, NO_SHARDS = ShardTask(0, 1), ShardTask(-1, 1)
 
 
 class ShardStore(Protocol):
-    """Where the shards of a job are collected, whoever makes them."""
+    """Store of the shards of a job, made by one or several tasks.
+
+    An implementer writes all of the methods below; `put` and `commit` must be atomic.
+    """
 
     @property
     def path(self) -> Path:
-        """The output as it was named."""
+        """Path of the output as given by the user."""
 
     @property
     def to_continue(self) -> str:
-        """How to continue after a stop, in words."""
+        """Instruction to continue after a stop."""
 
     @property
     def to_discard(self) -> str:
-        """How to discard the work, in words."""
+        """Instruction to discard the work."""
 
     def check(self) -> None:
-        """Check that the output can be put there, apart from what is there already."""
+        """Check that the output can be written, without regard to existing files."""
 
     def check_is_free(self) -> None:
         """Check that the output replaces nothing that must not be replaced."""
 
     def check_space(self, n_bytes: int, remedy: str) -> None:
-        """Check that there is room for it."""
+        """Check that there is space for the output."""
 
     def made_by(self) -> str | None:
         """Return the fingerprint of the job that made the complete output; None if there is none."""
 
     def claim(self) -> AbstractContextManager[Path]:
-        """Hold the store for this task, and return an empty local folder for its unfinished shard."""
+        """Lock the store for this task; return an empty local folder for its unfinished shard."""
 
     def read_plan(self) -> bytes | None:
-        """Return the plan of the job that the shards belong to."""
+        """Return the plan of the job of the shards; None without one."""
 
     def keep_plan(self, text: str) -> bytes:
         """Keep a plan unless there is one; return the one that is kept."""
@@ -82,19 +85,19 @@ class ShardStore(Protocol):
         """Return the size of the complete shards."""
 
     def put(self, shard: int, path: Path) -> None:
-        """Move a complete file to its place, where it appears complete or not at all."""
+        """Move a complete file to its place atomically."""
 
     def remove(self, shards: Iterable[int]) -> None:
         """Remove shards."""
 
     def commit(self, n_shards: int, plan: Manifest) -> None:
-        """Make the output of shards that are all there; another task may have done so."""
+        """Make the output of the complete set of shards, unless another task has made it."""
 
     def discard(self) -> None:
         """Remove the plan and the shards of an unfinished job."""
 
     def clear(self) -> None:
-        """Remove what is left of a job whose output is complete."""
+        """Remove the remaining files of a job whose output is complete."""
 
 
 class _Place(NamedTuple):
@@ -104,14 +107,14 @@ class _Place(NamedTuple):
 
 
 class ShardsWriter:
-    """Writes the missing shards of a task. Only windows that `select` lets through may be written.
+    """Writer of the missing shards of a task. Only windows that `select` yields may be written.
 
     Args:
-        store: Where complete shards go.
-        folder: A local folder for the unfinished one.
+        store: Store of the complete shards.
+        folder: Local folder for the unfinished shard.
         spec: Content of the arrays.
-        options: How they are written.
-        task: Which shards to write.
+        options: Compression and rows.
+        task: Shards to write.
     """
 
     skipped_duplicates = 0
@@ -140,10 +143,10 @@ class ShardsWriter:
         return self.task.owns(shard) and shard not in self._present
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
-        """Write a window to its shard, which is put in its place with its last window.
+        """Write a window to its shard, which is moved to the store after its last window.
 
         Raises:
-            OutputError: The disk is full or gone, or the store does not take the shard.
+            OutputError: The disk is full or gone, or the store rejects the shard.
         """
         place = self._places.popleft()
         with writing_errors(self.store.path):
@@ -176,7 +179,7 @@ class ShardsWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._shard:
             self._shard.discard()
-        if isinstance(error, ResumeError):  # the input was changed: what was made of it is of another job
+        if isinstance(error, ResumeError):  # the input was changed: shards made from it are of another job
             self.store.remove(self._made)
 
 
@@ -195,8 +198,8 @@ class ShardRun:
     """A run that makes shards in a store, with the interface of `ResumableRun`.
 
     Args:
-        store: Where the shards are collected.
-        task: Which of them this run makes.
+        store: Store of the shards.
+        task: Shards that this run makes.
         resume: Whether to continue a job that is unfinished.
         fresh: Whether to discard it.
     """
@@ -207,10 +210,10 @@ class ShardRun:
     fresh: bool = False
 
     def check(self) -> None:
-        """Check that there is a place for the output.
+        """Check that the output can be written.
 
         Raises:
-            OutputError: There is not.
+            OutputError: It cannot be written.
         """
         self.store.check()
 
@@ -218,7 +221,7 @@ class ShardRun:
         """Check that an unfinished job is this one; return whether the output is complete already.
 
         Raises:
-            OutputError: It is another job, or something is there that must not be replaced.
+            OutputError: It is another job, or a file exists that must not be replaced.
         """
         if self._is_done(plan):
             return True
@@ -233,7 +236,7 @@ class ShardRun:
         return False
 
     def clear(self) -> None:
-        """Remove what is left of a job whose output is complete."""
+        """Remove the remaining files of a job whose output is complete."""
         self.store.clear()
 
     def _is_done(self, plan: Manifest) -> bool:
@@ -253,7 +256,7 @@ class ShardRun:
         """Open the writer of the task's missing shards; the output is committed when none is missing.
 
         Raises:
-            OutputError: The task is running already, or the shards there are of another job.
+            OutputError: The task is running already, or existing shards are of another job.
         """
         with self.store.claim() as folder:
             if self.fresh:
@@ -270,7 +273,7 @@ class ShardRun:
                 writer.finish(plan)
 
     def check_space(self, n_bytes: int, remedy: str) -> None:
-        """Check that the disk has room for what is missing."""
+        """Check that the disk has space for the missing shards."""
         self.store.check_space(n_bytes - self.store.kept_bytes(), remedy)
 
     def how_to_go_on(self) -> str:

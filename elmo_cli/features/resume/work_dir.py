@@ -1,6 +1,7 @@
-"""The work folder of an output: hidden beside it, `.NAME.elmo-work/`, with the job's plan, a lock, and a part for each window that is done.
+"""Work folder of an output, `.NAME.elmo-work/` beside it.
 
-Whatever a run leaves unfinished lies in there, and the folder is gone when the output is whole.
+It contains the plan of the job, a lock, a part for each finished window, and all unfinished files
+of the run. It is removed when the output is complete.
 """
 
 import hashlib
@@ -21,13 +22,19 @@ from elmo_cli.io.output_file import OutputFile
 from elmo_cli.io.output_folder import OutputFolder
 
 PLAN = "plan.json"
-FINISHED = "finished.json"  # the plan, when the output is whole
+FINISHED = "finished.json"  # the plan, when the output is complete
 LONGEST_NAME = 200  # bytes; a file's name may have 255
 
 
 @dataclass(frozen=True)
 class WorkDir:
-    """The folder of an output, there or not. `resume` and `fresh` say what is to become of work that is found in it."""
+    """Work folder of an output; it need not exist.
+
+    Attributes:
+        output: The output.
+        resume: Whether to continue work in the folder.
+        fresh: Whether to discard work in the folder.
+    """
 
     output: OutputFile | OutputFolder
     resume: bool = False
@@ -35,7 +42,7 @@ class WorkDir:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Path of the folder."""
         name = self.output.target.name
         if len(os.fsencode(name)) > LONGEST_NAME:
             name = f"{name[:40]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
@@ -43,30 +50,31 @@ class WorkDir:
 
     @property
     def room(self) -> OutputFile | OutputFolder:
-        """The output, its unfinished files in this folder."""
+        """The output, with its unfinished files in this folder."""
         return replace(self.output, room=self.path)
 
     def part(self, number: int) -> Path:
-        """The file of a window, counted from 0."""
+        """Return the path of a part, counted from 0."""
         return self.path / f"{number:08d}.part"
 
     def parts(self) -> list[Path]:
-        """The parts that are there without a gap."""
+        """Return the paths of the existing parts up to the first gap."""
         return list(takewhile(Path.is_file, map(self.part, count()))) if (self.path / PLAN).is_file() else []
 
     def kept_sentences(self) -> int:
-        """How many sentences the parts hold."""
+        """Return the number of sentences in the parts."""
         return sum(map(count_sentences, self.parts()))
 
     def kept_bytes(self) -> int:
-        """How much of the disk the parts take."""
+        """Return the size of the parts in bytes."""
         return sum(part.stat().st_size for part in self.parts())
 
     def check(self) -> None:
-        """Make sure that no other run is at work here, and that no work is lost by mistake.
+        """Check that no other run uses the folder, and that no work would be discarded by mistake.
 
         Raises:
-            OutputError: One is; or there is unfinished work, and nothing was said about it.
+            OutputError: Another run uses it; or there is unfinished work, and neither `resume` nor
+                `fresh` is given.
         """
         if self.path.is_dir():
             with self.claim():
@@ -74,12 +82,13 @@ class WorkDir:
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Hold the folder against other runs; at the end it stays if it holds parts, or tells of an output, and is removed if not.
+        """Lock the folder; at the end it is removed, unless it contains parts or FINISHED.
 
         Raises:
-            OutputError: Another run holds it, it holds work that nothing was said about, or it cannot be made.
+            OutputError: Another run holds the lock; there is unfinished work, and neither
+                `resume` nor `fresh` is given; or the folder cannot be created.
         """
-        if self.path.is_symlink():  # what lies where it leads is not ours to remove
+        if self.path.is_symlink():  # its target is not ours to remove
             raise OutputError(f"{self.output.path}: its work folder {self.path} is a link; remove it")
         with ExitStack() as claimed:
             with self._failing_as_output_error(), self._naming_its_owner():
@@ -92,7 +101,7 @@ class WorkDir:
 
     @contextmanager
     def _naming_its_owner(self) -> Iterator[None]:
-        """The folder may be what another user's run has left."""
+        """Name the owner in the error for a folder that another user's run has left."""
         try:
             yield
         except PermissionError:
@@ -106,7 +115,7 @@ class WorkDir:
         if not (self.resume or self.fresh) and (kept := self.kept_sentences()):
             raise ResumeError(
                 f"{self.output.path}: a run was stopped after {kept:,} sentence{'s' if kept > 1 else ''}; "
-                "pass --resume to go on with it, or --fresh to begin anew"
+                "pass --resume to continue, or --fresh to start over"
             )
 
     def _remove_unless_of_use(self) -> None:
@@ -118,17 +127,22 @@ class WorkDir:
         return self.path / FINISHED
 
     def has_finished(self, plan: Manifest) -> bool:
-        """Whether the job of this plan has put its output in place, and was killed before it had removed the folder."""
+        """Return whether the job completed its output, but did not remove the folder."""
         kept = Manifest.from_json(self._finished.read_bytes()) if self._finished.is_file() else None
         return kept is not None and not plan.differences(kept)
 
     def begin(self, plan: Manifest, *, keep: bool = True) -> Manifest:
-        """Take up the work of this folder, which must be claimed, or begin it; returns the plan that holds.
+        """Continue the work of this folder, which must be claimed, or start it.
 
-        Without `keep` there is no plan in it, and so no work to go on with.
+        Args:
+            plan: Manifest of this run.
+            keep: Whether the plan is written; without it there is no work to continue.
+
+        Returns:
+            The manifest of the work: that of the earlier run if it is continued.
 
         Raises:
-            ResumeError: The work that is to be resumed is of another job.
+            ResumeError: The work to be continued is of another job.
         """
         if self.resume and self.parts():
             return self._checked(plan)
@@ -140,10 +154,10 @@ class WorkDir:
         return plan
 
     def compare(self, plan: Manifest) -> None:
-        """Make sure that the work to be resumed, if there is any, is of this job.
+        """Check that the work to be resumed, if there is any, is of this job.
 
         Raises:
-            ResumeError: It is not.
+            ResumeError: It is of another job.
         """
         if self.resume and self.parts():
             self._checked(plan)
@@ -151,24 +165,27 @@ class WorkDir:
     def _checked(self, plan: Manifest) -> Manifest:
         kept = Manifest.from_json((self.path / PLAN).read_bytes())
         if kept is None:
-            raise ResumeError(f"{self.path}: is of another version of elmo, or damaged; pass --fresh to begin anew")
+            raise ResumeError(f"{self.path}: is of another version of elmo, or damaged; pass --fresh to start over")
         if differences := plan.differences(kept):
             raise ResumeError(
                 f"{self.output.path}: the unfinished run was another job: it differs in {', '.join(differences)}; "
-                "give the same input and options to go on with it, or pass --fresh to begin anew"
+                "give the same input and options to continue it, or pass --fresh to start over"
             )
         return kept
 
     def discard(self) -> None:
-        """Remove the plan, then the parts: what is stopped half way has no plan, and is no work."""
+        """Remove the plan, then the parts: without a plan, remaining parts are not used."""
         with self._failing_as_output_error():
             for name in (PLAN, FINISHED):
                 (self.path / name).unlink(missing_ok=True)
-            sync_folder(self.path)  # the plan is gone before the parts are
+            sync_folder(self.path)  # the plan is removed before the parts
             self.remove_parts()
 
     def finish(self) -> None:
-        """The output is whole: say so, then remove the parts. What is stopped half way is known by `has_finished`."""
+        """Record that the output is complete, then remove the parts and the folder.
+
+        `has_finished` returns True after a stop in between.
+        """
         with self._failing_as_output_error():
             if (self.path / PLAN).is_file():
                 (self.path / PLAN).replace(self._finished)
@@ -177,12 +194,12 @@ class WorkDir:
         self.remove()
 
     def remove_parts(self, kept: int = 0) -> None:
-        """Remove all parts but the first so many, and whatever else goes by such a name."""
+        """Remove all parts except the first `kept`, and other files with such names."""
         for path in set(self.path.glob("*.part")).difference(map(self.part, range(kept))):
             _remove(path)
 
     def drop(self) -> None:
-        """Remove work that is of no more use, and the folder with it."""
+        """Remove work that is no longer needed, and the folder."""
         if self.path.is_dir():
             with self.claim():
                 self.discard()

@@ -1,4 +1,4 @@
-"""A store that keeps each window in the work folder before it passes it on, and gives a new store the windows of an earlier run."""
+"""Writer that keeps each window in the work folder, and replays the windows of an earlier run."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -17,7 +17,13 @@ Window = list[Sentence]
 
 
 class ResumableWriter:
-    """Wraps any store. The folder must be claimed and its work begun; `kept` is the schema of the columns that are carried over."""
+    """Writer that keeps each window before it passes it to another writer.
+
+    Args:
+        inner: The other writer.
+        work: Work folder, which must be claimed and started.
+        kept: Schema of the columns that are carried over; None without any.
+    """
 
     def __init__(self, inner: FeatureWriter, work: WorkDir, kept: pa.Schema | None = None) -> None:
         self.inner = inner
@@ -28,16 +34,21 @@ class ResumableWriter:
 
     @property
     def skipped_duplicates(self) -> int:
-        """Of the store inside."""
+        """Number of sentences that the inner writer has not written."""
         return self.inner.skipped_duplicates
 
     def replay(self, sentences: Iterable[Sentence]) -> Iterator[Window]:
-        """Pass the windows of the earlier run on, taking their sentences off `sentences` (an iterator), which must be the same ones.
+        """Write the windows of the earlier run and yield them.
 
-        A part that is torn or damaged ends it: that window and those after it are to be computed again.
+        A truncated or damaged part ends the replay: its window and those after it must be
+        recomputed.
+
+        Args:
+            sentences: Iterator of the sentences, from which those of the windows are taken; they
+                must be the same.
 
         Raises:
-            ResumeError: The sentences are others.
+            ResumeError: The sentences differ.
         """
         again = iter(sentences)
         for path in self.work.parts():
@@ -51,11 +62,11 @@ class ResumableWriter:
             self.work.remove_parts(kept=self._number)
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
-        """Keep a window, then pass it on.
+        """Keep a window, then pass it to the inner writer.
 
         Raises:
             DiskError: The disk is full or gone.
-            OutputError: The store refuses the window, as it would again: it is kept no longer.
+            OutputError: The inner writer rejects the window, which is then not kept.
         """
         with writing_errors(self.work.output.path):
             atomic_write(self.work.part(self._number), lambda path: write_part(path, window, arrays, self.kept))
@@ -76,7 +87,7 @@ class ResumableWriter:
             self.work.part(self._number - 1).unlink()
         if not self.work.parts():
             raise refusal
-        raise ResumeError(f"{refusal}; a resumed run would end here again: pass --fresh too")
+        raise ResumeError(f"{refusal}; a resumed run would stop here again: pass --fresh too")
 
     def _compare(self, before: Window, now: Window) -> None:
         if before != now and repr(before) != repr(now):  # a NaN among the columns that are carried over differs from itself
@@ -84,5 +95,5 @@ class ResumableWriter:
             differs = "was another one" if at < len(now) else "is missing"
             raise ResumeError(
                 f"{self.work.output.path}: the unfinished run read another input: sentence {self._committed + at + 1:,} {differs}; "
-                "give the same input to go on with it, or pass --fresh to begin anew"
+                "give the same input to continue it, or pass --fresh to start over"
             )

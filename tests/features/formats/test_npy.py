@@ -50,7 +50,7 @@ def test_pooled_features_are_one_array(
 def test_npy_of_tokens_is_refused_with_a_remedy(elmo: Elmo, model: Path, source: Path, tmp_path: Path):
     assert_one_line_error(elmo("embed", source, tmp_path / "a.npy", "--model", model), "--pool mean", "--layout arrays", code=2)
     assert elmo("embed", source, tmp_path / "a.h5", "--model", model).exit_code == 0
-    assert_one_line_error(elmo("convert", tmp_path / "a.h5", tmp_path / "a.npy"), "one vector a sentence", "--layout arrays")
+    assert_one_line_error(elmo("convert", tmp_path / "a.h5", tmp_path / "a.npy"), "one vector per sentence", "--layout arrays")
     assert {path.name for path in tmp_path.iterdir()} == {"corpus.txt", "a.h5"}
 
 
@@ -76,7 +76,7 @@ def test_arrays_of_other_programs_are_read(elmo: Elmo, tmp_path: Path):
 )
 def test_an_npy_of_something_else_is_refused(tmp_path: Path, array: np.ndarray):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
-    with pytest.raises(FeaturesError, match=r"a\.npy: (is no \.npy of features|holds)"):
+    with pytest.raises(FeaturesError, match=r"a\.npy: (is not a \.npy of features|contains)"):
         open_features(tmp_path / "a.npy")
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(content[:-1])
@@ -121,7 +121,7 @@ def test_sentences_are_named_by_their_ids_and_keep_the_order_of_the_input(tmp_pa
 def test_two_sentences_of_one_name_are_refused_or_the_first_is_kept(tmp_path: Path):
     description, sentences = FeatureSpec(("top",), 2), [s._replace(id="same") for s in corpus("a", "a")]
     arrays = arrays_for(sentences, description)
-    with pytest.raises(OutputError, match="two sentences are called 'same'; pass --keys number"):
+    with pytest.raises(OutputError, match="two sentences have the name 'same'; pass --keys number"):
         write(tmp_path / "a.npz", "arrays", sentences, arrays, description)
     with open_features(write(tmp_path / "a.npz", "arrays", sentences, arrays, description, keys="sentence")) as features:
         assert (features.keys(), len(features)) == (["a"], 1)
@@ -153,7 +153,7 @@ def test_members_that_are_missing_or_renamed_are_found(tmp_path: Path):
                 new.writestr(info, old.read(info.orig_filename))
                 info.comment = comment
             new.comment = old.comment
-        with pytest.raises(FeaturesError, match="does not fit its checksum"):
+        with pytest.raises(FeaturesError, match="does not match its checksum"):
             open_features(copy)
     shutil.copyfile(path, tmp_path / "b.npz")
     with zipfile.ZipFile(tmp_path / "b.npz", "a") as archive:

@@ -96,14 +96,14 @@ def test_values_come_back_bit_for_bit(tmp_path: Path, dtype: str):
 def test_what_it_cannot_hold_is_refused_before_anything_is_computed(elmo: Elmo, model: Path, corpus: Callable[..., Path], tmp_path: Path):
     path = corpus(TEXT)
     for options in (["--layers", "all"], ["--layers", "0,2"]):
-        assert_one_line_error(elmo("embed", path, tmp_path / "a.vec", "--model", model, *options), "one vector a word", "--layers 0, top")
+        assert_one_line_error(elmo("embed", path, tmp_path / "a.vec", "--model", model, *options), "one vector per word", "--layers 0, top")
     assert_one_line_error(elmo("embed", path, tmp_path / "a.vec", "--pool", "mean"), "contradict", code=2)
     assert_one_line_error(elmo("embed", path, tmp_path / "a.vec", "--keys", "id"), "does not name sentences", code=2)
     assert_one_line_error(elmo("embed", path, "-", "--output-format", "word2vec"), "cannot be written to standard output", code=2)
     assert elmo("embed", path, tmp_path / "a.h5", "--model", model, "--forget-sentences").exit_code == 0
     assert_one_line_error(elmo("convert", tmp_path / "a.h5", tmp_path / "a.vec"), "needs words")
     assert elmo("embed", path, tmp_path / "b.h5", "--model", model, "--layers", "1,2").exit_code == 0
-    assert_one_line_error(elmo("convert", tmp_path / "b.h5", tmp_path / "a.vec"), "one vector a word")
+    assert_one_line_error(elmo("convert", tmp_path / "b.h5", tmp_path / "a.vec"), "one vector per word")
     assert {p.name for p in tmp_path.iterdir()} == {"corpus.txt", "a.h5", "b.h5"}
     with pytest.raises(OutputError, match="sentence 0 has a token without text"):
         write(tmp_path / "a.vec", [["a", ""]], [np.ones((2, 2), np.float32)], FeatureSpec(("top",), 2))
@@ -112,9 +112,9 @@ def test_what_it_cannot_hold_is_refused_before_anything_is_computed(elmo: Elmo, 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("2 2\na 1 2\n", "has 1 words of 2"),
-        ("1 2\na 1\n", r":2: holds 1 values of 2"),
-        ("1 2\na 1 x\n", r":2: holds no numbers"),
+        ("2 2\na 1 2\n", "has 1 of 2 declared words"),
+        ("1 2\na 1\n", r":2: has 1 of 2 values"),
+        ("1 2\na 1 x\n", r":2: contains values that are not numbers"),
         ("1 0\na\n", "is damaged"),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_changed_input_is_refused(run: Run, stopped: Run, corpus: Corpus, line
 def test_a_stream_is_resumed_if_it_is_the_same(run: Run, stopped: Run, tmp_path: Path):
     text = SAMPLE.read_bytes()
     result = stopped(corpus=Path("-"), stdin=text)
-    assert "pass --resume to go on" in result.stderr
+    assert "pass --resume to continue" in result.stderr
     other = run("--resume", corpus=Path("-"), stdin=text.replace(b"muddy", b"dusty"))
     assert "the unfinished run read another input: sentence 2 was another one" in other.stderr
     shorter = run("--resume", corpus=Path("-"), stdin=b"\n".join(text.splitlines()[:3]))
@@ -67,7 +67,7 @@ def test_a_bad_line_late_in_a_stream_can_be_mended(run: Run, tmp_path: Path):
     text = SAMPLE.read_bytes()
     result = run(corpus=Path("-"), stdin=text + b"\xff\n")
     assert "is not UTF-8" in result.stderr
-    assert "are kept: pass --resume to go on" in result.stderr
+    assert "are kept: pass --resume to continue" in result.stderr
     assert run("--resume", corpus=Path("-"), stdin=text).exit_code == 0
     assert len(read_features(tmp_path / "out.h5")) == len(sentences_of(SAMPLE))
 

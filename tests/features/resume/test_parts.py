@@ -48,7 +48,7 @@ def test_a_damaged_plan_is_one_error(run: Run, stopped: Run, tmp_path: Path, pla
     (work_of(tmp_path) / "plan.json").write_bytes(plan)
     result = run("--resume")
     assert result.exit_code == 1
-    assert "is of another version of elmo, or damaged; pass --fresh to begin anew" in result.stderr
+    assert "is of another version of elmo, or damaged; pass --fresh to start over" in result.stderr
     assert run("--fresh").exit_code == 0
 
 
@@ -57,7 +57,7 @@ def test_one_changed_bit_of_a_plan_is_found(run: Run, stopped: Run, tmp_path: Pa
     plan = work_of(tmp_path) / "plan.json"
     plan.write_bytes(plan.read_bytes().replace(b'"model": "tiny"', b'"model": "uiny"'))
     assert b"uiny" in plan.read_bytes()
-    assert "or damaged; pass --fresh to begin anew" in run("--resume").stderr
+    assert "or damaged; pass --fresh to start over" in run("--resume").stderr
 
 
 def test_what_else_is_called_a_part_is_removed(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path):

@@ -34,7 +34,7 @@ def test_a_signalled_run_is_resumed(model: Path, tmp_path: Path, number: signal.
     assert process.returncode == code
     if number != signal.SIGKILL:
         assert words.startswith(f"Stopped by {number.name}; ")
-        assert words.endswith("sentences are kept: pass --resume to go on.\n")
+        assert words.endswith("sentences are kept: pass --resume to continue.\n")
     again = subprocess.run([*command, "--resume"], input=text, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
@@ -63,7 +63,7 @@ def test_an_idle_pipe_does_not_hold_a_stopped_run(model: Path, tmp_path: Path):
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 143
-        assert b"pass --resume to go on" in process.stderr.read()
+        assert b"pass --resume to continue" in process.stderr.read()
 
 
 def test_a_second_run_on_the_same_output_is_refused(assert_whole: Check, run: Run, tmp_path: Path):
@@ -97,7 +97,7 @@ def test_without_locks_of_the_file_system_the_words_of_the_lock_decide(
     (work_of(tmp_path) / "lock").write_text(f"{name} {process}\n")
     result = run()
     assert result.exit_code == (0 if free else 1), result.output
-    assert free or f"is being written by another run (process {process} on {name}); if that is over, delete" in result.stderr
+    assert free or f"is being written by another run (process {process} on {name}); if that run has ended, delete" in result.stderr
 
 
 def test_runs_killed_at_random_and_on_full_disks_lose_nothing():

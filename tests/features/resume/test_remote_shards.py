@@ -130,10 +130,10 @@ def test_a_remote_folder_is_read_as_a_local_one(elmo: Elmo, run: Run, small: Pat
 
 def test_a_folder_without_manifest_is_refused_in_one_line(elmo: Elmo, run: Run, bucket: Bucket):
     for command in ("inspect", "verify"):
-        assert f"{bucket.shown}: holds no features: no manifest is there" in elmo(command, bucket.uri).stderr
+        assert f"{bucket.shown}: contains no features: it has no manifest" in elmo(command, bucket.uri).stderr
     assert run().exit_code == 0
     bucket.delete(MANIFEST)
-    with pytest.raises(FeaturesError, match=r"holds 5 shards and no manifest: its upload has not ended; run elmo embed with --resume"):
+    with pytest.raises(FeaturesError, match=r"contains 5 shards and no manifest: its upload is not complete; run elmo embed with --resume"):
         open_features(bucket.uri)
     result = elmo("convert", bucket.uri, "x.h5")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
@@ -147,7 +147,7 @@ def test_a_folder_that_does_not_fit_its_manifest_is_refused(run: Run, bucket: Bu
     else:
         name = {"shorter": SHARDS[3], "more": "part-00005.parquet", "manifest": MANIFEST}[how]
         bucket.put(name, b"{}")
-    words = "is damaged, or of another version" if how == "manifest" else "is missing; the folder" if how == "missing" else "does not fit"
+    words = "is damaged, or of another version" if how == "manifest" else "is missing; the folder" if how == "missing" else "does not match"
     with pytest.raises(FeaturesError, match=words):
         open_features(bucket.uri)
 
@@ -246,7 +246,7 @@ def test_unfinished_and_finished_outputs_are_not_overwritten_by_mistake(run: Run
 
 def test_a_folder_of_other_files_is_refused(run: Run, bucket: Bucket):
     bucket.put("notes.txt", b"mine")
-    assert "holds files that are not of an unfinished run (notes.txt)" in run("--fresh").stderr
+    assert "contains files that are not of an unfinished run (notes.txt)" in run("--fresh").stderr
     assert list(bucket.content()) == ["notes.txt"]
 
 
@@ -263,7 +263,7 @@ def test_a_second_run_at_the_same_time_is_noticed(run: Run, bucket: Bucket, monk
     monkeypatch.setattr(RemoteShards, name, late)
     result = run()
     assert result.exit_code == 1
-    assert "another run has begun to write there; stop one of them" in result.stderr
+    assert "another run has started to write there; stop one of them" in result.stderr
     assert MANIFEST not in bucket.content()
 
 
@@ -280,7 +280,7 @@ REFUSED = {
     "by default": (["s3://bucket/out"], "only a folder of Parquet shards"),
     "a file": (["s3://bucket/a.parquet"], "only a folder of Parquet shards"),
     "a job array": (["s3://bucket/out/", "--output-format", "parquet", "--shard", "0/2"], "s3://bucket/out/ is remote"),
-    "the web": (["https://host/out/", "--output-format", "parquet"], "https://host/out/: is at none of s3://, gs://"),
+    "the web": (["https://host/out/", "--output-format", "parquet"], "https://host/out/: its scheme is not one of s3://, gs://"),
 }
 
 

@@ -28,7 +28,7 @@ def test_a_resumed_run_writes_what_an_uninterrupted_one_does(assert_whole: Check
     kept = sum(map(count_sentences, parts_of(tmp_path)))
     assert result.exit_code == 143
     assert len(parts_of(tmp_path)) == after + 1  # a window is kept before it is written
-    assert result.stderr == f"Stopped by SIGTERM; {kept} sentences are kept: pass --resume to go on.\n"
+    assert result.stderr == f"Stopped by SIGTERM; {kept} sentences are kept: pass --resume to continue.\n"
     assert [path.name for path in tmp_path.iterdir()] == [work_of(tmp_path).name]
     assert run("--resume").exit_code == 0
     assert_whole()
@@ -86,7 +86,7 @@ def test_a_failing_disk_is_one_line_that_says_how_to_go_on(run: Run, tmp_path: P
         result = run()
     kept = sum(map(count_sentences, parts_of(tmp_path)))
     assert result.stderr == (
-        f"Error: {tmp_path}/out.h5: cannot be written (No space left on device); {kept} sentences are kept: pass --resume to go on\n"
+        f"Error: {tmp_path}/out.h5: cannot be written (No space left on device); {kept} sentences are kept: pass --resume to continue\n"
     )
 
 
@@ -94,7 +94,7 @@ def test_a_failing_disk_is_one_line_that_says_how_to_go_on(run: Run, tmp_path: P
 def test_what_the_output_cannot_hold_is_not_to_be_resumed(run: Run, stopped: Run, tmp_path: Path, after: int):
     for options in ([], ["--resume"]):
         result = stopped(*options, after=after, by=OutputError("two sentences are one; pass --keys number"))
-        advice = "; a resumed run would end here again: pass --fresh too" if after else ""
+        advice = "; a resumed run would stop here again: pass --fresh too" if after else ""
         assert result.stderr == f"Error: two sentences are one; pass --keys number{advice}\n"
         assert len(parts_of(tmp_path)) == after
     assert run("--fresh").exit_code == 0
@@ -120,7 +120,7 @@ def test_unfinished_work_is_not_thrown_away_by_mistake(assert_whole: Check, run:
         result = run(*options)
         assert result.exit_code == 1
         assert "a run was stopped after" in result.stderr
-        assert "pass --resume to go on with it, or --fresh to begin anew" in result.stderr
+        assert "pass --resume to continue, or --fresh to start over" in result.stderr
         assert parts_of(tmp_path)
     assert run("--fresh").exit_code == 0
     assert_whole()
@@ -152,7 +152,7 @@ def test_numbers_that_are_none_stop_the_run_with_the_sentence(run: Run, tmp_path
     monkeypatch.setattr(engine_worker, "embed_window", spoilt)
     result = run()
     assert result.exit_code == 1
-    assert "sentence 10: its vectors hold NaN or infinite values" in result.stderr
+    assert "sentence 10: its vectors contain NaN or infinite values" in result.stderr
     assert not (tmp_path / "out.h5").exists()
 
 

@@ -94,7 +94,7 @@ def test_an_error_of_a_worker_is_raised_as_itself(spec: EmbedderSpec, tmp_path: 
 def test_a_job_is_begun_by_one_engine_and_finished_by_another(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path):
     assert stopped(after=2).exit_code == 143
     result = stopped("--resume", "--engine", "processes", "--device", "cpu", after=5)
-    assert (result.exit_code, "are kept: pass --resume to go on" in result.stderr) == (143, True)
+    assert (result.exit_code, "are kept: pass --resume to continue" in result.stderr) == (143, True)
     assert len(parts_of(tmp_path)) == 6
     assert run("--resume").exit_code == 0
     assert_whole()
@@ -127,7 +127,7 @@ def test_ctrl_c_is_for_the_run_and_its_workers_end_with_it(begun: "subprocess.Po
     _, words = begun.communicate(timeout=60)
     assert begun.returncode == 130
     assert words.startswith("Stopped by SIGINT; ")
-    assert words.endswith("sentences are kept: pass --resume to go on.\n")
+    assert words.endswith("sentences are kept: pass --resume to continue.\n")
     assert words.count("\n") == 1
     wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 10)
 

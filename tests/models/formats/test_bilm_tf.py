@@ -192,5 +192,5 @@ def test_options_above_any_measure_are_refused(tmp_path: Path):
     options = make_options()
     options["char_cnn"]["filters"] = [[1, 1]] * 1025
     path.write_text(json.dumps(options))
-    with pytest.raises(ModelError, match=r"char_cnn.filters lists 1,025 convolutions; it takes 1,024 at most"):
+    with pytest.raises(ModelError, match=r"char_cnn.filters lists 1,025 convolutions; it takes at most 1,024"):
         load_config(path)
