@@ -209,7 +209,7 @@ class ComputeOptions:
 
     def __post_init__(self) -> None:
         if self.cuda_device is not None and self.device != "auto":
-            raise UsageError("--cuda-device and --device say the same thing; pass one of them.")
+            raise UsageError("--cuda-device and --device both name the device; pass one of them.")
 
     def choose_engine(self, *, stateful: bool, output: Path) -> "EngineOptions":
         """Return the engine that the options specify.
