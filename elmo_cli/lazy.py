@@ -1,4 +1,4 @@
-"""Lazy public names of a package: a name is imported when it is first used, so that `import elmo_cli` loads no torch."""
+"""Lazy imports of a package's public names, so that `import elmo_cli` does not load torch."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -10,10 +10,10 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         package: The package's `__name__`.
-        homes: The module of each public name.
+        homes: The module that defines each public name.
     """
 
-    def get(name: str) -> Any:  # noqa: ANN401  # whatever the name stands for
+    def get(name: str) -> Any:  # noqa: ANN401  # any public object
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(homes[name]), name)

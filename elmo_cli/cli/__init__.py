@@ -1,1 +1,1 @@
-"""The command line: the only package that imports click and rich."""
+"""Command line interface; no other package imports click or rich."""

@@ -1,4 +1,4 @@
-"""Messages to the user on stderr: a bar while a job runs, a closing line, warnings. All uses of rich are here."""
+"""Console messages on stderr: progress bars, summaries and warnings."""
 
 import math
 import os
@@ -26,10 +26,10 @@ from elmo_cli.types import Progress as Committed
 if TYPE_CHECKING:
     from elmo_cli.training.loop import TrainProgress
 
-LOG_SECONDS = 60.0  # between plain progress lines, where no bar is drawn
+LOG_SECONDS = 60.0  # between plain progress lines, if no bar is drawn
 BAR_WIDTHS = (8, 40)  # columns, at least and at most
-NARROW = 30  # columns, below which there is a bar without words
-DRAWINGS = 8  # a second
+NARROW = 30  # columns, below which a bar has no text
+DRAWINGS = 8  # per second
 HIDE_CURSOR = "\x1b[?25l"
 
 
@@ -37,14 +37,14 @@ class UserConsole:
     """Messages on stderr.
 
     Args:
-        quiet: Only warnings are written.
-        output: Where the command writes data. No bar is drawn between data on a terminal.
+        quiet: Whether to write warnings only.
+        output: Output of the command. No bar is drawn while data are written to a terminal.
     """
 
     def __init__(self, *, quiet: bool, output: Path | None = None) -> None:
         self.quiet = quiet
         self._bars = not quiet and not (output == STDOUT and sys.stdout and sys.stdout.isatty())
-        # In a notebook rich would bypass stderr; plain lines are right there.
+        # In a notebook rich would bypass stderr; plain lines are written there.
         self._console = Console(
             file=cast("IO[str]", _Stderr(_behind_proxy(sys.stderr))),
             force_jupyter=False,
@@ -56,39 +56,40 @@ class UserConsole:
 
     @property
     def draws(self) -> bool:
-        """Whether bars are drawn: on a terminal that can. FORCE_COLOR makes no terminal of a file."""
+        """Whether bars are drawn: on a capable terminal, irrespective of FORCE_COLOR."""
         return self._bars and self._console.is_interactive and self._console.file.isatty()
 
     def info(self, words: str) -> None:
-        """Write a line, unless quiet."""
+        """Write a line, unless `quiet`."""
         if not self.quiet:
             self._console.print(printable(words))
 
     def warning(self, words: str) -> None:
-        """Write a line, even if quiet."""
+        """Write a warning, even if `quiet`."""
         self._console.print(printable(f"Warning: {words}"))
 
     def status(self, what: str) -> AbstractContextManager[object]:
-        """Show that something is done that has no measure, if on a terminal."""
+        """Show a bar without a percentage on a terminal."""
         return self._drawn(_Bar(what))
 
     @contextmanager
     def _drawn(self, bar: "_Bar", *, at_once: bool = True) -> Iterator[Live]:
-        """Draw a bar below all that is written, while its line changes; it is removed at the end.
+        """Draw a bar below all other messages, and remove it at the end.
 
-        stdout is data and stays as it is. Python's stderr goes through rich meanwhile, so that others' lines come above the bar.
+        stdout is not redirected. Python's stderr goes through rich meanwhile, so that lines of other
+        libraries appear above the bar.
         """
         live = Live(bar, console=self._console, transient=True, redirect_stdout=False, refresh_per_second=DRAWINGS)
         try:
             if at_once and self.draws:
-                live.start()  # the first drawing is its thread's too: a signal in the middle of one would repeat it
+                live.start()  # drawn by its thread only: a signal during a drawing would repeat it
             yield live
         finally:
             live.stop()
 
     @contextmanager
     def cache(self, folder: Path | None, *, offline: bool) -> Iterator[Cache]:
-        """The cache of models, whose downloads are shown: a bar on a terminal, a line now and then elsewhere."""
+        """Return the model cache; downloads are shown by a bar on a terminal, else by lines."""
         bar, started, said = _Bar(""), dict[str, tuple[float, int]](), time.perf_counter()
         with self._drawn(bar, at_once=False) as live:
 
@@ -102,7 +103,7 @@ class UserConsole:
                 rate = (done - before) / max(time.perf_counter() - since, 1e-9)
                 bar.show(f"{so_far}, {size(rate)}/s", done / total if total else None)
                 if self.draws:
-                    live.start()  # does nothing after the first time
+                    live.start()  # no effect after the first call
                 elif time.perf_counter() - said >= LOG_SECONDS:
                     said = time.perf_counter()
                     self.info(so_far)
@@ -110,7 +111,7 @@ class UserConsole:
             yield Cache(folder, offline or default_offline(), show, self.info)
 
     def track(self, job: Iterable[Committed], total_tokens: int | None) -> Committed:
-        """Run a job to its end, showing how far it is; returns its last word."""
+        """Run a job, show its progress, and return the last progress."""
         bar, last, start = _Bar("starting"), Committed(0, 0), time.perf_counter()
         said = start
         with self._drawn(bar):
@@ -123,7 +124,7 @@ class UserConsole:
         return last
 
     def track_training(self, job: "Iterable[TrainProgress]") -> "TrainProgress | None":
-        """Run a training job to its end, showing how well it does; returns its last word."""
+        """Run a training job, show its progress, and return the last progress."""
         bar, last, clock = _Bar("starting", share=0.0), None, _Clock()
         with self._drawn(bar):
             for last in job:
@@ -136,32 +137,32 @@ class UserConsole:
 
 @dataclass
 class _Bar:
-    """One line: a spinner, the bar, the share that is done, words and the time left, as far as there is room.
+    """Progress line: spinner, bar, percentage, text and remaining time, as the width allows.
 
     Args:
-        words: The state of the work.
-        share: Of the work, between 0 and 1; None where its size is unknown.
+        words: Text of the line.
+        share: Completed share, between 0 and 1; None if the size of the job is unknown.
     """
 
     words: str
     share: float | None = None
     spinner: Spinner = field(default_factory=lambda: Spinner("line"))  # ASCII, for every encoding
-    first: tuple[float, float] | None = None  # when a share was known first, and the share: a run may be a resumed one
+    first: tuple[float, float] | None = None  # time and value of the first known share: a resumed run does not start at 0
 
     def show(self, words: str, share: float | None) -> None:
-        """Change what the next drawing shows."""
+        """Change the text and share of the next drawing."""
         if share is not None and (self.first is None or share < self.first[1]):
             self.first = time.perf_counter(), share
         self.words, self.share = words, share
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        room = max(options.max_width - 3, 0)  # the spinner, a space, and the last column, after which some terminals wrap
+        room = max(options.max_width - 3, 0)  # without spinner, space, and the last column, after which some terminals wrap
         share = "" if self.share is None or room < NARROW // 2 else f" {100 * self.share:3.0f}%"
         words = Text(f" {printable(self.words)}{self._left()}" if room >= NARROW else "")
         width = max(min(room - len(share) - words.cell_len, BAR_WIDTHS[1]), min(BAR_WIDTHS[0], room))
         words.truncate(max(room - len(share) - width, 0))
         yield Text(f"{self.spinner.render(console.get_time())} ", end="")
-        if width:  # 0 is the full width to rich
+        if width:  # rich takes 0 as the full width
             yield ProgressBar(1.0, self.share or 0.0, width=width, pulse=self.share is None)
         yield Text.assemble(share, words, no_wrap=True, end="")
 
@@ -174,14 +175,14 @@ class _Bar:
 
 
 def _behind_proxy(stream: TextIO | None) -> TextIO | None:
-    """The stream itself, where a live display of rich has put its proxy, which would write to us again."""
+    """Return the stream behind a proxy of rich, which would write to this console again."""
     return cast("TextIO | None", getattr(stream, "rich_proxied_file", stream))
 
 
 class _Stderr:
-    """Standard error, whose reader may go away or never have been there: words are discarded then, and the work continues.
+    """Standard error. If it is closed or its reader ends, messages are discarded.
 
-    The stream is the one that was there at the start: rich puts a proxy in its place that writes to its console, which is to say here.
+    The stream is the original one: rich replaces it by a proxy, which writes to this class.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -189,15 +190,15 @@ class _Stderr:
 
     @property
     def encoding(self) -> str:
-        """The stream's encoding."""
+        """Encoding of the stream."""
         return self._stream.encoding if self._stream else "utf-8"
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether the stream is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
     def write(self, words: str) -> int:
-        """Write what can be written. The cursor is never hidden: who is killed or stopped could not show it again."""
+        """Write, if possible, and never hide the cursor: a killed process could not restore it."""
         try:
             if self._stream:
                 self._stream.write(words.replace(HIDE_CURSOR, ""))
@@ -215,27 +216,27 @@ class _Stderr:
 
 
 def _forget_stderr() -> None:
-    """Let all further words come to nothing, those too that Python holds back until its end."""
+    """Discard all further messages, including those in Python's buffer."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
 
 
 class _Clock:
-    """How fast training goes, and when it was last spoken of."""
+    """Rate of a training run, and time of the last message."""
 
     def __init__(self) -> None:
         self.said = time.perf_counter()
         self.first: TrainProgress | None = None
 
     def is_time(self) -> bool:
-        """Whether a plain line is due."""
+        """Return whether a plain line is due."""
         if due := time.perf_counter() - self.said >= LOG_SECONDS:
             self.said = time.perf_counter()
         return due
 
     def words(self, now: "TrainProgress") -> str:
-        """Loss, perplexity and tokens a second."""
+        """Return loss, perplexity and tokens per second as text."""
         self.first = self.first or now
         start = self.first if now.step > self.first.step else now._replace(words=0, seconds=0.0)
         rate = (now.words - start.words) / max(now.seconds - start.seconds, 1e-9)
@@ -243,19 +244,19 @@ class _Clock:
         return f"step {now.step:,}, loss {now.loss:.3f}, perplexity {math.exp(min(now.loss, 700)):,.1f}{held_out}, {rate:,.0f} tokens/s"
 
     def left(self, now: "TrainProgress") -> str:
-        """The time that is left, in words."""
+        """Return the remaining time as text."""
         if now.share_done >= 1 or now.share_done == 0:
             return ""
         return f", {now.seconds / now.share_done * (1 - now.share_done) / 60:.1f} min left"
 
 
 def count(number: int, noun: str) -> str:
-    """A number and its noun: "1 token", "12,345 tokens"."""
+    """Return a number with its noun: "1 token", "12,345 tokens"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def size(n_bytes: float) -> str:
-    """A number of bytes in words, decimal units."""
+    """Return a number of bytes as text, in decimal units."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:.0f} {unit}" if unit == "bytes" else f"{n_bytes:.1f} {unit}"
@@ -269,7 +270,12 @@ def _so_far(progress: Committed, start: float) -> str:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout: drawn on a terminal, aligned text elsewhere. All columns but the first are numbers."""
+    """Write a table to stdout: with lines on a terminal, else as aligned text.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells; all columns but the first contain numbers.
+    """
     if sys.stdout.isatty():
         table = Table(box=SIMPLE_HEAD)
         for number, name in enumerate(header):

@@ -19,9 +19,7 @@ LOCAL_ADDRESS = "local"
 
 def _devices(ctx: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001  # click's signature
     if not re.fullmatch(rf"auto|all|({DEVICE})(,({DEVICE}))*", value):
-        raise click.BadParameter(
-            f"{value!r} is none of auto, all, cpu, cuda, cuda:N, mps, nor several of these with commas, as cuda:0,cuda:1"
-        )
+        raise click.BadParameter(f"{value!r} is none of auto, all, cpu, cuda, cuda:N, mps, nor a list of devices such as cuda:0,cuda:1")
     return value
 
 
@@ -33,7 +31,7 @@ engine_options = headed(
         show_default=True,
         callback=_devices,
         metavar="auto|cpu|cuda|mps|all|D,D",
-        help="Devices that compute the vectors: cuda:N is one GPU, cuda:0,cuda:1 two with a process for each, all every GPU.",
+        help="Devices that compute the vectors: cuda:N is one GPU, cuda:0,cuda:1 two with a process for each, all is every GPU.",
     ),
     click.option(
         "--threads", type=click.IntRange(1, 1024), help="Number of CPU threads of a process.  [default: the cores, divided among processes]"
@@ -41,10 +39,10 @@ engine_options = headed(
     click.option(
         "--engine",
         type=click.Choice(ENGINES),
-        help="Place of the workers: in this process, in a process for each --device, or on a Ray cluster.  [default: by --device]",
+        help="Engine that runs the model: in this process, in a process for each --device, or on a Ray cluster.  [default: by --device]",
     ),
     click.option("--address", metavar="auto|HOST:PORT|local", help="Address of the Ray cluster.  [default: local, a cluster for this run]"),
-    click.option("--workers", type=click.IntRange(1, 4096), help="Number of Ray workers.  [default: as many as the cluster has room for]"),
+    click.option("--workers", type=click.IntRange(1, 4096), help="Number of Ray workers.  [default: by the cluster's resources]"),
 )
 
 
@@ -58,10 +56,10 @@ def choose_engine(
     stateful: bool,
     output: Path,
 ) -> "EngineOptions":
-    """Return the engine that the options ask for.
+    """Return the engine that the options specify.
 
     Raises:
-        click.UsageError: They contradict one another.
+        click.UsageError: The options contradict one another.
         DeviceError: There is no GPU for `--device all`.
     """
     has_several = device == "all" or "," in device
@@ -76,7 +74,7 @@ def choose_engine(
 
     given = device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}"
     devices = find_devices(given)
-    if engine is None and len(devices) == 1:  # of `all`
+    if engine is None and len(devices) == 1:  # --device all
         chosen = "local"
     return EngineOptions(chosen, devices, address or LOCAL_ADDRESS, workers)
 
@@ -84,8 +82,8 @@ def choose_engine(
 def _check_ray(engine: str, device: str, output: Path, given: dict[str, object]) -> None:
     if engine != "ray":
         if option := next((name for name, value in given.items() if value is not None), None):
-            raise click.UsageError(f"{option} is for --engine ray; pass both, or leave it out.")
+            raise click.UsageError(f"{option} requires --engine ray; pass both, or leave it out.")
     elif device not in ("auto", "cpu", "cuda"):
         raise click.UsageError(f"--device {device}: Ray gives each worker its device; pass --device cpu, cuda or auto.")
     elif output == STDOUT:
-        raise click.UsageError("--engine ray prints to standard output what becomes of its workers; name a file as the output.")
+        raise click.UsageError("--engine ray writes messages of its workers to standard output; name a file as the output.")

@@ -1,4 +1,4 @@
-"""Options in groups: a heading for each in `--help`, and one dataclass for each in the command."""
+"""Option groups: headings in `--help`, and one dataclass for each group."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ HEADINGS = (MODEL, INPUT, OUTPUT, COMPUTE, RESUME, ALLENNLP, OTHER)  # in the or
 
 
 def options(*added: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Return one decorator for several options, listed in the order in which --help shows them."""
+    """Return one decorator for several options, in the order of the help text."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(added):
@@ -36,7 +36,7 @@ def options(*added: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 
 def headed(heading: str, *added: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Return one decorator for several options that stand below a heading in --help.
+    """Return one decorator for several options below a heading of the help text.
 
     Args:
         heading: One of HEADINGS.
@@ -57,7 +57,7 @@ def headed(heading: str, *added: Callable[[Any], Any]) -> Callable[[Command], Co
 
 
 def grouped(name: str, kind: Callable[..., Any], *added: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Return a decorator that adds options, which the command gets as one dataclass.
+    """Return a decorator that adds options and passes them to the command as one dataclass.
 
     Args:
         name: Name of the command's argument.
@@ -84,7 +84,7 @@ def grouped(name: str, kind: Callable[..., Any], *added: Callable[[Any], Any]) -
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Raise options that contradict one another as wrong usage, which ends with exit code 2."""
+    """Convert UsageError to click.UsageError, which ends with exit code 2."""
     try:
         yield
     except UsageError as error:
@@ -92,7 +92,7 @@ def usage_errors() -> Iterator[None]:
 
 
 class HeadedCommand(click.Command):
-    """Command whose options stand below their headings in --help."""
+    """Command that lists its options below headings in the help text."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""

@@ -1,7 +1,7 @@
-"""The command line `elmo`: its commands, and what becomes of errors.
+"""Command line program `elmo`: commands, error messages and exit codes.
 
-Exit codes: 0 done, 1 an error the user can fix (one line on stderr), 2 wrong usage, 128 + n stopped by signal n (130 for Ctrl-C). A bug
-keeps its traceback.
+Exit codes: 0 success, 1 an error that the user can fix (one line on stderr), 2 wrong usage,
+128 + n stopped by signal n (130 for Ctrl-C). A bug keeps its traceback.
 """
 
 import codecs
@@ -37,38 +37,38 @@ COMMANDS = (
     "bench",
     "guide",
 )  # `command` in the module of that name in commands/
-FULL = (ENOSPC, EDQUOT)  # a disk, be it the one behind standard output
+FULL = (ENOSPC, EDQUOT)  # full disk, including that of standard output
 
 
 class Commands(click.Group):
-    """The group: imports a command when it is asked for, and turns errors into lines and exit codes."""
+    """Command group that imports commands lazily and reports errors as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """Names, in the order of the help text."""
+        """Return the names, in the order of the help text."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
-        """The command of that name."""
+        """Return the command of a name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"elmo_cli.cli.commands.{cmd_name}").command
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command and its arguments, among which an option stands once."""
+        """Return the command and its arguments, after checking for repeated options."""
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
             check_given_once(command, name, rest, ctx)
         return name, command, rest
 
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401  # click's
-        """Run all. Whatever is written may find the disk full, the group's own help too."""
+        """Run the program; report a full disk, also while the help text is written."""
         try:
             return super().main(*args, **extra)
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            click.echo(f"Error: cannot write on ({error.strerror}); make room, or write elsewhere", err=True)
+            click.echo(f"Error: cannot write ({error.strerror}); free disk space, or write elsewhere", err=True)
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> None:
@@ -83,11 +83,11 @@ class Commands(click.Group):
             super().invoke(ctx)
         except ElmoError as error:
             _fail(ctx, str(error))
-        except ReaderGone:  # of standard output: `| head` has seen enough
+        except ReaderGone:  # of standard output, such as `| head`
             ctx.exit(0)
         except (OSError, MemoryError, RuntimeError, ImportError) as error:
             if (refusal := describe_refusal(error)) is None:
-                raise  # a bug, or a full disk, which `main` tells
+                raise  # a bug, or a full disk, which `main` reports
             _fail(ctx, refusal)
         except KeyboardInterrupt as interruption:
             number, *words = interruption.args or (signal.SIGINT,)
@@ -100,7 +100,7 @@ class Commands(click.Group):
 
 
 def _let_stdout_take_any_text() -> None:
-    """Write file names as the bytes that they are, and escape characters that the encoding of the terminal lacks."""
+    """Write undecodable file names as bytes, and escape characters outside the encoding."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")

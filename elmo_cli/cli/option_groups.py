@@ -1,4 +1,4 @@
-"""Groups of options as dataclasses: each refuses what contradicts within it, and makes what the jobs take."""
+"""Option groups as dataclasses, with checks and conversion to the objects of the jobs."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The model, and the state in which its sentences start."""
+    """Options of the model and of the start state of sentences."""
 
     model: str | None = None
     options: str | None = None
@@ -41,10 +41,10 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         if self.stateful and self.prime:
-            raise UsageError("--stateful and --prime are two ways to start a sentence; pass one of them.")
+            raise UsageError("--stateful and --prime both set the start state of sentences; pass one of them.")
 
     def find(self, console: "UserConsole") -> "ModelFiles":
-        """Find the model's files, which are downloaded if they are published ones."""
+        """Return the model's files; a published model is downloaded if necessary."""
         from elmo_cli.models.resolve import find_model
 
         with console.cache(self.cache_dir, offline=self.offline) as cache:
@@ -61,7 +61,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class InputOptions:
-    """The corpus."""
+    """Options of the corpus."""
 
     inputs: tuple[str, ...] = ()
     reading: ReadOptions = field(default_factory=ReadOptions)
@@ -73,10 +73,10 @@ class InputOptions:
             raise UsageError("Missing argument 'OUTPUT': name the input, then the file to write.")
 
     def corpus(self) -> "Corpus":
-        """Return the corpus, whose formats take the options.
+        """Return the corpus, after checking the options against its formats.
 
         Raises:
-            click.UsageError: One of them is for another format.
+            click.UsageError: An option is for another format.
         """
         from elmo_cli.readers.corpus import Corpus
 
@@ -84,14 +84,14 @@ class InputOptions:
         for option, takers in corpus.misplaced_options():
             formats = ", ".join(sorted({name for _, name in corpus.files}))
             raise click.UsageError(
-                f"{option} is for {', '.join(takers)}; {corpus.name} is read as {formats} (--input-format says otherwise)."
+                f"{option} is for {', '.join(takers)}; {corpus.name} is read as {formats} (--input-format changes this)."
             )
         return corpus
 
 
 @dataclass(frozen=True)
 class SelectionOptions:
-    """The layers, and what is made of them."""
+    """Options of the selected layers, pooling and dtype."""
 
     layers: str | None = None
     mix: str | None = None
@@ -104,9 +104,9 @@ class SelectionOptions:
 
     def __post_init__(self) -> None:
         if len(self._flags) + (self.layers is not None) + (self.mix is not None) > 1:
-            raise UsageError("--layers, --mix, --all, --top and --average say what is written; pass one of them.")
+            raise UsageError("--layers, --mix, --all, --top and --average each choose the layers; pass one of them.")
         if self.mix_layer_norm and not self.mix:
-            raise UsageError("--mix-layer-norm is for --mix; pass both.")
+            raise UsageError("--mix-layer-norm requires --mix; pass both.")
 
     @property
     def _flags(self) -> list[str]:
@@ -129,7 +129,7 @@ class SelectionOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """The output, its format, and how that is written."""
+    """Options of the output and its format."""
 
     output: Path
     output_format: str | None = None
@@ -148,21 +148,21 @@ class OutputOptions:
 
     @cached_property
     def form(self) -> Format:
-        """The format.
+        """Format of the output.
 
         Raises:
-            UsageError: The options that choose it contradict one another.
+            UsageError: The options that choose the format contradict one another.
         """
         return choose_format(self.output, self.output_format, self.layout)
 
     def check(self, pool: str | None = None) -> None:
-        """Make sure that the format takes the options.
+        """Check the options against the format.
 
         Args:
-            pool: One of POOLS; None where the source decides it.
+            pool: One of POOLS; None if it depends on the source.
 
         Raises:
-            UsageError: It does not take one of them.
+            UsageError: The format does not have one of the options.
         """
         check_options(
             self.output,
@@ -175,7 +175,7 @@ class OutputOptions:
         )
 
     def target(self) -> OutputTarget:
-        """Return where the output goes."""
+        """Return the output target."""
         if isinstance(self.output, RemotePath):
             from elmo_cli.features.resume.remote_shards import RemoteShards
 
@@ -183,7 +183,7 @@ class OutputOptions:
         return output_target(self.output, self.form.name, overwrite=self.overwrite)
 
     def write_options(self) -> WriteOptions:
-        """Return how the format is written."""
+        """Return the options of the feature writer."""
         return WriteOptions(
             keys="sentence" if self.use_sentence_keys else self.keys,
             compression=self.compression or self.form.compressions[0],
@@ -195,7 +195,7 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """The device, and how much is computed together."""
+    """Options of devices, engine, precision and batch sizes."""
 
     device: str = "auto"
     cuda_device: int | None = None
@@ -209,10 +209,10 @@ class ComputeOptions:
 
     def __post_init__(self) -> None:
         if self.cuda_device is not None and self.device != "auto":
-            raise UsageError("--cuda-device and --device say the same thing; pass one of them.")
+            raise UsageError("--cuda-device and --device both name the device; pass one of them.")
 
     def choose_engine(self, *, stateful: bool, output: Path) -> "EngineOptions":
-        """Return the engine that the options ask for.
+        """Return the engine that the options specify.
 
         Raises:
             click.UsageError: The options contradict one another.
@@ -223,7 +223,7 @@ class ComputeOptions:
 
 @dataclass(frozen=True)
 class ResumeOptions:
-    """What happens to unfinished work."""
+    """Options of interrupted runs."""
 
     resume: bool | None = None
     fresh: bool = False
@@ -234,12 +234,12 @@ class ResumeOptions:
             raise UsageError("--resume continues unfinished work and --fresh deletes it; pass one of them.")
 
     def check(self, output: Path, *, stateful: bool = False) -> None:
-        """Make sure that the run can be resumed, if it is to be.
+        """Check that the run can be resumed, if requested.
 
         Raises:
-            UsageError: Its output or its state cannot be resumed.
+            UsageError: The run cannot be resumed, because of its output or its state.
         """
         if self.resume and stateful:
-            raise UsageError("--stateful cannot be resumed: its vectors depend on all that was read before; leave out --resume.")
+            raise UsageError("--stateful cannot be resumed: vectors depend on all preceding sentences; leave out --resume.")
         if self.resume and output == STDOUT:
-            raise UsageError("--resume is for an output that stays; standard output cannot be resumed.")
+            raise UsageError("--resume does not apply to standard output; name a file as the output.")

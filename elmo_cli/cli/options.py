@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by commands."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from elmo_cli.readers.tokens import SEPARATORS
 
 __all__ = ["options", "usage_errors"]  # for the commands
 
-FILE = click.Path(path_type=Path, readable=False)  # the code that reads a file reports what is wrong with it
+FILE = click.Path(path_type=Path, readable=False)  # errors are reported by the code that reads the file
 
 
 def features_argument(_context: click.Context, _parameter: click.Parameter, given: str) -> Path:
@@ -26,7 +26,7 @@ def features_argument(_context: click.Context, _parameter: click.Parameter, give
 
 
 class Count(click.IntRange):
-    """Positive integer, whose help text has no range: the upper limit only keeps overflows out."""
+    """Positive integer without a range in its help text; the upper limit prevents overflows."""
 
     def __init__(self) -> None:
         super().__init__(min=1, max=1 << 40)
@@ -175,7 +175,7 @@ def resuming_options(default: str) -> Callable[[Command], Command]:
     """Return the options for unfinished work.
 
     Args:
-        default: What happens if neither is given, in words.
+        default: Description of the default, for the help text.
 
     Returns:
         The decorator.
@@ -187,7 +187,7 @@ def resuming_options(default: str) -> Callable[[Command], Command]:
             default=None,
             help=f"Resume an interrupted run / keep nothing to resume from.  [default: {default}]",
         ),
-        click.option("--fresh", is_flag=True, help="Start over, and delete what an interrupted run has kept."),
+        click.option("--fresh", is_flag=True, help="Start over, and delete the files of an interrupted run."),
     )
 
 
@@ -236,7 +236,7 @@ _format_options = headed(
     click.option(
         "--documents",
         is_flag=True,
-        help=f"Read a list of texts as sentences, not as tokens ({_takers('documents')}).",
+        help=f"Read a list of strings as sentences, not as tokens ({_takers('documents')}).",
     ),
     click.option(
         "--token-column",
@@ -253,7 +253,7 @@ _format_options = headed(
 
 
 reading_options = grouped("reading", ReadOptions, _format_options)
-"""The options of how INPUT is read; the command gets them as one `reading`."""
+"""Reading options of INPUT, passed to the command as `reading`."""
 
 quiet_option = click.option(
     "--quiet",

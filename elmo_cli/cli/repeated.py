@@ -1,4 +1,4 @@
-"""Refusal of single-valued options that are given twice, of which click would take the last."""
+"""Check for repeated single-valued options, of which click would take the last."""
 
 from collections import Counter
 
@@ -6,10 +6,10 @@ import click
 
 
 def check_given_once(command: click.Command, name: str | None, args: list[str], parent: click.Context) -> None:
-    """Refuse an option of one value that is given twice, of which click would take the last; so for the commands of a group.
+    """Check that no single-valued option is repeated, also in the commands of a group.
 
     Raises:
-        click.UsageError: One is.
+        click.UsageError: An option is repeated.
     """
     ctx = click.Context(command, parent, name, **command.context_settings)
     _, rest, given = command.make_parser(ctx).parse_args(list(args))
@@ -21,5 +21,5 @@ def check_given_once(command: click.Command, name: str | None, args: list[str], 
 
 
 def _has_one_value(option: click.Option) -> bool:
-    """Neither one that may be repeated, nor a flag that is on however often it stands there."""
+    """Return whether an option takes one value: neither repeatable nor a flag."""
     return not (option.multiple or option.count or (option.is_flag and not option.secondary_opts))

@@ -1,4 +1,4 @@
-"""The option of job arrays, `--shard I/N`."""
+"""Option `--shard I/N` of job arrays, and its checks."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ shard_option = headed(
         "--shard",
         metavar="I/N",
         callback=_task,
-        help="Be task I of N, from 0: make the Parquet shards whose number is I modulo N (elmo guide scale).",
+        help="Run task I of N, from 0: write the Parquet shards whose number is I modulo N (elmo guide scale).",
     ),
 )
 
@@ -49,53 +49,51 @@ def check_sharding(
     resume: bool | None,
     fresh: bool,
 ) -> None:
-    """Refuse what `--shard` cannot be combined with.
+    """Check that `--shard` fits the output and the other options.
 
     Raises:
-        click.UsageError: Such an option or output is given.
+        click.UsageError: The output or another option contradicts `--shard`.
     """
     if not shard:
         return
     if output == STDOUT or not is_folder(output, form):
         what = "standard output" if output == STDOUT else f"{output} ({form.name})"
         raise click.UsageError(
-            f"--shard makes shards of a Parquet folder, and the output is {what}; name one, with --output-format parquet."
+            f"--shard writes to a folder of Parquet shards, and the output is {what}; name a folder, with --output-format parquet."
         )
     if isinstance(output, RemotePath):
-        raise click.UsageError(
-            f"--shard makes shards in a folder that the tasks share, and {output} is a remote one; name a shared folder."
-        )
+        raise click.UsageError(f"--shard writes to a folder shared by the tasks, and {output} is remote; name a shared folder.")
     if stateful:
-        raise click.UsageError("--shard and --stateful contradict each other: with --stateful, vectors depend on all that was read before.")
+        raise click.UsageError("--shard and --stateful contradict each other: with --stateful, vectors depend on all preceding sentences.")
     if fresh or resume is False:
         given = "--fresh" if fresh else "--no-resume"
         raise click.UsageError(f"--shard and {given} contradict each other: it would discard the shards of the other tasks; leave it out.")
 
 
 def check_remote(output: Path, form: Format) -> None:
-    """Refuse what cannot be written to a URI.
+    """Check that an output at a URI is a folder of Parquet shards.
 
     Raises:
-        click.UsageError: The output is at a URI, and not a folder of Parquet shards.
+        click.UsageError: The output is at a URI and has another format.
     """
     if isinstance(output, RemotePath) and not is_folder(output, form):
         raise click.UsageError(
-            f"{output}: only a folder of Parquet shards is written to such a place; name one, with --output-format parquet."
+            f"{output}: only a folder of Parquet shards can be written to a URI; name one, with --output-format parquet."
         )
 
 
 def check_shard_input(shard: tuple[int, int] | None, source: "Corpus") -> None:
-    """Refuse a pipe, which each task would have to read.
+    """Check that the input of tasks is not a pipe, because each task reads it.
 
     Raises:
-        click.UsageError: The input is one.
+        click.UsageError: The input is a pipe.
     """
     if shard and source.is_stream:
         raise click.UsageError(f"--shard reads its input in each task, and {source.name} can be read only once; name a file.")
 
 
 def without_shard(arguments: list[str]) -> list[str]:
-    """Return a command line without `--shard`: all tasks make the output of the command without it."""
+    """Return a command line without `--shard`: all tasks record the same command."""
     kept, skip = [], False
     for argument in arguments:
         if not skip and argument != "--shard" and not argument.startswith("--shard="):

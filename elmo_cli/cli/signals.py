@@ -1,4 +1,4 @@
-"""Signal handling: the first signal unwinds a run, the second one leaves at once."""
+"""Signal handling: the first signal stops a run in order, the second exits at once."""
 
 import os
 import select
@@ -11,12 +11,15 @@ from typing import NoReturn
 PATIENCE = 0.02  # seconds
 
 
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # if not ignored, as by nohup
-NO_CONTROLS = (None, "dumb", "unknown")  # values of TERM: what takes no control sequences
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # unless ignored, as by nohup
+NO_CONTROLS = (None, "dumb", "unknown")  # values of TERM without control sequences
 
 
 def occupy_stderr() -> None:
-    """Where standard error is closed, the first file that is opened would get its number, and what libraries complain of."""
+    """Open the null device as standard error if that is closed.
+
+    Otherwise the first opened file would get its descriptor and the messages of libraries.
+    """
     try:
         os.fstat(2)
     except OSError:
@@ -27,7 +30,7 @@ def occupy_stderr() -> None:
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
-    """The first signal unwinds the run, which keeps what is done; a second one leaves at once."""
+    """Raise KeyboardInterrupt for the first signal, and install `leave` for the second."""
     for again in STOPPING:
         if signal.getsignal(again) is not signal.SIG_IGN:
             signal.signal(again, leave)
@@ -35,7 +38,7 @@ def stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # t
 
 
 def stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
-    """A signal that comes while an object is taken down raises where Python lets nothing out: it is sent again, a moment later."""
+    """Send a signal again that arrived in a destructor, where Python ignores exceptions."""
     if not isinstance(unraisable.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
@@ -47,13 +50,13 @@ def stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 def leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
-    """Exit at once, with the cursor shown: the handler of the second signal."""
+    """Exit at once, with a visible cursor: the handler of the second signal."""
     if "elmo_cli.cli.console" in sys.modules and os.isatty(2) and os.environ.get("TERM") not in NO_CONTROLS:
         _clear_line()
     os._exit(128 + number)
 
 
 def _clear_line() -> None:
-    """Remove a bar and show the cursor, unless the terminal takes nothing just now: then one would wait here for ever."""
+    """Remove a bar and show the cursor, unless the terminal is blocked: the write would hang."""
     if select.select([], [2], [], 0)[1]:
         os.write(2, b"\r\x1b[2K\x1b[?25h")

@@ -1,4 +1,4 @@
-"""Uses of ELMo features: estimators, probes, labels, plots, search."""
+"""Downstream tasks on ELMo features: classifiers, probes, plots, search."""
 
 from typing import TYPE_CHECKING
 

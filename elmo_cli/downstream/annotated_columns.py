@@ -1,4 +1,4 @@
-"""Column files read with all their lines, to be written again with a predicted label for each token."""
+"""Column files with all their lines, annotated with predicted labels."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -98,7 +98,7 @@ def _first_column(format_: str, reading: ReadOptions) -> int:
 
 
 def _column(block: Sequence[Line], format_: str, reading: ReadOptions, column: int) -> int:
-    """The column of the tokens from this block on."""
+    """Return the column of the tokens, starting at this block."""
     if format_ == "conllu":
         found = [match[1].lower().split() for match in (COLUMNS.fullmatch(line) for _, line in block) if match]
         return found[-1].index("form") if found and "form" in found[-1] else column

@@ -16,6 +16,6 @@ def majority_by_word(labels: Ints, words: Ints, test_words: Ints) -> Ints:
     pairs, times = np.unique(words * n_classes + labels, return_counts=True)
     frequency = np.bincount(labels)[pairs % n_classes]
     best = np.full(max(int(words.max()), int(test_words.max(initial=0))) + 1, np.bincount(labels).argmax())
-    for index in np.lexsort((frequency, times)):  # the last of a word stays
+    for index in np.lexsort((frequency, times)):  # the last entry of a word is kept
         best[pairs[index] // n_classes] = pairs[index] % n_classes
     return best[test_words]

@@ -1,4 +1,4 @@
-"""Token labels of column files: CoNLL-U, its relatives, and any other file of a token a line."""
+"""Token labels of column files: CoNLL-U and other files with one token per line."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ class ColumnSentence(NamedTuple):
 
 
 def read_conllu_labels(file: InputFile, label: str, reading: ReadOptions) -> Iterator[ColumnSentence]:
-    """Iterate over the sentences of a CoNLL-U file; ranges of words and empty nodes are no tokens.
+    """Iterate over the sentences of a CoNLL-U file; ranges of words and empty nodes are left out.
 
     Args:
         file: The file.
@@ -100,7 +100,7 @@ def _cell_label(cell: str) -> str:
 
 
 def _pair_reader(wanted: str, names: set[str]) -> Callable[[str], str]:
-    """A function from a cell of pairs to the value of one, which also collects the names that occur."""
+    """Return the function from a cell of pairs to one value; it also collects the names."""
 
     def read(cell: str) -> str:
         pairs = dict(pair.partition("=")[::2] for pair in cell.split("|")) if cell != "_" else {}

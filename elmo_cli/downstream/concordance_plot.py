@@ -1,4 +1,4 @@
-"""Picture of few occurrences of a word: key-word-in-context lines beside a cosine heat map of each layer."""
+"""Plot of few occurrences of a word: concordance lines and a cosine heat map of each layer."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The control task of Hewitt and Liang (2019): every word has a random label of its own, which only its identity predicts."""
+"""Control task of Hewitt and Liang (2019): random labels that depend on the word alone."""
 
 import numpy as np
 
@@ -6,13 +6,16 @@ from elmo_cli.downstream.labelled_features import Ints
 
 
 def control_labels(labels: Ints, n_words: int, seed: int) -> Ints:
-    """Draw a label for each word from the distribution of the training labels, (word,)."""
+    """Return a random label for each word, (word,), from the distribution of the training labels."""
     shares = np.bincount(labels) / len(labels)
     return np.random.default_rng([seed, 4]).choice(len(shares), n_words, p=shares)
 
 
 def control_ceiling(control: Ints, train_words: Ints, test_words: Ints) -> float:
-    """Accuracy of a classifier that has all training words by heart, and takes the most frequent label for the others."""
+    """Return the accuracy of a classifier that memorizes the training words.
+
+    Other words get the most frequent label.
+    """
     seen = np.zeros(len(control), bool)
     seen[train_words] = True
     most_frequent = np.bincount(control[train_words]).argmax()

@@ -90,6 +90,6 @@ class LinearChainCrf(nn.Module):
         return start[labels[:, 0]] + inner + end[last]
 
     def _scores(self, forbidden: float) -> list[Tensor]:
-        """Scores of starts, transitions and ends, with that of those that are not allowed."""
+        """Return the scores of starts, transitions and ends, `forbidden` where not allowed."""
         names = ("start", "transitions", "end")
         return [self.get_parameter(name).masked_fill(cast("Tensor", getattr(self, f"no_{name}")), forbidden) for name in names]

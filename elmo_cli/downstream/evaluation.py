@@ -1,4 +1,4 @@
-"""Evaluation of a classifier on a test part: score with interval, a table by label, and a confusion matrix."""
+"""Evaluation of a classifier: score with interval, table by label, confusion matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -58,13 +58,13 @@ class Evaluation:
 
 
 def evaluate(task: str, gold: Sequence[Any], predicted: Sequence[Any], seed: int) -> Evaluation:
-    """Score predictions.
+    """Return the evaluation of predictions.
 
     Args:
-        task: Of TASKS.
+        task: One of TASKS.
         gold: The target of each sentence.
         predicted: The prediction for each sentence, of the same form; tags in any scheme.
-        seed: Of the resampling of sentences.
+        seed: Seed of the resampling of sentences.
     """
     if task == NUMBERS:
         return _evaluate_numbers(np.array(gold, np.float64), np.array(predicted, np.float64), seed)
@@ -98,7 +98,7 @@ def _confusion(gold: Ints, predicted: Ints, n_labels: int) -> Ints:
 
 
 def _confusion_of_types(gold: Sequence[str], predicted: Sequence[str]) -> tuple[list[str], Ints]:
-    """Names and matrix of the types of the tokens' tags; "O" is outside."""
+    """Return names and confusion matrix of the types of tags; "O" is outside."""
     sides = [[tag[2:] or "O" for tag in side] for side in (gold, predicted)]
     names = sorted({*sides[0], *sides[1]})
     ids = [np.array([names.index(name) for name in side], np.int64) for side in sides]
@@ -106,7 +106,7 @@ def _confusion_of_types(gold: Sequence[str], predicted: Sequence[str]) -> tuple[
 
 
 def _span_rows(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> list[LabelRow]:
-    """Counts of the spans of each type: right, predicted, there."""
+    """Return the scores of the spans of each type."""
     counts: dict[str, list[int]] = {}
     for tags, found in zip(gold, predicted, strict=True):
         there, given = set(parse_spans(tags)), set(parse_spans(found))
@@ -118,7 +118,7 @@ def _span_rows(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 
 
 def _label_rows(names: Sequence[str], counts: Ints) -> list[LabelRow]:
-    """The scores of labels by their counts, (label, 3): right, predicted, there."""
+    """Return the scores of labels from counts (label, 3): correct, predicted, actual."""
     rows = []
     for name, (right, given, there) in zip(names, counts.tolist(), strict=True):
         precision, recall = right / given if given else 0.0, right / there if there else 0.0

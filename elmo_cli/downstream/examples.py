@@ -1,4 +1,4 @@
-"""Labelled examples of a classifier: read from a corpus, checked, and divided into a training and a held-out part."""
+"""Labelled examples of a classifier: reading, checks, training and held-out part."""
 
 import zlib
 from collections import Counter
@@ -19,7 +19,7 @@ TAGS, TOKENS, SENTENCES, LABEL_SETS, NUMBERS = TASKS = ("tags", "tokens", "sente
 OF_TOKENS = (TAGS, TOKENS)
 BETWEEN_LABELS = "|"  # of a set of labels in a cell of text
 LEAST_SENTENCES = 2
-LEAST_ROWS_OF_IDS = 10  # of as many rows, all with another label, the labels are taken for ids
+LEAST_ROWS_OF_IDS = 10  # from this number of rows, distinct labels are taken for ids
 HELD_OUT_SHARE = 10  # a tenth
 SHOWN = 60  # characters of a label in a message
 FAULTS = {"I": "continues", "E": "ends", "B": "in IOB1 follows"}
@@ -40,7 +40,7 @@ class Example(NamedTuple):
 
 
 def read_examples(source: str, label: str, reading: ReadOptions, task: str | None = None) -> list[Example]:
-    """Read the labelled sentences of a corpus; those without tokens are left out.
+    """Return the labelled sentences of a corpus that have tokens.
 
     Args:
         source: A file, folder or pattern.
@@ -86,7 +86,9 @@ def check_training(examples: Sequence[Example], task: str, name: str) -> None:
         raise CorpusError(f"{name}: every set of labels is empty; check --label")
     if task == SENTENCES and len(counts) == len(examples) >= LEAST_ROWS_OF_IDS:
         shown = ", ".join(list(counts)[:3])
-        raise CorpusError(f"{name}: each of its {len(examples):,} rows has another label ({shown[:SHOWN]}, ...), as ids do; check --label")
+        raise CorpusError(
+            f"{name}: each of its {len(examples):,} rows has a different label ({shown[:SHOWN]}, ...), as ids do; check --label"
+        )
 
 
 def count_labels(examples: Sequence[Example], task: str) -> Counter[str]:
@@ -105,7 +107,7 @@ def normalise_tags(examples: Sequence[Example], source: str, target: str, *, rep
         examples: Their targets are tags.
         source: The scheme that they are in.
         target: The scheme to convert them to.
-        repair: Whether an I-X that continues nothing is taken as B-X; otherwise it is an error.
+        repair: Whether an I-X that does not continue a span is taken as B-X; otherwise it is an error.
 
     Raises:
         CorpusError: Tags are not of the scheme.
@@ -127,8 +129,8 @@ def split_examples(examples: Sequence[Example], task: str, seed: int) -> tuple[l
 
     Args:
         examples: One or more.
-        task: Of TASKS.
-        seed: Of the hash.
+        task: One of TASKS.
+        seed: Seed of the hash.
     """
     hashes = [zlib.crc32("\0".join(example.tokens).encode("utf-8", "replace"), seed) for example in examples]
     limit = sorted(hashes)[max(0, -(-len(examples) // HELD_OUT_SHARE) - 1)]
@@ -155,7 +157,7 @@ def _fault(tags: Sequence[str], index: int, scheme: str) -> str:
 
 
 def _read_values(source: str, label: str, reading: ReadOptions, task: str) -> Iterator[Example]:
-    """Sets of labels, or numbers, of sentences."""
+    """Iterate over sentences with sets of labels, or with numbers."""
     for file, format_ in find_formats(expand_input(source), reading.format):
         name = display_name(file)
         if format_ not in TABLES:
@@ -181,7 +183,7 @@ def _label_set(value: Any, place: str) -> tuple[str, ...]:  # noqa: ANN401  # a 
     if not isinstance(value, list | tuple):
         raise CorpusError(f"{place}: its labels are {str(value)[:SHOWN]!r}; give a list, or a text with {BETWEEN_LABELS} between labels")
     if any(not isinstance(one, str | int) or one == "" for one in value):
-        raise CorpusError(f"{place}: one of its labels is empty, or not a text or a whole number; correct it")
+        raise CorpusError(f"{place}: one of its labels is empty, or neither a string nor an integer; correct it")
     return tuple(sorted({str(one) for one in value}))
 
 

@@ -1,4 +1,4 @@
-"""Features of examples, computed once and kept in a file, from which batches of sentences are read in any order."""
+"""Cache file of features of examples, with random access to batches of sentences."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -18,14 +18,14 @@ from elmo_cli.types import Array, Progress, Sentence
 class FeatureCache:
     """A file of vectors, (row, layer, dim) of one type: of each token in the order of the corpus, or of each sentence.
 
-    It can be written again from its corpus, and so has neither checksums nor a description.
+    It has neither checksums nor metadata, because it can be written again from its corpus.
 
     Args:
         path: The file.
         n_layers: Layers of each row.
-        dim: Width of a layer.
-        counts: Rows of each sentence.
-        dtype: Type of the values.
+        dim: Dimension of a layer.
+        counts: Number of rows of each sentence.
+        dtype: Data type of the values.
     """
 
     def __init__(self, path: Path, n_layers: int, dim: int, counts: Sequence[int], dtype: str = "float16") -> None:
@@ -75,13 +75,13 @@ class FeatureCache:
 
 
 def fill_cache(cache: FeatureCache, sentences: Sequence[Sequence[str]], spec: EmbedderSpec, selection: Selection) -> Iterator[Progress]:
-    """Embed sentences into a cache, reporting how much is done.
+    """Write the vectors of sentences to a cache, and yield the progress.
 
     Args:
-        cache: Receives the vectors; a file that is there is replaced.
+        cache: The cache; an existing file is replaced.
         sentences: Token lists.
         spec: The embedder.
-        selection: What is kept of the layers.
+        selection: Choice of the vectors that are stored.
 
     Raises:
         ElmoError: The model or the disk fails.

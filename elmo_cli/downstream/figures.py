@@ -1,4 +1,4 @@
-"""Figures of matplotlib: texts as they are, fonts for other scripts, files equal byte for byte."""
+"""Matplotlib figures: literal text, fallback fonts, reproducible files."""
 
 import warnings
 from pathlib import Path
@@ -54,7 +54,7 @@ def clean(text: str, longest: int = 200) -> str:
 
 
 def save_figure(figure: Any, path: Path) -> list[str]:  # noqa: ANN401  # matplotlib is untyped
-    """Write a figure, complete or not at all, in the format of the suffix.
+    """Write a figure atomically, in the format of the suffix.
 
     Returns:
         Notes for the user, such as that no installed font has a character.
@@ -81,7 +81,7 @@ def save_figure(figure: Any, path: Path) -> list[str]:  # noqa: ANN401  # matplo
 
 
 def write_file(path: Path, write: Any) -> None:  # noqa: ANN401  # a function of a path
-    """Let `write` make a file; it appears complete or not at all.
+    """Write a file atomically with the function `write`.
 
     Raises:
         OutputError: It cannot be written.

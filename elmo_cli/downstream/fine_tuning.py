@@ -19,7 +19,7 @@ from elmo_cli.nn.elmo import ElmoRepresentations
 from elmo_cli.nn.scalar_mix import ScalarMix
 
 EPOCHS = 4
-PATIENCE = 2  # epochs worse than the best before the training ends
+PATIENCE = 2  # epochs without improvement before the training ends
 BATCH_SENTENCES = 32
 LEARNING_RATE = 1e-3  # of the biLM
 HEAD_RATE = 5e-3
@@ -39,13 +39,13 @@ class FineTuning:
         head: A classifier of the mixed vectors as one layer: of tokens, or of their mean and maximum.
         sentences: Tokens of all sentences.
         targets: Of labels of tokens, an array for each sentence; otherwise as `target_loss` takes them.
-        train: Sentences to learn from.
+        train: Indices of the training sentences.
         held_out: Sentences to score after each epoch.
         score: The score of outputs for the held-out sentences: labels of tokens one after another, or logits.
-        seed: Of the order and of dropout.
+        seed: Seed of the order and of dropout.
         epochs: Number of epochs at most.
-        learning_rate: Of the biLM.
-        weights: Of the labels; None: all 1.
+        learning_rate: Learning rate of the biLM.
+        weights: Weights of the labels; None: all 1.
     """
 
     bilm: BiLM
@@ -77,7 +77,7 @@ class FineTuning:
 
     @property
     def fixed_mix(self) -> tuple[float, ...]:
-        """The weights of the mix, before the softmax, and its gamma."""
+        """Return the weights of the mix, before the softmax, and its gamma."""
         return (*(float(weight.detach()) for weight in self._mix.scalar_parameters), float(self._mix.gamma.detach()))
 
     def run(self) -> Iterator[TrainingStep]:
@@ -102,7 +102,7 @@ class FineTuning:
         self.restore_best()
 
     def restore_best(self) -> None:
-        """Give the biLM, the mix and the classifier the weights of the best epoch."""
+        """Load the weights of the best epoch into the biLM, the mix and the classifier."""
         if self.best:
             self.elmo.load_state_dict(self.best[0])
             self.head.load_state_dict(self.best[1])
@@ -143,7 +143,7 @@ class FineTuning:
 
     @torch.no_grad()
     def _outputs(self) -> Tensor:
-        """For the held-out sentences: labels of tokens, or logits."""
+        """Return labels of tokens, or logits, for the held-out sentences."""
         self.elmo.eval()
         self.head.eval()
         found = []
@@ -156,14 +156,14 @@ class FineTuning:
         return torch.cat(found)
 
     def _represent(self, batch: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Mixed vectors (sentence, token, dim), and the mask (sentence, token)."""
+        """Return mixed vectors (sentence, token, dim), and the mask (sentence, token)."""
         ids = self._mapper.batch_to_ids([list(self.sentences[i]) for i in batch])
         output = self.elmo(ids)
         return output["elmo_representations"][0], output["mask"]
 
 
 def pool(vectors: Tensor, mask: Tensor) -> Tensor:
-    """Mean and maximum over the tokens of each sentence, (sentence, token, dim) → (sentence, 2 * dim)."""
+    """Return mean and maximum over tokens, (sentence, token, dim) → (sentence, 2 * dim)."""
     real = mask[:, :, None]
     mean = (vectors * real).sum(dim=1) / real.sum(dim=1)
     return torch.cat([mean, vectors.masked_fill(~real, -torch.inf).amax(dim=1)], dim=-1)

@@ -21,7 +21,7 @@ SHOWN_LABELS = 30
 
 @dataclass(frozen=True)
 class FitFacts:
-    """What is recorded of a training."""
+    """Record of a training run."""
 
     sources: FitSources
     data: FitData
@@ -127,7 +127,7 @@ def _rows(facts: FitFacts) -> Iterator[str]:
 
 
 def _hashes(source: str) -> list[str]:
-    """The sha256 of the local files that a name stands for."""
+    """Return the sha256 of the local files of an input."""
     return [sha256(file) for file in expand_input(source).files if isinstance(file, Path) and file.is_file()]
 
 

@@ -1,4 +1,4 @@
-"""The parts of a corpus that a classifier learns from, is chosen by and is tested on, with their labels as numbers."""
+"""Training, held-out and test data of a classifier, with labels as integers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ KINDS = {TAGS: "labels of tokens", TOKENS: "labels of tokens", SENTENCES: "a lab
 
 @dataclass(frozen=True)
 class FitSources:
-    """Where labelled sentences are, and how they are read.
+    """Sources and reading options of labelled sentences.
 
     Args:
         train: File, folder or pattern of the training part.
@@ -40,7 +40,7 @@ class FitSources:
         task: LABEL_SETS or NUMBERS; None: by the labels.
         repair: Whether broken tags are repaired.
         scheme: Tag scheme that the classifier predicts in; None: IOB2 for IOB1, else that of the training part.
-        seed: Of the split.
+        seed: Seed of the split.
     """
 
     train: str
@@ -64,20 +64,20 @@ class FitData:
     held_out: list[int]
     test: list[Example]
     labels: tuple[str, ...]  # of the training part, in the order of their names
-    own_dev: bool  # whether the held-out part is a file of its own
+    own_dev: bool  # whether the held-out part is a separate file
     scheme: str | None = None
     source_scheme: str | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
     def token_labels(self) -> list[Ints]:
-        """The number of the label of each token, for each example; one that the training part does not have is `len(labels)`."""
+        """Return the label index of each token, for each example; `len(labels)` for unknown labels."""
         places = {label: i for i, label in enumerate(self.labels)}
         return [np.array([places.get(label, len(self.labels)) for label in example.target], np.int64) for example in self.examples]
 
 
 def read_fit_data(sources: FitSources) -> FitData:
-    """Read and check all parts.
+    """Return all parts, read and checked.
 
     Raises:
         CorpusError: A part cannot be read or used.
@@ -111,7 +111,7 @@ def _check_kind(task: str, examples: Sequence[Example], name: str) -> None:
 
 
 def _in_scheme(examples: Sequence[Example], scheme: str, name: str, notes: list[str], *, repair: bool) -> list[Example]:
-    """Examples with tags in a scheme; what is converted is noted."""
+    """Return examples with tags in a scheme; conversions are added to `notes`."""
     source = detect_scheme([example.target for example in examples]) or scheme
     if source != scheme:
         notes.append(f"{name}: tags are {source.upper()}, and are converted to {scheme.upper()}")

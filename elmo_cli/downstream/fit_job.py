@@ -39,12 +39,15 @@ from elmo_cli.models.files import find_in_folder
 from elmo_cli.nn.scalar_mix import FixedMix
 from elmo_cli.types import Progress, Sentence
 
-MIXED_HEADS = {LSTM_CRF: LEARNED}  # others have the layers side by side
+MIXED_HEADS = {LSTM_CRF: LEARNED}  # others concatenate the layers
 
 
 @dataclass
 class FitJob:
-    """Trains a classifier: `check`, `embed`, `train`, then `finish`; after an interruption of `train`, `finish` writes the best so far."""
+    """Training of a classifier: call `check`, `embed`, `train`, then `finish`.
+
+    After an interruption of `train`, `finish` writes the best classifier so far.
+    """
 
     sources: FitSources
     folder: Path
@@ -56,10 +59,10 @@ class FitJob:
     _began: float = field(default_factory=time.perf_counter)
 
     def check(self) -> FitData:
-        """Read the corpus and check everything that can be checked before the model is loaded.
+        """Return the data, after all checks that do not need the loaded model.
 
         Raises:
-            ElmoError: Something is wrong.
+            ElmoError: A check fails.
         """
         self._check_folder()
         _ = self.spec.place
@@ -125,7 +128,7 @@ class FitJob:
         )
 
     def embed(self) -> Iterator[Progress]:
-        """Compute the features, reporting the sentences that are done.
+        """Compute the features, and yield the progress.
 
         Raises:
             ElmoError: The model or the disk fails.
@@ -153,10 +156,10 @@ class FitJob:
         return make_training(self.data, self.settings, self.options, self.cache, self.spec)
 
     def finish(self, *, stopped: bool = False) -> FitFacts:
-        """Test the classifier and write its folder, which appears complete or not at all.
+        """Test the classifier and write its folder atomically.
 
         Args:
-            stopped: Whether the training was interrupted: the best so far is written, and not tested.
+            stopped: Whether the training was interrupted: the best classifier is written without a test.
 
         Raises:
             ElmoError: The folder cannot be written.
@@ -184,7 +187,7 @@ class FitJob:
         return facts
 
     def _take_over_bilm(self, training: FineTuning) -> None:
-        """Write the trained biLM into the work folder, and go on with it and its mix."""
+        """Write the trained biLM into the work folder, and use it and its mix from here."""
         files = self.spec.files
         write_model(training.bilm, files.name, self.work / BILM)
         trained = find_in_folder(self.work / BILM, files.name)
@@ -246,10 +249,10 @@ class FitJob:
         if self.folder.exists() and not self.overwrite:
             raise OutputError(f"{self.folder}: exists already; name a new folder, or pass --overwrite")
         if self.folder.exists() and not (self.folder / METRICS).is_file() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
-            raise OutputError(f"{self.folder}: is not a folder that elmo fit has made, so it is not replaced; name another")
+            raise OutputError(f"{self.folder}: is not a folder of elmo fit, so it is not replaced; name another")
         parent = self.folder.absolute().parent
         if not parent.is_dir():
-            raise OutputError(f"{parent}: no such folder; make it first")
+            raise OutputError(f"{parent}: no such folder; create it first")
         if not os.access(parent, os.W_OK):
             raise OutputError(f"{parent}: cannot be written (permission denied)")
 

@@ -1,4 +1,4 @@
-"""What `elmo fit` trains, and which choices go together."""
+"""Options of `elmo fit`, and their checks."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from elmo_cli.inference.selection import UNLAYERED
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What is trained.
+    """Options of a classifier and its training.
 
     Args:
         head: One of HEADS; None: by the labels.
         layers: Choice of layers.
         mix: One of MIXES; None: by the head.
         pool: Pooling of sentences.
-        balanced: Whether each label counts the same in the loss, however frequent it is.
-        seed: Of all that is random.
-        epochs: Times that each sentence is learned from; None: by their number.
+        balanced: Whether labels are weighted by inverse frequency in the loss.
+        seed: Random seed.
+        epochs: Number of epochs; None: by the number of sentences.
         fine_tune: Whether the biLM is trained too.
-        learning_rate: Of the biLM, when it is trained; None: the default.
+        learning_rate: Learning rate of the biLM, if trained; None: the default.
         include_model: Whether the biLM is copied into the folder; None: unless it is built in.
     """
 
@@ -38,26 +38,26 @@ class FitOptions:
 
 
 def choose_head(options: FitOptions, task: str) -> str:
-    """Return the classifier: the one that is asked for, or by the labels."""
+    """Return the classifier: the chosen one, or the default for the labels."""
     return options.head or (LSTM_CRF if task == TAGS else LINEAR)
 
 
 def check_options(options: FitOptions, task: str, train: str, device: str) -> None:
-    """Check that the choices fit the labels and one another.
+    """Check that the options fit the labels and one another.
 
     Args:
-        options: The choices.
-        task: Of TASKS.
+        options: The options.
+        task: One of TASKS.
         train: Name of the training part, for messages.
-        device: Where the biLM runs.
+        device: Device of the biLM.
 
     Raises:
-        UsageError: They do not.
+        UsageError: The options contradict the labels or one another.
     """
     if options.fine_tune:
         _check_fine_tuning(options, device)
     elif options.learning_rate:
-        raise UsageError("--learning-rate is that of the biLM; pass --fine-tune too.")
+        raise UsageError("--learning-rate requires --fine-tune; pass both.")
     if task in OF_TOKENS:
         _check_of_tokens(options, task, train)
     else:
@@ -69,7 +69,7 @@ def check_options(options: FitOptions, task: str, train: str, device: str) -> No
 def _check_fine_tuning(options: FitOptions, device: str) -> None:
     given = {"layers": options.layers != "all", "mix": options.mix, "pool": options.pool}
     if wrong := next((name for name, is_given in given.items() if is_given), None):
-        raise UsageError(f"--{wrong} is for a biLM that stays as it is; --fine-tune learns a mix of all layers, pooled by mean+max.")
+        raise UsageError(f"--{wrong} is for a biLM that is not trained; --fine-tune learns a mix of all layers, pooled by mean+max.")
     if device != "cpu":
         raise UsageError(f"--fine-tune runs on the CPU; pass --device cpu, not {device}.")
 

@@ -1,4 +1,4 @@
-"""The picture of a training: learning curve and confusion matrix."""
+"""Plot of a training run: learning curve and confusion matrix."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,10 @@ MOST_NAMES = 40  # of a confusion matrix, whose cells would otherwise be too sma
 
 
 def check_plot(path: Path | None, *, overwrite: bool) -> None:
-    """Check that a picture can be written, before any work is done.
+    """Check that a plot can be written, before the training.
 
     Raises:
-        ElmoError: It cannot, or matplotlib is missing.
+        ElmoError: The plot cannot be written, or matplotlib is missing.
         UsageError: Its format is unknown.
     """
     check_outputs({"--plot": path}, overwrite=overwrite)

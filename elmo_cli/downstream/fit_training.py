@@ -1,4 +1,4 @@
-"""The training that fits the labels and the options of `elmo fit`."""
+"""Construction of the training for the labels and options of `elmo fit`."""
 
 from collections import Counter
 from typing import Any
@@ -24,7 +24,7 @@ from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.nn.bilm import CharacterEncoder
 
 MOMENT_SENTENCES = 256
-UNKNOWN = "B-?"  # stands for the labels that only the held-out part has
+UNKNOWN = "B-?"  # replaces labels that occur in the held-out part only
 Training = TokenTraining | PenaltySearch | FineTuning
 
 
@@ -109,7 +109,7 @@ def _sentence_training(data: FitData, settings: PredictorSettings, options: FitO
 
 
 def _weights(data: FitData, options: FitOptions) -> Tensor | None:
-    """Weights of the labels by which all count the same; None without --balanced."""
+    """Return the label weights of --balanced, or None."""
     if not options.balanced:
         return None
     counts: Counter[str] = count_labels([data.examples[i] for i in data.train], data.task)

@@ -9,7 +9,7 @@ from elmo_cli.downstream.labelled_features import Block, Ints, LabelledFeatures,
 from elmo_cli.downstream.linear import LinearProbes, Trainer, predict
 from elmo_cli.types import Progress
 
-EPOCHS = 6  # at least
+EPOCHS = 6  # minimum
 LEAST_STEPS = 1000  # so that a small training part is repeated more often
 BATCH_ROWS = 512
 GROUP_ROWS = 16_384  # shuffled together
@@ -18,7 +18,7 @@ PREDICT_ROWS = 4096
 
 
 def epochs_for(n_rows: int) -> int:
-    """Return how often each of so many rows is learned from."""
+    """Return the number of epochs for `n_rows` rows."""
     steps = -(-n_rows // BATCH_ROWS)
     return max(EPOCHS, -(-LEAST_STEPS // steps))
 
@@ -68,15 +68,15 @@ def read_masked(source: LabelledFeatures, block: Block, mask: Mask) -> tuple[tor
 def fit(
     source: LabelledFeatures, mask: Mask, targets: torch.Tensor, probes: Sequence[LinearProbes], seed: int, epochs: int
 ) -> Iterator[Progress]:
-    """Train probes, each on its own order of the rows, reporting the rows that have been learned from.
+    """Train probes, each with its own order of the rows, and yield the progress in rows.
 
     Args:
         source: The feature file.
-        mask: (rows,): the rows to learn from.
-        targets: (rows, target) int64: their labels.
-        probes: Each is trained as if it were alone.
-        seed: Of the order; that of the first is the same however many there are.
-        epochs: Times that each row is used.
+        mask: (rows,) bool: the training rows.
+        targets: (rows, target) int64: the labels.
+        probes: Probes, trained independently.
+        seed: Seed of the order; the order of the first probe does not depend on their number.
+        epochs: Number of epochs.
     """
     trainers = [Trainer(one) for one in probes]
     randoms = [np.random.default_rng([seed + i, 2]) for i in range(len(probes))]

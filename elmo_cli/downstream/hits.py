@@ -1,4 +1,4 @@
-"""Hits of a search: the best of many scores, kept block by block."""
+"""Hits of a search: selection of the highest scores, block by block."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Hit(NamedTuple):
 
 
 class Best:
-    """The highest scores of each query; of equal ones, those met first.
+    """The highest scores of each query; ties keep the first ones.
 
     Args:
         n_queries: Number of queries.
@@ -34,7 +34,7 @@ class Best:
         self.places: Ints = np.empty((n_queries, 0), np.int64)
 
     def add(self, scores: Floats, places: Ints) -> None:
-        """Take the scores of a block.
+        """Add the scores of a block.
 
         Args:
             scores: (query, item) float32; -inf leaves an item out.

@@ -1,4 +1,4 @@
-"""Islands of a map: dense groups of points (HDBSCAN), named by the words that mark their contexts."""
+"""Islands of a map: dense clusters of points (HDBSCAN), named by distinctive context words."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Labels of tokens and sentences: the columns that `elmo embed --keep` carries into a feature file."""
+"""Labels from columns that `elmo embed --keep` has copied to a feature file."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ Label = Callable[[Sentence, int], str | None]
 
 
 def kept_columns(features: Features) -> list[str]:
-    """Return the names of the columns of the input that a feature file carries."""
+    """Return the names of the input columns that a feature file contains."""
     return [] if features.description.kept is None else list(features.description.kept.names)
 
 

@@ -1,4 +1,4 @@
-"""Places of labels beside groups of points: none covers another, and each covers few points."""
+"""Placement of labels beside groups of points, without overlaps."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Feature files with labels, as a probe reads them: one pass for labels and words, then blocks of vectors in any order."""
+"""Feature files with labels for probes: one pass for labels, then random access to blocks."""
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ TEST_SHARE = 5  # every fifth sentence
 
 
 class Block(NamedTuple):
-    """Sentences of a feature file that are read together, and the rows that they make."""
+    """Sentences of a feature file that are read together, and their rows."""
 
     first: int  # sentence
     windows: int  # of the file's reader
@@ -42,7 +42,7 @@ class Names:
 
 @dataclass
 class LabelledFeatures:
-    """A feature file whose rows have labels. A row is a token, or a sentence where the sentences have labels."""
+    """A feature file with labelled rows. A row is a token, or a sentence if sentences have labels."""
 
     features: Features
     names: Names
@@ -61,13 +61,14 @@ class LabelledFeatures:
         observe: Callable[[torch.Tensor, Mask], None],
         max_rows: int | None = None,
     ) -> Iterator[Progress]:
-        """Read the file and its labels once, reporting how much has been read.
+        """Read the file and its labels once, and yield the progress.
 
         Args:
             labelled: The labels of its sentences.
-            name: What the labels are called in messages.
-            observe: Receives the vectors of each window, (layer, row, dim), and which rows the default split would test on.
-            max_rows: Stop after the window that reaches so many rows.
+            name: Name of the labels in messages.
+            observe: Called with the vectors of each window, (layer, row, dim), and the mask of the rows
+                that the default split tests on.
+            max_rows: Stop after the window that reaches this number of rows.
 
         Raises:
             CorpusError: The labels do not fit the features, or there are none.
@@ -92,7 +93,7 @@ class LabelledFeatures:
         self.is_test = test == 0
 
     def read_rows(self, block: Block) -> torch.Tensor:
-        """Return the vectors of a block: (layer, row, dim) of the file's type."""
+        """Return the vectors of a block, (layer, row, dim), in the dtype of the file."""
         arrays: list[Array] = []
         index = block.first
         for _, found in islice(self.features.windows(block.first), block.windows):
@@ -101,7 +102,7 @@ class LabelledFeatures:
         return self.to_rows(arrays)
 
     def to_rows(self, arrays: Sequence[Array]) -> torch.Tensor:
-        """Return the arrays of sentences as (layer, row, dim); tokens are averaged where a row is a sentence."""
+        """Return the arrays of sentences as (layer, row, dim); tokens are averaged if rows are sentences."""
         described = self.features.description
         if not arrays:
             return torch.empty(len(described.names), 0, described.dim)
@@ -124,7 +125,7 @@ class LabelledFeatures:
             )
 
     def _numbers(self, labelled: Sequence[LabelledSentence], first: int) -> tuple[Ints, Ints, Ints, Ints]:
-        """Of each row: its label, its word, its sentence, and the rest of its sentence's hash by TEST_SHARE."""
+        """Return label, word, sentence, and sentence hash modulo TEST_SHARE of each row."""
         labels, words = self.names.labels, self.names.words
         counts = [len(one.tokens) if self.of_tokens else 1 for one in labelled]
         values = (value for one in labelled for value in (one.labels if isinstance(one.labels, list) else (one.labels,)))
@@ -147,10 +148,10 @@ class LabelledFeatures:
 
 
 def check_same(train: Features, test: Features) -> None:
-    """Make sure that two feature files are of one model and have the same layers.
+    """Check that two feature files have the same model and layers.
 
     Raises:
-        FeaturesError: They differ.
+        FeaturesError: The files differ.
     """
     for what, ours, theirs in _differences(train.description, test.description):
         raise FeaturesError(f"{test.path}: {what} {theirs}, and {train.path} {ours}; embed both in the same way")

@@ -36,7 +36,7 @@ class LabelledSentence(NamedTuple):
 
     @property
     def of_tokens(self) -> bool:
-        """Whether the tokens have labels, and not the sentence."""
+        """Return whether the tokens have labels, not the sentence."""
         return isinstance(self.labels, list)
 
     def place(self, token: int = 0) -> str:
@@ -45,7 +45,7 @@ class LabelledSentence(NamedTuple):
 
 
 class AlignedWindow(NamedTuple):
-    """Sentences of a feature file that were read together, those without tokens left out."""
+    """Sentences of a feature file that were read together, without blank ones."""
 
     first: int  # index in the feature file of the first sentence read, and the number of all that were read
     n_read: int
@@ -81,7 +81,7 @@ def read_labels(source: str, label: str, reading: ReadOptions = PLAIN) -> Iterat
 
 
 def kept_labels(features: Features, label: str) -> Callable[[Sentence], LabelledSentence]:
-    """Return a function from a sentence of a feature file to its labels, which are in a column that --keep carried over.
+    """Return the function from a sentence of a feature file to its labels in a kept column.
 
     Raises:
         CorpusError: There is no such column; and from the function, for an empty label.
@@ -112,7 +112,7 @@ def align(features: Features, labelled: Iterable[LabelledSentence], name: str) -
     Args:
         features: The feature file.
         labelled: Its sentences with labels, in the same order.
-        name: What the labels are called in messages.
+        name: Name of the labels in messages.
 
     Raises:
         CorpusError: The two have different numbers of sentences or different tokens.
@@ -147,7 +147,7 @@ def _other_number(features: Features, n_labelled: int, name: str) -> CorpusError
 
 
 def _is_blank(sentence: Sentence, array: Array, *, pooled: bool) -> bool:
-    """Whether a sentence has no tokens; pooled, it is zeros, and its tokens may be unknown."""
+    """Return whether a sentence has no tokens; pooled, it is zeros and tokens may be unknown."""
     return array.shape[-2] == 0 if not pooled else not sentence.tokens and not array.any()
 
 
@@ -214,7 +214,7 @@ def _as_label(value: Any, place: str) -> str:  # noqa: ANN401  # a cell
     if value is None or (isinstance(value, str) and not value.strip()):
         raise CorpusError(f"{place}: its label is empty; fill it in, or leave the sentence out")
     if isinstance(value, float) and not value.is_integer():
-        raise CorpusError(f"{place}: its label is the number {value:g}; a label has to be a text or a whole number")
+        raise CorpusError(f"{place}: its label is the number {value:g}; a label must be a string or an integer")
     if not isinstance(value, str | int | float):
-        raise CorpusError(f"{place}: its label is of type {type(value).__name__}; a label has to be a text or a whole number")
+        raise CorpusError(f"{place}: its label is of type {type(value).__name__}; a label must be a string or an integer")
     return value if isinstance(value, str) else str(int(value) if isinstance(value, float) else value)

@@ -31,13 +31,13 @@ class LayersOverview:
 
 
 def measure_layers(features: Features, layers: tuple[int, ...] | None, sample: int, seed: int) -> LayersOverview:
-    """Measure the layers on some sentences, drawn at random.
+    """Return the statistics of the layers on a random sample of sentences.
 
     Args:
         features: An open feature file, of token or pooled vectors.
         layers: Numbers of layers, or None for all.
-        sample: Sentences read, at most.
-        seed: Of the drawing.
+        sample: Maximum number of sentences.
+        seed: Seed of the sample.
 
     Raises:
         FeaturesError: The file has fewer than two vectors, or lacks a layer.
@@ -73,7 +73,7 @@ def _read_sample(features: Features, layers: list[int], sample: int, seed: int) 
 
 
 def _linear_cka(vectors: Floats) -> Doubles:
-    """Return the linear centred kernel alignment of each two layers, from 0 to 1."""
+    """Return the linear centred kernel alignment of each pair of layers, from 0 to 1."""
     centred = vectors - vectors.mean(axis=1, keepdims=True)
     products = np.array([[np.linalg.norm(one.T @ other) ** 2 for other in centred] for one in centred], dtype=np.float64)
     own = np.sqrt(np.maximum(np.diag(products), np.finfo(np.float64).tiny))
@@ -98,7 +98,7 @@ def _same_word(directions: Doubles, words: list[str]) -> Doubles | None:
 
 
 def draw_layers(found: LayersOverview, name: str, path: Path) -> list[str]:
-    """Draw the statistics; returns notes for the user."""
+    """Write a plot of the statistics, and return notes for the user."""
     n = len(found.names)
     style, labels = text_style(), [name.replace("_", " ") for name in found.names]
     figure = new_figure(11, 3.9, constrained=True)
@@ -130,7 +130,7 @@ def _draw_cosines(axis: Any, found: LayersOverview, labels: list[str]) -> None: 
 
 
 def layers_table(found: LayersOverview) -> dict[str, list[Any]]:
-    """Return the statistics as columns, a row a layer."""
+    """Return the statistics as columns, with one row per layer."""
     n = len(found.names)
     return {
         "layer": found.names,

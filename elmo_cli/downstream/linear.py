@@ -1,4 +1,4 @@
-"""Softmax regressions on the layers of features, all trained in one pass over the same batches."""
+"""Softmax regressions on the layers of features, trained together on the same batches."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,19 +15,20 @@ KINDS = (LAYER, AVERAGE, MIX, ALL)
 
 
 class LinearProbes(nn.Module):
-    """Classifiers of the same rows: one for each layer, and of their average, their learned mix, and all of them side by side.
+    """Classifiers of each layer, and of the average, the learned mix and the concatenation of layers.
 
-    Their losses are added, and no two share a parameter, so that Adam trains each as if it were alone. Inputs are the layers less their
-    mean; what each is divided by is folded into the weights: by dimension for a layer, the average and all layers, and by layer for the
-    mix, whose shares are then those of layers of equal scale.
+    Their losses are added and no parameters are shared, so that Adam trains each independently. Inputs
+    are the centred layers; the division by the deviation is folded into the weights: by dimension for a
+    layer, the average and all layers, and by layer for the mix, whose shares are then those of layers of
+    equal scale.
 
     Args:
         scales: Mean and deviations of the training part.
         n_classes: Number of labels.
         n_targets: Number of labellings that are learned from the same rows.
-        kinds: Which classifiers, of KINDS.
-        seed: Of the initial weights.
-        even_mix: Whether the mix starts from equal shares, and not from random ones.
+        kinds: Kinds of classifiers, of KINDS.
+        seed: Seed of the initial weights.
+        even_mix: Whether the mix starts with equal instead of random shares.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class LinearProbes(nn.Module):
         return torch.softmax(self.mix, dim=-1)
 
     def forward(self, layers: torch.Tensor) -> torch.Tensor:
-        """(layer, row, dim), any float type → logits (classifier, row, target, class)."""
+        """Map (layer, row, dim) of any float dtype to logits (classifier, row, target, class)."""
         rows = layers.float() - self.scales.mean[:, None]
         products = torch.bmm(rows, torch.cat(list(self._effective()), dim=-1))  # (layer, row, kinds * targets * classes)
         parts = torch.split(products, self.n_targets * self.n_classes, dim=-1)
@@ -71,7 +72,7 @@ class LinearProbes(nn.Module):
         return logits.reshape(self.n_heads, -1, self.n_targets, self.n_classes) + self.biases
 
     def _effective(self) -> Iterator[torch.Tensor]:
-        """The weights of each kind that apply to layers less their mean, (layer, dim, target * class)."""
+        """Iterate over the weights of each kind for centred layers, (layer, dim, target * class)."""
         for kind in self.kinds:
             weights = self.weights[kind]
             if kind in (LAYER, ALL):
@@ -84,19 +85,19 @@ class LinearProbes(nn.Module):
 
 
 class Trainer:
-    """Trains such classifiers by Adam, whose learning rate falls to 0."""
+    """Training with Adam, whose learning rate falls to 0."""
 
     def __init__(self, probes: LinearProbes) -> None:
         self.probes = probes
         self._adam = torch.optim.Adam(probes.parameters(), lr=LEARNING_RATE)
 
     def step(self, layers: torch.Tensor, labels: torch.Tensor, share_done: float) -> None:
-        """Learn from a batch.
+        """Update the classifiers on a batch.
 
         Args:
             layers: (layer, row, dim).
             labels: (row, target) int64, of which the first targets are learned.
-            share_done: Of the training, from 0 to 1.
+            share_done: Completed share of the training, from 0 to 1.
         """
         for group in self._adam.param_groups:
             group["lr"] = LEARNING_RATE * (1 - share_done)
@@ -111,6 +112,6 @@ class Trainer:
 
 @torch.no_grad()
 def predict(probes: LinearProbes, layers: torch.Tensor) -> torch.Tensor:
-    """(layer, row, dim) → classes (classifier, target, row) int64."""
+    """Return the classes (classifier, target, row) int64 for (layer, row, dim)."""
     logits: torch.Tensor = probes(layers)
     return logits.argmax(dim=-1).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Scores of predicted labels, as counts by sentence that can be added: accuracy, macro F1, and F1 of entities in strict IOB2."""
+"""Accuracy, macro F1 and strict IOB2 entity F1, as additive counts by sentence."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,14 +14,15 @@ OUTSIDE, BEGIN, INSIDE = 0, 1, 2
 
 
 def is_bio(labels: Sequence[str]) -> bool:
-    """Whether labels are those of IOB2: O, B-X and I-X, one entity or more."""
+    """Return whether labels are IOB2 tags (O, B-X, I-X) with at least one entity."""
     return all(map(BIO.fullmatch, labels)) and any(label.startswith("B-") for label in labels)
 
 
 def f_scores(counts: Floats) -> Floats:
-    """Mean over classes of F1, for counts (..., class, 3): right, predicted, there; classes with neither are left out.
+    """Return F1 averaged over classes, for counts (..., class, 3): correct, predicted, actual.
 
-    With one class for all, and every row predicted, that is the accuracy.
+    Classes without predicted and actual rows are left out. With one class for all, and every row
+    predicted, the result is the accuracy.
     """
     right, sizes = counts[..., 0], counts[..., 1] + counts[..., 2]
     scores = np.divide(2 * right, sizes, out=np.zeros_like(right), where=sizes > 0)
@@ -30,7 +31,7 @@ def f_scores(counts: Floats) -> Floats:
 
 
 def count_right(gold: Ints, predicted: Ints, sentences: Ints, chosen: Mask | None = None) -> Floats:
-    """Counts of right rows of each sentence as one class, (sentence, 1, 3): their F1 is the accuracy."""
+    """Return counts of each sentence as one class, (sentence, 1, 3); their F1 is the accuracy."""
     n = int(sentences.max(initial=-1)) + 1
     weights = np.ones(len(gold)) if chosen is None else chosen.astype(np.float64)
     right = np.bincount(sentences, weights * (gold == predicted), n)
@@ -39,7 +40,7 @@ def count_right(gold: Ints, predicted: Ints, sentences: Ints, chosen: Mask | Non
 
 
 def count_classes(gold: Ints, predicted: Ints, sentences: Ints, chosen: Mask | None = None) -> Floats:
-    """Counts of rows of each sentence by class, (sentence, class, 3)."""
+    """Return counts of each sentence by class, (sentence, class, 3)."""
     n, n_classes = int(sentences.max(initial=-1)) + 1, int(max(gold.max(initial=-1), predicted.max(initial=-1))) + 1
     weights = np.ones(len(gold)) if chosen is None else chosen.astype(np.float64)
 
@@ -51,17 +52,18 @@ def count_classes(gold: Ints, predicted: Ints, sentences: Ints, chosen: Mask | N
 
 
 def entity_counter(labels: Sequence[str]) -> Callable[[Ints, Ints, Ints, Mask | None], Floats]:
-    """A function that counts the entities of each sentence as one class, (sentence, 1, 3), by the names of its classes.
+    """Return the function that counts the entities of each sentence, (sentence, 1, 3).
 
-    An entity begins with B-X and continues with I-X of the same X (Ramshaw and Marcus 1995, IOB2, strict as seqeval has it):
-    an I-X that continues none is outside. It is right if its first row, its last row and its X are.
+    An entity begins with B-X and continues with I-X of the same X (Ramshaw and Marcus 1995; IOB2,
+    strict as in seqeval): an I-X that does not continue an entity is outside. An entity is correct if
+    its first row, its last row and X are.
     """
     types = {name: i for i, name in enumerate(sorted({label[2:] for label in labels}))}
     kinds = np.array([{"B": BEGIN, "I": INSIDE}.get(label[0], OUTSIDE) for label in labels])
     of_type = np.array([types[label[2:]] for label in labels])
 
     def entities(classes: Ints, sentences: Ints, chosen: Mask | None) -> Ints:
-        """First row, last row, type and sentence of each entity: (entity, 4)."""
+        """Return first row, last row, type and sentence of each entity, (entity, 4)."""
         kind, type_ = kinds[classes], of_type[classes]
         joined = (kind[1:] == INSIDE) & (kind[:-1] != OUTSIDE) & (type_[1:] == type_[:-1]) & (sentences[1:] == sentences[:-1])
         starts = np.flatnonzero(np.concatenate([[True], ~joined])[: len(classes)])
@@ -85,7 +87,7 @@ def entity_counter(labels: Sequence[str]) -> Callable[[Ints, Ints, Ints, Mask | 
 
 
 def count_stray(classes: Ints, sentences: Ints, labels: Sequence[str]) -> int:
-    """Number of rows I-X that continue no entity X."""
+    """Return the number of rows I-X that do not continue an entity X."""
     kinds = np.array([label[0] for label in labels])[classes]
     types = np.array([label[2:] for label in labels])[classes]
     joined = (types[1:] == types[:-1]) & (kinds[:-1] != "O") & (sentences[1:] == sentences[:-1])

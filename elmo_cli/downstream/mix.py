@@ -1,4 +1,4 @@
-"""Learned scalar mixes (Peters et al. 2018, equation 1): what they weigh, and their export for `elmo embed --mix`."""
+"""Learned scalar mixes (Peters et al. 2018, equation 1), and their export for `elmo embed --mix`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +32,6 @@ class LearnedMix:
 
 
 def learned_mix(probes: LinearProbes, layers: Sequence[int]) -> LearnedMix:
-    """Return the mix that a training has learned for its first labelling."""
+    """Return the learned mix of the first labelling."""
     shares = probes.shares[0].detach().double()
     return LearnedMix(tuple(layers), tuple(shares.tolist()), tuple(probes.scales.layer.tolist()))

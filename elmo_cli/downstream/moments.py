@@ -1,4 +1,4 @@
-"""Mean and variance of vectors that are read a part at a time."""
+"""Running mean and variance of vectors."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Moments:
         self._squares = torch.zeros(1, 1, dtype=torch.float64)  # sums of squared differences from the mean
 
     def add(self, rows: torch.Tensor) -> None:
-        """Take (layer, row, dim) into account."""
+        """Add rows (layer, row, dim)."""
         for chunk in torch.split(rows, CHUNK_ROWS, dim=1):
             if n := chunk.shape[1]:
                 values = chunk.float()

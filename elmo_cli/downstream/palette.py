@@ -1,4 +1,4 @@
-"""Colours and shapes of categories: those of Okabe and Ito (2008), which colour-blind readers can tell apart."""
+"""Colours and shapes of categories, in the colour-blind safe palette of Okabe and Ito (2008)."""
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 NO_CATEGORY = "#B8B8B8"

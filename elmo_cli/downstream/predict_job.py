@@ -1,4 +1,4 @@
-"""One run of `elmo predict`: a corpus in, predictions out, window after window."""
+"""The job of `elmo predict`: predictions for a corpus, window by window."""
 
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ def choose_format(output: OutputTarget, chosen: str | None, *, of_tokens: bool) 
         of_tokens: Whether tokens are labelled.
 
     Raises:
-        UsageError: The suffix says nothing, or the format is not one for labels of sentences.
+        UsageError: The suffix is unknown, or the format does not fit labels of sentences.
     """
     if chosen is None and output.path == STDOUT:
         chosen = "conll" if of_tokens else "tsv"
@@ -54,7 +54,10 @@ def choose_format(output: OutputTarget, chosen: str | None, *, of_tokens: bool) 
 
 
 def keep_all_columns(corpus: Corpus) -> Corpus:
-    """Return a corpus whose sentences carry over every column, or every field of the first JSON object; streams are left as they are."""
+    """Return a corpus that keeps every column, or every field of the first JSON object.
+
+    Streams are returned unchanged.
+    """
     reading, (file, format_) = corpus.reading, corpus.files[0]
     if reading.keep or is_stream(file):
         return corpus
@@ -82,7 +85,7 @@ def _first_fields(corpus: Corpus) -> list[str]:
 
 @dataclass(frozen=True)
 class PredictJob:
-    """What to predict, with which classifier, and where to write it."""
+    """Settings of a run: corpus, classifier, output and compute options."""
 
     corpus: Corpus
     output: OutputTarget
@@ -98,7 +101,7 @@ class PredictJob:
 
     @property
     def work(self) -> ResumableRun:
-        """What is kept of an interrupted run."""
+        """The resumable part of the run."""
         return ResumableRun(self.output, self.resume, self.fresh, keep=self.journal)
 
     @cached_property
@@ -116,7 +119,9 @@ class PredictJob:
         return None if self.corpus.is_stream and self.format != "parquet" else self.corpus.kept_fields()
 
     def check(self) -> CorpusScan | None:
-        """Find what would go wrong, before the model is loaded; returns the scan of a corpus that is not a stream.
+        """Check all inputs before the model is loaded, and return the scan of a corpus.
+
+        The scan is None for a stream.
 
         Raises:
             ElmoError: The corpus, the output, the options or the device cannot be used.
@@ -129,11 +134,11 @@ class PredictJob:
         return scan
 
     def is_complete(self, scan: CorpusScan | None) -> bool:
-        """Whether the output is there already, and this run, which was told to resume, is the very job that made it."""
+        """Return whether a resumed run finds its output complete."""
         return self.work.settle(self.plan(scan))
 
     def plan(self, scan: CorpusScan | None) -> Manifest:
-        """What decides the output."""
+        """Return the settings that determine the output."""
         settings = self.predictor.settings
         return make_manifest(
             {"the input": f"sha256 {scan.hexdigest()}" if scan else "a stream"},
@@ -149,7 +154,10 @@ class PredictJob:
         )
 
     def run(self, scan: CorpusScan | None = None) -> Generator[Progress, None, None]:
-        """Predict, reporting after each window how much is committed; `scan` is what `check` returned.
+        """Write predictions, and yield the committed progress after each window.
+
+        Args:
+            scan: The result of `check`.
 
         Raises:
             ElmoError: The corpus, the model or the disk fail.
@@ -167,7 +175,7 @@ class PredictJob:
             with closing(engine.embedded(windows(sentences, engine.settled.window_tokens))) as embedded:
                 yield from embed_corpus(self._labelled(embedded), journal or store, done)
         if truncated.tokens:
-            self.warnings.append(f"truncated tokens to the model's {engine.limit}: {truncated.tokens:,}")
+            self.warnings.append(f"tokens truncated to the model's {engine.limit}: {truncated.tokens:,}")
 
     def _sentences(self) -> Iterator[Sentence]:
         if self.annotated:
@@ -175,7 +183,7 @@ class PredictJob:
         return self.corpus.read()
 
     def _labelled(self, embedded: Iterable[Embedded]) -> Generator[Embedded, None, None]:
-        """Iterate over windows with results in place of vectors."""
+        """Iterate over windows with results instead of vectors."""
         trained = self.predictor.trained
         empty = np.zeros((0, 2) if trained.settings.of_tokens else 0, np.float32)
         for window, arrays, truncated in embedded:

@@ -29,11 +29,11 @@ FORMATS = tuple(SUFFIXES)
 
 @dataclass(frozen=True)
 class PredictionRows:
-    """What is written of each sentence.
+    """Conversion of predictions to output rows.
 
     Args:
         trained: The classifier, which names its results.
-        kept: Names of the columns that sentences carry over.
+        kept: Names of the kept columns.
         proba: Whether probabilities are written.
         scheme: Tag scheme to write; None: that of the training part.
         annotated: Format of the column files that are written again; None: sentences have no lines.
@@ -80,7 +80,7 @@ class PredictionRows:
 
 @dataclass
 class TextWriter:
-    """Writes a text a window: the pipeline's writer of CoNLL, JSON Lines and TSV."""
+    """Writer of CoNLL, JSON Lines and TSV."""
 
     output: OutputTarget
     rows: PredictionRows
@@ -135,7 +135,7 @@ def _render_tsv(rows: PredictionRows, found: Sequence[tuple[Sentence, Floats]], 
 
 
 def _flat(record: dict[str, Any], label_name: str) -> dict[str, str]:
-    """A record as texts; of the probabilities of a sentence's labels the highest alone, unless there are several labels."""
+    """Return a record as strings, with the highest probability alone for single labels."""
     chances = record.pop("probabilities", None)
     if isinstance(chances, dict) and isinstance(record[label_name], str):
         record["probability"] = max(chances.values())
@@ -154,7 +154,7 @@ def _text(value: Any) -> str:  # noqa: ANN401  # a cell
 
 @dataclass
 class ParquetWriter:
-    """Writes a row group a window."""
+    """Writer of Parquet, with one row group for each window."""
 
     output: OutputTarget
     rows: PredictionRows

@@ -32,7 +32,7 @@ LARGEST_SETTINGS = 1 << 26  # bytes
 
 @dataclass(frozen=True)
 class PredictorSettings:
-    """What a classifier predicts, from which vectors, and its architecture.
+    """Settings of a classifier: labels, selected vectors and architecture.
 
     Args:
         task: One of TASKS.
@@ -75,7 +75,7 @@ class PredictorSettings:
 
     @property
     def selection(self) -> Selection:
-        """What is kept of the layers of a sentence."""
+        """Selection of the layers of a sentence."""
         mix = FixedMix(self.fixed_mix[:-1], self.fixed_mix[-1]) if self.fixed_mix else None
         return Selection(self.layers, mix, self.pool)
 

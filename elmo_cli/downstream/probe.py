@@ -1,4 +1,4 @@
-"""Probes: how well the labels of tokens or sentences are predicted from each layer of their features, and from mixes of the layers."""
+"""Probes: classifiers of labels on each layer of the features and on mixes of the layers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Counter = Callable[[Ints, Ints, Ints, Mask | None], Floats]
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """How a probe is trained and scored; without a metric, F1 of entities where all labels are IOB2, else accuracy."""
+    """Options of a probe. The default metric is entity F1 if all labels are IOB2, else accuracy."""
 
     metric: str | None = None
     control: bool = False
@@ -43,7 +43,7 @@ class Probe:
         """Check the options against the data.
 
         Raises:
-            UsageError: They do not go together.
+            UsageError: The options do not fit the data.
         """
         self.data, self.options = data, options
         if options.control and not data.of_tokens:
@@ -64,21 +64,21 @@ class Probe:
 
     @property
     def total_rows(self) -> int:
-        """Rows that `train` learns from, each as often as it does."""
+        """Number of training rows times epochs."""
         return self.epochs * len(self.data.train.labels)
 
     @property
     def epochs(self) -> int:
-        """How often each row is learned from."""
+        """Number of epochs."""
         return self.options.epochs or epochs_for(len(self.data.train.labels))
 
     @property
     def names(self) -> list[str]:
-        """What the classifiers are called."""
+        """Names of the classifiers."""
         return [*self.data.layers, *((AVERAGE, MIX, ALL) if len(self.data.layers) > 1 else ())]
 
     def train(self) -> Iterator[Progress]:
-        """Train all classifiers, reporting how many rows have been learned from."""
+        """Train all classifiers, and yield the progress in rows."""
         source, mask = self.data.train.source, self.data.train.mask
         targets = torch.zeros(len(mask), self._probes[0].n_targets, dtype=torch.int64)
         targets[torch.from_numpy(mask), 0] = torch.from_numpy(self.data.train.labels)
@@ -92,7 +92,7 @@ class Probe:
         return [learned_mix(one, layers) for one in self._probes] if layers else []
 
     def report(self) -> Report:
-        """Test the classifiers."""
+        """Return the test results of the classifiers."""
         data, test = self.data, self.data.test
         predicted, *others = predict_all(test.source, test.mask, self._probes)
         rows = dict(zip(self.names, predicted[:, 0], strict=True))
@@ -154,7 +154,7 @@ class Probe:
         return resample(self._counter(self.data.test.labels, classes, self._sentences, None), self.options.seed)
 
     def _on_new_words(self, classes: Ints) -> float | None:
-        """The score on words that the training part does not have; of entities, those with such a word."""
+        """Return the score on words, or entities with words, that are not in the training part."""
         if self._is_new is None or not self._is_new.any():
             return None
         return float(f_scores(self._counter(self.data.test.labels, classes, self._sentences, self._is_new).sum(axis=0)))

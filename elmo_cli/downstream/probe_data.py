@@ -19,14 +19,14 @@ from elmo_cli.types import Progress
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """A feature file and where the labels of its sentences are: a corpus, or a column that the file itself has."""
+    """A feature file and its labels: a corpus, or a column of the file itself."""
 
     features: Path
     labels: str | None = None
 
     @property
     def name(self) -> str:
-        """Of the labels, for messages."""
+        """Name of the labels, for messages."""
         return self.labels or str(self.features)
 
     def read_labels(self, features: Features, label: str, reading: ReadOptions) -> Iterator[LabelledSentence]:
@@ -35,14 +35,14 @@ class LabelledFile:
 
 
 class TrainingRows:
-    """Which rows are learned from: all, or those that the default split does not test on, up to a number of them."""
+    """Training rows: all, or those outside the default test split, up to a maximum."""
 
     def __init__(self, *, split: bool, max_rows: int | None) -> None:
         self._split = split
         self._left = max_rows
 
     def mask(self, is_test: Mask) -> Mask:
-        """Return which of the next rows are learned from."""
+        """Return the mask of the training rows among the next rows."""
         chosen = ~is_test if self._split else np.ones(len(is_test), bool)
         if self._left is not None:
             chosen &= np.cumsum(chosen) <= self._left
@@ -52,7 +52,10 @@ class TrainingRows:
 
 @dataclass
 class Part:
-    """Some rows of a labelled feature file. Labels are classes: those of the training part in the order of their names, then the others."""
+    """Some rows of a labelled feature file.
+
+    Labels are classes: those of the training part sorted by name, then the others.
+    """
 
     source: LabelledFeatures
     mask: Mask
@@ -72,23 +75,23 @@ class Part:
 
 @dataclass
 class ProbeData:
-    """What a probe learns from and is tested on."""
+    """Training and test data of a probe."""
 
     train: Part
     test: Part
     scales: Scales
     classes: list[str]  # names
-    n_classes: int  # of those, how many the training part has
+    n_classes: int  # number of these in the training part
     n_words: int
 
     @property
     def of_tokens(self) -> bool:
-        """Whether tokens have labels, and not sentences."""
+        """Whether tokens have labels, not sentences."""
         return self.train.source.of_tokens
 
     @property
     def unit(self) -> str:
-        """What a row is: "token" or "sentence"."""
+        """Unit of a row: "token" or "sentence"."""
         return "token" if self.of_tokens else "sentence"
 
     @property
@@ -98,12 +101,12 @@ class ProbeData:
 
     @property
     def is_new(self) -> Mask:
-        """Of each test row: whether its word is not in the training part."""
+        """Mask of the test rows whose word is not in the training part."""
         return ~np.isin(self.test.words, self.train.words)
 
 
 class DataReader:
-    """Reads the parts of a probe, with progress."""
+    """Reader of the parts of a probe."""
 
     def __init__(self, train: LabelledFile, test: LabelledFile | None, label: str, reading: ReadOptions = PLAIN) -> None:
         self._files = [train] + ([test] if test else [])
@@ -125,10 +128,10 @@ class DataReader:
         self._open.close()
 
     def read(self, max_rows: int | None = None) -> Iterator[Progress]:
-        """Read all files once.
+        """Read all files once, and yield the progress.
 
         Args:
-            max_rows: Learn from so many rows at most, the first ones.
+            max_rows: Maximum number of training rows, taken from the start.
 
         Raises:
             ElmoError: The features and the labels do not fit each other, or cannot be used.
@@ -150,7 +153,7 @@ class DataReader:
         self._check()
 
     def data(self, max_rows: int | None = None) -> ProbeData:
-        """Return what has been read."""
+        """Return the data that has been read."""
         first, last = self._sources[0], self._sources[-1]
         split = first is last
         train = Part(first, TrainingRows(split=split, max_rows=max_rows).mask(first.is_test))
@@ -173,11 +176,11 @@ class DataReader:
 
 
 def _ignore(rows: torch.Tensor, is_test: Mask) -> None:
-    """Of a test file no moments are taken."""
+    """Ignore the rows of a test file, which has no moments."""
 
 
 def _number_classes(names: Sequence[str], train: Part, test: Part) -> tuple[list[str], int]:
-    """Give each part its classes; returns the names of all, and how many are in the training part."""
+    """Set the classes of each part; return all names, and the number in the training part."""
     seen = set(np.unique(train.source.labels[train.mask]).tolist())
     others = set(np.unique(test.source.labels[test.mask]).tolist()) - seen
     order = [*sorted(seen, key=names.__getitem__), *sorted(others, key=names.__getitem__)]

@@ -1,4 +1,4 @@
-"""The result of a probe as a table, and as files."""
+"""Output of a probe: table, JSON, mix and plot files."""
 
 import importlib.util
 import json
@@ -18,10 +18,10 @@ PLOTS = (".png", ".svg", ".pdf")
 
 
 def check_outputs(outputs: Mapping[str, Path | None], *, overwrite: bool) -> None:
-    """Make sure that files can be written, before any work is done for them.
+    """Check that files can be written, before the training.
 
     Raises:
-        ElmoError: They cannot, or matplotlib is missing.
+        ElmoError: A file cannot be written, or matplotlib is missing.
         UsageError: Two are the same file, or a picture is of an unknown format.
     """
     named = {option: path for option, path in outputs.items() if path}
@@ -46,7 +46,7 @@ def write_outputs(
     *,
     overwrite: bool,
 ) -> Iterator[Path]:
-    """Write the files that were asked for, each complete or not at all; iterates over their names.
+    """Write each requested file atomically, and yield its name.
 
     Raises:
         ElmoError: One cannot be written, or there is no mix.

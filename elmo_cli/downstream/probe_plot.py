@@ -1,4 +1,4 @@
-"""Pictures of the results of probes."""
+"""Plots of probe results."""
 
 import io
 from typing import TYPE_CHECKING
@@ -9,18 +9,18 @@ from elmo_cli.downstream.report import MixReport, Report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # Okabe and Ito's, told apart by colour-blind readers
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # Okabe and Ito's colour-blind safe palette
 
 
 def draw_report(report: Report, format_: str) -> bytes:
-    """Draw the scores of a probe with their intervals, and the shares of the mix.
+    """Return a plot of the scores of a probe with intervals, and of the shares of the mix.
 
     Args:
         report: The result.
         format_: "png", "svg" or "pdf".
 
     Returns:
-        The file.
+        Contents of the file.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Maps of vectors in the plane: t-SNE (van der Maaten and Hinton 2008) on cosine distances, the same map every time."""
+"""Two-dimensional maps of vectors: reproducible t-SNE (van der Maaten and Hinton 2008)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,14 +17,14 @@ EXTRA = "analysis"
 
 
 def need_analysis(*modules: str) -> None:
-    """Make sure that the libraries of the extra are installed.
+    """Check that the libraries of the extra are installed.
 
     Raises:
-        ElmoError: One is not.
+        ElmoError: A library is missing.
     """
     for module, name in (("sklearn", "scikit-learn"), ("matplotlib", "matplotlib")):
         if module in modules and find_spec(module) is None:
-            raise ElmoError(f"{name} is not installed; pip install 'elmo-cli[{EXTRA}]' brings it")
+            raise ElmoError(f"{name} is not installed; pip install 'elmo-cli[{EXTRA}]'")
 
 
 def map_vectors(vectors: Floats, seed: int = 0) -> Points:
@@ -32,12 +32,12 @@ def map_vectors(vectors: Floats, seed: int = 0) -> Points:
 
     Args:
         vectors: (vector, dim) float32.
-        seed: Of t-SNE's optimisation.
+        seed: Seed of t-SNE's optimisation.
 
     Returns:
         (vector, 2) float64.
     """
-    directions = unit(vectors - vectors.mean(axis=0))  # less what all occurrences of the word share
+    directions = unit(vectors - vectors.mean(axis=0))  # without the common part of all occurrences
     if np.ptp(vectors, axis=0).max(initial=0) < 1e-6:  # one vector
         return np.zeros((len(vectors), 2))
     with one_thread():
@@ -46,7 +46,7 @@ def map_vectors(vectors: Floats, seed: int = 0) -> Points:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread: sums rounded in one order, whatever the machine."""
+    """Compute on one thread, so that rounding does not depend on the machine."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
@@ -71,6 +71,6 @@ def _principal(directions: Floats) -> Points:
 
 
 def map_forms(tokens: list[str]) -> Points:
-    """Return the map of a layer without context: a point for each distinct form, one above another."""
+    """Return the map of a layer without context: a point for each distinct form, stacked."""
     forms = sorted(set(tokens), key=lambda form: (-tokens.count(form), form))
     return np.array([[0.0, 0.0 - forms.index(token)] for token in tokens])

@@ -1,4 +1,4 @@
-"""Queries of a search: sentences, or sentences with one word in brackets, embedded as the features were."""
+"""Search queries: parsing and embedding of sentences, with an optional bracketed word."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from elmo_cli.models.files import ModelFiles
 
 BRACKETED = re.compile(r"\[(.+)\]")
-POOLED = ("none", "mean", "first", "last")  # pools of features that mean vectors of queries are compared with
+POOLED = ("none", "mean", "first", "last")  # supported pooling of features
 MIX = re.compile(r"softmax of (?P<weights>[-+.e0-9, ]+), times (?P<gamma>[-+.e0-9]+)(?P<norm>, layers normalised)?")
 
 
@@ -40,7 +40,7 @@ def parse_query(text: str, place: str = "QUERY") -> Query:
     """Parse a query: tokens separated by white space, one of them perhaps in brackets.
 
     Raises:
-        UsageError: It is empty, or has brackets in any other way.
+        UsageError: The query is empty, or its brackets are invalid.
     """
     tokens = text.split()
     if not tokens:
@@ -60,10 +60,10 @@ def parse_query(text: str, place: str = "QUERY") -> Query:
 
 
 def check_features(features: Features) -> None:
-    """Make sure that queries can be embedded as a file's features were.
+    """Check that queries can be embedded like the features of a file.
 
     Raises:
-        FeaturesError: They are max-pooled, or started from another state than zero.
+        FeaturesError: The features are max-pooled, or did not start from the zero state.
     """
     told = features.metadata
     pool, start = told.get("pool", "none"), told.get("start_state", "zero")
@@ -76,10 +76,10 @@ def check_features(features: Features) -> None:
 
 
 def find_query_model(features: Features, given: str | None) -> "ModelFiles":
-    """Return the model that made a file, by its name in the metadata or where the user says.
+    """Return the model of a file, from its name in the metadata or the user's choice.
 
     Raises:
-        FeaturesError: It is not here, or is another one.
+        FeaturesError: The model is not found, or is a different one.
     """
     from elmo_cli.models.cache import Cache, default_folder
     from elmo_cli.models.resolve import find_model
@@ -99,17 +99,17 @@ def find_query_model(features: Features, given: str | None) -> "ModelFiles":
         ) from error
     if told.get("model_sha256", sha256) != sha256:
         hashes = f"sha256 {told['model_sha256'][:12]}..., not {sha256[:12]}..."
-        raise FeaturesError(f"{features.path}: was made by another model than {name} ({hashes}); pass --model DIR")
+        raise FeaturesError(f"{features.path}: was made by a different model than {name} ({hashes}); pass --model DIR")
     return model
 
 
 class QueryEmbedder:
-    """Embeds queries as the sentences of a file were embedded.
+    """Embedder of queries, with the settings of a feature file.
 
     Args:
-        model: The model that made the file.
+        model: The model of the file.
         features: The open file.
-        threads: Of torch; None leaves its default.
+        threads: Threads of torch; None: the default.
 
     Raises:
         FeaturesError: The model has other layers or dimensions than the file.
@@ -132,7 +132,7 @@ class QueryEmbedder:
             or self._select(np.zeros((config.n_output_layers, 1, config.output_dim), np.float32)).shape[-1] != told.dim
         ):
             raise FeaturesError(
-                f"{features.path}: has {', '.join(told.names)} of {told.dim} dimensions, which the model {model.name} does not make"
+                f"{features.path}: has {', '.join(told.names)} of {told.dim} dimensions, which the model {model.name} does not have"
             )
 
     def embed(self, queries: Sequence[Query], layers: Sequence[int]) -> list[Floats]:

@@ -1,4 +1,4 @@
-"""The result of a probe, as numbers."""
+"""Numerical results of a probe."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from elmo_cli.downstream.statistics import Interval
 
 @dataclass(frozen=True)
 class ControlRow:
-    """Accuracy in the control task, and how much higher it is in the task itself."""
+    """Accuracy in the control task, and selectivity."""
 
     score: float
     selectivity: float
@@ -17,7 +17,7 @@ class ControlRow:
 
 @dataclass(frozen=True)
 class Row:
-    """One classifier: its score, and what that is compared with."""
+    """Scores of one classifier."""
 
     name: str
     interval: Interval

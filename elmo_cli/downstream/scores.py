@@ -1,4 +1,4 @@
-"""The score of a classifier and its interval, by the kind of its labels."""
+"""Score of a classifier with interval, by the kind of labels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Scorer:
 
     Args:
         task: TAGS, TOKENS, SENTENCES or LABEL_SETS.
-        labels: Names of the classes; those that only a test part has come last.
+        labels: Names of the classes; those that occur in a test part only come last.
     """
 
     task: str
@@ -36,7 +36,7 @@ class Scorer:
 
     @cached_property
     def _counter(self) -> Counter:
-        """Counts by sentence, (sentence, 1, 3): right, predicted, there."""
+        """Function that counts by sentence, (sentence, 1, 3): correct, predicted, actual."""
         if self.task != TAGS:
             return count_right
         letters = [SAME_LETTER.get(label[0], label[0]) for label in self.labels]

@@ -1,4 +1,4 @@
-"""Search in a feature file: queries in, hits out."""
+"""Similarity search in a feature file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from elmo_cli.features.reader import Features
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How a file is searched."""
+    """Options of a search."""
 
     size: int = 10
     layers: tuple[int, ...] | None = None
@@ -26,12 +26,12 @@ class SearchOptions:
 
 @dataclass
 class Searcher:
-    """A feature file that is searched, with what was computed of it so far.
+    """Search in one feature file, with cached indexes.
 
     Args:
         features: The open file.
-        embedder: Of the queries.
-        options: How.
+        embedder: Embedder of the queries.
+        options: Options of the search.
     """
 
     features: Features
@@ -44,7 +44,7 @@ class Searcher:
         """Return the hits of each query, best first.
 
         Raises:
-            FeaturesError: A bracketed word does not occur, or the file lacks what is asked for.
+            FeaturesError: A bracketed word does not occur, or a requested layer or column is missing.
         """
         found: dict[int, list[Hit]] = {}
         groups: dict[tuple[bool, str | None], list[int]] = {}

@@ -1,4 +1,4 @@
-"""Linear models of pooled vectors of sentences: softmax, labels of their own each, or a number; trained by L-BFGS with an l2 penalty."""
+"""Linear models of sentence vectors (classes, sets of labels, numbers), trained with L-BFGS."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from elmo_cli.downstream.training_steps import TrainingStep
 from elmo_cli.errors import ElmoError
 
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # tried in this order, each from the weights of the one before
-DEFAULT_PENALTY = 0.1  # where there is nothing to choose it by
+DEFAULT_PENALTY = 0.1  # without held-out sentences
 PATIENCE = 2  # penalties that are worse than the best before the search ends
 ITERATIONS = 60
 LEAST_DEVIATION = 1e-12
@@ -77,17 +77,17 @@ def target_loss(task: str, logits: Tensor, targets: Tensor, weights: Tensor | No
 
 @dataclass
 class PenaltySearch:
-    """Trains a linear model with the l2 penalty that is best on held-out sentences; then on all of them.
+    """Training of a linear model with the l2 penalty that is best on held-out sentences.
 
     Args:
-        head: Is trained in place.
+        head: The model, trained in place.
         rows: Vectors of all sentences, (sentence, dim).
         targets: As `target_loss` takes them.
         train: Sentences to learn from.
         held_out: Sentences by which the penalty is chosen; none: DEFAULT_PENALTY.
         score: The score of logits of the held-out sentences.
-        weights: Of the labels; None: all 1.
-        final: Sentences that the final model learns from.
+        weights: Weights of the labels; None: all 1.
+        final: Training sentences of the final model.
     """
 
     head: SentenceHead

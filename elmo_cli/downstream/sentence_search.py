@@ -13,7 +13,7 @@ from elmo_cli.errors import FeaturesError
 from elmo_cli.features.reader import Features
 
 BLOCK = 4096  # sentences transformed together
-HELD_BYTES = 1 << 28  # of vectors kept in memory; a larger file is read anew for each batch of queries
+HELD_BYTES = 1 << 28  # vectors kept in memory; a larger file is read again for each batch of queries
 
 
 class Block(NamedTuple):
@@ -70,13 +70,13 @@ def _block(features: Features, rows: list[Floats], numbers: list[int]) -> Block:
 
 
 class SentenceIndex:
-    """The sentences of a file, ready to be searched; small files are held in memory, large ones read by blocks.
+    """Search index of the sentences of a file; small files are kept in memory, large ones read.
 
     Args:
         features: An open feature file; it must stay open.
         layers: Indices of the layers compared.
         raw: Whether vectors are compared as they are, neither centred nor whitened.
-        held_bytes: Of vectors kept in memory, at most.
+        held_bytes: Maximum size of the vectors kept in memory.
     """
 
     def __init__(self, features: Features, layers: Sequence[int], *, raw: bool = False, held_bytes: int = HELD_BYTES) -> None:
@@ -104,7 +104,7 @@ class SentenceIndex:
 
         Args:
             queries: (layer, query, dim) float32, mean vectors.
-            size: Sentences of each query.
+            size: Number of sentences for each query.
         """
         best, wanted = Best(queries.shape[1], size), self.transform(queries)
         for vectors, sentences in self._blocks():

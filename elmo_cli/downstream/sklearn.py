@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "sklearn":
         raise
-    raise ElmoError("ElmoVectorizer: scikit-learn is not installed; pip install 'elmo-cli[sklearn]' brings it") from None
+    raise ElmoError("ElmoVectorizer: scikit-learn is not installed; pip install 'elmo-cli[sklearn]'") from None
 
 Array = npt.NDArray[np.float32]
 Document = str | Sequence[str]
@@ -147,7 +147,7 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         return self._spec.files.config().output_dim
 
     def _rows(self) -> list[int]:
-        """Which of the pooled vectors (layer 0, ..., the average) are features."""
+        """Return the indices of the pooled vectors (layer 0, ..., average) that are features."""
         pools = [pool for pool in POOLS if pool != "none"]
         if self.pool not in pools:
             raise ElmoError(f"pool={self.pool!r}: not a choice; one of {', '.join(pools)}")
@@ -156,7 +156,7 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         return [places[name] for name in Selection(self.layers).names(n_layers)]
 
     def _embed(self, documents: Sequence[list[str]]) -> Iterator[Array]:
-        """The pooled vectors, (layer * dim) or (layer, dim), of documents, each different one once."""
+        """Iterate over the pooled vectors of documents, each distinct document embedded once."""
         spec = self._spec
         key_of = _key_function(spec, self.pool)
         keys = [key_of(tokens) for tokens in documents]

@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling sentences (the bootstrap of Efron 1979), paired over what is compared."""
+"""Confidence intervals by resampling sentences (paired bootstrap, Efron 1979)."""
 
 from typing import NamedTuple
 

@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
 
 class AllowedTags(NamedTuple):
-    """Which tags may begin a sentence, follow one another, and end a sentence."""
+    """Allowed first tags, transitions and last tags of a sentence."""
 
     start: Mask  # (tag,)
     transitions: Mask  # (tag, next tag)
@@ -57,7 +57,7 @@ def spell_iobes(tag: str) -> str:
 
 
 def may_follow(before: str | None, tag: str | None, scheme: str) -> bool:
-    """Whether a tag may follow another one; None is the beginning or the end of a sentence."""
+    """Return whether a tag may follow another; None is the beginning or end of a sentence."""
     letter, type_ = _parts(tag)
     letter_before, type_before = _parts(before)
     is_same = type_ == type_before

@@ -1,4 +1,4 @@
-"""Classifiers of tokens on the layers of a biLM: linear, with a CRF, or a BiLSTM under a CRF."""
+"""Token classifiers on the layers of a biLM: linear, CRF, and BiLSTM-CRF."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class TokenHeadConfig:
 
     Args:
         head: One of HEADS.
-        mix: "learned" for a weighted sum of the layers, "concat" for all of them side by side.
+        mix: "learned" for a weighted sum of the layers, "concat" for their concatenation.
         n_layers: Number of layers.
         dim: Width of a layer.
         labels: The labels, in order.
@@ -39,7 +39,7 @@ class TokenHeadConfig:
 
 
 class LayerInput(nn.Module):
-    """Layers standardised by the mean and deviation of each dimension, then mixed or put side by side."""
+    """Standardisation of each dimension, then mix or concatenation of the layers."""
 
     def __init__(self, n_layers: int, dim: int, mix: str) -> None:
         super().__init__()

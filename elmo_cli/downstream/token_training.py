@@ -1,4 +1,4 @@
-"""Training of a classifier of tokens on cached features, with a score on held-out sentences after each epoch."""
+"""Training of token classifiers on cached features, with a held-out score after each epoch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,16 +27,18 @@ State = dict[str, Tensor]
 
 
 def batch_size(n_sentences: int) -> int:
-    """Return how many of so many sentences are learned from together."""
+    """Return the batch size for a number of training sentences."""
     return min(BATCH_SENTENCES, max(LEAST_BATCH, n_sentences // BATCHES))
 
 
 def random_batches(lengths: Sequence[int], random: np.random.Generator) -> list[Ints]:
-    """Return all sentences in batches of like length, in random order: a CRF takes as many steps as the longest has tokens.
+    """Return batches of sentences of similar length, in random order.
+
+    The steps of a CRF are the tokens of the longest sentence.
 
     Args:
-        lengths: Tokens of each sentence.
-        random: Of the order.
+        lengths: Number of tokens of each sentence.
+        random: Random generator of the order.
     """
     size = batch_size(len(lengths))
     order, found = random.permutation(len(lengths)), []
@@ -47,7 +49,7 @@ def random_batches(lengths: Sequence[int], random: np.random.Generator) -> list[
 
 
 def epochs_for(head: str, n_sentences: int) -> int:
-    """Return how often each of so many sentences is learned from."""
+    """Return the number of epochs for a head and a number of sentences."""
     steps = -(-n_sentences // batch_size(n_sentences))
     return min(MOST_EPOCHS, max(EPOCHS[head], -(-LEAST_STEPS[head] // steps)))
 
@@ -60,12 +62,12 @@ class TokenTraining:
         head: The classifier, which is trained in place.
         cache: Features of all sentences.
         labels: Labels of the tokens of each sentence of the cache.
-        train: Sentences to learn from.
+        train: Indices of the training sentences.
         held_out: Sentences to score after each epoch.
         scorer: The score.
-        seed: Of the order and of dropout.
+        seed: Seed of the order and of dropout.
         epochs: Number of epochs.
-        weights: Of the labels, (label,); None: all 1.
+        weights: Weights of the labels, (label,); None: all 1.
     """
 
     head: TokenHead

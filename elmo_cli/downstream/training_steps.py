@@ -1,4 +1,4 @@
-"""Steps of a training as they are reported: an epoch, or a strength of the penalty that was tried."""
+"""Reported steps of a training: epochs or penalties."""
 
 from typing import Any, NamedTuple
 

@@ -36,7 +36,7 @@ class VectorCache:
     max_bytes: int
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Array]:
-        """Return the vectors, (value,) float32, of those keys that are there.
+        """Return the vectors, (value,) float32, of the keys that are stored.
 
         Raises:
             DiskError: The database cannot be read.
@@ -87,7 +87,7 @@ class VectorCache:
         except sqlite3.OperationalError as error:  # full, read-only, locked, not to be opened
             raise DiskError(f"{path}: {error}; name another folder, or pass memory=None") from None
         except sqlite3.DatabaseError as error:
-            raise DiskError(f"{path}: {error}; delete it, and the vectors will be computed again") from None
+            raise DiskError(f"{path}: {error}; delete it; the vectors are then recomputed") from None
         except OSError as error:
             raise DiskError(f"{self.folder}: {error.strerror}; name another folder, or pass memory=None") from None
 

@@ -29,12 +29,12 @@ class Transform:
 
 
 def no_transform(n_layers: int, dim: int) -> Transform:
-    """Return the transform that only brings each layer to length 1."""
+    """Return the transform that only normalizes each layer to length 1."""
     return Transform(np.zeros((n_layers, dim), np.float32), None)
 
 
 def centring(means: Floats) -> Transform:
-    """Return the transform that centres and brings each layer to length 1."""
+    """Return the transform that centres and normalizes each layer to length 1."""
     return Transform(means, None)
 
 

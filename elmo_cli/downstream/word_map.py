@@ -1,4 +1,4 @@
-"""The data of a picture of a word: its occurrences, a map or a heat map of each layer, labels and islands."""
+"""Data of a word plot: occurrences, map or heat map of each layer, labels and islands."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ MOST_CATEGORIES = 20
 
 @dataclass(frozen=True)
 class WordOptions:
-    """Which occurrences of a word are shown, and how."""
+    """Options of a word plot."""
 
     word: str
     exact: bool = False
@@ -62,7 +62,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class WordMap:
-    """All that a picture of a word shows."""
+    """Data of a word plot."""
 
     word: str
     occurrences: list[Occurrence]
@@ -80,14 +80,14 @@ class WordMap:
 
 
 def map_word(features: Features, options: WordOptions) -> WordMap:
-    """Return the data of a picture of a word.
+    """Return the data of a word plot.
 
     Args:
         features: An open file of token vectors.
-        options: Which occurrences, and how.
+        options: Options of the plot.
 
     Raises:
-        FeaturesError: The word occurs less than twice, or the file lacks what is asked for.
+        FeaturesError: The word occurs less than twice, or a requested layer or column is missing.
     """
     layers = choose_layers(features, options.layers)
     label = label_of(features, options.color)

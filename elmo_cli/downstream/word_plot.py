@@ -1,4 +1,4 @@
-"""Picture of many occurrences of a word: a map of each layer, coloured by label or island."""
+"""Plot of many occurrences of a word: a map of each layer, coloured by label or island."""
 
 from pathlib import Path
 from typing import Any

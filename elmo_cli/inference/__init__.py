@@ -1,4 +1,4 @@
-"""Sentences to vectors, on one machine or many."""
+"""Inference: embedders, engines and the embedding job."""
 
 from typing import TYPE_CHECKING
 

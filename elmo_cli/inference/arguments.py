@@ -1,4 +1,4 @@
-"""Arguments of the Python API: token lists are checked as they are taken, and errors name Python's arguments."""
+"""Argument checks of the Python API, and error messages that name Python arguments."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def sentences_of(sentences: object) -> Iterator[list[str]]:
         sentences: An iterable of sentences, each as `tokens_of` takes it.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: `sentences` is not such an iterable.
         CorpusError: A token is empty.
     """
     found = _iterate(sentences, A_BATCH)
@@ -39,10 +39,10 @@ def tokens_of(sentence: object, where: str = "") -> list[str]:
 
     Args:
         sentence: An iterable of strings or of objects whose `text` is one, such as spaCy's tokens.
-        where: What the messages begin with.
+        where: Prefix of the error messages.
 
     Raises:
-        TypeError: It is something else, such as a string that is not split.
+        TypeError: `sentence` is not such an iterable, for example a string that is not split.
         CorpusError: A token is empty.
     """
     tokens = list(_iterate(sentence, A_SENTENCE, where))
@@ -75,24 +75,24 @@ def _described(given: object) -> str:
 
 
 def check_count(name: str, value: object) -> None:
-    """Check that an argument is a whole number from 1 on.
+    """Check that an argument is an integer of at least 1.
 
     Raises:
-        TypeError: It is not a whole number.
-        ValueError: It is less than 1.
+        TypeError: The value is not an integer.
+        ValueError: The value is less than 1.
     """
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; it takes a whole number")
+        raise TypeError(f"{name} is {value!r}; it takes an integer")
     if value < 1:
         raise ValueError(f"{name} is {value}; it takes 1 or more")
 
 
 def check_model(model: object, options_file: object, weight_file: object) -> None:
-    """Check that a model is named, and once.
+    """Check that exactly one model is named.
 
     Raises:
         TypeError: An argument is not a name or a path.
-        UsageError: None is named, or two, or one of two files is missing.
+        UsageError: No model or more than one is named, or one of the two files is missing.
     """
     for name, value in (("model", model), ("options_file", options_file), ("weight_file", weight_file)):
         if value is not None and not isinstance(value, (str, Path)):
@@ -112,7 +112,7 @@ def check_cuda_device(cuda_device: object) -> str:
     """Return the torch device of AllenNLP's `cuda_device`: a GPU's number, or -1 for the CPU.
 
     Raises:
-        TypeError: It is not a whole number.
+        TypeError: `cuda_device` is not an integer.
         DeviceError: The GPU is not available.
     """
     if not isinstance(cuda_device, int) or isinstance(cuda_device, bool):
@@ -125,10 +125,10 @@ def check_cuda_device(cuda_device: object) -> str:
 
 @contextmanager
 def naming_arguments() -> Iterator[None]:
-    """Have errors name Python's arguments in place of the command line's options.
+    """Replace the names of command line options in error messages by Python arguments.
 
     Raises:
-        ElmoError: The same error, in those terms.
+        ElmoError: The original error with the changed message.
     """
     try:
         yield
@@ -137,7 +137,7 @@ def naming_arguments() -> Iterator[None]:
 
 
 def errors_name_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Have the errors of a function name Python's arguments, as `naming_arguments` does."""
+    """Return the function with the error messages of `naming_arguments`."""
 
     @wraps(function)
     def renaming(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:

@@ -1,4 +1,4 @@
-"""Picklable function over Arrow tables: token column in, vector columns added, for dataframes."""
+"""Picklable function that adds vector columns to Arrow tables, for dataframe libraries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class EmbedArrowBatches:
         threads: CPU threads of a process that loads the model; None leaves them as they are.
 
     Raises:
-        ElmoError: A setting is none of these.
+        ElmoError: An argument has an invalid value.
 
     Example:
         >>> import pyarrow as pa
@@ -88,13 +88,13 @@ class EmbedArrowBatches:
 
     @errors_name_arguments
     def schema(self, schema: pa.Schema) -> pa.Schema:
-        """Return the schema of what a call returns; the weights are not read.
+        """Return the output schema for an input schema, without reading the weights.
 
         Args:
             schema: Schema of the record batches or tables that will be passed.
 
         Returns:
-            Its fields and metadata, and a field for each layer: `layer_0`, ..., `top` or `average`.
+            The fields and metadata of `schema`, and a field for each layer: `layer_0`, ..., `top` or `average`.
 
         Raises:
             ElmoError: The column is missing or of another type, or the name of a layer is taken.
@@ -122,7 +122,7 @@ class EmbedArrowBatches:
         return pa.Table.from_batches(self._embed(batch.to_batches(), schema), schema)
 
     def _embed(self, parts: Sequence[pa.RecordBatch], schema: pa.Schema) -> list[pa.RecordBatch]:
-        """The parts of a table, embedded together; each gets arrays of its own.
+        """Embed the parts of a table together; each part gets separate arrays.
 
         Arrays that span parts would be sliced by the readers of tables, and Polars does not read
         slices of fixed-size lists with nulls.

@@ -1,4 +1,4 @@
-"""Arrow columns of a batch: sentences out of one, vectors into new ones; null rows stay null."""
+"""Arrow columns of a batch: reading of sentences, building of vector columns with nulls."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class VectorType:
-    """Type of the columns of vectors: values, dimension, kind of list, one vector a row or many."""
+    """Type of the vector columns: dtype, dimension, kind of list, pooled or not."""
 
     dtype: str
     dim: int
@@ -36,7 +36,7 @@ class VectorType:
         return vector if self.pooled else pa.list_(vector)
 
     def check_size(self, n_vectors: int) -> None:
-        """Check that the offsets of a column with so many vectors fit 32 bits.
+        """Check that the list offsets of a column with `n_vectors` vectors fit into 32 bits.
 
         Raises:
             OutputError: They do not fit.
@@ -49,7 +49,7 @@ class VectorType:
 
 
 def check_column(schema: pa.Schema, column: str) -> None:
-    """Check that a column contains sentences, by its type.
+    """Check that the type of a column allows sentences.
 
     Raises:
         CorpusError: It is missing, occurs more than once, or is of another type.
@@ -71,7 +71,7 @@ def read_column(batch: pa.RecordBatch, column: str, first: int) -> tuple[list[Se
         The sentences, whose keys are row numbers, and a mask (row,) of their rows.
 
     Raises:
-        CorpusError: A row contains something else than a sentence.
+        CorpusError: A row does not contain a sentence.
     """
     array = _typed(batch.column(column))
     valid = np.asarray(array.is_valid())
@@ -92,12 +92,12 @@ def count_vectors(sentences: Iterable[Sentence], valid: Mask, *, pooled: bool) -
 
 
 def vector_columns(arrays: Iterable[Array], counts: Counts, valid: Mask, n_layers: int, kind: VectorType) -> list[pa.Array]:
-    """Make a column of each layer.
+    """Return an Arrow column for each layer.
 
     Args:
-        arrays: Of each sentence, ([layer,] [token,] dim), in their order.
+        arrays: One array ([layer,] [token,] dim) for each sentence, in input order.
         counts: Vectors of each row, (row,).
-        valid: Which rows have a sentence, (row,); the others become null.
+        valid: Mask (row,) bool of the rows that have a sentence; the others become null.
         n_layers: Number of layers.
         kind: Type of the columns.
     """
@@ -122,18 +122,18 @@ def _vector_array(rows: Array, lists: str, nulls: pa.Array | None = None) -> pa.
 
 
 def _is_untyped(kind: pa.DataType) -> bool:
-    """Whether a type was inferred from nulls or empty lists alone, as dataframes do."""
+    """Return whether a type was inferred from nulls or empty lists alone, as dataframes do."""
     plain = plain_type(kind)
     return bool(pa.types.is_null(plain.value_type if is_list(plain) else plain))
 
 
 def _typed(chunk: pa.Array) -> pa.Array:
-    """The chunk without dictionary, and of a type that can contain tokens."""
+    """Return the chunk without dictionary encoding, in a type that can contain tokens."""
     plain = chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
     return plain.cast(pa.list_(pa.string())) if _is_untyped(plain.type) else plain
 
 
 def _runs(mask: Mask) -> Iterator[tuple[int, int]]:
-    """Start and end of each run of true values."""
+    """Iterate over start and end of each run of true values."""
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
     return zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""`Elmo`: AllenNLP's trainable module on this engine, with a model that is loaded by name, saved, and filled from AllenNLP's."""
+"""`Elmo`: a trainable module with the interface of AllenNLP's, including its state dicts."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -91,7 +91,7 @@ class Elmo(ElmoRepresentations):
 
     @classmethod
     def from_params(cls, *_: object, **__: object) -> NoReturn:
-        """Refuse AllenNLP's configuration files.
+        """Raise UsageError: AllenNLP's configuration files are not supported.
 
         Raises:
             UsageError: Always.
@@ -100,7 +100,9 @@ class Elmo(ElmoRepresentations):
 
     @errors_name_arguments
     def save(self, folder: str | Path) -> None:
-        """Write the biLM as it is now into a new folder, in the published format, for `elmo embed --model` and AllenNLP.
+        """Write the current biLM into a new folder, in the published format.
+
+        `elmo embed --model` and AllenNLP read this format.
 
         The mixes are not part of that format: `torch.save(elmo.state_dict(), "mix.pt")` is what `elmo embed --mix` takes.
 
@@ -108,7 +110,7 @@ class Elmo(ElmoRepresentations):
             folder: Path of the folder, which must not exist.
 
         Raises:
-            OutputError: It exists, or cannot be written.
+            OutputError: The folder exists, or cannot be written.
         """
         write_model(self.bilm, str(folder), Path(folder))
 

@@ -1,4 +1,4 @@
-"""AllenNLP's `ElmoEmbedder` on this engine: the same names and array shapes, for programs that were written for it."""
+"""`ElmoEmbedder`: the interface and array shapes of AllenNLP's class of that name."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ class ElmoEmbedder:
     """ELMo vectors from Python, as `allennlp.commands.elmo.ElmoEmbedder` returns them.
 
     By default every sentence starts in the zero state, so the same sentence always has the same vectors. `stateful=True` carries
-    the state from call to call and batch to batch as AllenNLP does, for its numbers to the digit.
+    the state from call to call and batch to batch as AllenNLP does, and returns the same values.
 
     A sentence is an iterable of strings, or of objects whose `text` is one (spaCy's tokens). Several threads may use one embedder.
     A pickle carries its description (`spec`) and not its weights, nor carried state: the model is loaded where it is unpickled.
@@ -140,17 +140,17 @@ class ElmoEmbedder:
         return layers.to(device), mask.to(device)
 
     def embed_sentences(self, sentences: Iterable[Tokens], batch_size: int = STATEFUL_BATCH) -> Iterator[Array]:
-        """Iterate over all layers of each sentence of a stream, in its order.
+        """Iterate over all layers of each sentence of a stream, in input order.
 
         Args:
-            sentences: Sentences; they are read as they are needed.
-            batch_size: Sentences of a batch with `stateful`; without, sentences are batched by length.
+            sentences: Sentences; the iterable is consumed lazily.
+            batch_size: Sentences of a batch with `stateful`; otherwise batches are formed by length.
 
         Returns:
             An iterator over arrays (layer, token, dim) float32. None of them keeps others in memory.
 
         Raises:
-            TypeError: `batch_size` is not a whole number, or a sentence not a sequence of tokens.
+            TypeError: `batch_size` is not an integer, or a sentence is not a sequence of tokens.
             ValueError: `batch_size` is less than 1.
             ElmoError: A token is empty, or memory is insufficient.
         """
@@ -170,7 +170,9 @@ class ElmoEmbedder:
         forget_sentences: bool = False,
         use_sentence_keys: bool = False,
     ) -> None:
-        """Embed an open text file, one tokenized sentence a line, into an HDF5 file, which is replaced if it exists.
+        """Write the vectors of an open text file, one tokenized sentence a line, to an HDF5 file.
+
+        An existing HDF5 file is replaced.
 
         Args:
             input_file: An open text file, or an iterable of lines.
@@ -178,11 +180,11 @@ class ElmoEmbedder:
             output_format: "all", "top" or "average".
             batch_size: Sentences of a batch with `stateful`.
             forget_sentences: Whether to leave `sentence_to_index` out.
-            use_sentence_keys: Whether data sets are named by their sentence in place of its number.
+            use_sentence_keys: Whether data sets are named after the sentence instead of its number.
 
         Raises:
-            TypeError: `input_file` is not open, such as the name of a file.
-            ValueError: `output_format` or `batch_size` is another one.
+            TypeError: `input_file` is not an open text file, for example a file name.
+            ValueError: `output_format` or `batch_size` has an invalid value.
             ElmoError: A line is blank, or the file cannot be written.
         """
         check_count("batch_size", batch_size)
@@ -202,7 +204,7 @@ class ElmoEmbedder:
                 pass
 
     def _spec_of(self, batch_size: int) -> EmbedderSpec:
-        """The description with the batch size of this call, which counts where state is carried."""
+        """Return the specification with the batch size of this call, used with `stateful`."""
         return replace(
             self.spec, model=self.spec.files, options=None, weights=None, start=InitialState(self.spec.start.stateful, batch_size)
         )
@@ -220,7 +222,7 @@ class ElmoEmbedder:
 
 
 def _own_array(array: Array) -> Array:
-    """The array, which is a view of its batch's: copied where it would keep others in memory."""
+    """Return the array, copied if it is a view that would keep other arrays in memory."""
     return array if array.base is None or array.base.nbytes <= array.nbytes else array.copy()
 
 

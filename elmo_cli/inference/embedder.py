@@ -1,4 +1,4 @@
-"""The engine: a biLM on a device, with a cache of token vectors. Token lists in, arrays out."""
+"""Embedder: a biLM on a device with a cache of token vectors, from token lists to arrays."""
 
 import os
 import re
@@ -24,7 +24,7 @@ from elmo_cli.types import WINDOW_TOKENS
 Array = npt.NDArray[np.float32]
 Tokens = Sequence[str]
 CHUNK_TOKENS = 8192  # of one sentence that go through the LSTMs together
-MIN_CHUNK_TOKENS = 16  # where memory does not suffice for as many
+MIN_CHUNK_TOKENS = 16  # lower limit when chunks are reduced for lack of memory
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 NO_MEMORY_WORDS = re.compile(
     r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory|could not create a primitive"
@@ -32,7 +32,7 @@ NO_MEMORY_WORDS = re.compile(
 
 
 def batch_tokens_for(config: BiLMConfig, device: str) -> int:
-    """Tokens computed together: on a GPU as many as a half of its free memory holds."""
+    """Return the number of tokens computed together: on a GPU, as many as fit half its free memory."""
     if not device.startswith("cuda"):
         return BATCH_TOKENS
     free, _ = torch.cuda.mem_get_info(device)
@@ -42,7 +42,7 @@ def batch_tokens_for(config: BiLMConfig, device: str) -> int:
 
 
 def window_tokens_for(device: str) -> int:
-    """Tokens sorted and written together: more on a GPU, for which a batch is a step of many rows."""
+    """Return the number of tokens sorted and written together, larger on a GPU (larger batches)."""
     return GPU_WINDOW_TOKENS if device.startswith("cuda") else WINDOW_TOKENS
 
 
@@ -51,7 +51,7 @@ _check: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None
 
 @contextmanager
 def checking(check: Callable[[], None]) -> Iterator[None]:
-    """Call `check` before each step of what this thread computes; what it raises ends the computation."""
+    """Call `check` before each step computed by this thread; an exception in it ends the computation."""
     token = _check.set(check)
     try:
         yield
@@ -60,20 +60,21 @@ def checking(check: Callable[[], None]) -> Iterator[None]:
 
 
 def all_layers(layers: Array) -> Array:
-    """Keep every layer."""
+    """Return the layers unchanged."""
     return layers
 
 
 class Embedder:
-    """Computes all layers of sentences, each from the same start: its vectors depend on the sentence alone.
+    """Embedder of independent sentences: every sentence starts from the same state.
 
     Args:
-        bilm: The network; it is taken over, and may not run by itself afterwards.
-        device: Where to run it.
-        prime: Sentences read once, in order; every sentence then starts from the state they leave, instead of zero.
-        precision: Of the LSTMs' matrix products: "fp32", "tf32", "bf16" or "fp16".
-        choose: What is kept of the layers, (layer, token, dim) float32: a function of each token's and dimension's values, such as the
-            choice of a layer. Of a long sentence nothing else is held.
+        bilm: The network. The embedder takes ownership; do not run the network separately.
+        device: Torch device.
+        prime: Sentences read once, in order; their final state replaces the zero start state.
+        precision: Precision of the LSTMs' matrix products: "fp32", "tf32", "bf16" or "fp16".
+        choose: Function applied to the layers (layer, token, dim) float32, such as the choice of a
+            layer. It must act on each token and dimension separately, because long sentences are
+            processed in pieces and only its result is stored.
     """
 
     def __init__(
@@ -95,14 +96,21 @@ class Embedder:
         self.truncated_tokens, self.truncated_example = 0, None
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
-        """Return what is kept of the layers of each sentence, all of them (layer, token, dim) float32, without the boundary positions.
+        """Return the chosen layers of each sentence, without the boundary positions.
 
-        Sentences share the computation of common beginnings and ends. No tokens give (layer, 0, dim).
-        Memory is bounded: a sentence of more than CHUNK_TOKENS is read in pieces. Where it does not suffice,
-        the batch is halved.
+        Sentences share the computation of common prefixes and suffixes. Memory is bounded: a
+        sentence of more than CHUNK_TOKENS is read in pieces. If memory is insufficient, the batch
+        is halved.
+
+        Args:
+            batch: The tokens of each sentence.
+
+        Returns:
+            The result of `choose` for each sentence; by default (layer, token, dim) float32, and
+            (layer, 0, dim) for a sentence without tokens.
 
         Raises:
-            MemoryShortageError: It does not suffice for one sentence.
+            MemoryShortageError: Memory is insufficient for one sentence.
         """
         if not batch:
             return []
@@ -136,9 +144,9 @@ class Embedder:
             size //= 2
 
     def _read_pieces(self, tokens: Tokens, size: int, chosen: Array) -> None:
-        """As `run`, of one sentence: the forward direction from its first piece on, the backward one from its last, states carried.
+        """Run one sentence in pieces: forward from the first, backward from the last, states carried.
 
-        Two pieces are read side by side, for the sake of one direction each. What is kept of the layers goes to
+        Two pieces are read together, each for one direction. The chosen layers are written to
         `chosen`, (..., token, dim).
         """
         both = torch.zeros(2, dtype=torch.long, device=self._after_boundary.hidden.device)
@@ -151,7 +159,7 @@ class Embedder:
 
     @contextmanager
     def _counting_once(self) -> Iterator[None]:
-        """Each piece is read twice; of reading that fails nothing counts."""
+        """Count truncated tokens once although each piece is read twice, and none if reading fails."""
         before = self.truncated_tokens
         try:
             yield
@@ -162,12 +170,12 @@ class Embedder:
 
     @torch.inference_mode()
     def run(self, batch: Sequence[Tokens], state: BiLMState) -> tuple[list[Array], BiLMState]:
-        """Read token lists just as they are; return their layers and the state after them.
+        """Return the layers of token lists, without added boundaries, and the final state.
 
         Args:
             batch: The tokens of each sentence.
-            state: The state from which each starts, or one for all of several; these share computations, and
-                no state after them is returned.
+            state: A start state for each sentence, or one for several sentences; these share
+                computations, and no final state is returned.
         """
         check = _check.get()
         forward = self.bilm.forward_types if check is None else partial(self.bilm.forward_types, check=check)
@@ -184,7 +192,10 @@ class Embedder:
 
     @torch.inference_mode()
     def warm_cache(self, batch: Sequence[Tokens]) -> None:
-        """Be as after `embed_batch`, without computing more than the word types: rounding depends on which ones are computed together."""
+        """Compute the word types of a batch, so that the cache is as after `embed_batch`.
+
+        Rounding depends on which word types are computed together.
+        """
         if len(batch) > 1 or len(batch[0]) <= CHUNK_TOKENS:
             self._warm_cache(batch)
             return
@@ -208,7 +219,7 @@ class Embedder:
             self.truncated_example = self.truncated_example or next(iter(cut), None)
 
     def _read_boundary(self, prime: Iterable[Tokens]) -> BiLMState:
-        """The state after BOS, forward, and after EOS, backward: the same for every sentence, so computed once."""
+        """Return the state after BOS, forward, and after EOS, backward, common to all sentences."""
         carried = StatefulEmbedder(self)
         for tokens in prime:
             carried.embed_batch([tokens])
@@ -229,25 +240,26 @@ def _telling_out_of_memory() -> Iterator[None]:
 
 def _too_little_memory(error: BaseException, tokens: Tokens) -> MemoryShortageError:
     fact = (str(error).splitlines() or ["out of memory"])[0]
-    return MemoryShortageError(f"memory does not suffice for one sentence of {len(tokens):,} tokens ({fact})", tokens)
+    return MemoryShortageError(f"memory is insufficient for one sentence of {len(tokens):,} tokens ({fact})", tokens)
 
 
 def _pairs_of_pieces(n_tokens: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """The pieces of a sentence from its beginning on, beside those from its end on."""
+    """Iterate over pairs of pieces of a sentence: one from its start, one from its end."""
     pieces = [slice(start, start + size) for start in range(0, n_tokens, size)]
     return zip(pieces, reversed(pieces), strict=True)
 
 
 def _to_host(layers: Tensor) -> Tensor:
-    """A copy in the host's memory; from a GPU into pages that do not move, which is twice as fast."""
+    """Return a copy in host memory; from a GPU into pinned memory, which is twice as fast."""
     return torch.empty(layers.shape, dtype=layers.dtype, pin_memory=True).copy_(layers) if layers.is_cuda else layers.cpu()
 
 
 class StatefulEmbedder:
-    """Computes layers as `allennlp elmo` 0.9.0 does: state is carried from batch to batch.
+    """Embedder that carries state from batch to batch, as `allennlp elmo` 0.9.0 does.
 
-    Sentence i of a batch starts, in both directions, from the final states of sentence i of the batch before (Peters et al.'s models
-    were trained so), which makes vectors depend on all that was read before.
+    Sentence i of a batch starts, in both directions, from the final states of sentence i of the
+    preceding batch (Peters et al.'s models were trained so). Vectors therefore depend on all
+    preceding sentences.
     """
 
     def __init__(self, embedder: Embedder) -> None:
@@ -256,9 +268,11 @@ class StatefulEmbedder:
         self._lock = Lock()
 
     def embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
-        """Every layer of each sentence, (layer, token, dim) float32. A place that no batch has filled yet is at zero.
+        """Return all layers of each sentence, (layer, token, dim) float32.
 
-        A batch of one sentence without tokens leaves the state alone, as AllenNLP does; beside others such a sentence is read.
+        A position that no earlier batch had starts in the zero state. A batch of one sentence
+        without tokens does not change the state, as in AllenNLP; in a larger batch such a
+        sentence is read.
         """
         with self._lock:
             return self._embed_batch(batch)

@@ -23,11 +23,13 @@ from elmo_cli.nn.devices import choose_device, choose_precision
 from elmo_cli.readers.corpus import Corpus
 from elmo_cli.types import Select
 
-LAST_SECOND = 253402300799  # of the year 9999, where Python's dates end
+LAST_SECOND = 253402300799  # end of the year 9999, the last one of Python's dates
 
 
 def now() -> str:
-    """Return the time in UTC, to the second; that of SOURCE_DATE_EPOCH, if set, so that a file can be made again byte for byte.
+    """Return the time in UTC, to the second.
+
+    SOURCE_DATE_EPOCH, if set, replaces the current time, so that output is reproducible to the byte.
 
     Raises:
         UsageError: SOURCE_DATE_EPOCH is not a time.
@@ -47,8 +49,9 @@ class InitialState:
 
     Args:
         stateful: Whether a sentence starts in the state that the batch before it left, as in AllenNLP 0.9.0.
-        batch_size: Sentences of such a batch.
-        prime: Sentences that are read once; every sentence then starts in the state that they leave. None: the zero state.
+        batch_size: Number of sentences in such a batch.
+        prime: Sentences that are read once; their final state is the start state. None: the zero
+            state.
     """
 
     stateful: bool = False
@@ -56,7 +59,7 @@ class InitialState:
     prime: Corpus | None = None
 
     def describe(self) -> str:
-        """Return the start state in words, for metadata; a priming text is named and hashed."""
+        """Return a description of the start state for metadata, with the hash of a priming text."""
         if self.stateful:
             return f"carried between batches of {self.batch_size}"
         return f"primed by {self.prime.name}, sha256 {sha256(self.prime.local_paths[0])}" if self.prime else "zero"
@@ -65,12 +68,12 @@ class InitialState:
         """Check that the priming text can be read and contains tokens.
 
         Raises:
-            CorpusError: It cannot be read, or does not contain any.
+            CorpusError: The text cannot be read, or does not contain tokens.
         """
         if self.prime and (self.prime.is_stream or len(self.prime.local_paths) != 1):
-            raise CorpusError(f"--prime {self.prime.name}: is read more than once, and hashed; name one file")
+            raise CorpusError(f"--prime {self.prime.name}: must be one file, because it is read more than once; name one file")
         if self.prime and self.prime.scan().tokens == 0:
-            raise CorpusError(f"--prime {self.prime.name}: holds no tokens")
+            raise CorpusError(f"--prime {self.prime.name}: contains no tokens; name another file")
 
     def priming_sentences(self) -> Iterable[list[str]]:
         """Return the token lists of the priming text."""
@@ -79,12 +82,12 @@ class InitialState:
 
 @dataclass(frozen=True)
 class EmbedderSpec:
-    """Description of an embedder, from which a process builds its own. Pickling it carries no weights.
+    """Specification from which each process builds an embedder. A pickle contains no weights.
 
     Args:
-        model: A name, folder, archive or URL, which each process resolves for itself; or files that have been found already.
+        model: A name, folder, archive or URL, which each process resolves; or resolved files.
         options: In place of `model`, the model's options.json (a path or URL).
-        weights: Its HDF5 file of weights.
+        weights: The HDF5 file of the weights (a path or URL), with `options`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: Precision of the LSTMs' matrix products: "fp32", "tf32", "bf16" or "fp16".
         threads: CPU threads of the process; None leaves them as they are.
@@ -105,10 +108,10 @@ class EmbedderSpec:
 
     @cached_property
     def files(self) -> ModelFiles:
-        """The model's files on this machine, downloaded if need be.
+        """The model's files on this machine, downloaded if necessary.
 
         Raises:
-            ElmoError: They cannot be found.
+            ElmoError: The files cannot be found.
         """
         if isinstance(self.model, ModelFiles):
             return self.model
@@ -130,11 +133,11 @@ class EmbedderSpec:
         return self.window_tokens or window_tokens_for(self.place[0])
 
     def max_batch_tokens(self, config: BiLMConfig) -> int:
-        """Return how many tokens are computed together on this machine, once the model is loaded."""
+        """Return the number of tokens computed together here; call it after the model is loaded."""
         return self.batch_tokens or batch_tokens_for(config, self.place[0])
 
     def build(self, choose: Select = all_layers) -> Embedder:
-        """Load the model and return an embedder in this process.
+        """Return an embedder in this process, after loading the model.
 
         Args:
             choose: What the embedder keeps of the layers (layer, token, dim) of a sentence.
@@ -151,13 +154,13 @@ class EmbedderSpec:
         """Return the metadata of features that the embedder computes.
 
         Args:
-            selection: What is written of the layers, as `Selection.metadata` returns it.
+            selection: Metadata of the selected layers, from `Selection.metadata`.
             command: The command or function that is run.
-            precision: Precision as settled where the vectors are computed; None: as on this machine.
+            precision: Precision in which the vectors are computed; None: that of this machine.
         """
         made = {**self.files.metadata(self.start.describe()), **selection}
         return {**made, "precision": precision or self.place[1], "command": command, "created": now()}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the description alone: paths and devices are resolved where it is unpickled."""
+        """Pickle the specification alone: paths and devices are resolved when it is unpickled."""
         return EmbedderSpec, tuple(getattr(self, each.name) for each in fields(self))

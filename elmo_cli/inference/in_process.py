@@ -1,4 +1,4 @@
-"""Embedders of this process, each loaded once, and the selected vectors of many sentences."""
+"""Cache of loaded embedders in this process, and the selected vectors of many sentences."""
 
 import os
 from collections import OrderedDict
@@ -13,7 +13,7 @@ from elmo_cli.io.forks import Lock, is_forked
 from elmo_cli.nn.parallel import use_one_thread_after_fork
 from elmo_cli.types import Array, Select, Sentence
 
-MAX_LOADED = 4  # embedders that a process keeps, least recently used first to be dropped
+MAX_LOADED = 4  # embedders that a process keeps; the least recently used is discarded first
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -31,7 +31,7 @@ class LoadedEmbedders:
         self._lock = Lock()
 
     def load(self, spec: EmbedderSpec) -> Embedder:
-        """Return the embedder of this process, loaded if it is not there yet.
+        """Return the embedder of this process, loading it if necessary.
 
         Args:
             spec: Description of the embedder; its model must be a name or path.
@@ -54,19 +54,19 @@ EMBEDDERS = LoadedEmbedders()
 
 
 def file_stamp(spec: EmbedderSpec) -> Stamp:
-    """Return path, size and modification time of the model's files, which change with them."""
+    """Return path, size and modification time of the model's files."""
     states = [(path, path.stat()) for path in spec.files.files.values()]
     return tuple((str(path), state.st_size, state.st_mtime_ns) for path, state in states)
 
 
 def embed_selected(sentences: Sequence[Sentence], embedder: Embedder, spec: EmbedderSpec, select: Select) -> Iterator[Array]:
-    """Iterate over the selected vectors of sentences, in their order, computed window by window.
+    """Iterate over the selected vectors of sentences, in input order, computed window by window.
 
     Args:
         sentences: Sentences whose keys are their numbers from 0.
         embedder: The embedder that `spec` describes.
         spec: Provides the sizes of windows and batches.
-        select: Function from (layer, token, dim) float32 to the vectors that are wanted.
+        select: Function from (layer, token, dim) float32 to the vectors to return.
 
     Raises:
         ElmoError: Vectors are not finite, or do not fit the data type.

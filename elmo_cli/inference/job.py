@@ -1,4 +1,4 @@
-"""The job of `elmo embed`: all checks in `prepare`, then the work in `PreparedRun.run`, then warnings."""
+"""The job of `elmo embed`: checks (`EmbedJob.prepare`), computation (`PreparedRun.run`), warnings."""
 
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EmbedJob:
-    """What to embed, with which model, how, and where to."""
+    """Settings of a run: corpus, output, model, selection, format and compute options."""
 
     source: Corpus
     output: OutputTarget
@@ -72,7 +72,7 @@ class EmbedJob:
 
     @property
     def work(self) -> ResumableRun | ShardRun:
-        """What is kept of it. State that is carried from batch to batch is not."""
+        """The resumable part of the run. State carried from batch to batch is not stored."""
         if self.shard and isinstance(self.output, OutputFolder):
             return ShardRun(ShardFolder(self.output, self.shard), self.shard, resume=True)
         if isinstance(self.output, RemoteShards):
@@ -80,10 +80,10 @@ class EmbedJob:
         return ResumableRun(self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful)
 
     def prepare(self) -> "PreparedRun":
-        """Find what would go wrong, before the model is loaded in this process.
+        """Check all inputs and return the run, before the model is loaded in this process.
 
         Returns:
-            The run, to be used in a `with` block, which ends the engine's workers.
+            The run, for use in a `with` block, which ends the engine's workers.
 
         Raises:
             ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
@@ -112,12 +112,12 @@ class EmbedJob:
         self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])
 
     def _work_folder(self) -> Path:
-        """Return a folder for files of a run: the work directory where there is one."""
+        """Return a folder for files of a run: the work directory if there is one."""
         folder = self.work.folder if isinstance(self.work, ResumableRun) else None
         return folder.path if folder else Path(tempfile.gettempdir())
 
     def _manifest(self, scan: CorpusScan | None, settled: Settled) -> Manifest:
-        """Return what decides the output, and the metadata that it will have."""
+        """Return the settings that determine the output, and its metadata."""
         return make_manifest(
             {"the input": f"sha256 {scan.hexdigest()}" if scan else "a stream"},
             {
@@ -133,23 +133,23 @@ class EmbedJob:
         )
 
     def describe(self) -> FeatureSpec:
-        """Return what will be written; the weights are not read."""
+        """Return the specification of the output, without reading the weights."""
         config, selection = self.model.config(), self.selection
         names, pooled = selection.names(config.n_output_layers), selection.pool != "none"
         dim = selection.dim(config.n_output_layers, config.output_dim)
         return FeatureSpec(names, dim, selection.dtype, pooled, kept=self.kept_fields())
 
     def kept_fields(self) -> "pyarrow.Schema | None":
-        """Return the columns of the input that are written too.
+        """Return the input columns that are copied to the output.
 
         Raises:
-            UsageError: The format does not have a place for them.
+            UsageError: The format cannot store columns.
         """
         fields = self.source.kept_fields()
         if fields is not None and COLUMNS not in FORMATS[self.layout].keeps:
             keepers = [form.name for form in FORMATS.values() if COLUMNS in form.keeps]
             raise UsageError(
-                f"--keep {fields.names[0]}: {self.layout} has no place for columns; write {', '.join(keepers[:-1])} or {keepers[-1]}"
+                f"--keep {fields.names[0]}: {self.layout} does not store columns; write {', '.join(keepers[:-1])} or {keepers[-1]}"
             )
         return fields
 
@@ -159,7 +159,7 @@ class EmbedJob:
             check_sentence(first, self.layout, self.store)
 
     def state_of_output(self) -> str:
-        """Return what there is when the run has ended, in words; empty for an output that is complete."""
+        """Return a description of an incomplete output after the run; empty if it is complete."""
         if self.output.path == STDOUT:
             return "standard output"
         return self.work.state() if isinstance(self.work, ShardRun) else ""
@@ -167,14 +167,14 @@ class EmbedJob:
 
 @dataclass
 class PreparedRun:
-    """A job whose checks are done. `run` does the work, unless the output `is_complete`.
+    """A checked job. Call `run` unless the output `is_complete`.
 
     Args:
         job: The job.
         engine: The engine, its workers started.
         scan: Scan of the corpus; None for a stream.
-        manifest: What decides the output, and its metadata.
-        is_complete: Whether the output is there, made by this very job, which was to be resumed.
+        manifest: Settings that determine the output, and its metadata.
+        is_complete: Whether a resumed job finds its output complete.
         ending: Ends the engine's workers.
     """
 
@@ -193,15 +193,15 @@ class PreparedRun:
         self.ending.close()
 
     def expected_tokens(self) -> int | None:
-        """Return about how many tokens the run embeds; None for a stream."""
+        """Return the approximate number of tokens that the run embeds; None for a stream."""
         n_tasks = self.job.shard.count if self.job.shard else 1
         return self.scan.tokens // n_tasks if self.scan else None
 
     def run(self) -> Generator[Progress, None, None]:
-        """Do the work, and yield after each window how much is committed.
+        """Embed the corpus, and yield the committed progress after each window.
 
         Raises:
-            ElmoError: The corpus, the model or the disk fail; `job.work` reports what is kept for a resumed run.
+            ElmoError: The corpus, the model or the disk fails; `job.work` describes how to resume.
         """
         job, read = self.job, CorpusScan()
         self.engine.load()
@@ -213,8 +213,8 @@ class PreparedRun:
             windows_ = store.select(windows_) if isinstance(store, ShardsWriter) else windows_
             embedded = truncated.counting(self.engine.embedded(windows_))
             yield from embed_corpus(embedded, journal or store, done)
-            if self.scan and read.hexdigest() != self.scan.hexdigest():  # the metadata tell of what was scanned
-                raise ResumeError(f"{job.source.name}: was changed during the run; nothing is written: run it again, with --fresh")
+            if self.scan and read.hexdigest() != self.scan.hexdigest():  # the metadata describe the scanned text
+                raise ResumeError(f"{job.source.name}: was changed during the run; nothing is written: start over with --fresh")
         self._warn(read, store, truncated.total)
 
     @contextmanager
@@ -234,7 +234,7 @@ class PreparedRun:
     def _replay(
         self, journal: ResumableWriter | None, sentences: Iterator[Sentence], truncated: "_Count"
     ) -> Generator[Progress, None, Progress]:
-        """Take over what an earlier run has done."""
+        """Read the windows that an earlier run has committed, and yield the progress."""
         done = NOTHING
         for window in journal.replay(sentences) if journal else ():
             truncated.add(self.engine.replay(window))
@@ -250,32 +250,32 @@ class PreparedRun:
     def _warn(self, read: CorpusScan, store: FeatureWriter, truncated: Truncated) -> None:
         job, precision = self.job, self.engine.settled.precision
         if precision != job.precision:
-            self.warnings.append(f"computed in {precision}: this processor has no {job.precision} products, and would be slower")
+            self.warnings.append(f"computed in {precision}: this processor does not accelerate {job.precision} products")
         if read.sentences == 0:
-            self.warnings.append(f"{job.source.name}: holds no sentences; {job.output.path} is whole, and empty")
+            self.warnings.append(f"{job.source.name}: contains no sentences; {job.output.path} is complete, and empty")
         if read.n_blank and job.source.blank_lines == "skip":
             self.warnings.append(f"skipped {read.blank_lines()}")
         if truncated.example is not None:
             example = truncated.example
             shown = example if len(example) <= 60 else f"{example[:60]}..."
-            self.warnings.append(f"cut tokens to the model's {self.engine.limit}: {truncated.tokens:,}, such as {shown!r}")
+            self.warnings.append(f"tokens truncated to the model's {self.engine.limit}: {truncated.tokens:,}, such as {shown!r}")
         self.warnings.extend(warnings_of(store))
         if store.skipped_duplicates:
-            self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--use-sentence-keys)")
+            self.warnings.append(f"wrote only the first of equal sentences: {store.skipped_duplicates:,} left out (--use-sentence-keys)")
 
 
 class _Count:
-    """Number of truncated tokens of the windows that have passed."""
+    """Number of truncated tokens in the windows so far."""
 
     def __init__(self) -> None:
         self.total = Truncated()
 
     def add(self, more: Truncated) -> None:
-        """Add those of a window."""
+        """Add the truncated tokens of a window."""
         self.total = self.total.plus(more)
 
     def counting(self, embedded: Generator[Embedded, None, None]) -> Generator[Embedded, None, None]:
-        """Iterate over the same windows, and count; closing it closes `embedded`."""
+        """Iterate over `embedded` and count; closing the generator closes `embedded`."""
         with closing(embedded):
             for item in embedded:
                 self.add(item.truncated)

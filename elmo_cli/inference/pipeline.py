@@ -1,6 +1,7 @@
-"""Stages of the embedding of a corpus: windows, batches of sentences of similar length, vectors, input order, output.
+"""Pipeline stages of embedding: windows, batches of similar length, vectors, input order, output.
 
-The window is the unit of work: sentences are sorted inside it, returned to input order inside it, and committed together.
+The window is the unit of work: its sentences are sorted by length, returned to input order and
+committed together.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -16,32 +17,32 @@ from elmo_cli.nn.batching import bucket_by_length
 from elmo_cli.nn.kernels.malloc import trim_malloc
 from elmo_cli.types import NOTHING, Array, Progress, Select, Sentence, Window
 
-if TYPE_CHECKING:  # imports torch: a second of a conversion's time, which has no need of it
+if TYPE_CHECKING:  # imports torch: a second of a conversion, which does not need it
     from elmo_cli.inference.embedder import Embedder, StatefulEmbedder
 
-TRIM_WINDOWS = 16  # after so many, memory that lies between used pieces is given back
+TRIM_WINDOWS = 16  # number of windows after which freed memory is returned to the system
 
 
 class Writer(Protocol):
-    """Takes the features of one window after another: a `FeatureWriter`, or something around one."""
+    """Writer of the features of successive windows: a `FeatureWriter`, or a wrapper of one."""
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
-        """Commit the features of a window: all of it or none."""
+        """Write the features of a window atomically."""
 
 
 class Embed(Protocol):
-    """Computes the layers of the sentences of a window."""
+    """Function that computes the layers of the sentences of a window."""
 
     def __call__(self, window: Window, *, stop: Event) -> list[Array]:
-        """Return them in order; computation ends with StoppedError once `stop` is set."""
+        """Return the layers in order; raise StoppedError once `stop` is set."""
 
 
 class Truncated(NamedTuple):
-    """Tokens that are longer than the model reads.
+    """Tokens that are longer than the model's limit.
 
     Args:
-        tokens: How many there are.
-        example: The first of them.
+        tokens: Number of such tokens.
+        example: The first such token.
     """
 
     tokens: int = 0
@@ -53,12 +54,12 @@ class Truncated(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """A window and what is written of it.
+    """A window and its selected vectors.
 
     Args:
         window: The sentences.
-        arrays: An array for each of them, as selected.
-        truncated: Its tokens that are longer than the model reads.
+        arrays: The selected vectors of each sentence.
+        truncated: Tokens that are longer than the model's limit.
     """
 
     window: Window
@@ -67,18 +68,21 @@ class Embedded(NamedTuple):
 
 
 class EmbedAndSelect(Protocol):
-    """Computes what is written of a window."""
+    """Function that computes the selected vectors of a window."""
 
     def __call__(self, window: Window, *, stop: Event) -> Embedded:
-        """Return it; computation ends with StoppedError once `stop` is set."""
+        """Return the embedded window; raise StoppedError once `stop` is set."""
 
 
 class StoppedError(Exception):
-    """Computation of a window was abandoned; never reported to the user."""
+    """Computation of a window was stopped; never reported to the user."""
 
 
 def windows(sentences: Iterable[Sentence], max_tokens: int) -> Iterator[Window]:
-    """Cut a stream of sentences into runs of at most `max_tokens` tokens (or one sentence), blank sentences counted as one."""
+    """Iterate over windows of at most `max_tokens` tokens.
+
+    A longer sentence is a window of its own. A blank sentence counts as one token.
+    """
     window: Window = []
     tokens = 0
     for sentence in sentences:
@@ -93,22 +97,33 @@ def windows(sentences: Iterable[Sentence], max_tokens: int) -> Iterator[Window]:
 
 
 def groups(sentences: Iterable[Sentence], size: int) -> Iterator[Window]:
-    """Cut a stream into runs of `size` sentences, the last one shorter."""
+    """Iterate over windows of `size` sentences; the last one may be shorter."""
     iterator = iter(sentences)
     while window := list(islice(iterator, size)):
         yield window
 
 
 def batches(window: Sequence[Sentence], max_tokens: int) -> Iterator[list[int]]:
-    """Which sentences of a window are computed together, by their places in it."""
+    """Iterate over batches of a window: lists of the indices of sentences computed together."""
     return bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens)
 
 
 def embed_window(window: Sequence[Sentence], embedder: "Embedder", max_tokens: int, stop: Event | None = None) -> list[Array]:
-    """Every layer of each sentence of a window, in its order, computed in batches of sentences of like length.
+    """Return the layers of each sentence of a window, computed in batches of similar length.
+
+    Args:
+        window: The sentences.
+        embedder: Computes the layers of a batch.
+        max_tokens: Tokens of a batch.
+        stop: Event that ends the computation.
+
+    Returns:
+        The result of the embedder for each sentence, in input order.
 
     Raises:
-        StoppedError: `stop` was set; a window may take seconds, a step of the network does not.
+        StoppedError: `stop` was set; it is checked at each step of the network, since a window
+            may take seconds.
+        MemoryShortageError: Memory is insufficient for one sentence.
     """
     embedded: dict[int, Array] = {}
 
@@ -127,7 +142,7 @@ def embed_window(window: Sequence[Sentence], embedder: "Embedder", max_tokens: i
 
 @contextmanager
 def _naming_the_sentence(window: Sequence[Sentence]) -> Iterator[None]:
-    """Say which sentence of a window it is that memory does not suffice for."""
+    """Add the name of the sentence to an error about insufficient memory."""
     try:
         yield
     except MemoryShortageError as error:
@@ -137,7 +152,7 @@ def _naming_the_sentence(window: Sequence[Sentence]) -> Iterator[None]:
 
 
 def select_each(window: Window, arrays: list[Array], select: Select) -> list[Array]:
-    """What is written of each sentence."""
+    """Return the selected vectors of each sentence."""
     with _naming_the_sentence(window):
         return [_select(sentence.tokens, array, select) for sentence, array in zip(window, arrays, strict=True)]
 
@@ -146,15 +161,15 @@ def _select(tokens: Sequence[str], array: Array, select: Select) -> Array:
     try:
         return select(array)
     except MemoryError as error:
-        raise MemoryShortageError(f"memory does not suffice for one sentence of {len(tokens):,} tokens ({error})", tokens) from None
+        raise MemoryShortageError(f"memory is insufficient for one sentence of {len(tokens):,} tokens ({error})", tokens) from None
 
 
 def embed_carrying_state(
     window: Sequence[Sentence],
     embedder: "StatefulEmbedder",
-    stop: Event | None = None,  # noqa: ARG001  # looked at between batches, and this is one
+    stop: Event | None = None,  # noqa: ARG001  # checked between batches, and this is one batch
 ) -> list[Array]:
-    """Every layer of each sentence of a window run as one batch, after all windows before it."""
+    """Return the layers of each sentence of a window, run as one batch after all earlier windows."""
     return embedder.embed_batch([sentence.tokens for sentence in window])
 
 
@@ -163,19 +178,20 @@ def selecting(embed: Embed, select: Select) -> EmbedAndSelect:
 
     Args:
         embed: Computes the layers of a window.
-        select: Function from what `embed` returns of a sentence to what is written.
+        select: Function from the layers of a sentence to the vectors that are written.
     """
     return lambda window, *, stop: Embedded(window, select_each(window, embed(window, stop=stop), select))
 
 
 def embed_ahead(windows_: Iterable[Window], embed: EmbedAndSelect) -> Generator[Embedded, None, None]:
-    """Iterate over embedded windows, in order, computed in this process ahead of the reader.
+    """Iterate over embedded windows, in order, computed in this process ahead of the caller.
 
-    Reading, computing and what the caller does overlap: one window is read and one computed while the caller has a third.
+    Reading, computing and the caller's work overlap: one window is read and one computed while the
+    caller processes a third.
 
     Args:
         windows_: Windows in input order.
-        embed: Computes what is written of a window.
+        embed: Computes the selected vectors of a window.
     """
     stop = Event()
     read = Prefetch(windows_)
@@ -184,19 +200,19 @@ def embed_ahead(windows_: Iterable[Window], embed: EmbedAndSelect) -> Generator[
         yield from embedded
     finally:
         stop.set()
-        for stage in (read, embedded):  # the one may be waiting for the other
+        for stage in (read, embedded):  # either may be waiting for the other
             stage.stop()
         embedded.join()
         read.join(PATIENCE)
 
 
 def embed_corpus(embedded: Generator[Embedded, None, None], writer: Writer, done: Progress = NOTHING) -> Generator[Progress, None, None]:
-    """Write embedded windows, and yield after each how much is committed.
+    """Write embedded windows, and yield the committed progress after each.
 
     Args:
-        embedded: Embedded windows in input order; it is closed at the end, however that comes.
-        writer: Where they go.
-        done: What had been committed before.
+        embedded: Embedded windows in input order; always closed at the end.
+        writer: Writer of the windows.
+        done: Progress committed before.
 
     Raises:
         ModelError: A vector is not finite; nothing of its window is written.

@@ -1,4 +1,4 @@
-"""Work that overlaps: an iterator that runs ahead of who reads it, on a thread of its own."""
+"""Prefetching iterator: a thread produces items ahead of the consumer."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -8,14 +8,15 @@ from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 _END = object()
-PATIENCE = 0.5  # seconds to wait for a thread that reads what may never come, a pipe that is idle
+PATIENCE = 0.5  # seconds to wait for a thread that may be reading an idle pipe
 
 
 class Prefetch(Generic[Item]):
-    """An iterator over `items`, in order, up to `depth` of them made before they are asked for, the one in work among them.
+    """Iterator over `items`, in order, which produces up to `depth` items in advance.
 
-    An error is raised where its item would have come. `stop` ends it for its reader, wherever that waits; making ends after the item in
-    work, for which `join` waits.
+    The item in progress counts. An error is raised in place of its item. After `stop` the consumer
+    gets StopIteration, even while it waits; production ends after the item in progress, for which
+    `join` waits.
     """
 
     def __init__(self, items: Iterable[Item], depth: int = 1) -> None:
@@ -35,7 +36,7 @@ class Prefetch(Generic[Item]):
                 self._room.acquire()
         except StopIteration:
             pass
-        except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised again where the items are read
+        except BaseException as error:  # noqa: BLE001  # raised again in the consumer
             self._failed = error
         self._ready.put(_END)
 
@@ -47,13 +48,13 @@ class Prefetch(Generic[Item]):
         if item is not _END and not self._stop.is_set():
             self._room.release()
             return cast("Item", item)
-        self._ready.put(_END)  # for whoever asks again
+        self._ready.put(_END)  # for further calls
         if self._failed is not None and not self._stop.is_set():
             raise self._failed
         raise StopIteration
 
     def _take(self) -> object:
-        """What comes next; of a maker that could not even report its end, for lack of memory, nothing will."""
+        """Return the next item; report a thread that ended for lack of memory without a result."""
         while self._maker.is_alive() or not self._ready.empty():
             with suppress(Empty):
                 return self._ready.get(timeout=PATIENCE)
@@ -61,11 +62,11 @@ class Prefetch(Generic[Item]):
         return _END
 
     def stop(self) -> None:
-        """Make no more, and end."""
+        """End the iteration, and production after the item in progress."""
         self._stop.set()
         self._room.release()
         self._ready.put(_END)
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for the item in work."""
+        """Wait for the item in progress."""
         self._maker.join(timeout)

@@ -1,4 +1,4 @@
-"""What is written of a sentence's layers: a choice of them or their weighted sum, for each token or pooled, as float32 or float16."""
+"""Selection of layers: choice or weighted sum, pooling over tokens, data type."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,14 @@ UNLAYERED = ("top", "average", "concat")  # choices without a layer axis
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a sentence's layers is written. `mix` takes the place of `layers`."""
+    """Choice of the vectors that are written.
+
+    Args:
+        layers: "all", "top", "average", "concat", or a list such as "0,2".
+        mix: Weighted sum of the layers, instead of `layers`.
+        pool: One of POOLS.
+        dtype: "float32" or "float16".
+    """
 
     layers: str = "all"
     mix: FixedMix | None = None
@@ -23,10 +30,13 @@ class Selection:
     dtype: str = "float32"
 
     def names(self, n_layers: int) -> tuple[str, ...]:
-        """What the layers that are written are called: "layer_0", ..., or "top", "average", "concat" or "mix" where there is no layer axis.
+        """Return the names of the written layers.
+
+        Returns:
+            "layer_0", ..., or one of "top", "average", "concat" and "mix" if there is no layer axis.
 
         Raises:
-            ElmoError: The choice is none, or not one for a model of so many layers.
+            ElmoError: The choice is invalid, or does not fit a model of `n_layers` layers.
         """
         if self.mix:
             if len(self.mix.weights) != n_layers:
@@ -37,23 +47,26 @@ class Selection:
         return tuple(f"layer_{layer}" for layer in self._chosen(n_layers))
 
     def dim(self, n_layers: int, dim: int) -> int:
-        """Return the width of the vectors that are written, for layers of width `dim`."""
+        """Return the dimension of the written vectors, for layers of dimension `dim`."""
         side_by_side = n_layers if self.layers == "concat" and not self.mix else 1
         return dim * side_by_side * (2 if self.pool == "mean+max" else 1)
 
     def function(self, n_layers: int) -> Select:
-        """A function from (layer, token, dim) float32 to what is written.
+        """Return the function from (layer, token, dim) float32 to the written vectors.
+
+        The function raises ElmoError for a value that exceeds float16.
 
         Raises:
-            ElmoError: As `names`; and the function itself, for a value that float16 cannot hold.
+            ElmoError: As `names`.
         """
         choose, finish = self.steps(n_layers)
         return lambda layers: finish(choose(layers))
 
     def steps(self, n_layers: int) -> tuple[Select, Select]:
-        """The function in two steps, of which the first may be applied to any part of a sentence's tokens and dimensions.
+        """Return the function in two steps.
 
-        It leaves no more than is needed: of a long sentence the other layers are never held.
+        The first may be applied to any part of a sentence's tokens and dimensions, so that the
+        layers of a long sentence that are not needed are never stored.
 
         Raises:
             ElmoError: As `function`.
@@ -66,7 +79,7 @@ class Selection:
         return self.mix or select_layers(self.layers, n_layers), lambda chosen: cast(pool(chosen), self.dtype)
 
     def metadata(self) -> dict[str, str]:
-        """In words, for the metadata."""
+        """Return a description for the metadata."""
         mix = self.mix and f"softmax of {', '.join(map(str, self.mix.weights))}, times {self.mix.gamma}"
         told = {"mix": f"{mix}, layers normalised" if self.mix and self.mix.layer_norm else mix} if mix else {}
         return {"layers": "mix" if mix else self.layers, "pool": self.pool, **told}
@@ -76,13 +89,16 @@ class Selection:
 
 
 def select_layers(choice: str, n_layers: int) -> Select:
-    """A function from (layer, token, dim) to what `choice` asks for.
+    """Return the function from (layer, token, dim) to the chosen layers.
 
-    "all" keeps every layer, "top" and "average" give (token, dim) as AllenNLP does, "concat" puts the layers of a token side by side,
-    (token, layer * dim), and a list ("0,2", negative from the end) gives those layers, (chosen, token, dim).
+    Args:
+        choice: "all" for every layer; "top" or "average" for (token, dim), as in AllenNLP;
+            "concat" for the concatenated layers (token, layer * dim); or a list ("0,2", negative
+            from the end) for (chosen, token, dim).
+        n_layers: Number of layers of the model.
 
     Raises:
-        ElmoError: The choice is none of these, or names a layer twice or one that the model does not have.
+        ElmoError: The choice is invalid, or names a layer twice or one that the model does not have.
     """
     if choice == "all":
         return lambda layers: layers
@@ -97,10 +113,10 @@ def select_layers(choice: str, n_layers: int) -> Select:
 
 
 def parse_layers(choice: str) -> list[int]:
-    """The numbers of a list such as "0,2".
+    """Return the numbers of a list such as "0,2".
 
     Raises:
-        ElmoError: It is no list of whole numbers.
+        ElmoError: `choice` is not a list of integers.
     """
     if not re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", choice):
         raise ElmoError(f"layers {choice[:60]!r}: takes all, top, average, concat, or a list such as 0,2")
@@ -130,7 +146,7 @@ def _mean_and_max(array: Array) -> Array:
 
 
 def _of_tokens(pool: Select) -> Select:
-    """A sentence without tokens is pooled to zeros."""
+    """Return the pooling function, extended to sentences without tokens, which give zeros."""
     return lambda array: (
         pool(array) if array.shape[-2] else np.zeros_like(pool(np.zeros((*array.shape[:-2], 1, array.shape[-1]), array.dtype)))
     )

@@ -161,7 +161,7 @@ def test_other_sentences_under_the_same_identity_are_refused(run: Run, monkeypat
 
 def test_a_finished_conversion_is_not_done_twice(run: Run, tmp_path: Path):
     assert run("--resume").exit_code == 0
-    assert "out.h5: is whole already, made by this very job" in run("--resume").stderr
+    assert "out.h5: is already complete, written by the same job" in run("--resume").stderr
     assert "out.h5: exists already; pass --overwrite" in run("--resume", "--dtype", "float16").stderr
     assert run("--overwrite").exit_code == 0
     with open_features(tmp_path / "out.h5") as features:

@@ -167,7 +167,7 @@ def test_labels_stand_beside_the_features(elmo: Elmo, model: Path, labelled: Pat
     assert table.column_names == ["key", "number", "tokens", "label", "score", "top"]
     lines = elmo("embed", labelled, "-", *reading, "--output-format", "jsonl", "--quiet").stdout.splitlines()
     assert [json.loads(line)["score"] for line in lines] == [1, 2, 3]
-    assert_one_line_error(elmo("embed", labelled, tmp_path / "a.h5", *reading), "allennlp has no place for columns", code=2)
+    assert_one_line_error(elmo("embed", labelled, tmp_path / "a.h5", *reading), "allennlp does not store columns", code=2)
     assert_one_line_error(
         elmo("embed", labelled, tmp_path / "a.parquet", "--keep", "tokens", "--model", model), "has a column of its own by that name"
     )
@@ -206,7 +206,7 @@ USAGE = {
     "shards of a file": (["o.parquet", "--shard-tokens", "5"], "is for a folder"),
     "npz to stdout": (["-", "--output-format", "npz"], "cannot be written to standard output"),
     "mix and layers": (["o.h5", "--mix", "1,2,3", "--layers", "top"], "pass one of them"),
-    "norm without mix": (["o.h5", "--mix-layer-norm"], "is for --mix"),
+    "norm without mix": (["o.h5", "--mix-layer-norm"], "requires --mix"),
     "two keys": (["o.h5", "--use-sentence-keys", "--keys", "id"], "contradict"),
 }
 

@@ -270,10 +270,10 @@ def test_a_date_is_taken_up_to_the_year_9999(
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (MemoryError("Unable to allocate 9 GiB"), ["memory does not suffice", "9 GiB", "ulimit -v"]),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), ["memory does not suffice", "ulimit -v"]),
-        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), ["memory does not suffice"]),
-        (RuntimeError("could not create a primitive"), ["memory does not suffice"]),  # oneDNN's words
+        (MemoryError("Unable to allocate 9 GiB"), ["memory is insufficient", "9 GiB", "ulimit -v"]),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), ["memory is insufficient", "ulimit -v"]),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), ["memory is insufficient"]),
+        (RuntimeError("could not create a primitive"), ["memory is insufficient"]),  # oneDNN's words
         (RuntimeError("can't start new thread"), ["refuses more threads", "ulimit -u", "--threads 1"]),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), ["resource temporarily unavailable", "ulimit -u"]),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), ["cannot allocate memory", "ulimit -v"]),

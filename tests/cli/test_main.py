@@ -89,7 +89,7 @@ def test_the_spellings_of_allennlp_elmo_are_taken(elmo: Elmo, model: Path, corpu
 
 def test_sentence_keys_keep_the_first_of_equal_sentences_and_say_so(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
     result = elmo("embed", corpus("a / b\nc\nc\n"), tmp_path / "out.h5", "--model", model, "--use-sentence-keys")
-    assert "left out 1 " in result.stderr
+    assert ": 1 left out" in result.stderr
     assert set(read_features(tmp_path / "out.h5")) == {"a \\s b", "c"}
 
 
@@ -161,11 +161,11 @@ BAD = {
     "output folder missing": (["good.txt", "none/out.h5"], 1, ["none: no such folder"]),
     "output a directory": (["good.txt", "."], 1, [".: is a directory"]),
     "output to stdout": (["good.txt", "-"], 2, ["-: HDF5 cannot be written to standard output"]),
-    "priming from stdin": (["good.txt", "out.h5", "--prime", "-"], 1, ["--prime -: is read more than once"]),
+    "priming from stdin": (["good.txt", "out.h5", "--prime", "-"], 1, ["--prime -: must be one file"]),
     "output is input": (["good.txt", "good.txt", "--overwrite"], 1, ["good.txt: is read by this run"]),
     "output is priming text": (["good.txt", "blank.txt", "--prime", "blank.txt", "--overwrite"], 1, ["blank.txt: is read by this run"]),
     "output is a pipe": (["good.txt", "pipe", "--overwrite"], 1, ["pipe: is not a regular file"]),
-    "empty priming text": (["good.txt", "out.h5", "--prime", "empty.txt"], 1, ["--prime empty.txt: holds no tokens"]),
+    "empty priming text": (["good.txt", "out.h5", "--prime", "empty.txt"], 1, ["--prime empty.txt: contains no tokens"]),
     "name too long": (["x" * 5000, "out.h5"], 1, ["File name too long"]),
     "missing model": (["good.txt", "out.h5", "--model", "none"], 1, ["none: no such model"]),
     "folder without model": (["good.txt", "out.h5", "--model", "."], 1, ["no model found", "found"]),
@@ -336,4 +336,4 @@ def test_the_module_is_the_command():
 def test_a_full_disk_behind_standard_output_is_one_line():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "elmo_cli", "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "Error: cannot write on (No space left on device); make room, or write elsewhere\n")
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write (No space left on device); free disk space, or write elsewhere\n")

@@ -178,7 +178,7 @@ def test_broken_tags_are_repaired_when_asked(tmp_path: Path, model: Path):
 def test_labels_that_are_all_distinct_are_taken_for_ids(tmp_path: Path, model: Path):
     path = write_tsv(tmp_path / "ids.tsv", [(f"w{i}", f"id{i}") for i in range(20)])
     result = fit(tmp_path, path, "--column", "text", "--label", "label", "--model", model)
-    assert "each of its 20 rows has another label (id0, id1, id2, ...), as ids do; check --label" in result.stderr
+    assert "each of its 20 rows has a different label (id0, id1, id2, ...), as ids do; check --label" in result.stderr
 
 
 def test_a_folder_that_fit_has_not_made_is_not_replaced(tmp_path: Path, model: Path):
@@ -186,7 +186,7 @@ def test_a_folder_that_fit_has_not_made_is_not_replaced(tmp_path: Path, model: P
     (tmp_path / "out" / "thesis.tex").write_text("x")
     path = write_tsv(tmp_path / "t.tsv", make_texts(20, 0))
     result = fit(tmp_path, path, "--column", "text", "--label", "label", "--model", model, "--overwrite")
-    assert "is not a folder that elmo fit has made" in result.stderr
+    assert "is not a folder of elmo fit" in result.stderr
     assert (tmp_path / "out" / "thesis.tex").is_file()
 
 

@@ -111,7 +111,7 @@ def test_a_list_column_has_a_label_for_each_token(write_features: Write, elmo: E
         (["--word", "bank", "--color", "tone"], 1, ["no column 'tone'", "sense"]),
         (["--word", "the bank"], 2, ["is not one token"]),
         (["--word", "bank", "--layers-overview"], 2, ["pass one of them"]),
-        ([], 2, ["What to draw is missing"]),
+        ([], 2, ["Missing option: pass --word"]),
     ],
 )
 def test_a_mistake_is_one_line(few: Path, elmo: Elmo, tmp_path: Path, arguments: list[str], code: int, words: list[str]):

@@ -166,6 +166,6 @@ def test_a_model_that_is_not_here_or_another_one_is_told(write_features: Write, 
     told = {"model": "gone", "model_sha256": "0" * 64, "start_state": "zero", "layers": "all"}
     path = write_features(sentences, arrays, metadata=told)
     one_line(elmo("search", path, "the bank"), 1, "'gone' is not here", "--model DIR")
-    one_line(elmo("search", path, "the bank", "--model", "tiny"), 1, "another model than tiny", "sha256")
+    one_line(elmo("search", path, "the bank", "--model", "tiny"), 1, "a different model than tiny", "sha256")
     one_line(elmo("search", write_features(sentences, arrays), "the bank"), 1, "does not record its model")
     one_line(elmo("search", write_features(sentences, arrays), "the bank", "--model", "tiny"), 1, "12 dimensions")

@@ -64,7 +64,7 @@ def test_a_folder_of_more_shards_than_files_may_be_open_is_read(elmo: Elmo, mode
     with open_features(tmp_path / "out.h5") as converted:
         np.testing.assert_array_equal(np.concatenate(list(converted)), np.concatenate(streamed))
     result = elmo("embed", tmp_path / "corpus.txt", shards, "--model", model, *SHARDED, "--resume")
-    assert "is whole already" in result.output
+    assert "is already complete" in result.output
 
 
 @pytest.mark.usefixtures("few_files")

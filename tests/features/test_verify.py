@@ -69,9 +69,9 @@ def test_a_whole_file_passes(elmo: Elmo, model: Path, outputs: dict[str, Path], 
     assert f"tokens     those of {SAMPLE}" in result.stdout
     if name == "jsonl":
         assert "lacks elmo_version" in result.stdout
-        assert "not computed again: it does not tell how they were made" in result.stdout
+        assert "not recomputed: the metadata do not record how they were made" in result.stdout
     else:
-        assert "20 sentences computed again, largest difference" in result.stdout
+        assert "20 sentences recomputed, largest difference" in result.stdout
 
 
 def test_what_was_checked_is_told(elmo: Elmo, outputs: dict[str, Path]):
@@ -227,7 +227,7 @@ def test_other_tokens_are_told(elmo: Elmo, outputs: dict[str, Path], corpus: Cal
 def test_another_model_is_told(elmo: Elmo, outputs: dict[str, Path], tmp_path: Path):
     other = make_model(tmp_path / "other", seed=2)
     result = elmo("verify", outputs["allennlp"], "--model", other)
-    assert "made with another model than other" in result.stderr
+    assert "made with a different model than other" in result.stderr
     with h5py.File(outputs["allennlp"]) as file, h5py.File(tmp_path / "plain.h5", "w") as plain:
         file.copy("0", plain)
         file.copy("sentence_to_index", plain)
@@ -279,7 +279,7 @@ def test_json_lines_tell_nothing_that_vectors_could_be_computed_by(
     for file in (out, converted):
         result = elmo("verify", file, "--corpus", path, "--model", model)
         assert result.exit_code == 0, result.output
-        assert "vectors    not computed again: it does not tell how they were made" in result.stdout
+        assert "vectors    not recomputed: the metadata do not record how they were made" in result.stdout
 
 
 def test_what_was_float16_before_it_was_converted_is_no_problem(elmo: Elmo, model: Path, tmp_path: Path):
@@ -288,7 +288,7 @@ def test_what_was_float16_before_it_was_converted_is_no_problem(elmo: Elmo, mode
     assert elmo("convert", narrow, wide, "--dtype", "float32").exit_code == 0
     result = elmo("verify", wide, "--model", model)
     assert result.exit_code == 0, result.output
-    assert "20 sentences computed again" in result.stdout
+    assert "20 sentences recomputed" in result.stdout
 
 
 @given(st.lists(st.integers(1, 5), max_size=30), st.data())
@@ -327,7 +327,7 @@ def test_a_file_in_bfloat16_is_computed_again_in_bfloat16(elmo: Elmo, model: Pat
     assert elmo("embed", SAMPLE, out, "--model", model, "--precision", "bf16", "-q").exit_code == 0
     result = elmo("verify", out, "--model", model)
     assert result.exit_code == 0, result.output
-    assert "computed again" in result.output
+    assert "recomputed" in result.output
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ def test_the_commands_read_so(elmo: Callable, model: Path, tmp_path: Path):
     assert elmo("embed", SAMPLE, out, "--model", model).exit_code == 0
     verified = run("verify", out, "--model", model, "--corpus", "-", text=SAMPLE.read_text(encoding="utf-8"))
     assert (verified.returncode, verified.stderr) == (0, "")
-    assert "20 sentences computed again" in verified.stdout
+    assert "20 sentences recomputed" in verified.stdout
     assert run("inspect", out).stdout.startswith("file ")
     assert run("convert", out, tmp_path / "out.npz", "--quiet").returncode == 0
     missing = run("verify", tmp_path / "missing.h5")

@@ -66,7 +66,7 @@ def test_cut_tokens_are_counted_with_an_example(elmo: Elmo, model: Path, tmp_pat
     tokens = [token for line in shared("messy", "27_48_49_50_bytes.txt").read_bytes().splitlines() for token in line.split()]
     cut = [token.decode() for token in tokens if len(token) > 48]
     shown = cut[0] if len(cut[0]) <= 60 else cut[0][:60] + "..."
-    assert f"cut tokens to the model's 48 bytes: {len(cut)}, such as {shown!r}" in result.stderr
+    assert f"tokens truncated to the model's 48 bytes: {len(cut)}, such as {shown!r}" in result.stderr
 
 
 def test_no_break_spaces_part_tokens_unless_told_otherwise(elmo: Elmo, model: Path, tmp_path: Path):

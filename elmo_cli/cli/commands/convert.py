@@ -1,4 +1,4 @@
-"""`elmo convert`: features from one layout into another."""
+"""`elmo convert`: conversion of features to another format or layout."""
 
 import shlex
 import sys
@@ -38,13 +38,15 @@ def command(
     resuming: ResumeOptions,
     quiet: bool,
 ) -> None:
-    """Write the features of SOURCE, a file or a folder of shards of any layout, to OUTPUT, in the layout that its name and options ask for.
+    """Write the features of SOURCE to OUTPUT in another format or layout.
 
-    The same values, unless --dtype asks for others, of the same sentences in the same order. OUTPUT appears when it is whole.
-    With --resume each window is kept beside it until then, which doubles the disk that is needed.
+    SOURCE is a file or a folder of shards of any layout. The suffix of OUTPUT and the options choose
+    the format. Values and order of the sentences are unchanged, unless --dtype changes the type of
+    the values. OUTPUT appears when it is complete. With --resume each window is kept beside it until
+    then, which doubles the disk space that is needed.
     """
     if isinstance(written.output, RemotePath):
-        raise click.UsageError(f"{written.output}: elmo convert writes to this machine; elmo embed writes Parquet folders to such a place.")
+        raise click.UsageError(f"{written.output}: elmo convert writes local files; to write Parquet folders to a URI, use elmo embed.")
     with usage_errors():
         resuming.check(written.output)
         written.check()
@@ -67,7 +69,7 @@ def command(
     with console.status("looking"):
         tokens = job.check()
     if tokens is None:
-        return console.info(f"{written.output}: is whole already, made by this very job; nothing to do")
+        return console.info(f"{written.output}: is already complete, written by the same job; nothing to do")
     with with_resume_hint(job.work.how_to_go_on), closing(job.run()) as progress:
         done = console.track(progress, tokens)
     for warning in job.warnings:

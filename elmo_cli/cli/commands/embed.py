@@ -1,4 +1,4 @@
-"""`elmo embed`: the vectors of every token of a corpus, written to a file."""
+"""`elmo embed`: vectors of every token of a corpus."""
 
 import shlex
 import sys
@@ -49,16 +49,16 @@ Examples:
   elmo embed corpus.txt out.h5 --model original --layers top --device cuda
   elmo embed corpus.txt features/ --output-format parquet --dtype float16
   elmo embed corpus.txt sentences.parquet --layers average --pool mean
-  elmo embed corpus.txt words.vec --layers top   (a word type a line, the mean over its occurrences)
-  elmo embed corpus.txt sentences.h5 --layers concat --pool mean+max   (the best features of sentences for classifiers)
+  elmo embed corpus.txt words.vec --layers top   (one word type per line, mean over its occurrences)
+  elmo embed corpus.txt sentences.h5 --layers concat --pool mean+max   (sentence features for classifiers)
   cat corpus.txt | elmo embed - - --output-format jsonl --layers top | head
-  elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (the numbers of allennlp elmo)
+  elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (same values as allennlp elmo)
 """
 
 
 _prime_option = headed(
     MODEL,
-    click.option("--prime", metavar="FILE", help="Start every sentence from the state that the sentences of FILE leave."),
+    click.option("--prime", metavar="FILE", help="Start every sentence in the final state of the sentences of FILE."),
 )
 _max_tokens_option = headed(
     INPUT,
@@ -69,24 +69,24 @@ _selection_options = headed(
     click.option(
         "--layers",
         metavar="CHOICE",
-        help="Layers to write: all, top, average, concat (side by side), or a list such as 0,2.  [default: all; word2vec: 0]",
+        help="Layers to write: all, top, average, concat (concatenated), or a list such as 0,2.  [default: all; word2vec: 0]",
     ),
     click.option(
         "--mix",
         metavar="FILE|W0,W1,...[,GAMMA]",
-        help="Write the sum of the layers, weighted by softmax(W), times GAMMA.",
+        help="Write the weighted sum of the layers, with weights softmax(W), times GAMMA.",
     ),
     click.option(
         "--mix-layer-norm",
         is_flag=True,
-        help="With --mix: normalize each layer first, over the tokens of a sentence.",
+        help="Normalize each layer over the tokens of a sentence before --mix.",
     ),
     click.option(
         "--pool",
         type=click.Choice(POOLS),
         default="none",
         show_default=True,
-        help="Write one vector for each sentence; mean+max puts both side by side.",
+        help="Pooling over tokens, to one vector for each sentence; mean+max concatenates both.",
     ),
     click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the stored values."),
 )
@@ -115,22 +115,19 @@ _stateful_options = headed(
     click.option(
         "--stateful",
         is_flag=True,
-        help="Carry the state from batch to batch, as allennlp elmo does: vectors depend on the sentences before.",
+        help="Carry the state from batch to batch, as allennlp elmo does: vectors depend on preceding sentences.",
     ),
     click.option(
         *("--batch-size", "batch_size"),
         type=click.IntRange(1, 1 << 20),
         default=STATEFUL_BATCH,
         show_default=True,
-        help="Number of sentences in a batch with --stateful; without it, no effect.",
+        help="Number of sentences in a batch with --stateful; otherwise no effect.",
     ),
 )
 _layer_flags = headed(
     ALLENNLP,
-    *(
-        click.option(f"--{name}", f"{name}_layers", is_flag=True, help=f"The same as --layers {name}.")
-        for name in ("all", "top", "average")
-    ),
+    *(click.option(f"--{name}", f"{name}_layers", is_flag=True, help=f"Same as --layers {name}.") for name in ("all", "top", "average")),
 )
 _cuda_option = headed(
     ALLENNLP,
@@ -138,19 +135,19 @@ _cuda_option = headed(
         "--cuda-device",
         type=click.IntRange(-1, 999),
         metavar="N",
-        help="The same as --device cuda:N; -1 is the CPU.",
+        help="Same as --device cuda:N; -1 is the CPU.",
     ),
 )
 _key_flags = headed(
     ALLENNLP,
-    click.option("--forget-sentences", is_flag=True, help="Leave out sentence_to_index."),
-    click.option("--use-sentence-keys", is_flag=True, help="The same as --keys sentence."),
+    click.option("--forget-sentences", is_flag=True, help="Do not write sentence_to_index."),
+    click.option("--use-sentence-keys", is_flag=True, help="Same as --keys sentence."),
     click.option("--file-friendly-logging", is_flag=True, hidden=True, expose_value=False),  # no effect here
     *(click.option(name, hidden=True, multiple=True, expose_value=False) for name in ("--vocab-path", "--include-package")),
 )
 
 
-@click.command(cls=HeadedCommand, epilog=EPILOG, short_help="Write the vectors of every token of a corpus.")
+@click.command(cls=HeadedCommand, epilog=EPILOG, short_help="Compute the vectors of every token of a corpus.")
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
 @output_argument
 @grouped("model", ModelOptions, model_options, cache_options, _prime_option, _stateful_options)
@@ -159,7 +156,7 @@ _key_flags = headed(
 @grouped("selection", SelectionOptions, _selection_options, _layer_flags)
 @grouped("written", OutputOptions, output_options, _key_flags)
 @grouped("compute", ComputeOptions, engine_options, _compute_options, _cuda_option)
-@grouped("resuming", ResumeOptions, resuming_options("start, and keep what is done"), shard_option)
+@grouped("resuming", ResumeOptions, resuming_options("start a new run that can be resumed"), shard_option)
 @quiet_option
 def command(
     model: ModelOptions,
@@ -172,11 +169,13 @@ def command(
 ) -> None:
     """Write the ELMo layers of every token of INPUT to OUTPUT.
 
-    INPUT is text, one tokenized sentence a line, or one of the formats below (.gz, .bz2, .xz and .zst are unpacked; - is standard input).
-    Several inputs, folders, globs and remote files (s3://, gs://, hdfs://) are read one after the other as one corpus. OUTPUT is, by its
-    suffix or --output-format: HDF5 (out.h5; without more it has a data set a sentence, "0", "1", ..., each (layer, token, dim) float32, and
-    sentence_to_index: the layout of allennlp elmo), a Parquet file (out.parquet) or folder of shards, Arrow, JSON Lines, .npz,
-    .npy (with --pool), or word2vec's text (out.vec: a vector a word type); - is standard output.
+    INPUT is text, one tokenized sentence per line, or one of the formats below (.gz, .bz2, .xz and
+    .zst are unpacked; - is standard input). Several inputs, folders, globs and remote files (s3://,
+    gs://, hdfs://) are read in order as one corpus. The suffix of OUTPUT or --output-format chooses
+    its format: HDF5 (out.h5; by default one data set for each sentence, "0", "1", ..., each (layer,
+    token, dim) float32, and sentence_to_index: the layout of allennlp elmo), a Parquet file
+    (out.parquet) or folder of shards, Arrow, JSON Lines, .npz, .npy (with --pool), or word2vec text
+    (out.vec: one vector for each word type); - is standard output.
     """
     with usage_errors():
         _check(model, corpus, selection, written, resuming)
@@ -219,10 +218,10 @@ def _check(
     written: OutputOptions,
     resuming: ResumeOptions,
 ) -> None:
-    """Make sure that the groups of options go together.
+    """Check that the option groups do not contradict one another.
 
     Raises:
-        UsageError: They do not.
+        UsageError: Options contradict one another.
     """
     if written.rows == "token" and corpus.blank_lines == "keep":
         raise UsageError("--rows token and --blank-lines keep contradict each other: a blank line has no row.")
@@ -240,16 +239,16 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
         prepared = job.prepare()
     with prepared:
         if prepared.is_complete:
-            return words.info(f"{job.output.path}: is whole already, made by this very job; nothing to do")
+            return words.info(f"{job.output.path}: is already complete, written by the same job; nothing to do")
         began = time.perf_counter()
         with with_resume_hint(job.work.how_to_go_on), closing(prepared.run()) as progress:
             done = words.track(progress, prepared.expected_tokens())
-    seconds = max(time.perf_counter() - began, 1e-9)  # the clock of a virtual machine may stand still
+    seconds = max(time.perf_counter() - began, 1e-9)  # the clock of a virtual machine may not advance
     for warning in prepared.warnings:
         words.warning(warning)
     place = job.state_of_output() or f"{job.output.path}, {size(job.output.size())}"
     return words.info(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
         f"{place}, by {job.model.name}, sha256 {job.model.sha256}"
-        + (" (the built-in model, for trying out; --model takes a published one)" if job.model.built_in else "")
+        + (" (the built-in model, for tests; pass --model for a published one)" if job.model.built_in else "")
     )

@@ -1,4 +1,4 @@
-"""`elmo fit`: train a classifier of tokens or sentences on the vectors of a biLM."""
+"""`elmo fit`: training of a classifier of tokens or sentences on the vectors of a biLM."""
 
 import json
 import os
@@ -42,7 +42,7 @@ Examples:
   elmo fit stars/ train.parquet --column text --label stars --regression
   elmo predict ner/ new.txt tagged.conll
 """
-HEADS, MIXES = ("linear", "crf", "lstm-crf"), ("learned", "concat")  # of token_head.py, which imports torch
+HEADS, MIXES = ("linear", "crf", "lstm-crf"), ("learned", "concat")  # as in token_head.py, which imports torch
 POOLS = ("mean+max", "mean", "max", "first", "last")
 
 _data_options = options(
@@ -50,14 +50,15 @@ _data_options = options(
         *("--label", "label"),
         metavar="NAME|N",
         required=True,
-        help="upos, xpos, deprel, feats:NAME or misc:NAME of CoNLL-U, the number of a column of a column file, or a column of a table.",
+        help="Labels: upos, xpos, deprel, feats:NAME or misc:NAME of CoNLL-U, the number of a column "
+        "of a column file, or a column of a table.",
     ),
-    click.option("--dev", metavar="FILE", help="Held-out part, by which the weights are chosen.  [default: a tenth of TRAIN]"),
-    click.option("--test", metavar="FILE", help="Part to test on when all is trained."),
-    click.option("--multi-label", is_flag=True, help="A sentence has a set of labels: a list, or a text with | between them."),
-    click.option("--regression", is_flag=True, help="A sentence has a number."),
-    click.option("--repair", is_flag=True, help="Take a tag I-X that continues nothing as B-X."),
-    click.option("--tag-scheme", type=click.Choice(["iob2", "iobes"]), help="Scheme to learn tags in.  [default: that of TRAIN]"),
+    click.option("--dev", metavar="FILE", help="Held-out data, used to choose the weights.  [default: a tenth of TRAIN]"),
+    click.option("--test", metavar="FILE", help="Test data, used after training."),
+    click.option("--multi-label", is_flag=True, help="Learn a set of labels for each sentence: a list, or labels separated by |."),
+    click.option("--regression", is_flag=True, help="Learn a number for each sentence."),
+    click.option("--repair", is_flag=True, help="Read a tag I-X that does not continue a span as B-X."),
+    click.option("--tag-scheme", type=click.Choice(["iob2", "iobes"]), help="Tag scheme of the classifier.  [default: that of TRAIN]"),
     click.option("--input-format", "format", type=click.Choice(list(READERS)), help="Format of all files.  [default: by their suffix]"),
     click.option("--column", metavar="NAME", default=PLAIN.column[0], show_default=True, help="Column of the tokens in a table."),
     click.option("--field", metavar="NAME", default=PLAIN.field[0], show_default=True, help="Field of the tokens in JSON Lines."),
@@ -70,15 +71,19 @@ _classifier_options = options(
     click.option(
         "--layers", metavar="CHOICE", default="all", show_default=True, help="Layers to use: all, top, average, or a list such as 0,2."
     ),
-    click.option("--mix", type=click.Choice(MIXES), help="For tokens: a learned mix of the layers, or all side by side."),
-    click.option("--pool", type=click.Choice(POOLS), help="For sentences: pooling over the tokens.  [default: mean+max]"),
-    click.option("--balanced", is_flag=True, help="Let each label count the same in the loss, however frequent it is."),
-    click.option("--fine-tune", is_flag=True, help="Train the biLM too, through a mix of its layers; it is written into MODEL_DIR/bilm."),
-    click.option("--learning-rate", type=click.FloatRange(0, 1, min_open=True), help="Of the biLM, with --fine-tune.  [default: 0.001]"),
+    click.option("--mix", type=click.Choice(MIXES), help="Combination of the layers for labels of tokens: a learned mix, or concatenated."),
+    click.option("--pool", type=click.Choice(POOLS), help="Pooling over the tokens for labels of sentences.  [default: mean+max]"),
+    click.option("--balanced", is_flag=True, help="Weight the labels by inverse frequency in the loss."),
+    click.option("--fine-tune", is_flag=True, help="Train the biLM and a mix of its layers too; the biLM is written to MODEL_DIR/bilm."),
     click.option(
-        "--epochs", type=click.IntRange(1, 1000), help="For tokens, or with --fine-tune: passes over TRAIN.  [default: by its size; 4]"
+        "--learning-rate", type=click.FloatRange(0, 1, min_open=True), help="Learning rate of the biLM, with --fine-tune.  [default: 0.001]"
     ),
-    click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Seed of everything that is random."),
+    click.option(
+        "--epochs",
+        type=click.IntRange(1, 1000),
+        help="Number of epochs, for labels of tokens or with --fine-tune.  [default: by its size; 4]",
+    ),
+    click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Random seed."),
     click.option(
         "--include-model/--no-include-model",
         default=None,
@@ -88,7 +93,7 @@ _classifier_options = options(
 _report_options = options(
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."),
     click.option("--plot", type=FILE, metavar="FILE", help="Draw the learning curve and the confusion matrix: .png, .svg or .pdf."),
-    click.option("--overwrite", is_flag=True, help="Replace MODEL_DIR if elmo fit has made it."),
+    click.option("--overwrite", is_flag=True, help="Replace a MODEL_DIR that elmo fit has written."),
 )
 
 
@@ -122,9 +127,11 @@ def command(
 ) -> None:
     """Train a classifier on TRAIN and write it to the new folder MODEL_DIR, for elmo predict.
 
-    TRAIN has labels: CoNLL-U, another column file, Parquet, Arrow, JSON Lines, CSV or TSV. A list of values labels the tokens, a single
-    value the sentence. Tags of spans (IOB1, IOB2, IOBES) get a BiLSTM with a CRF, other labels of tokens a linear classifier, and
-    labels of sentences a linear classifier of pooled vectors. Without --fine-tune the biLM stays as it is. Ctrl-C keeps the best so far.
+    TRAIN is a file with labels: CoNLL-U, another column file, Parquet, Arrow, JSON Lines, CSV or TSV.
+    A list of values labels the tokens, a single value the sentence. The default classifier is a
+    BiLSTM with a CRF for tags of spans (IOB1, IOB2, IOBES), a linear classifier for other labels of
+    tokens, and a linear classifier of pooled vectors for labels of sentences. Without --fine-tune the
+    biLM is not trained. After Ctrl-C the best classifier so far is written.
     """
     import torch
 
@@ -153,7 +160,7 @@ def command(
 
 
 def _is_known(files: "ModelFiles", named: str | None) -> bool:
-    """Whether a biLM is found by its name on every machine."""
+    """Return whether a biLM is found by its name on every machine."""
     from elmo_cli.models.catalogue import load_catalogue
 
     return files.built_in or (files.name in load_catalogue() and not Path(named or files.name).exists())

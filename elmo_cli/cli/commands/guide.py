@@ -1,4 +1,4 @@
-"""`elmo guide`: the guides of the documentation, on the terminal."""
+"""`elmo guide`: guides of the documentation on the terminal."""
 
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ def read_guide(name: str) -> str:
 def command(name: str | None) -> None:
     """Show the guide NAME, or list all guides.
 
-    On a terminal the guide is rendered; into a pipe its Markdown is written as it is.
+    On a terminal the guide is rendered; otherwise its Markdown source is written.
     """
     if name is None:
         for known in guide_names():

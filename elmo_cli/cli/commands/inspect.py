@@ -1,4 +1,4 @@
-"""`elmo inspect`: what a file of features holds."""
+"""`elmo inspect`: summary of a feature file."""
 
 import json
 from pathlib import Path
@@ -19,14 +19,16 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Tell what a file of features holds.")
+@click.command(epilog=EPILOG, short_help="Summarize a feature file.")
 @click.argument("path", metavar="FILE", callback=features_argument)
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(path: Path, as_json: bool) -> None:
-    """Tell what FILE, or a folder of shards, holds, of any layout, AllenNLP's own files too.
+    """Print a summary of FILE, a feature file or a folder of shards of any layout.
 
-    Layout, sentences, tokens, layers, dimensions, type, and how it was made; of a sample of at most 500 sentences spread over the file, the
-    mean length of each layer's vectors and the mean cosine between a layer and the next; the first three sentences.
+    Files of AllenNLP can be read too. The summary has the layout, the numbers of sentences and
+    tokens, layers, dimension, data type and metadata; for a sample of at most 500 sentences spread
+    over the file, the mean norm of each layer's vectors and the mean cosine between consecutive
+    layers; and the first three sentences.
     """
     from elmo_cli.features.summary import inspect
     from elmo_cli.io.sandbox import run_sandboxed
@@ -42,12 +44,12 @@ def command(path: Path, as_json: bool) -> None:
 def _lines(found: "FeatureSummary") -> list[tuple[str, str]]:
     from elmo_cli.cli.console import size
 
-    complete = "yes" if found.complete else "not told (made by another program)"
+    complete = "yes" if found.complete else "unknown (written by another program)"
     told = [(name, value if len(value) <= 100 else f"{value[:100]}...") for name, value in found.metadata.items()]
     return [
         ("file", f"{found.path}, {size(found.bytes)}"),
         ("layout", found.layout),
-        ("holds", f"{found.axes.replace(' ', ', ')}; {found.dtype}"),
+        ("contents", f"{found.axes.replace(' ', ', ')}; {found.dtype}"),
         ("sentences", f"{found.sentences:,}"),
         ("tokens", f"{found.tokens:,}"),
         ("layers", ", ".join(found.layers)),

@@ -1,4 +1,4 @@
-"""`elmo plot`: pictures of features, and of a training run."""
+"""`elmo plot`: plots of features, and of a training run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,26 +35,26 @@ def _layers(_ctx: click.Context, _parameter: click.Parameter, given: str | None)
 
 layers_option = click.option("--layers", metavar="N,...", callback=_layers, help="Layers by number, such as 1,2.")
 _word_options = options(
-    click.option("--word", help="The word whose occurrences are shown."),
-    click.option("--exact", is_flag=True, help="Tell upper from lower case in --word."),
+    click.option("--word", help="Word whose occurrences are shown."),
+    click.option("--exact", is_flag=True, help="Match --word case-sensitively."),
     click.option(
         "--color",
         metavar="COLUMN",
-        help="Column of labels that elmo embed --keep carried.  [default: islands]",
+        help="Column of labels, copied by elmo embed --keep.  [default: islands]",
     ),
     click.option(
         "--context",
         type=click.IntRange(0, 1000),
         default=12,
         show_default=True,
-        help="Tokens on either side of the word.",
+        help="Number of tokens shown on either side of the word.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw, from where, to where."""
+    """Source, output and sampling of a plot."""
 
     source: Path
     output: Path
@@ -67,7 +67,7 @@ class Request:
 @click.argument("source", metavar="FEATURES|MODEL_DIR", type=FILE)
 @click.argument("output", metavar="OUT", type=FILE)
 @_word_options
-@click.option("--layers-overview", is_flag=True, help="Norms, similarity of the layers, anisotropy, instead of a word.")
+@click.option("--layers-overview", is_flag=True, help="Draw norms, similarity of the layers and anisotropy instead of a word.")
 @layers_option
 @click.option(
     "--sample",
@@ -79,7 +79,7 @@ class Request:
     type=click.IntRange(0, 2**31 - 1),
     default=0,
     show_default=True,
-    help="Seed of the sample and the maps.",
+    help="Random seed of the sample and the maps.",
 )
 @quiet_option
 def command(
@@ -95,21 +95,22 @@ def command(
     seed: int,
     quiet: bool,
 ) -> None:
-    """Draw what FEATURES, a feature file or a folder of shards, contains, or the training run of MODEL_DIR.
+    """Draw the vectors of FEATURES, a feature file or a folder of shards, or the training of MODEL_DIR.
 
-    OUT is, by its suffix, a picture (.png, .svg, .pdf), a page to explore in a browser without a network (.html), or the data behind it
-    (.parquet, .csv). An existing OUT is replaced. Of many occurrences of a word each layer is a map (t-SNE), of up to 40 a heat map beside
-    their contexts. The same file and seed give the same picture. Needs: pip install 'elmo-cli[analysis]'
+    The suffix of OUT chooses an image (.png, .svg, .pdf), an interactive page that works offline
+    (.html), or the plotted data (.parquet, .csv). An existing OUT is replaced. Up to 40 occurrences of
+    a word are drawn as a heat map of each layer beside their contexts, more as a map (t-SNE) of each
+    layer. The same file and seed give the same image. Requires: pip install 'elmo-cli[analysis]'
     """
     from elmo_cli.cli.console import UserConsole
 
     words, request = UserConsole(quiet=quiet), Request(source, output, layers, sample, seed)
     if (word is not None) + layers_overview > 1:
-        raise click.UsageError("--word and --layers-overview draw two pictures; pass one of them.")
+        raise click.UsageError("--word and --layers-overview are two different plots; pass one of them.")
     if word is not None and (not word or word.split() != [word]):
         raise click.UsageError(f"--word {word!r}: is not one token; pass one word.")
     if not output.parent.is_dir():
-        raise OutputError(f"{output.parent}: no such folder; make it first")
+        raise OutputError(f"{output.parent}: no such folder; create it first")
     if _is_model(source):
         _draw_curve(request, words, asked=word is not None or layers_overview)
     elif layers_overview:
@@ -119,7 +120,7 @@ def command(
 
         _draw_word(request, WordOptions(word, exact, layers, sample or SAMPLE, context, color, seed), words)
     else:
-        raise click.UsageError("What to draw is missing: pass --word WORD or --layers-overview, or name the folder of a trained model.")
+        raise click.UsageError("Missing option: pass --word WORD or --layers-overview, or name the folder of a trained model.")
 
 
 def _is_model(source: Path) -> bool:
@@ -144,7 +145,7 @@ def _draw_curve(request: Request, words: "UserConsole", *, asked: bool) -> None:
 
     need_analysis("matplotlib")
     if not any("words" in entry for entry in log.read(request.source)):
-        raise ModelError(f"{request.source}: has no log of a training run ({log.LOG}); name a folder that elmo train made")
+        raise ModelError(f"{request.source}: has no log of a training run ({log.LOG}); name a folder that elmo train has written")
     save_figure(log.curve(request.source), request.output)
     words.info(f"learning curve of {request.source}: {request.output}")
 

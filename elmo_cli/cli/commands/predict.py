@@ -1,4 +1,4 @@
-"""`elmo predict`: label the tokens or sentences of a corpus by a classifier of `elmo fit`."""
+"""`elmo predict`: labels of tokens or sentences, from a classifier of `elmo fit`."""
 
 import shlex
 import sys
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.predict_job import PredictJob
 
-FORMATS = ("conll", "jsonl", "tsv", "parquet")  # of prediction_writers.py, which imports torch
+FORMATS = ("conll", "jsonl", "tsv", "parquet")  # as in prediction_writers.py, which imports torch
 EPILOG = """\b
 Examples:
   elmo predict ner/ new.txt tagged.conll
@@ -41,7 +41,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Label tokens or sentences by a classifier of elmo fit.")
+@click.command(epilog=EPILOG, short_help="Label tokens or sentences with a classifier of elmo fit.")
 @click.argument("folder", metavar="MODEL_DIR", type=FILE)
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
 @click.argument("output", metavar="OUTPUT", callback=lambda _context, _parameter, given: output_path(given))
@@ -50,7 +50,7 @@ Examples:
 )
 @click.option("--proba", is_flag=True, help="Add probabilities: of the predicted label of each token, or of every label of a sentence.")
 @click.option("--tag-scheme", type=click.Choice(["iob1", "iob2", "iobes"]), help="Scheme of tags.  [default: that of the training part]")
-@click.option("--model", metavar="DIR", help="The biLM, where MODEL_DIR neither has it inside nor names one that this machine has.")
+@click.option("--model", metavar="DIR", help="biLM of the classifier, if it is neither in MODEL_DIR nor found by its name.")
 @cache_options
 @reading_options
 @click.option(
@@ -58,14 +58,14 @@ Examples:
     type=click.Choice(["error", "keep", "skip"]),
     default="keep",
     show_default=True,
-    help="Lines without tokens: refuse, write without a label, or leave out.",
+    help="Treatment of lines without tokens: an error, written without a label, or left out.",
 )
-@click.option("--window-tokens", type=COUNT, help="Tokens that are computed and written together.  [default: by the device]")
+@click.option("--window-tokens", type=COUNT, help="Number of tokens computed and written together.  [default: by the device]")
 @machine_options
 @click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Precision of matrix products.")
 @click.option("--max-sentence-tokens", type=COUNT, metavar="N", help="Refuse longer sentences.  [default: any length]")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
-@grouped("resuming", ResumeOptions, resuming_options("start, and keep what is done"))
+@grouped("resuming", ResumeOptions, resuming_options("start a new run that can be resumed"))
 @quiet_option
 def command(
     folder: Path,
@@ -88,10 +88,12 @@ def command(
     resuming: ResumeOptions,
     quiet: bool,
 ) -> None:
-    """Label INPUT by the classifier in MODEL_DIR and write it to OUTPUT; - is standard input and output.
+    """Label INPUT with the classifier in MODEL_DIR, and write it to OUTPUT.
 
-    INPUT is what elmo embed takes. OUTPUT is CoNLL columns (for labels of tokens), JSON Lines, TSV or Parquet. The columns and ids of
-    INPUT are kept: a column file gets one more column, and in CoNLL-U the column that the classifier was trained on is replaced.
+    INPUT has one of the formats of elmo embed; - is standard input and output. OUTPUT is CoNLL
+    columns (for labels of tokens), JSON Lines, TSV or Parquet. The columns and ids of INPUT are kept:
+    a column file gets one more column, and in CoNLL-U the column that the classifier was trained on
+    is replaced.
     """
     if not inputs:
         raise click.UsageError("Missing argument 'OUTPUT': name the classifier, the input, then the file to write.")
@@ -139,7 +141,7 @@ def _run(job: "PredictJob", words: "UserConsole") -> None:
     with words.status("scanning"):
         scan = job.check()
     if job.is_complete(scan):
-        return words.info(f"{job.output.path}: is complete already, made by this very job; nothing to do")
+        return words.info(f"{job.output.path}: is already complete, written by the same job; nothing to do")
     began = time.perf_counter()
     with with_resume_hint(job.work.how_to_go_on), closing(job.run(scan)) as progress:
         done = words.track(progress, scan.tokens if scan else None)

@@ -1,4 +1,4 @@
-"""`elmo probe`: how well labels are predicted from each layer of features, and from their learned mix."""
+"""`elmo probe`: prediction of labels from each layer of features, and from their learned mix."""
 
 import json
 from pathlib import Path
@@ -22,17 +22,17 @@ Examples:
   elmo embed dev.conllu dev.h5 --layout packed
   elmo probe train.h5 train.conllu --label upos --test dev.h5 dev.conllu
   elmo probe ner.h5 ner.conll --label 2 --test t.h5 t.conll --mix-output mix.json --plot ner.png
-  elmo probe train.parquet --label sense --json   (a column that --keep carried over)
+  elmo probe train.parquet --label sense --json   (a column copied by --keep)
   elmo embed new.txt new.h5 --mix mix.json
 """
 METRICS = ("accuracy", "f1", "macro-f1")
 
 
 class ProbeCommand(click.Command):
-    """Lets --test take a feature file, and the file of its labels where there is one."""
+    """Command whose --test takes a feature file and optionally the file of its labels."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Pass the second value of --test on as an option of its own."""
+        """Return the arguments, with the second value of --test as a separate option."""
         for at, arg in enumerate(args):
             last = at + (arg == "--test")
             if (arg == "--test" or arg.startswith("--test=")) and last + 1 < len(args) and not args[last + 1].startswith("-"):
@@ -45,7 +45,8 @@ _label_options = options(
         *("--label", "label"),
         metavar="NAME|N",
         required=True,
-        help="upos, xpos, deprel, feats:NAME or misc:NAME of CoNLL-U, the number of a column of a column file, or a column of a table.",
+        help="Labels: upos, xpos, deprel, feats:NAME or misc:NAME of CoNLL-U, the number of a column "
+        "of a column file, or a column of a table.",
     ),
     click.option("--input-format", "format", type=click.Choice(list(READERS)), help="Format of LABELS.  [default: by their suffix]"),
     click.option("--column", metavar="NAME", default=PLAIN.column[0], show_default=True, help="Column of the tokens in a table."),
@@ -63,7 +64,7 @@ _test_options = options(
         "--test",
         metavar="FEATURES [LABELS]",
         type=FILE,
-        help="Features to test on, and their labels.  [default: a fifth of the sentences of FEATURES, by a hash of their tokens]",
+        help="Test features and their labels.  [default: a fifth of the sentences of FEATURES, by a hash of their tokens]",
     ),
     click.option("--test-labels", hidden=True),
     click.option(
@@ -71,24 +72,26 @@ _test_options = options(
         type=click.Choice(METRICS),
         help="Score; f1 is that of entities in strict IOB2.  [default: f1 where all labels are O, B-X and I-X, else accuracy]",
     ),
-    click.option("--control", is_flag=True, help="Add the control task: how well random labels of the words are learned."),
+    click.option("--control", is_flag=True, help="Add the control task: random labels of the words."),
 )
 _training_options = options(
     click.option("--max-tokens", type=COUNT, help="Learn from the first N tokens (sentences, if these have labels).  [default: all]"),
-    click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Trainings of the mix, to show its spread."),
-    click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Of all that is random."),
-    click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads.  [default: as many as cores]"),
+    click.option(
+        "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Number of trainings of the mix, to show its spread."
+    ),
+    click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Random seed."),
+    click.option("--threads", type=click.IntRange(1, 1024), help="Number of CPU threads.  [default: one for each core]"),
 )
 _output_options = options(
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and no table."),
-    click.option("-o", "--output", type=FILE, metavar="FILE", help="Write that JSON object to a file."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."),
+    click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the result as a JSON object to FILE."),
     click.option("--mix-output", type=FILE, metavar="FILE", help="Write the learned mix, for elmo embed --mix FILE."),
     click.option("--plot", type=FILE, metavar="FILE", help="Draw the scores and the mix: .png, .svg or .pdf."),
     click.option("--overwrite", is_flag=True, help="Replace files that exist."),
 )
 
 
-@click.command(cls=ProbeCommand, epilog=EPILOG, short_help="Measure what each layer knows about labels; learn the mix of the layers.")
+@click.command(cls=ProbeCommand, epilog=EPILOG, short_help="Measure how well each layer predicts labels; learn a mix of the layers.")
 @click.argument("features", metavar="FEATURES", type=FILE, required=False)
 @click.argument("labels", metavar="[LABELS]", required=False)
 @_label_options
@@ -114,13 +117,14 @@ def command(
     plot: Path | None,
     overwrite: bool,
     quiet: bool,
-    **reading: Any,  # noqa: ANN401  # the fields of a Reading
+    **reading: Any,  # noqa: ANN401  # the fields of ReadOptions
 ) -> None:
     """Train linear classifiers of labels on each layer of FEATURES, and on mixes of the layers.
 
-    FEATURES is what elmo embed has written, in any format. LABELS is the corpus that was embedded, with labels: CoNLL-U, another column
-    file, Parquet, Arrow, JSON Lines, CSV or TSV. Without LABELS, the labels are a column of FEATURES that --keep carried over. A list of
-    values labels the tokens, a single value the sentence; embed with --pool mean for the latter. elmo guide probe explains the table.
+    FEATURES is an output of elmo embed in any format. LABELS is the embedded corpus with labels:
+    CoNLL-U, another column file, Parquet, Arrow, JSON Lines, CSV or TSV. Without LABELS, the labels
+    are a column of FEATURES that elmo embed --keep has copied. A list of values labels the tokens, a
+    single value the sentence; use --pool mean for the latter. elmo guide probe explains the table.
     """
     if features is None and test_labels is not None:  # --test stood before FEATURES and took it
         features, test_labels = Path(test_labels), None

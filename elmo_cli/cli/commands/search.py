@@ -1,4 +1,4 @@
-"""`elmo search`: sentences of a feature file that are similar to a query, or occurrences of a word in a similar context."""
+"""`elmo search`: similar sentences in a feature file, or a word in similar contexts."""
 
 import json
 import os
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from elmo_cli.downstream.hits import Hit
     from elmo_cli.downstream.query import Query
 
-BATCH = 256  # queries of a pipe that are searched for together
-WIDTH = 110  # columns of a line where standard output is not a terminal
+BATCH = 256  # queries of standard input searched together
+WIDTH = 110  # columns of a line if standard output is not a terminal
 EPILOG = """\b
 Examples:
   elmo search sentences.parquet "how do I get my money back"
@@ -30,14 +30,14 @@ Examples:
 @click.command(epilog=EPILOG, short_help="Find similar sentences, or a word in similar contexts.")
 @click.argument("source", metavar="FEATURES", type=FILE)
 @click.argument("text", metavar="QUERY")
-@click.option("-n", "size", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Hits of each query.")
+@click.option("-n", "size", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Number of hits for each query.")
 @layers_option
-@click.option("--raw", is_flag=True, help="Compare vectors as they are: neither centred nor whitened.")
-@click.option("--any-word", is_flag=True, help="With a word in brackets: compare it with every token, not only with the same word.")
+@click.option("--raw", is_flag=True, help="Compare the stored vectors, neither centred nor whitened.")
+@click.option("--any-word", is_flag=True, help="Compare a word in brackets with every token, not only with the same word.")
 @click.option("--label", metavar="COLUMN", help="Kept column shown with each hit.  [default: label, or the only one]")
-@click.option("--model", metavar="NAME|DIR|ZIP", help="The model that made FEATURES, if it is elsewhere.  [default: by the metadata]")
-@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of the model.  [default: as many as cores]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a hit and line.")
+@click.option("--model", metavar="NAME|DIR|ZIP", help="Model of FEATURES, if not found by the metadata.  [default: by the metadata]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Number of CPU threads of the model.  [default: one for each core]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line for each hit.")
 @quiet_option
 def command(
     source: Path,
@@ -52,10 +52,11 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Find the sentences of FEATURES, a feature file or a folder of shards, that are most similar to QUERY.
+    """Find the sentences of FEATURES that are most similar to QUERY.
 
-    QUERY is a tokenized sentence, as FEATURES' corpus is; - reads one from each line of standard input. With one word in [brackets] the
-    occurrences of that word in similar contexts are found. The query is embedded with the model that made FEATURES.
+    FEATURES is a feature file or a folder of shards. QUERY is a sentence, tokenized like the corpus of
+    FEATURES; - reads one from each line of standard input. With one word in [brackets] the occurrences
+    of that word in similar contexts are found. The query is embedded with the model of FEATURES.
     """
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.kept import label_of
@@ -66,9 +67,9 @@ def command(
     words = UserConsole(quiet=quiet)
     batches = _batches(text)
     with usage_errors():
-        first = next(batches, [])  # a mistake in it is found before the model loads
+        first = next(batches, [])  # checked before the model is loaded
         if any_word and any(query.position is None for query in first):
-            raise click.UsageError("--any-word: is for a query with one word in [brackets].")
+            raise click.UsageError("--any-word: requires a query with one word in [brackets].")
     with open_features(source) as features:
         label_of(features, label)
         check_features(features)
@@ -135,7 +136,7 @@ def _sentence_line(hit: "Hit") -> str:
 
 
 def _concordance_line(hit: "Hit") -> str:
-    """The word in the middle, its contexts on either side, cut to the width of the terminal."""
+    """Return the word between its contexts, truncated to the width of the terminal."""
     import shutil
 
     label = f"  [{printable(hit.label)}]" if hit.label is not None else ""
@@ -149,7 +150,7 @@ def _concordance_line(hit: "Hit") -> str:
 
 
 def _last_cells(text: str, size: int) -> str:
-    """Return the last columns of a text on a terminal, filled up on the left; wide characters take two."""
+    """Return the last columns of a text, padded on the left; wide characters take two columns."""
     from rich.cells import cell_len
 
     text = text[-size:]

@@ -1,4 +1,4 @@
-"""`elmo verify`: whether a file of features is whole and right."""
+"""`elmo verify`: integrity check of a feature file."""
 
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from elmo_cli.cli.options import blank_lines_option, features_argument, options,
 from elmo_cli.errors import FeaturesError, printable
 from elmo_cli.readers.options import ReadOptions
 
-MODEL_BYTES, MODEL_SECONDS = 4 << 30, 3600  # that computing a few sentences with a model may take
+MODEL_BYTES, MODEL_SECONDS = 4 << 30, 3600  # limits for computing a few sentences with a model
 EPILOG = """\b
 Examples:
   elmo verify out.h5
@@ -17,19 +17,20 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Tell whether a file of features is whole and right.")
+@click.command(epilog=EPILOG, short_help="Check that a feature file is complete and correct.")
 @click.argument("path", metavar="FILE", callback=features_argument)
 @options(
-    click.option("--corpus", metavar="FILE", help="Compare the tokens with those of the corpus."),
-    click.option("--model", metavar="NAME|DIR", help="Compute a sample of the sentences again and compare."),
+    click.option("--corpus", metavar="FILE", help="Corpus to compare the tokens with."),
+    click.option("--model", metavar="NAME|DIR", help="Model to recompute and compare a sample of the sentences with."),
 )
 @reading_options
 @blank_lines_option
 def command(path: Path, corpus: str | None, model: str | None, reading: ReadOptions, blank_lines: str) -> None:
-    """Read all of FILE, or of a folder of shards, of any layout.
+    """Check FILE, a feature file or a folder of shards of any layout, from end to end.
 
-    Checked are its structure, that its values are numbers, its checksums, and what it tells of its making; on demand its tokens, and a
-    sample of its vectors. The exit code is 0 if all is well and 1 if not.
+    The structure, the values (finite numbers), the checksums and the metadata are checked; with
+    --corpus the tokens, and with --model a sample of the vectors. The exit code is 0 without
+    problems, otherwise 1.
     """
     from elmo_cli.features.verify import verify
     from elmo_cli.io.sandbox import limits_for, run_sandboxed, stored_bytes

@@ -1,1 +1,1 @@
-"""How fast this machine embeds, and how fast it could."""
+"""Benchmark of embedding on this machine, relative to the speed of its matrix products."""

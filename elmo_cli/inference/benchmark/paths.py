@@ -1,4 +1,4 @@
-"""The paths that are compared: the simple one, and the fast one at each precision. Each lives in a process of its own."""
+"""Benchmarked implementations: the simple one, and the fast one at each precision."""
 
 import tempfile
 import time
@@ -20,44 +20,44 @@ from elmo_cli.nn.reference import embed_padded
 from elmo_cli.nn.type_cache import TypeCache
 from elmo_cli.types import Array, Sentence, Window
 
-SIMPLE, EXACT = "simple", "fp64"  # names of paths that are no precision
+SIMPLE, EXACT = "simple", "fp64"  # names of paths other than precisions
 SIMPLE_BATCH = 64  # sentences, as AllenNLP's
-SIMPLE_TOKENS = 1500  # of the text: it is slow
+SIMPLE_TOKENS = 1500  # part of the text that the slow path reads
 
 
 class Round(NamedTuple):
     """One measurement, in tokens and seconds."""
 
     tokens: int
-    end_to_end: float  # with nothing cached, into an HDF5 file; the simple path writes none
-    writing: float | None = None  # of these, spent in the store
-    lstm: float | None = None  # every type cached, nothing written
-    nodes: int | None = None  # LSTM steps of a layer that are computed, both directions; without sharing two a token
+    end_to_end: float  # with an empty cache, into an HDF5 file; the simple path does not write
+    writing: float | None = None  # part of `end_to_end` spent in the feature writer
+    lstm: float | None = None  # all word types cached, nothing written
+    nodes: int | None = None  # computed LSTM steps of a layer, both directions; 2 for each token without sharing
 
 
 class BenchmarkPath(Protocol):
-    """A loaded network and a way to run it."""
+    """A loaded network and an implementation that runs it."""
 
     def vectors(self, sample: Sequence[Tokens]) -> list[Array]:
-        """Every layer of each sentence."""
+        """Return all layers of each sentence, (layer, token, dim)."""
 
     def measure(self) -> Round:
-        """Run the text once."""
+        """Return the measurement of one run over the text."""
 
 
 class SimplePath:
-    """Padded batches in input order, every token through the character CNN, on the CPU; in float64, the exact numbers."""
+    """Reference: padded batches in input order, no cache, on the CPU; float64 if `exact`."""
 
     def __init__(self, work: Work, *, exact: bool = False) -> None:
         self.bilm = work.load().double() if exact else work.load()
         self.sentences = work.sentences
 
     def vectors(self, sample: Sequence[Tokens]) -> list[Array]:
-        """Every layer of each sentence, in the network's type."""
+        """Return all layers of each sentence, (layer, token, dim), in the network's dtype."""
         return [layers.numpy() for layers in embed_padded(self.bilm, sample)]
 
     def measure(self) -> Round:
-        """The first SIMPLE_TOKENS or more of the text."""
+        """Return the measurement of at least the first SIMPLE_TOKENS of the text."""
         tokens, began = 0, time.perf_counter()
         for start in range(0, len(self.sentences), SIMPLE_BATCH):
             batch = self.sentences[start : start + SIMPLE_BATCH]
@@ -69,7 +69,7 @@ class SimplePath:
 
 
 class FastPath:
-    """What `elmo embed` runs."""
+    """The implementation of `elmo embed`."""
 
     def __init__(self, work: Work, precision: str) -> None:
         self.embedder = Embedder(work.load(), work.device, precision=precision)
@@ -79,11 +79,11 @@ class FastPath:
         self.text = [Sentence(str(i), tokens, " ".join(tokens)) for i, tokens in enumerate(work.sentences)]
 
     def vectors(self, sample: Sequence[Tokens]) -> list[Array]:
-        """Every layer of each sentence, float32."""
+        """Return all layers of each sentence, (layer, token, dim) float32."""
         return self.embedder.embed_batch(sample)
 
     def measure(self) -> Round:
-        """The text with a cold cache, into a file that is thrown away, and once more with a warm one, into nothing."""
+        """Return the measurement of two runs: empty cache, to a temporary file; full cache, no output."""
         self.embedder.types = TypeCache(self.embedder.bilm)
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
@@ -108,7 +108,7 @@ class FastPath:
 
 
 class _TimedStore:
-    """Passes windows on to a store, and times it."""
+    """Wrapper of a feature writer that measures its time."""
 
     def __init__(self, store: FeatureWriter) -> None:
         self.store = store
@@ -121,5 +121,5 @@ class _TimedStore:
 
 
 def make_path(name: str, work: Work) -> BenchmarkPath:
-    """The path of that name: SIMPLE, EXACT, or a precision."""
+    """Return the path of a name: SIMPLE, EXACT, or a precision."""
     return SimplePath(work, exact=name == EXACT) if name in (SIMPLE, EXACT) else FastPath(work, name)

@@ -1,4 +1,4 @@
-"""What a path's own process does: load its network once, then measure when it is told to."""
+"""Functions of a benchmark process, which loads one network and measures it on request."""
 
 import resource
 import sys
@@ -22,33 +22,34 @@ _loaded: list[BenchmarkPath] = []
 
 
 def start(name: str, work: Work) -> None:
-    """The process begins."""
+    """Load the network of the path `name` into this process."""
     if work.threads:
         torch.set_num_threads(work.threads)
     _loaded.append(make_path(name, work))
 
 
 def vectors(sample: Sequence[Tokens]) -> list[Array]:
-    """Those of its path."""
+    """Return all layers of each sentence, from the path of this process."""
     return _loaded[0].vectors(sample)
 
 
 def measure() -> Round:
-    """Its path, once."""
+    """Return one measurement of the path of this process."""
     return _loaded[0].measure()
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held."""
+    """Return the peak memory of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 @torch.inference_mode()
 def ceiling(name: str, config: BiLMConfig, device: str) -> float:
-    """Operations a second of the LSTMs' own matrix products in a precision, by the better of packed and plain weights.
+    """Return operations per second of the LSTMs' matrix products alone, packed or plain.
 
-    Both threads work at once, each on products of its own, as the two directions do.
+    The faster of both counts. Two threads compute separate products at once, as the two
+    directions do.
     """
     dtype = PRECISIONS.get("fp32" if name in (SIMPLE, EXACT) else name, torch.float32)
     shapes = [(2 * config.projection_dim, 4 * config.lstm_dim), (config.lstm_dim, config.projection_dim)]
@@ -58,7 +59,7 @@ def ceiling(name: str, config: BiLMConfig, device: str) -> float:
 
 
 def _fastest(n_in: int, n_out: int, dtype: torch.dtype, device: str) -> float:
-    """The median time of two products side by side, packed or plain."""
+    """Return the median time of two concurrent products, packed or plain, whichever is faster."""
     weights = [torch.randn(n_out, n_in, device=device, dtype=dtype) for _ in range(2)]
     x = torch.randn(CEILING_ROWS, n_in, device=device, dtype=dtype)
     both = InThreads()
@@ -67,7 +68,7 @@ def _fastest(n_in: int, n_out: int, dtype: torch.dtype, device: str) -> float:
 
 
 def _time(run: Callable[[], object], device: str) -> float:
-    """The median time of a run."""
+    """Return the median time of a run in seconds."""
     run()
     times: list[float] = []
     while sum(times) < CEILING_SECONDS:

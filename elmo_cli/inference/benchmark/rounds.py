@@ -1,6 +1,6 @@
-"""A benchmark: paths in turns, each in a process of its own.
+"""Benchmark rounds: paths measured in turn, each in its own process.
 
-So each one's peak memory is its own, and what else the machine does meets all of them alike.
+The peak memory of each path is therefore separate, and other load affects all paths equally.
 """
 
 import multiprocessing
@@ -25,22 +25,28 @@ SAMPLE = 32  # sentences whose vectors are compared with float64's
 
 @dataclass
 class Figures:
-    """What was measured of a path."""
+    """Measurements of a path."""
 
-    relative_error: list[float]  # against float64, by layer: the norm of the difference over the norm
-    lowest_cosine: list[float]  # of any token
+    relative_error: list[float]  # relative to float64, by layer: norm of the difference / norm
+    lowest_cosine: list[float]  # minimum over tokens, by layer
     rounds: list[Round] = field(default_factory=list)
     ceilings: list[float] = field(default_factory=list)  # operations a second
     peak_bytes: int = 0
 
     @property
     def tokens_per_second(self) -> float:
-        """End to end, the median of the rounds."""
+        """Median of the end-to-end rate over the rounds."""
         return median(one.tokens / one.end_to_end for one in self.rounds)
 
 
 def run_benchmark(work: Work, precisions: Sequence[str], repeats: int) -> Iterator[tuple[str, dict[str, Figures]]]:
-    """Measure, telling after each piece of work what it was, and all that is known so far."""
+    """Iterate over the steps of a benchmark: a name, and the figures of each path so far.
+
+    Args:
+        work: Model, text and device.
+        precisions: Precisions of the fast path to measure.
+        repeats: Number of rounds.
+    """
     device = choose_device(work.device)
     work = work._replace(device=device)
     names = [SIMPLE, *dict.fromkeys(choose_precision(precision, device) for precision in precisions)]
@@ -67,7 +73,7 @@ def _start(name: str, work: Work) -> ProcessPoolExecutor:
 
 
 def compare(arrays: Sequence[Array], exact: Sequence[Array]) -> tuple[list[float], list[float]]:
-    """Relative error (L2) and lowest cosine of a token, by layer, of arrays (layer, token, dim)."""
+    """Return relative error (L2) and lowest cosine, by layer, of arrays (layer, token, dim)."""
     ours, theirs = (np.concatenate([part.astype(np.float64) for part in parts], axis=1) for parts in (arrays, exact))
     errors = np.linalg.norm(ours - theirs, axis=(1, 2)) / np.linalg.norm(theirs, axis=(1, 2))
     norms = np.linalg.norm(ours, axis=2) * np.linalg.norm(theirs, axis=2)
@@ -75,7 +81,7 @@ def compare(arrays: Sequence[Array], exact: Sequence[Array]) -> tuple[list[float
 
 
 def summarize(work: Work, found: dict[str, Figures]) -> dict[str, dict[str, Any]]:
-    """The figures by path, for a table or for JSON: medians of the rounds."""
+    """Return the figures of each path, medians over the rounds, for a table or JSON."""
     config = work.config()
     types = {token for sentence in work.sentences for token in sentence}
     of_lstm = lstm_work(config)
@@ -85,7 +91,10 @@ def summarize(work: Work, found: dict[str, Figures]) -> dict[str, dict[str, Any]
 
 
 def _summary(figures: Figures, simple: float, of_lstm: float, of_encoder: float) -> dict[str, Any]:
-    """`of_lstm` and `of_encoder` are operations a token, the latter's shared by the tokens of a word type."""
+    """Return the figures of a path.
+
+    `of_lstm` and `of_encoder` are operations for each token, the latter shared by a word type.
+    """
     ceiling, rounds = median(figures.ceilings), figures.rounds
     return {
         "tokens_per_second": figures.tokens_per_second,

@@ -1,4 +1,4 @@
-"""Engines: how windows are embedded, in this process, in one for each device, or on a cluster."""
+"""Engines: embedding in this process, in a process for each device, or on a Ray cluster."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +24,12 @@ ENGINES: dict[str, Open] = {
 
 
 def open_engine(spec: EmbedderSpec, selection: Selection, options: EngineOptions, folder: Folder) -> Engine:
-    """Return an engine, its workers started.
+    """Return an engine with started workers.
 
     Args:
         spec: Description of the embedder.
-        selection: What is written of the layers.
-        options: Which engine, and its options.
+        selection: Choice of the vectors that are written.
+        options: Name and options of the engine.
         folder: Returns the folder for files that the engine shares with its workers.
 
     Raises:
@@ -42,7 +42,7 @@ def find_devices(given: str) -> tuple[str, ...]:
     """Return the devices that `--device` names.
 
     Args:
-        given: A device, several separated by commas, or "all".
+        given: One or more devices separated by commas, or "all".
 
     Raises:
         DeviceError: There is no GPU for "all".

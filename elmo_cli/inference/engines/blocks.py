@@ -1,7 +1,7 @@
-"""Memory shared with worker processes, in which they return arrays.
+"""Shared memory in which worker processes return arrays.
 
-A block has no name: it is handed to a process as a file descriptor, so nothing of it remains when
-its processes end, however they end. On Linux it is a memfd, which the size of /dev/shm does not
+A block has no name: a process receives it as a file descriptor, so the system frees it when its
+processes end, however they end. On Linux it is a memfd, which the size of /dev/shm does not
 limit (64 MB by default in Docker); elsewhere a deleted file in the work directory.
 """
 
@@ -20,15 +20,15 @@ import numpy as np
 
 from elmo_cli.types import Array
 
-MARGIN = 1.125  # of a new block over what is needed, since windows differ a little in size
+MARGIN = 1.125  # size of a new block relative to the need, since the sizes of windows vary
 
 
 class Layout(NamedTuple):
-    """Arrays that lie one after the other.
+    """Layout of consecutive arrays.
 
     Args:
-        dtype: Their common type, as numpy writes it.
-        shapes: The shape of each.
+        dtype: Their common dtype, in numpy's notation.
+        shapes: The shape of each array.
     """
 
     dtype: str
@@ -36,29 +36,29 @@ class Layout(NamedTuple):
 
     @property
     def n_bytes(self) -> int:
-        """Size of all."""
+        """Total size in bytes."""
         return sum(int(np.prod(shape)) for shape in self.shapes) * np.dtype(self.dtype).itemsize
 
     @classmethod
     def of(cls, arrays: Sequence[Array]) -> "Layout":
-        """Return the layout of arrays, of which there is at least one."""
+        """Return the layout of at least one array."""
         return cls(arrays[0].dtype.str, [array.shape for array in arrays])
 
     def views(self, memory: "np.ndarray[tuple[int], np.dtype[np.uint8]]") -> list[Array]:
-        """Return the arrays in `memory`, (n_bytes,) uint8, which each of them keeps alive."""
+        """Return the arrays as views of `memory`, (n_bytes,) uint8."""
         values = memory.view(self.dtype)
         ends = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes)])
         return [values[begin:end].reshape(shape) for begin, end, shape in zip(ends, ends[1:], self.shapes, strict=False)]
 
 
 class Place(NamedTuple):
-    """What a worker process is told of a block.
+    """Message to a worker process about a block.
 
     Args:
         number: Number of the block.
         size: Its size in bytes.
-        is_new: Whether the process does not have it; its file descriptor then follows.
-        live: Numbers of the blocks that may be used again.
+        is_new: Whether the process does not have the block; its file descriptor then follows.
+        live: Numbers of the blocks that may be reused.
     """
 
     number: int
@@ -78,10 +78,10 @@ class Block:
 
 
 class BlockPool:
-    """Blocks of the parent process. One is free again when no array in it is referred to any more.
+    """Blocks of the parent process. A block is free when no array in it is referenced.
 
     Args:
-        folder: Returns the folder for files, where the system does not have memfd.
+        folder: Returns the folder for files, used on systems without memfd.
     """
 
     def __init__(self, folder: Callable[[], Path]) -> None:
@@ -92,11 +92,11 @@ class BlockPool:
 
     @property
     def live(self) -> frozenset[int]:
-        """Numbers of the blocks that may be used again."""
+        """Numbers of the blocks that may be reused."""
         return frozenset(self._live)
 
     def take(self, n_bytes: int) -> Block:
-        """Return a block of at least this size; smaller free ones are given up.
+        """Return a block of at least `n_bytes`; smaller free blocks are closed.
 
         Raises:
             OSError: The system refuses the memory, or the disk is full.
@@ -104,7 +104,7 @@ class BlockPool:
         while self._free:
             try:
                 block = self._free.popleft()
-            except IndexError:  # another thread was faster
+            except IndexError:  # another thread took it
                 break
             if block.size >= n_bytes:
                 return block
@@ -118,13 +118,13 @@ class BlockPool:
         return block
 
     def arrays(self, block: Block, layout: Layout) -> list[Array]:
-        """Return the arrays in a block; it is free when the last of them is gone."""
+        """Return the arrays in a block, which is free when they are deleted."""
         memory = np.frombuffer(block.mapped, dtype=np.uint8, count=layout.n_bytes)
         weakref.finalize(memory, self._free.append, block).atexit = False
         return layout.views(memory)
 
     def close(self) -> None:
-        """Close all descriptors; memory that arrays lie in stays until they are gone."""
+        """Close all descriptors; memory of arrays in use stays until they are deleted."""
         self._free.clear()
         while self._live:
             os.close(self._live.popitem()[1].descriptor)

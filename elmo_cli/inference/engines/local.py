@@ -1,4 +1,4 @@
-"""The engine of one device: the model is loaded in this process."""
+"""Engine of one device, in this process."""
 
 from collections.abc import Generator, Iterable
 from functools import cached_property
@@ -11,11 +11,11 @@ from elmo_cli.types import Window
 
 
 class LocalEngine:
-    """Embeds windows in this process, one ahead of the writer.
+    """Engine that embeds windows in this process, one ahead of the writer.
 
     Args:
         spec: Description of the embedder.
-        selection: What is written of the layers.
+        selection: Choice of the vectors that are written.
 
     Raises:
         DeviceError: The device is not available, or does not have the precision.
@@ -32,7 +32,7 @@ class LocalEngine:
 
     @property
     def limit(self) -> str:
-        """What the model reads of a token."""
+        """Maximum length of a token, such as "48 bytes"."""
         return self._worker.limit
 
     def load(self) -> None:
@@ -40,7 +40,7 @@ class LocalEngine:
         _ = self._worker
 
     def replay(self, window: Window) -> Truncated:
-        """Return the truncated tokens of a window, and be as after embedding it."""
+        """Return the truncated tokens of a window, and bring the cache to the state after it."""
         return self._worker.replay(window)
 
     def embedded(self, windows: Iterable[Window]) -> Generator[Embedded, None, None]:
@@ -48,4 +48,4 @@ class LocalEngine:
         return embed_ahead(windows, self._worker.embed)
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: there are no workers."""

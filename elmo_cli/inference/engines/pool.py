@@ -1,4 +1,4 @@
-"""Windows handed out to several workers and returned in input order, both bounded."""
+"""Worker pool that returns windows in input order, with bounded queues."""
 
 from collections.abc import Generator, Iterable, Sequence
 from itertools import count
@@ -10,43 +10,43 @@ from elmo_cli.inference.pipeline import Embedded
 from elmo_cli.inference.prefetch import PATIENCE
 from elmo_cli.types import Window
 
-AHEAD = 2  # windows a worker, in work or finished and waiting for an earlier one
+AHEAD = 2  # windows for each worker, in progress or waiting for an earlier one
 
 Task = tuple[int, Window | None]  # None ends a thread
 
 
 class Worker(Protocol):
-    """A worker, as the pool drives it from a thread of its own."""
+    """A worker, called by the pool from one thread."""
 
     def wait(self) -> None:
-        """Wait until it can take a window.
+        """Wait until the worker can take a window.
 
         Raises:
-            WorkerGoneError: It never will.
-            ElmoError: The run is to end.
+            WorkerGoneError: The worker has ended.
+            ElmoError: The run must end.
         """
 
     def embed(self, window: Window) -> Embedded:
-        """Embed a window, and wait for that.
+        """Return the embedded window.
 
         Raises:
-            WindowLostError: The worker was lost; another one, or this one later, is to embed the window.
+            WindowLostError: The worker was lost; the window must be embedded again.
             ElmoError: Embedding failed.
         """
 
 
 class WindowLostError(Exception):
-    """A worker was lost with its window; never reported to the user."""
+    """A worker ended while it embedded a window; never reported to the user."""
 
 
 class WorkerGoneError(Exception):
-    """A worker was lost for good; never reported to the user."""
+    """A worker ended and is not replaced; never reported to the user."""
 
 
 class OrderedPool:
-    """A thread for each worker, which drives it window by window, and one that reads windows.
+    """Pool with a thread for each worker and a thread that reads windows.
 
-    An error takes the place of its window: those before it are still returned.
+    An error is raised in place of its window; earlier windows are still returned.
 
     Args:
         windows: Windows in input order.
@@ -55,10 +55,10 @@ class OrderedPool:
 
     def __init__(self, windows: Iterable[Window], workers: Sequence[Worker]) -> None:
         self._windows = windows
-        self._tasks: PriorityQueue[Task] = PriorityQueue()  # of numbers, which differ: windows are not compared
+        self._tasks: PriorityQueue[Task] = PriorityQueue()  # ordered by distinct numbers: windows are not compared
         self._room = Semaphore(AHEAD * len(workers))
         self._results: dict[int, Embedded | BaseException | None] = {}  # None after the last window
-        self._failed: BaseException | None = None  # an error that belongs to no window
+        self._failed: BaseException | None = None  # an error that does not belong to a window
         self._changed = Condition()
         self._stop = Event()
         self._threads = [Thread(target=self._read, name="reader", daemon=True)]
@@ -77,7 +77,7 @@ class OrderedPool:
                 if isinstance(result, BaseException):
                     raise result
                 yield result
-                del result  # its arrays may lie in memory that is used again
+                del result  # its arrays may be in reusable memory
         finally:
             self._end()
 
@@ -97,7 +97,7 @@ class OrderedPool:
                 return
             try:
                 window = next(iterator, None)
-            except BaseException as error:  # noqa: BLE001  # whatever it is, it is raised again where windows are taken
+            except BaseException as error:  # noqa: BLE001  # raised again where windows are taken
                 self._settle(number, error)
                 return
             if window is None:
@@ -132,10 +132,10 @@ class OrderedPool:
             self._changed.notify_all()
 
     def _end(self) -> None:
-        """Have the threads end after what they wait for."""
+        """End the threads after their current call."""
         self._stop.set()
         self._room.release()
         self._results.clear()
         for number, _ in enumerate(self._threads):
             self._tasks.put((-1 - number, None))
-        self._threads[0].join(PATIENCE)  # it may read what never comes
+        self._threads[0].join(PATIENCE)  # it may be reading an idle pipe

@@ -1,4 +1,4 @@
-"""The worker process of the process engine."""
+"""Worker process of the process engine."""
 
 import mmap
 import os
@@ -23,7 +23,10 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 def serve(number: int) -> None:
-    """Load a model, and answer on the connection of that number until it is closed.
+    """Load a model, and answer requests on a connection until it is closed.
+
+    Args:
+        number: File descriptor of the connection.
 
     Each answer is a pair: an error and its traceback, or None and the answer.
     """
@@ -50,7 +53,7 @@ def _work(worker: WindowEmbedder, connection: Connection, messages: Messages) ->
 
 
 def _embed(worker: WindowEmbedder, sentences: list[Sentence], connection: Connection, messages: Messages, memory: "_SharedMemory") -> None:
-    """Report size and shapes, then copy the arrays to the place that is named for them."""
+    """Send size and shapes, then copy the arrays to the block named in the reply."""
     _, arrays, truncated = worker.embed(sentences)
     connection.send((None, (Layout.of(arrays), truncated)))
     place, descriptor = messages.get()
@@ -59,7 +62,7 @@ def _embed(worker: WindowEmbedder, sentences: list[Sentence], connection: Connec
 
 
 def _receive(connection: Connection, messages: Messages) -> None:
-    """Pass messages on. Without its parent the process ends, whatever it is doing."""
+    """Forward messages; end the process at once if its parent has ended."""
     with suppress(EOFError, OSError):
         while True:
             message = connection.recv()
@@ -84,13 +87,13 @@ def _sending_errors(connection: Connection) -> Iterator[None]:
 
 
 class _SharedMemory:
-    """The blocks of the parent that this process has mapped."""
+    """Blocks of the parent mapped into this process."""
 
     def __init__(self) -> None:
         self._mapped: dict[int, mmap.mmap] = {}
 
     def put(self, place: Place, descriptor: int | None, arrays: list[Array]) -> None:
-        """Copy arrays to a place; `descriptor` is that of its block, where that is new."""
+        """Copy arrays to a block; `descriptor` is that of a new block."""
         self._mapped = {number: block for number, block in self._mapped.items() if number in place.live}
         if descriptor is not None:
             self._mapped[place.number] = mmap.mmap(descriptor, place.size)

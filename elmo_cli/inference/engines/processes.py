@@ -1,4 +1,4 @@
-"""The engine of several devices of one machine: a process for each device."""
+"""Engine of several devices of one machine, with a process for each."""
 
 import signal
 import subprocess
@@ -29,12 +29,12 @@ _SERVE = "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.inference.engine
 
 
 class WorkerProcess:
-    """A child process with a model on one device. It ends when its parent does.
+    """Child process with a model on one device. It ends when its parent does.
 
     Args:
-        name: What messages call it.
-        spec: Description of its embedder.
-        selection: What is written of the layers.
+        name: Name in messages.
+        spec: Specification of its embedder.
+        selection: Choice of the vectors that are written.
         blocks: Shared memory for its results.
     """
 
@@ -42,14 +42,14 @@ class WorkerProcess:
         self.name = name
         self._blocks = blocks
         self._known: set[int] = set()  # blocks that the child has
-        self._asked = Lock()  # held from a question to the end of its answer
+        self._asked = Lock()  # held from a request to the end of its answer
         self._connection, theirs = Pipe()
         with theirs:
             self._process = _start(theirs)
         self._send((spec, selection))
 
     def facts(self) -> WorkerFacts:
-        """Wait until the model is loaded, and return the worker's facts.
+        """Return the worker's facts, after waiting until the model is loaded.
 
         Raises:
             ElmoError: The model or the device cannot be used.
@@ -58,14 +58,14 @@ class WorkerProcess:
         return facts
 
     def wait(self) -> None:
-        """It waits for windows since it has told its facts."""
+        """Do nothing: the process is ready once it has sent its facts."""
 
     def embed(self, window: Window) -> Embedded:
-        """Embed a window.
+        """Return the embedded window.
 
         Raises:
             WorkerError: The process has ended.
-            Exception: As raised by the computation.
+            Exception: The exception of the computation.
         """
         with self._asked:
             self._send(("embed", _tokens(window)))
@@ -73,7 +73,7 @@ class WorkerProcess:
             return Embedded(window, self._take(layout), truncated)
 
     def _take(self, layout: Layout) -> list[Array]:
-        """Name a block for the arrays of the answer, and return them from there."""
+        """Return the arrays of the answer, after naming a block for them."""
         block = self._blocks.take(layout.n_bytes)
         place = Place(block.number, block.size, block.number not in self._known, self._blocks.live)
         self._send(place)
@@ -95,7 +95,7 @@ class WorkerProcess:
         with self._naming_its_end():
             self._connection.send(message)
 
-    def _receive(self) -> Any:  # noqa: ANN401  # what each question has for an answer
+    def _receive(self) -> Any:  # noqa: ANN401  # depends on the request
         with self._naming_its_end():
             error, answer = self._connection.recv()
         if error is not None:
@@ -110,14 +110,14 @@ class WorkerProcess:
             raise WorkerError(f"the worker on {self.name} {_end_of(self._process.wait())}") from None
 
     def close(self) -> None:
-        """End the process, which has nothing to save."""
+        """End the process, which has no state to save."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
 
 
 def _tokens(window: Window) -> list[tuple[str, list[str]]]:
-    """Return what a worker needs of a window."""
+    """Return keys and tokens of a window, the input of a worker."""
     return [(sentence.key, sentence.tokens) for sentence in window]
 
 
@@ -130,12 +130,12 @@ def _end_of(code: int) -> str:
 
 
 def _start(connection: Connection) -> "subprocess.Popen[bytes]":
-    """Start a process that answers on the connection, and that signals for this one do not reach."""
+    """Start a process that answers on the connection and ignores this process's signals."""
     number = connection.fileno()
     python = [sys.executable, "-I", "-X", f"utf8={sys.flags.utf8_mode}"]
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which the child inherits, and keeps
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # inherited and kept by the child
     try:
-        return subprocess.Popen(  # noqa: S603  # our own words
+        return subprocess.Popen(  # noqa: S603  # fixed arguments
             [*python, "-c", _SERVE, str(number), *module_path()],
             pass_fds=[number],
             stdin=subprocess.DEVNULL,
@@ -146,13 +146,13 @@ def _start(connection: Connection) -> "subprocess.Popen[bytes]":
 
 
 class ProcessEngine:
-    """Embeds windows in a process for each device. The processes load their model while the input is checked.
+    """Engine with a process for each device, which loads its model while the input is checked.
 
     Args:
-        spec: Description of the embedders; `devices` take the place of its device.
-        selection: What is written of the layers.
+        spec: Specification of the embedders; `devices` replace its device.
+        selection: Choice of the vectors that are written.
         devices: A torch device for each process.
-        folder: Returns the folder for shared files, where the system does not have memfd.
+        folder: Returns the folder for shared files, used on systems without memfd.
     """
 
     def __init__(self, spec: EmbedderSpec, selection: Selection, devices: Sequence[str], folder: Callable[[], Path]) -> None:
@@ -176,7 +176,7 @@ class ProcessEngine:
 
     @property
     def settled(self) -> Settled:
-        """Where and how the first process computes; waits for all of them.
+        """Device and precision of the first process; waits for all processes.
 
         Raises:
             ElmoError: The model or a device cannot be used, or the processes differ.
@@ -185,7 +185,7 @@ class ProcessEngine:
 
     @property
     def limit(self) -> str:
-        """What the model reads of a token."""
+        """Maximum length of a token, such as "48 bytes"."""
         return self._facts.limit
 
     def load(self) -> None:
@@ -197,7 +197,7 @@ class ProcessEngine:
         return self._workers[0].count(window)
 
     def embedded(self, windows: Iterable[Window]) -> Generator[Embedded, None, None]:
-        """Iterate over embedded windows, in order; a process takes the next one when it has none."""
+        """Iterate over embedded windows, in order; an idle process takes the next window."""
         return OrderedPool(windows, self._workers).embedded()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The engine protocol: how windows are embedded, on one device or many."""
+"""Engine protocol: embedding of windows on one device or several."""
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ class WorkerError(ElmoError):
 
 
 class WorkerTracebackError(Exception):
-    """The traceback of a worker, as the cause of an error that it has passed on."""
+    """Traceback of a worker, the cause of an error raised again in this process."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
 class Settled(NamedTuple):
-    """Where and how vectors are computed, as settled by the machine that computes them.
+    """Compute settings, as determined by the machine that computes the vectors.
 
     Args:
         device: A torch device.
@@ -39,11 +39,11 @@ class WorkerFacts(NamedTuple):
     """The first answer of a worker.
 
     Args:
-        settled: Where and how it computes.
+        settled: Its compute settings.
         elmo: Version of this package there.
         torch: Version of PyTorch there.
         weights: sha256 of the model's weights, as loaded.
-        limit: What the model reads of a token, such as "48 bytes".
+        limit: Maximum length of a token, such as "48 bytes".
     """
 
     settled: Settled
@@ -71,26 +71,26 @@ class EngineOptions:
 
 
 class Engine(Protocol):
-    """Embeds windows. An implementer writes these methods; `local.py` is the shortest example.
+    """Interface of engines; `local.py` is the shortest implementation.
 
-    The vectors of a window depend on the window alone, so that any output can be begun by one
-    engine and finished by another.
+    The vectors of a window must depend on the window alone, so that a run started with one engine
+    can be resumed with another.
     """
 
     @property
     def settled(self) -> Settled:
-        """Where and how vectors are computed; known before the output is opened.
+        """Compute settings, available before the output is opened.
 
         Raises:
-            ElmoError: The device or the model cannot be used there.
+            ElmoError: The device or the model cannot be used.
         """
 
     @property
     def limit(self) -> str:
-        """What the model reads of a token, such as "48 bytes"."""
+        """Maximum length of a token, such as "48 bytes"."""
 
     def load(self) -> None:
-        """Load the model, if that has not been done."""
+        """Load the model, if it is not loaded."""
 
     def replay(self, window: Window) -> Truncated:
         """Return the truncated tokens of a window that an earlier run has embedded."""
@@ -98,22 +98,22 @@ class Engine(Protocol):
     def embedded(self, windows: Iterable[Window]) -> Generator[Embedded, None, None]:
         """Iterate over embedded windows in the order of `windows`.
 
-        The number of windows in work, and of those finished but not yet taken, is bounded.
+        The number of windows in progress or finished but not yet taken is bounded.
         """
 
     def close(self) -> None:
-        """End the workers; nothing of them remains."""
+        """End the workers and release their resources."""
 
 
 def check_alike(weights: str, found: dict[str, WorkerFacts]) -> None:
     """Check that all workers compute the same numbers.
 
     Args:
-        weights: sha256 of the weights that the metadata name.
+        weights: sha256 of the weights, as in the metadata.
         found: The facts of each worker, by its name in messages.
 
     Raises:
-        DeviceError: They differ in versions, weights or precision.
+        DeviceError: The workers differ in versions, weights or precision.
     """
     remedies = {
         "elmo": "install one version everywhere",

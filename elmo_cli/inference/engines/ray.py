@@ -1,4 +1,4 @@
-"""The engine of a Ray cluster: a pool of actors that this process drives."""
+"""Engine of a Ray cluster: a pool of actors called by this process."""
 
 import os
 import signal
@@ -29,18 +29,18 @@ from elmo_cli.inference.pipeline import Embedded, Truncated
 from elmo_cli.inference.selection import Selection
 from elmo_cli.types import Window
 
-ATTEMPTS = 3  # of a window
-POLL = 0.5  # seconds between looks at whether the run has ended
-CLOSING = 5.0  # seconds that calls may take to end with their actors
-PATIENCE = 300.0  # seconds that a cluster may take to start the first worker, or another in place of the last one
+ATTEMPTS = 3  # to embed a window
+POLL = 0.5  # seconds between checks whether the run has ended
+CLOSING = 5.0  # seconds to wait for calls of ended actors
+PATIENCE = 300.0  # seconds to wait for the first worker, or for a replacement of the last one
 
 
 class RayEngine:
-    """Embeds windows on the workers of a Ray cluster.
+    """Engine that embeds windows on the workers of a Ray cluster.
 
     Args:
-        spec: Description of the embedders; its device is "auto", "cpu" or "cuda".
-        selection: What is written of the layers.
+        spec: Specification of the embedders; its device is "auto", "cpu" or "cuda".
+        selection: Choice of the vectors that are written.
         options: Address of the cluster and number of workers.
 
     Raises:
@@ -51,7 +51,7 @@ class RayEngine:
         self._ending = ExitStack()
         self._weights = spec.files
         try:
-            self._ending.enter_context(redirect_stdout(sys.stderr))  # Ray prints what becomes of workers
+            self._ending.enter_context(redirect_stdout(sys.stderr))  # Ray prints the status of workers
             self._pool = _Cluster(_connect(options.address), spec, selection, options)
             self._ending.callback(self._pool.close)
         except BaseException:
@@ -60,16 +60,16 @@ class RayEngine:
 
     @property
     def settled(self) -> Settled:
-        """Where and how the worker that answered first computes.
+        """Compute settings of the worker that answered first.
 
         Raises:
-            ElmoError: The model or the device cannot be used there, or no worker starts.
+            ElmoError: The model or the device cannot be used, or no worker starts.
         """
         return self._pool.first_facts().settled
 
     @property
     def limit(self) -> str:
-        """What the model reads of a token."""
+        """Maximum length of a token, such as "48 bytes"."""
         return self._pool.first_facts().limit
 
     def load(self) -> None:
@@ -90,8 +90,8 @@ class RayEngine:
 
 
 def _import_ray() -> ModuleType:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
-    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a call after the end would join or start another cluster
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # for a cluster that is started here
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call after the end would join or start another cluster
     try:
         import ray
     except ImportError:
@@ -100,7 +100,10 @@ def _import_ray() -> ModuleType:
 
 
 def _connect(address: str) -> ModuleType:
-    """Connect to a cluster, or start one of this machine for "local", which is always named: Ray would join another it finds."""
+    """Connect to a cluster, or start one on this machine for "local".
+
+    The address is always passed, because Ray would otherwise join a running cluster.
+    """
     ray = _import_ray()
     with _keeping_signals():
         try:
@@ -113,7 +116,7 @@ def _connect(address: str) -> ModuleType:
 
 @contextmanager
 def _keeping_signals() -> Iterator[None]:
-    """Keep our handlers: Ray sets its own."""
+    """Restore the signal handlers, which Ray replaces."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     try:
@@ -124,13 +127,13 @@ def _keeping_signals() -> Iterator[None]:
 
 
 class _Cluster:
-    """The actors, what they have in common, and how often each window was lost."""
+    """Actors of a run, their common settings, and the number of losses of each window."""
 
     def __init__(self, ray: ModuleType, spec: EmbedderSpec, selection: Selection, options: EngineOptions) -> None:
         self.ray = ray
         self.closed = Event()
         self._weights = spec.files.sha256
-        self._lost: Counter[str] = Counter()  # by a window's first sentence
+        self._lost: Counter[str] = Counter()  # by the first sentence of a window
         self._first: WorkerFacts | None = None
         self._lock = Lock()
         self._callers = 0
@@ -140,11 +143,11 @@ class _Cluster:
         self.workers = [RayWorker(self, number) for number in range(1, n_workers + 1)]
 
     def start(self) -> Any:  # noqa: ANN401  # a handle of Ray's
-        """Ask for an actor; it may start much later."""
+        """Request an actor, which may start much later."""
         return self.ray.remote(max_restarts=0, max_concurrency=1, **self._resources)(Actor).remote(*self._arguments)
 
     def first_facts(self) -> WorkerFacts:
-        """Wait for the first worker, and return its facts."""
+        """Return the facts of the first worker, after waiting for it."""
         if self._first is None:
             by_answer = {worker.asked: worker for worker in self.workers}
             ready, _ = self.ray.wait(list(by_answer), num_returns=1, timeout=PATIENCE)
@@ -155,7 +158,7 @@ class _Cluster:
         return self._first
 
     def check(self, name: str, facts: WorkerFacts) -> None:
-        """Compare a worker with the first that answered."""
+        """Check that a worker has the facts of the first one that answered."""
         with self._lock:
             self._first = self._first or facts
             check_alike(self._weights, {"the first worker": self._first, name: facts})
@@ -173,10 +176,10 @@ class _Cluster:
         return self.workers[0].count(window)
 
     def lose(self, window: Window, reason: str) -> None:
-        """Take note of a window that was lost with its worker.
+        """Count a window whose worker ended.
 
         Raises:
-            WorkerError: It was lost too often.
+            WorkerError: The window was lost ATTEMPTS times.
         """
         with self._lock:
             self._lost[window[0].key] += 1
@@ -187,12 +190,12 @@ class _Cluster:
             raise WorkerError(f"{fact}; check the workers' memory, or leave these sentences out")
 
     def others_live(self, gone: "RayWorker") -> bool:
-        """Whether another worker has answered and is not lost."""
+        """Return whether another worker has answered and has not ended."""
         return any(worker.has_answered for worker in self.workers if worker is not gone)
 
     @contextmanager
     def calling(self) -> Iterator[None]:
-        """Call Ray from a thread, which `close` waits for.
+        """Register a thread that calls Ray, for which `close` waits.
 
         Raises:
             WorkerGoneError: The run has ended.
@@ -235,7 +238,7 @@ def _shape(ray: ModuleType, spec: EmbedderSpec, options: EngineOptions) -> tuple
 
 
 class RayWorker:
-    """An actor of the cluster, and those that take its place when it is lost."""
+    """An actor of the cluster and its replacements."""
 
     def __init__(self, cluster: _Cluster, number: int) -> None:
         self._cluster = cluster
@@ -249,7 +252,7 @@ class RayWorker:
         self.asked = self._actor.facts.remote()
 
     def wait(self) -> None:
-        """Wait until the actor has answered: no window is given to one that is not there.
+        """Wait until the actor has answered, so that no window is sent to a missing one.
 
         Raises:
             WorkerGoneError: The run has ended.
@@ -267,20 +270,20 @@ class RayWorker:
             if self._ray.wait([self.asked], timeout=POLL)[0]:
                 self._cluster.check(self._name, _opened(self._ray.get(self.asked)))
                 self.has_answered = True
-        except self._ray.exceptions.RayTaskError as error:  # it cannot be unpickled there: elmo is missing, or another version
+        except self._ray.exceptions.RayTaskError as error:  # the actor cannot be unpickled: elmo is missing there, or has another version
             raise WorkerError(f"{self._name} does not start ({_last_line(error)}); install this version of elmo on all nodes") from None
         except self._ray.exceptions.RayError as error:
             self._restart(error, since)
 
     def _restart(self, error: Exception, since: float) -> None:
-        """Ask for another actor in place of one that ended while it started."""
+        """Request a replacement of an actor that ended while it started."""
         if time.monotonic() - since > PATIENCE:
             raise WorkerError(f"{self._name} does not start ({_last_line(error)}); check the cluster (ray status)") from None
         time.sleep(POLL)
         self._begin()
 
     def embed(self, window: Window) -> Embedded:
-        """Embed a window. The values are held, not a reference to what a node may take along."""
+        """Return the embedded window, with copied values: a node may end with its object store."""
         layout, memory, truncated = self._ask("embed", window)
         arrays = Layout(*layout).views(memory)
         return Embedded(window, arrays, Truncated(*truncated))
@@ -289,7 +292,7 @@ class RayWorker:
         """Return the truncated tokens of a window."""
         return Truncated(*self._ask("count", window))
 
-    def _ask(self, question: str, window: Window) -> Any:  # noqa: ANN401  # what each question has for an answer
+    def _ask(self, question: str, window: Window) -> Any:  # noqa: ANN401  # depends on the request
         tokens = [(sentence.key, sentence.tokens) for sentence in window]
         with self._cluster.calling():
             try:
@@ -299,7 +302,7 @@ class RayWorker:
         return _opened(answer)
 
     def _lose(self, window: Window, error: Exception) -> NoReturn:
-        """Ask for another actor, and give the window back."""
+        """Request a replacement, and return the window to the pool."""
         if self._cluster.closed.is_set():
             raise WorkerGoneError
         self.has_answered = False
@@ -310,11 +313,11 @@ class RayWorker:
 
     def end(self) -> None:
         """End the actor."""
-        with suppress(Exception):  # it may be gone, and the cluster too
+        with suppress(Exception):  # the actor or the cluster may have ended
             self._ray.kill(self._actor)
 
 
-def _opened(answer: tuple[Exception | None, Any]) -> Any:  # noqa: ANN401  # what the actor answers
+def _opened(answer: tuple[Exception | None, Any]) -> Any:  # noqa: ANN401  # depends on the request
     error, result = answer
     if error is not None:
         raise error from WorkerTracebackError(result)

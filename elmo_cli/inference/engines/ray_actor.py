@@ -1,4 +1,4 @@
-"""The worker of the Ray engine, which runs on any node of the cluster."""
+"""Worker of the Ray engine, run on any node of the cluster."""
 
 import tempfile
 import traceback
@@ -24,11 +24,11 @@ Answer = tuple[Exception | None, Any]  # an error and its traceback, or None and
 
 @dataclass(frozen=True)
 class Cargo:
-    """Contents of the files that a worker needs, which its node may not have.
+    """Contents of the files that a worker needs and its node may not have.
 
     Args:
         model: Name and content of each file of the model, by its part in the format.
-        prime: Name and content of the priming text, where there is one.
+        prime: Name and content of the priming text, if any.
     """
 
     model: Mapping[str, tuple[str, bytes]]
@@ -36,12 +36,12 @@ class Cargo:
 
     @classmethod
     def of(cls, spec: EmbedderSpec) -> "Cargo":
-        """Read the files of an embedder."""
+        """Return the files of an embedder."""
         prime = spec.start.prime.local_paths[0] if spec.start.prime else None
         return cls({part: _read(path) for part, path in spec.files.files.items()}, _read(prime) if prime else None)
 
     def unpack(self, spec: EmbedderSpec, folder: Path) -> EmbedderSpec:
-        """Write the files to a folder, and return the description of an embedder that reads them there."""
+        """Write the files to a folder, and return the specification with these paths."""
         files = {part: _write(folder / str(i), *file) for i, (part, file) in enumerate(self.model.items())}
         found = ModelFiles(spec.files.name, spec.files.format, files, spec.files.built_in)
         start = spec.start
@@ -62,12 +62,12 @@ def _write(folder: Path, name: str, content: bytes) -> Path:
 
 
 class Actor:
-    """An embedder of windows. Errors are returned, so that Ray does not wrap them.
+    """Embedder of windows. Errors are returned, so that Ray does not wrap them.
 
     Args:
-        spec: Description of the embedder, its paths those of the driver.
-        selection: What is written of the layers.
-        cargo: The files.
+        spec: Specification of the embedder, with the driver's paths.
+        selection: Choice of the vectors that are written.
+        cargo: Contents of the files.
     """
 
     def __init__(self, spec: EmbedderSpec, selection: Selection, cargo: Cargo) -> None:
@@ -90,7 +90,7 @@ class Actor:
         """Return the truncated tokens of a window."""
         return _answer(lambda: self._worker.count(_sentences(window)))
 
-    def _embed(self, window: Tokens) -> Any:  # noqa: ANN401  # as told above
+    def _embed(self, window: Tokens) -> Any:  # noqa: ANN401  # described above
         _, arrays, truncated = self._worker.embed(_sentences(window))
         layout = Layout.of(arrays)
         memory = np.empty(layout.n_bytes, dtype=np.uint8)  # one array goes through the object store without a copy

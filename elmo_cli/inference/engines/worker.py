@@ -1,4 +1,4 @@
-"""Embedding of windows in this process, as each engine's workers do it."""
+"""Embedding of windows in this process, the common part of all engines' workers."""
 
 from threading import Event
 
@@ -22,7 +22,7 @@ from elmo_cli.version import __version__
 
 
 def settle(spec: EmbedderSpec) -> Settled:
-    """Return where and how this process computes what `spec` describes.
+    """Return the compute settings of an embedder in this process.
 
     Raises:
         DeviceError: The device is not available, or does not have the precision.
@@ -32,11 +32,11 @@ def settle(spec: EmbedderSpec) -> Settled:
 
 
 class WindowEmbedder:
-    """A loaded model that embeds windows and selects what is written of them.
+    """A loaded model that embeds windows and selects the written vectors.
 
     Args:
-        spec: Description of the embedder.
-        selection: What is written of the layers.
+        spec: Specification of the embedder.
+        selection: Choice of the vectors that are written.
 
     Raises:
         ElmoError: The model or the device cannot be used.
@@ -52,23 +52,24 @@ class WindowEmbedder:
 
     @property
     def limit(self) -> str:
-        """What the model reads of a token, such as "48 bytes"."""
+        """Maximum length of a token, such as "48 bytes"."""
         bilm = self._embedder.bilm
         return f"{bilm.config.max_characters - 2} {bilm.mapper.unit}"
 
     def facts(self) -> WorkerFacts:
-        """Return what has to be the same in all workers."""
+        """Return the facts that must be the same in all workers."""
         weights = self._spec.files.sha256
         return WorkerFacts(settle(self._spec), __version__, torch.__version__, weights, self.limit)
 
     def embed(self, window: Window, *, stop: Event | None = None) -> Embedded:
-        """Embed a window.
+        """Return the embedded window.
 
         Args:
             window: The sentences.
-            stop: Ends computation with StoppedError once it is set.
+            stop: Event that ends the computation.
 
         Raises:
+            StoppedError: `stop` was set.
             ElmoError: Memory is insufficient, or a value does not fit the data type.
         """
         arrays = select_each(window, self._layers(window, stop), self._select)
@@ -80,7 +81,10 @@ class WindowEmbedder:
         return embed_window(window, embedder=self._embedder, max_tokens=self._batch_tokens, stop=stop)
 
     def replay(self, window: Window) -> Truncated:
-        """Be as after `embed(window)`, without computing more than the vectors of word types."""
+        """Return the truncated tokens of a window, and compute the vectors of its word types alone.
+
+        The cache of word types is then as after `embed(window)`.
+        """
         for batch in batches(window, self._batch_tokens):
             self._embedder.warm_cache([window[i].tokens for i in batch])
         return self.count(window)
@@ -91,6 +95,6 @@ class WindowEmbedder:
 
 
 def count_truncated(window: Window, mapper: TokenMapper) -> Truncated:
-    """Return the tokens of a window that are longer than the model reads."""
+    """Return the tokens of a window that are longer than the model's limit."""
     found = [token for sentence in window for token in sentence.tokens if mapper.is_truncated(token)]
     return Truncated(len(found), next(iter(found), None))

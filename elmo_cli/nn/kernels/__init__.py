@@ -1,1 +1,1 @@
-"""The fast path: packed products, the compiled and the Triton LSTM step."""
+"""Fast inference kernels: packed matrix products, compiled and Triton LSTM steps."""

@@ -1,10 +1,10 @@
-"""The biLM of frozen parameters at this machine's speed: the numbers of `BiLM`, computed in another way.
+"""Optimized biLM for inference with frozen parameters, equivalent to `BiLM`.
 
-Sentences that start from one state share what is equal in them: each distinct beginning is computed once
-forward, each distinct end once backward (`elmo_cli.nn.prefixes`). The input products of the first layer
-are computed once for each word type. On a CPU, matrices are packed for the processor, each direction runs
-on a thread of its own with half of the threads, and the elementwise half of a step is one compiled pass
-where the package was built with a compiler.
+Sentences that start from one state share common parts: each distinct prefix is computed once
+forward, each distinct suffix once backward (`elmo_cli.nn.prefixes`). The input products of the first
+layer are computed once for each word type. On a CPU, matrices are packed for the processor, the two
+directions run in parallel with half of the threads each, and the elementwise half of a step is one
+compiled pass if the package was built with a compiler.
 
 With bfloat16 or float16, products take and give that type and sum in float32; cell states and layers stay
 in float32. So does the character CNN, except its highways with bfloat16.
@@ -25,14 +25,15 @@ from elmo_cli.nn.lstm import LstmCellWithProjection, LstmState, pack
 from elmo_cli.nn.parallel import InThreads, RunBoth, in_sequence
 from elmo_cli.nn.prefixes import PrefixTree, build_prefix_tree
 
-# oneDNN makes a kernel for each number of rows, and keeps few: a product has one of these numbers, or a multiple of the last
+# oneDNN builds a kernel for each number of rows and caches few: a product has one of these numbers of
+# rows, or a multiple of the last
 FEW_ROWS = (1, 4, 8, 16)
-BLOCK_ROWS = 256  # of a step, on a CPU: its gates stay in the caches, and a product gains nothing from more
+BLOCK_ROWS = 256  # rows of a step, on a CPU: the gates fit the caches, larger products are no faster
 STEP_TYPES = 2048  # word types whose input products are held at a time: 128 MiB for each direction of the published shape
 
 
 class Step(NamedTuple):
-    """What one step computes: some nodes of a prefix tree."""
+    """One step: some nodes of a prefix tree."""
 
     nodes: slice
     parents: Tensor | None  # (node,) int64, among the nodes of the step before; None: the same places
@@ -50,7 +51,7 @@ class Steps(NamedTuple):
 
 
 def schedule(tree: PrefixTree, max_types: int, device: torch.device) -> Steps:
-    """Lay out the steps over a prefix tree. Those that hold at most `max_types` types share their input products."""
+    """Return the steps over a prefix tree; steps of at most `max_types` types share input products."""
     rows, steps = np.empty_like(tree.types), []
     node_of_token, parents = (torch.from_numpy(index).to(device) for index in (tree.node_of_token, tree.parents))
     for first, last in _groups(tree, max_types):
@@ -66,7 +67,7 @@ def schedule(tree: PrefixTree, max_types: int, device: torch.device) -> Steps:
 
 
 def _groups(tree: PrefixTree, max_types: int) -> Iterator[tuple[int, int]]:
-    """Consecutive depths of at most `max_types` distinct types together, or one depth."""
+    """Iterate over ranges of depths with at most `max_types` distinct types, or of one depth."""
     seen, first, n_types = np.zeros(tree.types.max(initial=0) + 1, dtype=bool), 0, 0
     for number, depth in enumerate(tree.depths):
         new = np.unique(tree.types[depth.nodes])
@@ -81,11 +82,14 @@ def _groups(tree: PrefixTree, max_types: int) -> Iterator[tuple[int, int]]:
 
 
 def proceed() -> None:
-    """Let a computation go on: called before each step where no other function is given."""
+    """Do nothing: the default function called before each step."""
 
 
 class PackedLstm:
-    """One layer and direction, its weights packed. The input part of the first layer is separate: its products are shared by word type."""
+    """One layer and direction with packed weights.
+
+    The input part of the first layer is separate: its products are shared by word type.
+    """
 
     def __init__(self, lstm: LstmCellWithProjection, dtype: torch.dtype, *, first: bool) -> None:
         weight, bias = lstm.weight.to(dtype), lstm.bias.to(dtype)
@@ -123,7 +127,7 @@ class PackedLstm:
         return outputs, cell
 
     def _scratch(self, n_rows: int, width: int, state: LstmState) -> tuple[Tensor, Tensor]:
-        """What a product reads: a step's inputs, unless they are in the gates, beside the state before; and the cells' output."""
+        """Return buffers for the input of a product (step inputs and state) and the cells' output."""
         n_rows = _rounded(n_rows)
         joined = state.cell.new_zeros(n_rows, width + state.hidden.shape[1], dtype=self.dtype)
         return joined, state.cell.new_zeros(n_rows, state.cell.shape[1], dtype=self.dtype)
@@ -138,7 +142,10 @@ class PackedLstm:
         scratch: tuple[Tensor, Tensor],
         outputs: Tensor,
     ) -> None:
-        """Compute the nodes of a step, block by block; `states` are hidden and cell states before it, and where cell states go."""
+        """Compute the nodes of a step in blocks.
+
+        `states` are the hidden and cell states before the step, and the buffer of new cell states.
+        """
         (hidden, before, after), (joined, raw) = states, scratch
         width = joined.shape[1] - hidden.shape[1]
         for block in _blocks(step.nodes.stop - step.nodes.start, _block_rows(inputs.device)):
@@ -159,21 +166,22 @@ def _block_rows(device: torch.device) -> int:
 
 
 def _rounded(n_rows: int) -> int:
-    """The number of rows that a product of at least so many has."""
+    """Return the number of rows, rounded up, of a product."""
     return next((few for few in FEW_ROWS if n_rows <= few), -(-n_rows // FEW_ROWS[-1]) * FEW_ROWS[-1])
 
 
 def _blocks(n_rows: int, max_rows: int) -> Iterator[slice]:
-    """Slices of about equal size: a small product costs more for each row."""
+    """Iterate over slices of similar size: a small product costs more per row."""
     n_blocks = -(-n_rows // max_rows)
     size = min(max_rows, _rounded(-(-n_rows // n_blocks)))
     return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 
 class FastBiLM(nn.Module):
-    """Runs a float32 biLM, from where it lies. It takes that network over: its weights are packed one by one, and freed.
+    """Optimized float32 biLM, on the device of the given network.
 
-    `dtype` is that of the matrix products of the LSTMs and, bfloat16 alone, of the highways.
+    It takes ownership of the network: its weights are packed one by one, and freed. `dtype` is that of
+    the matrix products of the LSTMs and, if bfloat16, of the highways.
     """
 
     def __init__(self, bilm: BiLM, dtype: torch.dtype = torch.float32) -> None:
@@ -189,13 +197,13 @@ class FastBiLM(nn.Module):
         ]
 
     def zero_state(self, n_sequences: int) -> BiLMState:
-        """The state that nothing has been read into."""
+        """Return the zero state."""
         return BiLMState.zero(self.config, n_sequences, next(self.parameters()))
 
     def forward_types(
         self, type_vectors: Tensor, token_to_type: Tensor, lengths: list[int], state: BiLMState, check: Callable[[], None] = proceed
     ) -> tuple[Tensor, BiLMState]:
-        """As `BiLM.forward_types`, within the rounding of its arithmetic."""
+        """Compute `BiLM.forward_types`, up to rounding."""
         shared = state.hidden.shape[2] == 1 and len(lengths) > 1
         order = torch.from_numpy(pack(lengths).order).to(type_vectors.device)
         layers = type_vectors.new_empty(self.config.n_output_layers, len(token_to_type), self.config.output_dim)

@@ -1,7 +1,8 @@
-"""The elementwise half of an LSTM step, in place, in one pass over the gates where torch makes a dozen.
+"""Elementwise half of an LSTM step, in place, in one pass over the gates instead of a dozen.
 
-On a CPU by the compiled `_lstm_step`, where the package was built with a compiler; on a CUDA GPU by a Triton
-kernel, where Triton is installed; else in torch: `step_in_torch` is the oracle of both. No gradients.
+Implementations: the compiled `_lstm_step` on a CPU, if the package was built with a compiler; a Triton
+kernel on a CUDA GPU, if Triton is installed; otherwise `step_in_torch`, the reference of both. Gradients
+are not supported.
 """
 
 import math
@@ -20,9 +21,9 @@ from elmo_cli.nn.lstm import step_in_torch
 def _load_compiled() -> Any:  # noqa: ANN401  # a module that mypy does not know
     try:
         compiled = import_module("elmo_cli.nn.kernels._lstm_step")
-    except ImportError:  # there was no compiler
+    except ImportError:  # built without a compiler
         return None
-    return compiled if hasattr(compiled, "step_from") else None  # in a checkout it may be of an earlier version
+    return compiled if hasattr(compiled, "step_from") else None  # in a checkout it may be outdated
 
 
 _cell = _load_compiled()
@@ -42,17 +43,19 @@ def lstm_step(
     before: Tensor | None = None,
     parents: Tensor | None = None,
 ) -> None:
-    """Compute one step: the next cell state into `cell`, and what the projection reads, o * tanh(cell), into `output`.
+    """Compute one step: write the next cell state to `cell`, and o * tanh(cell) to `output`.
 
     Args:
-        products: What the gates get from the step before, (row, 4 * cell), gates in the order i, j, f, o; may be overwritten.
-        inputs: What they get from the step's inputs, (any, 4 * cell), float32, bias included; None if `products` hold it.
-        rows: Which row of `inputs` each row takes, (row,) int64; None: the same.
-        cell: (row, cell) float32.
+        products: Recurrent part of the gates, (row, 4 * cell), in the order i, j, f, o; may be
+            overwritten.
+        inputs: Input part of the gates, (any, 4 * cell) float32, bias included; None if included in
+            `products`.
+        rows: Index of the row of `inputs` for each row, (row,) int64; None: the same row.
+        cell: Cell states, (row, cell) float32.
         clip: Limit of the cell state.
-        output: (row, cell), of the type of `products`.
-        before: Cell states before the step, (any, cell) float32, in memory of their own; None: `cell` contains them.
-        parents: Which row of `before` each row takes, (row,) int64; given with `before`.
+        output: (row, cell), in the dtype of `products`.
+        before: Cell states before the step, (any, cell) float32, not overlapping `cell`; None: `cell` contains them.
+        parents: Index of the row of `before` for each row, (row,) int64; given with `before`.
     """
     run: Step = step_in_torch
     if _is_as_told(products, inputs, rows, cell, output) and _are_cells(before, parents, cell):
@@ -61,7 +64,7 @@ def lstm_step(
 
 
 def _is_as_told(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, output: Tensor) -> bool:
-    """Whether these are what the compiled steps take on trust."""
+    """Return whether shapes, types and layout are those that the compiled steps require."""
     n_rows, dim = cell.shape
     types = _GPU_TYPES if products.is_cuda else tuple(_CPU_TYPES)
     return (
@@ -78,7 +81,7 @@ def _is_as_told(products: Tensor, inputs: Tensor | None, rows: Tensor | None, ce
 
 
 def _are_cells(before: Tensor | None, parents: Tensor | None, cell: Tensor) -> bool:
-    """Whether the compiled steps can read the states before: both are given, or neither."""
+    """Return whether `before` and `parents` are valid for the compiled steps, or both None."""
     if before is None or parents is None:
         return before is parents
     fits = before.dtype == torch.float32 and before.shape[1] == cell.shape[1] and before.is_contiguous()
@@ -107,14 +110,17 @@ def _step_compiled(
 
 @cache
 def _triton_step(device: torch.device) -> Step | None:
-    """The kernel, if it is to be had on this device and right: Triton needs a C compiler when it runs, and not too old a GPU."""
+    """Return the Triton kernel, if it runs on this device with correct results.
+
+    Triton needs a C compiler at run time, and a sufficiently recent GPU.
+    """
     products, cell = torch.ones(1, 4, device=device), torch.zeros(1, 1, device=device)
     outputs = torch.empty_like(cell), torch.empty_like(cell)
     try:
         from elmo_cli.nn.kernels.lstm_step_triton import step as step_on_gpu
 
         step_on_gpu(products, None, None, cell.clone(), None, outputs[0])
-    except (ImportError, OSError, RuntimeError, KeyError, SubprocessError):  # KeyError: its cache, of a user without a name
+    except (ImportError, OSError, RuntimeError, KeyError, SubprocessError):  # KeyError: its cache folder, for a user without a name
         return None
     step_in_torch(products, None, None, cell, None, outputs[1])
     return step_on_gpu if torch.allclose(*outputs, atol=1e-6) else None

@@ -1,4 +1,4 @@
-"""The elementwise half of an LSTM step as one Triton kernel, for CUDA GPUs. Imported only where Triton is there."""
+"""Triton kernel of the elementwise half of an LSTM step, for CUDA GPUs with Triton installed."""
 
 import math
 from contextlib import nullcontext
@@ -21,7 +21,7 @@ def step(
     before: Tensor | None = None,
     parents: Tensor | None = None,
 ) -> None:
-    """As `elmo_cli.nn.kernels.lstm_step.lstm_step`, for contiguous tensors on one device."""
+    """Compute `elmo_cli.nn.kernels.lstm_step.lstm_step` for contiguous tensors on one device."""
     n_rows, dim = cell.shape
     # an argument that is not given is replaced by another tensor, which is not read
     given, chosen = products if inputs is None else inputs, products if rows is None else rows

@@ -1,4 +1,4 @@
-"""What glibc does with memory that has been freed; elsewhere these do nothing."""
+"""Tuning of glibc's allocator; no effect with other C libraries."""
 
 import ctypes
 import sys
@@ -8,7 +8,7 @@ from typing import cast
 
 
 def tune_malloc() -> None:
-    """Keep all that is freed from now on: mapping and clearing large buffers anew would take a third of a training step."""
+    """Keep freed memory in the process: mapping large buffers again takes a third of a training step."""
     mallopt = _glibc("mallopt")
     if mallopt is not None:
         mallopt(-4, 0)  # M_MMAP_MAX
@@ -16,7 +16,7 @@ def tune_malloc() -> None:
 
 
 def trim_malloc() -> None:
-    """Give free pages back, those between used ones too: arrays of ever other sizes leave more of them by the hour."""
+    """Return free pages to the system; arrays of varying sizes fragment memory over hours."""
     malloc_trim = _glibc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)

@@ -1,7 +1,7 @@
-"""Matrices packed once for this processor's multiply, where a plain product packs its weights anew each time.
+"""Linear layers with weights packed once for the processor; a plain product packs them every time.
 
-The operators are those that inductor compiles linear layers to: oneDNN's, in PyTorch but private. Where they are missing, or refuse, a
-plain product stands in for them.
+The operators are those that inductor compiles linear layers to: oneDNN's, private in PyTorch. If they
+are missing or fail, a plain product is used.
 """
 
 import os
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-PACKED_ROWS = 256  # of the inputs: a hint for the packing
+PACKED_ROWS = 256  # expected rows of the inputs, a hint for the packing
 LONGEST_SUM = 1024
-# PyTorch's and oneDNN's own, read at the first product. A step has one of 16 numbers of rows and three kinds of products: a kernel that has
-# no room is made anew at each step, which cost bfloat16 on AMX a third of its speed. Each takes a megabyte, so 1,024 are too many.
+# Settings of PyTorch and oneDNN, read at the first product. A step has one of 16 numbers of rows and
+# three kinds of products: a kernel outside the cache is built again at each step, which cost bfloat16
+# on AMX a third of its speed. Each takes a megabyte, so 1,024 are too many.
 for cache_of_kernels in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
     os.environ.setdefault(cache_of_kernels, "64")
 
@@ -61,7 +62,7 @@ class PackedConvolution(nn.Module):
 
 
 class RoundedInputs(nn.Module):
-    """A product in a smaller type between float32 vectors."""
+    """A product in a smaller dtype with float32 input and output."""
 
     def __init__(self, product: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ class RoundedInputs(nn.Module):
 
 @cache
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether packed products of this type are to be had here, and right."""
+    """Return whether packed products of this dtype are available here, with correct results."""
     weight, x = torch.eye(32, dtype=dtype), torch.ones(2, 32, dtype=dtype)
     try:
         return bool(torch.equal(_pack(weight, x[0], 1.5)(x), torch.full_like(x, 1.5)))
@@ -96,7 +97,7 @@ def _keep(weight: Tensor, bias: Tensor | None, clip: float | None) -> Multiply:
 
 
 def _sum(parts: Iterable[Tensor]) -> Tensor:
-    return reduce(Tensor.add_, parts)  # in the first of them
+    return reduce(Tensor.add_, parts)  # into the first part
 
 
 def _clipped(x: Tensor, clip: float | None) -> Tensor:

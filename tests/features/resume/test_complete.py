@@ -16,7 +16,7 @@ def test_a_finished_job_is_not_done_twice(run: Run, embedded: list[list[str]]):
     embedded.clear()
     result = run("--resume")
     assert result.exit_code == 0
-    assert "out.h5: is whole already, made by this very job" in result.stderr
+    assert "out.h5: is already complete, written by the same job" in result.stderr
     assert embedded == []
     other = run("--resume", "--top")
     assert other.exit_code == 1
@@ -27,7 +27,7 @@ def test_a_finished_job_is_not_done_twice(run: Run, embedded: list[list[str]]):
 def test_an_output_that_lacks_a_shard_is_not_whole(elmo: Elmo, model: Path, tmp_path: Path):
     options = ["--model", model, "--output-format", "parquet", "--shard-tokens", 1200, "--window-tokens", 600, "--resume"]
     assert elmo("embed", SAMPLE, tmp_path / "out", *options).exit_code == 0
-    assert "is whole already" in elmo("embed", SAMPLE, tmp_path / "out", *options).stderr
+    assert "is already complete" in elmo("embed", SAMPLE, tmp_path / "out", *options).stderr
     (tmp_path / "out" / "part-00002.parquet").unlink()
     result = elmo("embed", SAMPLE, tmp_path / "out", *options)
     assert result.exit_code == 1
@@ -46,7 +46,7 @@ def test_a_run_that_was_killed_between_its_last_two_steps_is_tidied_up(assert_wh
     work_of(tmp_path).rename(tmp_path / "aside")
     run()
     (tmp_path / "aside").rename(work_of(tmp_path))
-    assert "is whole already" in run("--resume").stderr
+    assert "is already complete" in run("--resume").stderr
     assert_whole()
 
 
@@ -81,7 +81,7 @@ def test_a_run_killed_while_its_work_folder_is_removed_is_known_to_be_whole(
     other = run("--resume", "--top", out="out.jsonl")
     assert (other.exit_code, "exists already" in other.stderr) == (1, True)
     again = run("--resume", out="out.jsonl")
-    assert "out.jsonl: is whole already, made by this very job" in again.stderr
+    assert "out.jsonl: is already complete, written by the same job" in again.stderr
     assert embedded == []
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.jsonl": made}
 

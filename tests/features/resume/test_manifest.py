@@ -100,5 +100,5 @@ def test_an_input_that_changes_during_the_run_ends_it(run: Run, corpus: Corpus, 
         return prepared
 
     monkeypatch.setattr(EmbedJob, "prepare", prepare_then_change)
-    assert_one_line_error(run(corpus=path), "was changed during the run; nothing is written: run it again, with --fresh")
+    assert_one_line_error(run(corpus=path), "was changed during the run; nothing is written: start over with --fresh")
     assert not (tmp_path / "out.h5").exists()

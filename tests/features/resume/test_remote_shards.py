@@ -276,10 +276,10 @@ def test_a_place_that_cannot_be_written_is_one_line(run: Run, bucket: Bucket, pl
 
 
 REFUSED = {
-    "HDF5": (["s3://bucket/out.h5"], "s3://bucket/out.h5: only a folder of Parquet shards is written to such a place"),
+    "HDF5": (["s3://bucket/out.h5"], "s3://bucket/out.h5: only a folder of Parquet shards can be written to a URI"),
     "by default": (["s3://bucket/out"], "only a folder of Parquet shards"),
     "a file": (["s3://bucket/a.parquet"], "only a folder of Parquet shards"),
-    "a job array": (["s3://bucket/out/", "--output-format", "parquet", "--shard", "0/2"], "s3://bucket/out/ is a remote one"),
+    "a job array": (["s3://bucket/out/", "--output-format", "parquet", "--shard", "0/2"], "s3://bucket/out/ is remote"),
     "the web": (["https://host/out/", "--output-format", "parquet"], "https://host/out/: its scheme is not one of s3://, gs://"),
 }
 

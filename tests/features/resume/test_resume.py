@@ -107,7 +107,7 @@ def test_counts_and_warnings_are_those_of_the_whole_run(run: Run, stopped: Run, 
     stopped(*options, corpus=long)
     resumed = run(*options, "--resume", corpus=long)
     assert "skipped" in whole.stderr
-    assert "cut tokens" in whole.stderr
+    assert "tokens truncated" in whole.stderr
     assert [line for line in whole.stderr.splitlines() if line.startswith("Warning")] == [
         line for line in resumed.stderr.splitlines() if line.startswith("Warning")
     ]

@@ -77,9 +77,9 @@ def test_running_text_of_other_languages_has_the_reference_s_numbers(
 
 def test_a_token_is_cut_to_code_points_and_said_so(tmp_path: Path, elmo: Callable[..., Result], corpus: Callable[..., Path]):
     result = elmo("embed", corpus("日" * 49 + "\n"), tmp_path / "out.h5", "--model", make_efml(tmp_path / "efml"))
-    assert "cut tokens to the model's 48 characters: 1, such as" in result.stderr
+    assert "tokens truncated to the model's 48 characters: 1, such as" in result.stderr
     fits = elmo("embed", corpus("日" * 48 + "\n"), tmp_path / "fits.h5", "--model", tmp_path / "efml")
-    assert "cut tokens" not in fits.stderr
+    assert "tokens truncated" not in fits.stderr
 
 
 def test_the_architecture_is_found_where_the_config_names_it_or_beside_it(tmp_path: Path):

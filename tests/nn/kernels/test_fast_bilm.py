@@ -245,7 +245,7 @@ def test_memory_that_does_not_suffice_for_anything_is_an_error(model: Path, monk
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(embedder.bilm, "forward_types", none)
-    with pytest.raises(DeviceError, match="memory does not suffice for one sentence of 300 tokens"):
+    with pytest.raises(DeviceError, match="memory is insufficient for one sentence of 300 tokens"):
         embedder.embed_batch([long_sentence(300)])
 
 
