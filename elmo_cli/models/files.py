@@ -108,7 +108,7 @@ def find_in_folder(folder: Path, name: str | None = None, depth: int = MAX_DEPTH
         The files of the model.
 
     Raises:
-        ModelError: There is no model, or there are several.
+        ModelError: No model is found, or more than one.
     """
     return _located(name or folder.resolve().name, detect_format(_names(folder, depth), str(folder)), folder)
 

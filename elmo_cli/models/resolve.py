@@ -119,7 +119,7 @@ def known_model(name: str) -> KnownModel:
         The model.
 
     Raises:
-        ModelError: There is no model of that name.
+        ModelError: No model has that name.
     """
     if "://" in name:
         return _at_urls(name)

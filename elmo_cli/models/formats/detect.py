@@ -83,7 +83,7 @@ def detect_format(names: Collection[str], place: str) -> DetectedFormat:
         The format and its files.
 
     Raises:
-        ModelError: There is no model, or there are several.
+        ModelError: No model is found, or more than one.
     """
     folders = defaultdict(list)
     for name in names:
