@@ -6,6 +6,7 @@ may take as much memory and processor time as `Limits` allows. macOS does not en
 there only a crash is contained.
 """
 
+import os
 import resource
 import signal
 import subprocess
@@ -24,11 +25,20 @@ FREE_BYTES, BYTES_PER_BYTE = 1 << 30, 4  # of memory: for any file, and for each
 FREE_SECONDS, BYTES_PER_SECOND = 20, 1 << 15  # of processor time: for any file, and stored bytes for each further second
 # The module path is set before anything is imported, so that no module of the current folder is imported.
 _SERVE = "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.io.sandbox import serve; serve(int(sys.argv[1]))"
+# One thread of each library, since every thread takes memory, and a thread that cannot be started ends some of them;
+# malloc instead of Arrow's own allocators, which do not all report that memory is used up.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_IO_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "1",
+}
 _parent: Connection | None = None  # in a child process
 
 
 class Limits(NamedTuple):
-    """Limits of a child process: bytes of memory, seconds of processor time."""
+    """Limits of a child process: bytes of memory beside the libraries' own, seconds of processor time."""
 
     memory: int
     seconds: int
@@ -116,7 +126,8 @@ def _start(connection: Connection, said: IO[bytes]) -> "subprocess.Popen[bytes]"
     number = connection.fileno()
     python = [sys.executable, "-I", "-X", f"utf8={sys.flags.utf8_mode}"]
     command = [*python, "-c", _SERVE, str(number), *module_path()]
-    return subprocess.Popen(command, pass_fds=[number], stderr=said)  # noqa: S603  # fixed arguments
+    environment = {**os.environ, **_ENVIRONMENT}
+    return subprocess.Popen(command, pass_fds=[number], stderr=said, env=environment)  # noqa: S603  # fixed arguments
 
 
 def module_path() -> list[str]:
@@ -176,9 +187,18 @@ def serve(number: int) -> None:
             return
 
 
+def _own_memory() -> int:
+    """Return the bytes of data that this process has mapped, which RLIMIT_DATA counts; 0 where that cannot be looked up."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * resource.getpagesize()
+
+
 def _set_limits(limits: Limits) -> None:
     """Lower the soft limits of this process."""
-    for kind, most in (("RLIMIT_DATA", limits.memory), ("RLIMIT_CPU", limits.seconds), ("RLIMIT_CORE", 0)):
+    for kind, most in (("RLIMIT_DATA", _own_memory() + limits.memory), ("RLIMIT_CPU", limits.seconds), ("RLIMIT_CORE", 0)):
         number = getattr(resource, kind)
         soft, hard = resource.getrlimit(number)
         allowed = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]

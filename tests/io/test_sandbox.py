@@ -42,6 +42,19 @@ def test_the_result_comes_from_another_process():
     assert number != os.getpid()
 
 
+def threads_and_allocator(_: Path) -> tuple[int, int, str]:
+    import pyarrow
+
+    return pyarrow.cpu_count(), pyarrow.io_thread_count(), pyarrow.default_memory_pool().backend_name
+
+
+def test_the_process_has_the_same_memory_on_a_machine_of_many_cores(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert run_sandboxed(threads_and_allocator, PATH) == (1, 1, "system")
+
+
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS"])
 def test_a_library_that_is_brought_down_is_a_line(name: str):
     with pytest.raises(FeaturesError, match=rf"a\.h5: is damaged \(reading it ended in {name}\); make it again"):
