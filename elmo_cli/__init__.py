@@ -1,4 +1,4 @@
-"""elmo: ELMo representations of every token of a corpus (Peters et al. 2018), and the library behind the command."""
+"""ELMo representations (Peters et al. 2018) of every token of a corpus: command and library."""
 
 from typing import TYPE_CHECKING
 

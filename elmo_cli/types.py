@@ -35,7 +35,10 @@ class Progress(NamedTuple):
 
     def plus(self, window: Window) -> "Progress":
         """Return the progress after a further window."""
-        return Progress(self.sentences + len(window), self.tokens + sum(len(sentence.tokens) for sentence in window))
+        return Progress(
+            self.sentences + len(window),
+            self.tokens + sum(len(sentence.tokens) for sentence in window),
+        )
 
 
 NOTHING = Progress(0, 0)

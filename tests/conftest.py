@@ -27,7 +27,14 @@ SAMPLE = Path(__file__).parents[1] / "sample_data" / "corpus.txt"
 def make_options(**changes: object) -> dict:
     """Options of a tiny biLM; a key of either part may be changed, or removed by None."""
     options = {
-        "lstm": {"use_skip_connections": True, "projection_dim": 6, "cell_clip": 3, "proj_clip": 3, "dim": 10, "n_layers": 2},
+        "lstm": {
+            "use_skip_connections": True,
+            "projection_dim": 6,
+            "cell_clip": 3,
+            "proj_clip": 3,
+            "dim": 10,
+            "n_layers": 2,
+        },
         "char_cnn": {
             "activation": "relu",
             "filters": [[1, 3], [2, 4], [3, 5]],
@@ -49,7 +56,11 @@ def make_model(folder: Path, seed: int = 1, dtype: str = "float32", **changes: o
     """Write a random model in the published layout, tame enough that float32 stays near float64."""
     options = make_options(**changes)
     lstm, cnn = options["lstm"], options["char_cnn"]
-    projection, dim, n_filters = lstm["projection_dim"], lstm["dim"], sum(n for _, n in cnn["filters"])
+    projection, dim, n_filters = (
+        lstm["projection_dim"],
+        lstm["dim"],
+        sum(n for _, n in cnn["filters"]),
+    )
     random = np.random.default_rng(seed)
 
     def normal(*shape: int, scale: float = 0.0) -> np.ndarray:
@@ -117,9 +128,17 @@ def corpus(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(autouse=True)
 def files_are_read_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process for each file would take half of the suite's time; tests of what it protects from are marked `sandboxed`."""
-    if request.module.__name__ != "tests.io.test_sandbox" and not request.node.get_closest_marker("sandboxed"):
-        monkeypatch.setattr("elmo_cli.io.sandbox.run_sandboxed", lambda function, path, *arguments, **_: function(path, *arguments))
+    """A process for each file would take half of the suite's time.
+
+    Tests of what it protects from are marked `sandboxed`.
+    """
+    if request.module.__name__ != "tests.io.test_sandbox" and not request.node.get_closest_marker(
+        "sandboxed"
+    ):
+        monkeypatch.setattr(
+            "elmo_cli.io.sandbox.run_sandboxed",
+            lambda function, path, *arguments, **_: function(path, *arguments),
+        )
 
 
 @pytest.fixture

@@ -8,13 +8,23 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "elmo_cli"
 DONE = [PACKAGE, ROOT / "README.md"]
-TEXTS = sorted(path for done in DONE for path in ([done] if done.is_file() else done.rglob("*")) if path.suffix in (".py", ".md"))
+TEXTS = sorted(
+    path
+    for done in DONE
+    for path in ([done] if done.is_file() else done.rglob("*"))
+    if path.suffix in (".py", ".md")
+)
 PHRASES = {  # regular expressions, without regard to case, and an example of each
     r"\bstrangers?\b": "a stranger's file",
-    r"\b(go(es)?|going|gone|went) on (with|from|where|training)\b": "the work goes on with the next file",
+    r"\b(go(es)?|going|gone|went) on (with|from|where|training)\b": (
+        "the work goes on with the next file"
+    ),
     r"\b(begins?|begun|starts?|started|fetched|hashed|read|packed) anew\b": "the run is begun anew",
     r"\bparted by\b": "tokens parted by blanks",
-    r"(?<!there )\b(is|are) no (archive|dictionary|file|finite|json|list|model|number|tokens?|word|zip|numbers|files)\b": "it is no JSON",
+    r"(?<!there )\b(is|are) no "
+    r"(archive|dictionary|file|finite|json|list|model|number|tokens?|word|zip|numbers|files)\b": (
+        "it is no JSON"
+    ),
     r"\bwhat is no\b": "what is no number",
     r"\bnobody\b": "words that nobody reads",
     r"\bwhole or not at all\b": "it appears whole or not at all",

@@ -76,10 +76,16 @@ class UserConsole:
     def _drawn(self, bar: "_Bar", *, at_once: bool = True) -> Iterator[Live]:
         """Draw a bar below all other messages, and remove it at the end.
 
-        stdout is not redirected. Python's stderr goes through rich meanwhile, so that lines of other
-        libraries appear above the bar.
+        stdout is not redirected. Python's stderr goes through rich meanwhile, so that lines of
+        other libraries appear above the bar.
         """
-        live = Live(bar, console=self._console, transient=True, redirect_stdout=False, refresh_per_second=DRAWINGS)
+        live = Live(
+            bar,
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,
+            refresh_per_second=DRAWINGS,
+        )
         try:
             if at_once and self.draws:
                 live.start()  # drawn by its thread only: a signal during a drawing would repeat it
@@ -120,7 +126,9 @@ class UserConsole:
                 bar.show(_so_far(last, start), share)
                 if not self.draws and time.perf_counter() - said >= LOG_SECONDS:
                     said = time.perf_counter()
-                    self.info(("" if share is None else f"{100 * share:.1f} %: ") + _so_far(last, start))
+                    self.info(
+                        ("" if share is None else f"{100 * share:.1f} %: ") + _so_far(last, start)
+                    )
         return last
 
     def track_training(self, job: "Iterable[TrainProgress]") -> "TrainProgress | None":
@@ -147,7 +155,8 @@ class _Bar:
     words: str
     share: float | None = None
     spinner: Spinner = field(default_factory=lambda: Spinner("line"))  # ASCII, for every encoding
-    first: tuple[float, float] | None = None  # time and value of the first known share: a resumed run does not start at 0
+    # Time and value of the first known share: a resumed run does not start at 0
+    first: tuple[float, float] | None = None
 
     def show(self, words: str, share: float | None) -> None:
         """Change the text and share of the next drawing."""
@@ -156,10 +165,13 @@ class _Bar:
         self.words, self.share = words, share
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        room = max(options.max_width - 3, 0)  # without spinner, space, and the last column, after which some terminals wrap
+        # Without spinner, space, and the last column, after which some terminals wrap
+        room = max(options.max_width - 3, 0)
         share = "" if self.share is None or room < NARROW // 2 else f" {100 * self.share:3.0f}%"
         words = Text(f" {printable(self.words)}{self._left()}" if room >= NARROW else "")
-        width = max(min(room - len(share) - words.cell_len, BAR_WIDTHS[1]), min(BAR_WIDTHS[0], room))
+        width = max(
+            min(room - len(share) - words.cell_len, BAR_WIDTHS[1]), min(BAR_WIDTHS[0], room)
+        )
         words.truncate(max(room - len(share) - width, 0))
         yield Text(f"{self.spinner.render(console.get_time())} ", end="")
         if width:  # rich takes 0 as the full width
@@ -241,7 +253,10 @@ class _Clock:
         start = self.first if now.step > self.first.step else now._replace(words=0, seconds=0.0)
         rate = (now.words - start.words) / max(now.seconds - start.seconds, 1e-9)
         held_out = f", held-out perplexity {now.held_out:.1f}" if now.held_out else ""
-        return f"step {now.step:,}, loss {now.loss:.3f}, perplexity {math.exp(min(now.loss, 700)):,.1f}{held_out}, {rate:,.0f} tokens/s"
+        return (
+            f"step {now.step:,}, loss {now.loss:.3f}, perplexity "
+            f"{math.exp(min(now.loss, 700)):,.1f}{held_out}, {rate:,.0f} tokens/s"
+        )
 
     def left(self, now: "TrainProgress") -> str:
         """Return the remaining time as text."""

@@ -19,7 +19,10 @@ LOCAL_ADDRESS = "local"
 
 def _devices(ctx: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001  # click's signature
     if not re.fullmatch(rf"auto|all|({DEVICE})(,({DEVICE}))*", value):
-        raise click.BadParameter(f"{value!r} is none of auto, all, cpu, cuda, cuda:N, mps, nor a list of devices such as cuda:0,cuda:1")
+        raise click.BadParameter(
+            f"{value!r} is none of auto, all, cpu, cuda, cuda:N, mps, nor a list of devices such "
+            "as cuda:0,cuda:1"
+        )
     return value
 
 
@@ -31,18 +34,34 @@ engine_options = headed(
         show_default=True,
         callback=_devices,
         metavar="auto|cpu|cuda|mps|all|D,D",
-        help="Devices that compute the vectors: cuda:N is one GPU, cuda:0,cuda:1 two with a process for each, all is every GPU.",
+        help=(
+            "Devices that compute the vectors: cuda:N is one GPU, cuda:0,cuda:1 two with a process "
+            "for each, all is every GPU."
+        ),
     ),
     click.option(
-        "--threads", type=click.IntRange(1, 1024), help="Number of CPU threads of a process.  [default: the cores, divided among processes]"
+        "--threads",
+        type=click.IntRange(1, 1024),
+        help="Number of CPU threads of a process.  [default: the cores, divided among processes]",
     ),
     click.option(
         "--engine",
         type=click.Choice(ENGINES),
-        help="Engine that runs the model: in this process, in a process for each --device, or on a Ray cluster.  [default: by --device]",
+        help=(
+            "Engine that runs the model: in this process, in a process for each --device, or on a "
+            "Ray cluster.  [default: by --device]"
+        ),
     ),
-    click.option("--address", metavar="auto|HOST:PORT|local", help="Address of the Ray cluster.  [default: local, a cluster for this run]"),
-    click.option("--workers", type=click.IntRange(1, 4096), help="Number of Ray workers.  [default: by the cluster's resources]"),
+    click.option(
+        "--address",
+        metavar="auto|HOST:PORT|local",
+        help="Address of the Ray cluster.  [default: local, a cluster for this run]",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 4096),
+        help="Number of Ray workers.  [default: by the cluster's resources]",
+    ),
 )
 
 
@@ -66,9 +85,14 @@ def choose_engine(
     chosen = engine or ("processes" if has_several else "local")
     _check_ray(chosen, device, output, {"--address": address, "--workers": workers})
     if chosen == "local" and has_several:
-        raise click.UsageError("--engine local computes on one device; name one --device, or leave out --engine.")
+        raise click.UsageError(
+            "--engine local computes on one device; name one --device, or leave out --engine."
+        )
     if chosen != "local" and stateful:
-        raise click.UsageError("--stateful carries state from batch to batch, on one device; leave out --engine, and name one --device.")
+        raise click.UsageError(
+            "--stateful carries state from batch to batch, on one device; leave out --engine, and "
+            "name one --device."
+        )
 
     from elmo_cli.inference.engines import EngineOptions, find_devices
 
@@ -84,6 +108,11 @@ def _check_ray(engine: str, device: str, output: Path, given: dict[str, object])
         if option := next((name for name, value in given.items() if value is not None), None):
             raise click.UsageError(f"{option} requires --engine ray; pass both, or leave it out.")
     elif device not in ("auto", "cpu", "cuda"):
-        raise click.UsageError(f"--device {device}: Ray gives each worker its device; pass --device cpu, cuda or auto.")
+        raise click.UsageError(
+            f"--device {device}: Ray gives each worker its device; pass --device cpu, cuda or auto."
+        )
     elif output == STDOUT:
-        raise click.UsageError("--engine ray writes messages of its workers to standard output; name a file as the output.")
+        raise click.UsageError(
+            "--engine ray writes messages of its workers to standard output; name a file as the "
+            "output."
+        )

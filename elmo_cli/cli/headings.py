@@ -56,7 +56,9 @@ def headed(heading: str, *added: Callable[[Any], Any]) -> Callable[[Command], Co
     return decorate
 
 
-def grouped(name: str, kind: Callable[..., Any], *added: Callable[[Any], Any]) -> Callable[[Command], Command]:
+def grouped(
+    name: str, kind: Callable[..., Any], *added: Callable[[Any], Any]
+) -> Callable[[Command], Command]:
     """Return a decorator that adds options and passes them to the command as one dataclass.
 
     Args:
@@ -72,7 +74,11 @@ def grouped(name: str, kind: Callable[..., Any], *added: Callable[[Any], Any]) -
     def decorate(command: Command) -> Command:
         @wraps(command)
         def with_group(*args: Any, **given: Any) -> Any:  # noqa: ANN401  # any command's
-            taken = {field.name: given.pop(field.name) for field in fields(cast("Any", kind)) if field.name in given}
+            taken = {
+                field.name: given.pop(field.name)
+                for field in fields(cast("Any", kind))
+                if field.name in given
+            }
             with usage_errors():
                 group = kind(**taken)
             return command(*args, **{name: group}, **given)
@@ -98,7 +104,10 @@ class HeadedCommand(click.Command):
         """Write the options, group by group."""
         records: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
         for parameter in self.get_params(ctx):
-            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None:
+            if (
+                isinstance(parameter, click.Option)
+                and (record := parameter.get_help_record(ctx)) is not None
+            ):
                 records[getattr(parameter, "heading", OTHER)].append(record)
         for heading, listed in records.items():
             if listed:

@@ -54,7 +54,9 @@ class Commands(click.Group):
         command: click.Command = import_module(f"elmo_cli.cli.commands.{cmd_name}").command
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command and its arguments, after checking for repeated options."""
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
@@ -68,16 +70,24 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            click.echo(f"Error: cannot write ({error.strerror}); free disk space, or write elsewhere", err=True)
+            click.echo(
+                f"Error: cannot write ({error.strerror}); free disk space, or write elsewhere",
+                err=True,
+            )
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the command."""
         occupy_stderr()
         _let_stdout_take_any_text()
-        # Before torch starts OpenMP: threads that spin while they wait make a shared machine several times slower.
+        # Before torch starts OpenMP: threads that spin while they wait make a shared machine
+        # several times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        before = {number: signal.signal(number, stop) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN}
+        before = {
+            number: signal.signal(number, stop)
+            for number in STOPPING
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
         hook, sys.unraisablehook = sys.unraisablehook, stop_again
         try:
             super().invoke(ctx)
@@ -91,7 +101,11 @@ class Commands(click.Group):
             _fail(ctx, refusal)
         except KeyboardInterrupt as interruption:
             number, *words = interruption.args or (signal.SIGINT,)
-            click.echo("; ".join([f"Stopped by {signal.Signals(number).name}", *filter(None, words)]) + ".", err=True)
+            click.echo(
+                "; ".join([f"Stopped by {signal.Signals(number).name}", *filter(None, words)])
+                + ".",
+                err=True,
+            )
             ctx.exit(128 + number)
         finally:
             sys.unraisablehook = hook

@@ -41,7 +41,9 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         if self.stateful and self.prime:
-            raise UsageError("--stateful and --prime both set the start state of sentences; pass one of them.")
+            raise UsageError(
+                "--stateful and --prime both set the start state of sentences; pass one of them."
+            )
 
     def find(self, console: "UserConsole") -> "ModelFiles":
         """Return the model's files; a published model is downloaded if necessary."""
@@ -84,7 +86,8 @@ class InputOptions:
         for option, takers in corpus.misplaced_options():
             formats = ", ".join(sorted({name for _, name in corpus.files}))
             raise click.UsageError(
-                f"{option} is for {', '.join(takers)}; {corpus.name} is read as {formats} (--input-format changes this)."
+                f"{option} is for {', '.join(takers)}; {corpus.name} is read as {formats} "
+                "(--input-format changes this)."
             )
         return corpus
 
@@ -104,7 +107,10 @@ class SelectionOptions:
 
     def __post_init__(self) -> None:
         if len(self._flags) + (self.layers is not None) + (self.mix is not None) > 1:
-            raise UsageError("--layers, --mix, --all, --top and --average each choose the layers; pass one of them.")
+            raise UsageError(
+                "--layers, --mix, --all, --top and --average each choose the layers; pass one of "
+                "them."
+            )
         if self.mix_layer_norm and not self.mix:
             raise UsageError("--mix-layer-norm requires --mix; pass both.")
 
@@ -122,7 +128,9 @@ class SelectionOptions:
         from elmo_cli.inference.selection import Selection
         from elmo_cli.models.formats.scalar_mix import read_mix
 
-        layers = self.layers if self.layers is not None else next(iter(self._flags), form.default_layers)
+        layers = (
+            self.layers if self.layers is not None else next(iter(self._flags), form.default_layers)
+        )
         mix = read_mix(self.mix, n_layers, layer_norm=self.mix_layer_norm) if self.mix else None
         return Selection(layers, mix, self.pool, self.dtype)
 
@@ -144,7 +152,9 @@ class OutputOptions:
 
     def __post_init__(self) -> None:
         if self.use_sentence_keys and self.keys not in (None, "sentence"):
-            raise UsageError("--use-sentence-keys and --keys contradict each other; pass one of them.")
+            raise UsageError(
+                "--use-sentence-keys and --keys contradict each other; pass one of them."
+            )
 
     @cached_property
     def form(self) -> Format:
@@ -218,7 +228,15 @@ class ComputeOptions:
             click.UsageError: The options contradict one another.
             DeviceError: There is no GPU for `--device all`.
         """
-        return choose_engine(self.engine, self.device, self.cuda_device, self.address, self.workers, stateful=stateful, output=output)
+        return choose_engine(
+            self.engine,
+            self.device,
+            self.cuda_device,
+            self.address,
+            self.workers,
+            stateful=stateful,
+            output=output,
+        )
 
 
 @dataclass(frozen=True)
@@ -231,7 +249,9 @@ class ResumeOptions:
 
     def __post_init__(self) -> None:
         if self.resume and self.fresh:
-            raise UsageError("--resume continues unfinished work and --fresh deletes it; pass one of them.")
+            raise UsageError(
+                "--resume continues unfinished work and --fresh deletes it; pass one of them."
+            )
 
     def check(self, output: Path, *, stateful: bool = False) -> None:
         """Check that the run can be resumed, if requested.
@@ -240,6 +260,11 @@ class ResumeOptions:
             UsageError: The run cannot be resumed, because of its output or its state.
         """
         if self.resume and stateful:
-            raise UsageError("--stateful cannot be resumed: vectors depend on all preceding sentences; leave out --resume.")
+            raise UsageError(
+                "--stateful cannot be resumed: vectors depend on all preceding sentences; leave "
+                "out --resume."
+            )
         if self.resume and output == STDOUT:
-            raise UsageError("--resume does not apply to standard output; name a file as the output.")
+            raise UsageError(
+                "--resume does not apply to standard output; name a file as the output."
+            )

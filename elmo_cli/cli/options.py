@@ -6,7 +6,18 @@ from pathlib import Path
 
 import click
 
-from elmo_cli.cli.headings import COMPUTE, INPUT, MODEL, OUTPUT, RESUME, Command, grouped, headed, options, usage_errors
+from elmo_cli.cli.headings import (
+    COMPUTE,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    RESUME,
+    Command,
+    grouped,
+    headed,
+    options,
+    usage_errors,
+)
 from elmo_cli.features.formats.registry import FILE_FORMATS, LAYOUTS
 from elmo_cli.features.spec import KEYS, ROWS
 from elmo_cli.io.remote_path import features_path
@@ -17,7 +28,8 @@ from elmo_cli.readers.tokens import SEPARATORS
 
 __all__ = ["options", "usage_errors"]  # for the commands
 
-FILE = click.Path(path_type=Path, readable=False)  # errors are reported by the code that reads the file
+# Errors are reported by the code that reads the file
+FILE = click.Path(path_type=Path, readable=False)
 
 
 def features_argument(_context: click.Context, _parameter: click.Parameter, given: str) -> Path:
@@ -50,7 +62,10 @@ model_options = headed(
     click.option(
         "--model",
         metavar="NAME|DIR|ZIP|URL",
-        help="Name of a model that elmo models lists, or its folder or archive.  [default: ELMO_MODEL, or else tiny, the built-in one]",
+        help=(
+            "Name of a model that elmo models lists, or its folder or archive.  [default: "
+            "ELMO_MODEL, or else tiny, the built-in one]"
+        ),
     ),
     click.option(
         "--options",
@@ -74,7 +89,10 @@ cache_options = headed(
         "--cache-dir",
         metavar="DIR",
         type=FILE,
-        help="Folder of downloaded models.  [default: ELMO_CACHE, or the platform's folder for caches]",
+        help=(
+            "Folder of downloaded models.  [default: ELMO_CACHE, or the platform's folder for "
+            "caches]"
+        ),
     ),
     click.option("--offline", is_flag=True, help="Download nothing; the same as ELMO_OFFLINE=1."),
 )
@@ -123,7 +141,10 @@ blank_lines_option = headed(
         type=click.Choice(["error", "keep", "skip"]),
         default="error",
         show_default=True,
-        help="Treatment of lines without tokens: an error, empty arrays, or left out (the other lines keep their numbers).",
+        help=(
+            "Treatment of lines without tokens: an error, empty arrays, or left out (the other "
+            "lines keep their numbers)."
+        ),
     ),
 )
 
@@ -160,7 +181,10 @@ output_options = headed(
     click.option(
         "--keys",
         type=click.Choice(KEYS),
-        help="Names of the sentences in OUTPUT.  [default: number in the allennlp layout; elsewhere the id, if there is one]",
+        help=(
+            "Names of the sentences in OUTPUT.  [default: number in the allennlp layout; elsewhere "
+            "the id, if there is one]"
+        ),
     ),
     click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists."),
 )
@@ -187,7 +211,9 @@ def resuming_options(default: str) -> Callable[[Command], Command]:
             default=None,
             help=f"Resume an interrupted run / keep nothing to resume from.  [default: {default}]",
         ),
-        click.option("--fresh", is_flag=True, help="Start over, and delete the files of an interrupted run."),
+        click.option(
+            "--fresh", is_flag=True, help="Start over, and delete the files of an interrupted run."
+        ),
     )
 
 
@@ -211,7 +237,10 @@ _format_options = headed(
         multiple=True,
         default=PLAIN.column,
         show_default=True,
-        help=f"Column of the sentences ({_takers('column')}): lists of tokens, or text to be split; may be repeated, for pairs.",
+        help=(
+            f"Column of the sentences ({_takers('column')}): lists of tokens, or text to be split; "
+            "may be repeated, for pairs."
+        ),
     ),
     click.option("--id-column", metavar="NAME", help="Column of the sentences' ids."),
     click.option(
@@ -241,14 +270,19 @@ _format_options = headed(
     click.option(
         "--token-column",
         type=click.IntRange(1, 1000),
-        help=f"Number of the column of the tokens, from 1 ({_takers('token_column')}).  [default: 1; in CoNLL-2012 4]",
+        help=(
+            f"Number of the column of the tokens, from 1 ({_takers('token_column')}).  [default: "
+            "1; in CoNLL-2012 4]"
+        ),
     ),
     click.option(
         "--keep-case",
         is_flag=True,
         help=f"Leave lower-case residues as they are ({_takers('keep_case')}).",
     ),
-    click.option("--ignore-ids", is_flag=True, help=f"Read no ids from INPUT ({_takers('ignore_ids')})."),
+    click.option(
+        "--ignore-ids", is_flag=True, help=f"Read no ids from INPUT ({_takers('ignore_ids')})."
+    ),
 )
 
 

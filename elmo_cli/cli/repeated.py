@@ -5,7 +5,9 @@ from collections import Counter
 import click
 
 
-def check_given_once(command: click.Command, name: str | None, args: list[str], parent: click.Context) -> None:
+def check_given_once(
+    command: click.Command, name: str | None, args: list[str], parent: click.Context
+) -> None:
     """Check that no single-valued option is repeated, also in the commands of a group.
 
     Raises:
@@ -15,7 +17,9 @@ def check_given_once(command: click.Command, name: str | None, args: list[str], 
     _, rest, given = command.make_parser(ctx).parse_args(list(args))
     for parameter, times in Counter(given).items():
         if times > 1 and isinstance(parameter, click.Option) and _has_one_value(parameter):
-            raise click.UsageError(f"{max(parameter.opts, key=len)} is given {times} times; give it once.", ctx)
+            raise click.UsageError(
+                f"{max(parameter.opts, key=len)} is given {times} times; give it once.", ctx
+            )
     if isinstance(command, click.Group) and rest and (below := command.get_command(ctx, rest[0])):
         check_given_once(below, rest[0], rest[1:], ctx)
 

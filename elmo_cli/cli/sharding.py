@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 MOST_TASKS = 1_000_000
 
 
-def _task(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[int, int] | None:
+def _task(
+    _context: click.Context, _parameter: click.Parameter, given: str | None
+) -> tuple[int, int] | None:
     if given is None:
         return None
     if not re.fullmatch(r"\d{1,7}/\d{1,7}", given):
         raise click.BadParameter(f"{given!r} is not I/N, such as 0/8")
     index, count = map(int, given.split("/"))
     if not 0 <= index < count <= MOST_TASKS:
-        raise click.BadParameter(f"{given!r}: the tasks of {count} are 0/{count} to {count - 1}/{count}")
+        raise click.BadParameter(
+            f"{given!r}: the tasks of {count} are 0/{count} to {count - 1}/{count}"
+        )
     return index, count
 
 
@@ -35,7 +39,10 @@ shard_option = headed(
         "--shard",
         metavar="I/N",
         callback=_task,
-        help="Run task I of N, from 0: write the Parquet shards whose number is I modulo N (elmo guide scale).",
+        help=(
+            "Run task I of N, from 0: write the Parquet shards whose number is I modulo N (elmo "
+            "guide scale)."
+        ),
     ),
 )
 
@@ -59,15 +66,25 @@ def check_sharding(
     if output == STDOUT or not is_folder(output, form):
         what = "standard output" if output == STDOUT else f"{output} ({form.name})"
         raise click.UsageError(
-            f"--shard writes to a folder of Parquet shards, and the output is {what}; name a folder, with --output-format parquet."
+            f"--shard writes to a folder of Parquet shards, and the output is {what}; name a "
+            "folder, with --output-format parquet."
         )
     if isinstance(output, RemotePath):
-        raise click.UsageError(f"--shard writes to a folder shared by the tasks, and {output} is remote; name a shared folder.")
+        raise click.UsageError(
+            f"--shard writes to a folder shared by the tasks, and {output} is remote; name a "
+            "shared folder."
+        )
     if stateful:
-        raise click.UsageError("--shard and --stateful contradict each other: with --stateful, vectors depend on all preceding sentences.")
+        raise click.UsageError(
+            "--shard and --stateful contradict each other: with --stateful, vectors depend on all "
+            "preceding sentences."
+        )
     if fresh or resume is False:
         given = "--fresh" if fresh else "--no-resume"
-        raise click.UsageError(f"--shard and {given} contradict each other: it would discard the shards of the other tasks; leave it out.")
+        raise click.UsageError(
+            f"--shard and {given} contradict each other: it would discard the shards of the other "
+            "tasks; leave it out."
+        )
 
 
 def check_remote(output: Path, form: Format) -> None:
@@ -78,7 +95,8 @@ def check_remote(output: Path, form: Format) -> None:
     """
     if isinstance(output, RemotePath) and not is_folder(output, form):
         raise click.UsageError(
-            f"{output}: only a folder of Parquet shards can be written to a URI; name one, with --output-format parquet."
+            f"{output}: only a folder of Parquet shards can be written to a URI; name one, with "
+            "--output-format parquet."
         )
 
 
@@ -89,7 +107,10 @@ def check_shard_input(shard: tuple[int, int] | None, source: "Corpus") -> None:
         click.UsageError: The input is a pipe.
     """
     if shard and source.is_stream:
-        raise click.UsageError(f"--shard reads its input in each task, and {source.name} can be read only once; name a file.")
+        raise click.UsageError(
+            f"--shard reads its input in each task, and {source.name} can be read only once; name "
+            "a file."
+        )
 
 
 def without_shard(arguments: list[str]) -> list[str]:

@@ -11,7 +11,10 @@ from typing import NoReturn
 PATIENCE = 0.02  # seconds
 
 
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # unless ignored, as by nohup
+# Unless ignored, as by nohup
+STOPPING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 NO_CONTROLS = (None, "dumb", "unknown")  # values of TERM without control sequences
 
 
@@ -51,7 +54,11 @@ def stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
 
 def leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # the signal module's signature
     """Exit at once, with a visible cursor: the handler of the second signal."""
-    if "elmo_cli.cli.console" in sys.modules and os.isatty(2) and os.environ.get("TERM") not in NO_CONTROLS:
+    if (
+        "elmo_cli.cli.console" in sys.modules
+        and os.isatty(2)
+        and os.environ.get("TERM") not in NO_CONTROLS
+    ):
         _clear_line()
     os._exit(128 + number)
 

@@ -24,13 +24,15 @@ class ColumnSentence(NamedTuple):
     lines: list[int]
 
 
-def read_conllu_labels(file: InputFile, label: str, reading: ReadOptions) -> Iterator[ColumnSentence]:
+def read_conllu_labels(
+    file: InputFile, label: str, reading: ReadOptions
+) -> Iterator[ColumnSentence]:
     """Iterate over the sentences of a CoNLL-U file; ranges of words and empty nodes are left out.
 
     Args:
         file: The file.
-        label: upos, xpos, deprel, feats:NAME, misc:NAME, the number of a column from 1, or a column that
-            `# global.columns` names. A token without the feature NAME has the label "_".
+        label: upos, xpos, deprel, feats:NAME, misc:NAME, the number of a column from 1, or a column
+            that `# global.columns` names. A token without the feature NAME has the label "_".
         reading: Its choice of `encoding_errors` applies.
 
     Raises:
@@ -43,16 +45,33 @@ def read_conllu_labels(file: InputFile, label: str, reading: ReadOptions) -> Ite
     for lines in sentence_blocks(read_lines(file, reading.encoding_errors, raise_error), name):
         for found in filter(None, (COLUMNS.fullmatch(line) for _, line in lines if line[0] == "#")):
             columns = found[1].lower().split()
-        at = columns.index(column.lower()) if is_pair and column.lower() in columns else _place_in_conllu(label, columns, name)
+        at = (
+            columns.index(column.lower())
+            if is_pair and column.lower() in columns
+            else _place_in_conllu(label, columns, name)
+        )
         read = _pair_reader(wanted, pairs) if is_pair else _cell_label
-        words = [word for word in lines if word[1][0] != "#" and not NO_WORD.fullmatch(word[1].partition("\t")[0])]
-        yield _sentence(words, columns.index("form"), at, read, name, split=lambda line: line.split("\t"))
+        words = [
+            word
+            for word in lines
+            if word[1][0] != "#" and not NO_WORD.fullmatch(word[1].partition("\t")[0])
+        ]
+        yield _sentence(
+            words, columns.index("form"), at, read, name, split=lambda line: line.split("\t")
+        )
     if is_pair and pairs and wanted not in pairs:
-        raise CorpusError(f"{name}: no token has {wanted!r} among its {column}; there are {', '.join(sorted(pairs)[:50])}")
+        raise CorpusError(
+            f"{name}: no token has {wanted!r} among its {column}; there are "
+            f"{', '.join(sorted(pairs)[:50])}"
+        )
 
 
-def read_conll_labels(file: InputFile, label: str, reading: ReadOptions) -> Iterator[ColumnSentence]:
-    """Iterate over the sentences of a column file, whose columns are separated by tabs where a line has some, else by white space.
+def read_conll_labels(
+    file: InputFile, label: str, reading: ReadOptions
+) -> Iterator[ColumnSentence]:
+    """Iterate over the sentences of a column file.
+
+    Tabs separate the columns of a line that has some, else white space.
 
     Args:
         file: The file.
@@ -64,10 +83,15 @@ def read_conll_labels(file: InputFile, label: str, reading: ReadOptions) -> Iter
     """
     name = display_name(file)
     if not re.fullmatch(r"[1-9][0-9]{0,3}", label):
-        raise CorpusError(f"{name}: has columns without names; choose one by its number, such as --label 2, not {label!r}")
+        raise CorpusError(
+            f"{name}: has columns without names; choose one by its number, such as --label 2, not "
+            f"{label!r}"
+        )
     column = reading.token_column or 1
     for block in sentence_blocks(read_lines(file, reading.encoding_errors, raise_error), name):
-        if reading.token_column is None and any(line.startswith("#begin document") for _, line in block):
+        if reading.token_column is None and any(
+            line.startswith("#begin document") for _, line in block
+        ):
             column = WORD_IN_2012
         words = [word for word in block if not word[1].startswith(MARKS)]
         if words:
@@ -79,16 +103,28 @@ def _cells(line: str) -> list[str]:
 
 
 def _sentence(
-    words: list[Line], form: int, at: int, read: Callable[[str], str], name: str, *, split: Callable[[str], list[str]]
+    words: list[Line],
+    form: int,
+    at: int,
+    read: Callable[[str], str],
+    name: str,
+    *,
+    split: Callable[[str], list[str]],
 ) -> ColumnSentence:
     sentence = ColumnSentence([], [], [])
     for number, line in words:
         cells = split(line)
         if len(cells) <= max(form, at):
-            raise CorpusError(f"{name}:{number}: has {len(cells)} columns, and column {max(form, at) + 1} is wanted; check --label")
+            raise CorpusError(
+                f"{name}:{number}: has {len(cells)} columns, and column {max(form, at) + 1} is "
+                "wanted; check --label"
+            )
         label = read(cells[at].strip())
         if not label:
-            raise CorpusError(f"{name}:{number}: the label in column {at + 1} is empty; fill it in, or choose another --label")
+            raise CorpusError(
+                f"{name}:{number}: the label in column {at + 1} is empty; fill it in, or choose "
+                "another --label"
+            )
         sentence.tokens.append(cells[form])
         sentence.labels.append(label)
         sentence.lines.append(number)
@@ -117,4 +153,7 @@ def _place_in_conllu(label: str, columns: list[str], name: str) -> int:
     if label.lower() in choices:
         return columns.index(label.lower())
     choices += [f"{column}:NAME" for column in PAIR_COLUMNS if column in columns]
-    raise CorpusError(f"{name}: has no labels {label!r}; choose --label {', '.join(choices)}, or the number of a column")
+    raise CorpusError(
+        f"{name}: has no labels {label!r}; choose --label {', '.join(choices)}, or the number of a "
+        "column"
+    )

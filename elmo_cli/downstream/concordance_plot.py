@@ -35,7 +35,12 @@ def draw_concordance(found: WordMap, path: Path) -> list[str]:
     figure.text(0.12 / width, 1 - 0.1 / height, _title(found), va="top", fontsize=11, **style)
     image = None
     for column, panel in enumerate(found.panels):
-        place = ((TEXT + (side + 0.15) * column) / width, top - body / height, side / width, body / height)
+        place = (
+            (TEXT + (side + 0.15) * column) / width,
+            top - body / height,
+            side / width,
+            body / height,
+        )
         image = _draw_heat(figure.add_axes(place), panel.cosines, panel.name)
     if image is not None:
         bar = figure.add_axes((1 - 0.62 / width, top - body / height, 0.12 / width, body / height))
@@ -72,7 +77,10 @@ def _draw_lines(axis: Any, found: WordMap, style: dict[str, Any]) -> None:  # no
         if labelled:
             axis.plot([0.012], [row], "o", color=color, markersize=5, clip_on=False)
         half = _half_width(axis, word)
-        left, right = _fitting(one.left(found.context)[::-1])[::-1], _fitting(one.right(found.context))
+        left, right = (
+            _fitting(one.left(found.context)[::-1])[::-1],
+            _fitting(one.right(found.context)),
+        )
         axis.text(
             middle - half,
             row,
@@ -96,7 +104,10 @@ def _draw_lines(axis: Any, found: WordMap, style: dict[str, Any]) -> None:  # no
 
 
 def _fitting(tokens: list[str]) -> list[str]:
-    """Return the first tokens that fit in SIDE characters; if there are more, an ellipsis after them."""
+    """Return the first tokens that fit in SIDE characters.
+
+    If there are more, an ellipsis after them.
+    """
     used = 0
     for place, token in enumerate(tokens):
         used += len(token) + 1
@@ -111,14 +122,22 @@ def _half_width(axis: Any, word: Any) -> float:  # noqa: ANN401
 
 
 def _draw_heat(axis: Any, cosines: Any, name: str) -> Any:  # noqa: ANN401
-    image = axis.imshow(cosines, cmap=COLORS, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    image = axis.imshow(
+        cosines, cmap=COLORS, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+    )
     axis.set_xticks([])
     axis.set_yticks([])
     axis.set_title(name.replace("_", " "), fontsize=9)
     return image
 
 
-def _draw_key(figure: Any, found: WordMap, height: float, width: float, style: dict[str, Any]) -> None:  # noqa: ANN401
+def _draw_key(
+    figure: Any,  # noqa: ANN401
+    found: WordMap,
+    height: float,
+    width: float,
+    style: dict[str, Any],
+) -> None:
     if found.title == "island":
         return
     x = 0.12

@@ -6,7 +6,7 @@ from elmo_cli.downstream.labelled_features import Ints
 
 
 def control_labels(labels: Ints, n_words: int, seed: int) -> Ints:
-    """Return a random label for each word, (word,), from the distribution of the training labels."""
+    """Return a label for each word, (word,), drawn from the training labels' distribution."""
     shares = np.bincount(labels) / len(labels)
     return np.random.default_rng([seed, 4]).choice(len(shares), n_words, p=shares)
 

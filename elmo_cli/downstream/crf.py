@@ -1,4 +1,7 @@
-"""Linear-chain conditional random field (Lafferty et al. 2001) over padded batches, with forbidden transitions."""
+"""Linear-chain conditional random field over padded batches (Lafferty et al. 2001).
+
+Transitions can be forbidden.
+"""
 
 from typing import cast
 
@@ -11,20 +14,25 @@ FORBIDDEN = -1e4  # added to a score in training: exp of it is 0, and gradients 
 
 
 class LinearChainCrf(nn.Module):
-    """Scores of label sequences: emissions, transitions between neighbours, and the labels at both ends.
+    """Scores of label sequences: emissions, transitions, first and last labels.
 
-    Sentences are padded at their end: `mask` (sentence, token) bool is False there, and True for each first token.
+    Sentences are padded at their end: `mask` (sentence, token) bool is False there, and True for
+    each first token.
 
     Args:
         n_labels: Number of labels.
         allowed: Which labels may begin, follow one another and end; None: all of them.
-        trainable: Whether scores of transitions are learned; otherwise they are 0, and only `allowed` counts.
+        trainable: Whether scores of transitions are learned; otherwise they are 0, and only
+            `allowed` counts.
     """
 
-    def __init__(self, n_labels: int, allowed: AllowedTags | None = None, *, trainable: bool = True) -> None:
+    def __init__(
+        self, n_labels: int, allowed: AllowedTags | None = None, *, trainable: bool = True
+    ) -> None:
         super().__init__()
         self.start = nn.Parameter(torch.zeros(n_labels), requires_grad=trainable)
-        self.transitions = nn.Parameter(torch.zeros(n_labels, n_labels), requires_grad=trainable)  # (label, next label)
+        # The shape is (label, next label)
+        self.transitions = nn.Parameter(torch.zeros(n_labels, n_labels), requires_grad=trainable)
         self.end = nn.Parameter(torch.zeros(n_labels), requires_grad=trainable)
         masks = allowed or (True, True, True)
         for name, mask in zip(("start", "transitions", "end"), masks, strict=True):
@@ -42,7 +50,10 @@ class LinearChainCrf(nn.Module):
         return self._score(emissions, labels, mask) - self.log_partition(emissions, mask)
 
     def log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """Return the logarithm of the sum over all label sequences of the exponentials of their scores, (sentence,)."""
+        """Return the log partition function, (sentence,).
+
+        It is the log-sum-exp of the scores of all label sequences.
+        """
         start, transitions, end = self._scores(FORBIDDEN)
         alpha = start + emissions[:, 0]  # (sentence, label)
         for step in range(1, emissions.shape[1]):
@@ -52,7 +63,9 @@ class LinearChainCrf(nn.Module):
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """Return the labels of the highest score that are allowed (Viterbi), (sentence, token) int64; 0 where the mask is False.
+        """Return the best allowed labels (Viterbi), (sentence, token) int64.
+
+        0 where the mask is False.
 
         Args:
             emissions: (sentence, token, label) float.
@@ -72,7 +85,9 @@ class LinearChainCrf(nn.Module):
         return torch.stack(labels[::-1], dim=1) * mask
 
     def marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """Return the probability of each label at each token, (sentence, token, label); 0 where the mask is False.
+        """Return the probability of each label at each token, (sentence, token, label).
+
+        0 where the mask is False.
 
         They are the gradient of the log-partition by the emissions.
         """
@@ -92,4 +107,9 @@ class LinearChainCrf(nn.Module):
     def _scores(self, forbidden: float) -> list[Tensor]:
         """Return the scores of starts, transitions and ends, `forbidden` where not allowed."""
         names = ("start", "transitions", "end")
-        return [self.get_parameter(name).masked_fill(cast("Tensor", getattr(self, f"no_{name}")), forbidden) for name in names]
+        return [
+            self.get_parameter(name).masked_fill(
+                cast("Tensor", getattr(self, f"no_{name}")), forbidden
+            )
+            for name in names
+        ]

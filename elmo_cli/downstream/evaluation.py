@@ -52,7 +52,10 @@ class Evaluation:
     def worst_confusions(self, number: int = 5) -> list[tuple[str, str, int]]:
         """Return the most frequent errors: true label, predicted label, count."""
         pairs = [
-            (self.names[i], self.names[j], count) for i, row in enumerate(self.confusion) for j, count in enumerate(row) if i != j and count
+            (self.names[i], self.names[j], count)
+            for i, row in enumerate(self.confusion)
+            for j, count in enumerate(row)
+            if i != j and count
         ]
         return sorted(pairs, key=lambda pair: -pair[2])[:number]
 
@@ -71,22 +74,37 @@ def evaluate(task: str, gold: Sequence[Any], predicted: Sequence[Any], seed: int
     if task == LABEL_SETS:
         return _evaluate_sets(gold, predicted, seed)
     if task == TAGS:
-        gold, predicted = ([convert_tags(tags, "iob2") for tags in side] for side in (gold, predicted))
+        gold, predicted = (
+            [convert_tags(tags, "iob2") for tags in side] for side in (gold, predicted)
+        )
     flat_gold, flat_predicted = (_flatten(side, task) for side in (gold, predicted))
     names = sorted({*flat_gold, *flat_predicted})
     places = {name: i for i, name in enumerate(names)}
-    gold_ids, predicted_ids = (np.array([places[name] for name in side], np.int64) for side in (flat_gold, flat_predicted))
+    gold_ids, predicted_ids = (
+        np.array([places[name] for name in side], np.int64) for side in (flat_gold, flat_predicted)
+    )
     counts = [len(one) if task in OF_TOKENS else 1 for one in gold]
     scorer = Scorer(task, names)
-    interval = scorer.interval(gold_ids, predicted_ids, np.repeat(np.arange(len(gold)), counts), seed)
-    others = {} if task == SENTENCES else {"token_accuracy": float((gold_ids == predicted_ids).mean())}
+    interval = scorer.interval(
+        gold_ids, predicted_ids, np.repeat(np.arange(len(gold)), counts), seed
+    )
+    others = (
+        {} if task == SENTENCES else {"token_accuracy": float((gold_ids == predicted_ids).mean())}
+    )
     if task == TAGS:
-        rows, names, matrix = _span_rows(gold, predicted), *_confusion_of_types(flat_gold, flat_predicted)
+        rows, names, matrix = (
+            _span_rows(gold, predicted),
+            *_confusion_of_types(flat_gold, flat_predicted),
+        )
     else:
         matrix = _confusion(gold_ids, predicted_ids, len(names))
-        rows = _label_rows(names, np.stack([matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)], axis=-1))
+        rows = _label_rows(
+            names, np.stack([matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)], axis=-1)
+        )
         others["macro_f1"] = float(np.mean([row.f1 for row in rows]))
-    return Evaluation(scorer.metric, interval, len(gold), len(flat_gold), rows, names, matrix.tolist(), others)
+    return Evaluation(
+        scorer.metric, interval, len(gold), len(flat_gold), rows, names, matrix.tolist(), others
+    )
 
 
 def _flatten(side: Sequence[Any], task: str) -> list[str]:
@@ -94,7 +112,9 @@ def _flatten(side: Sequence[Any], task: str) -> list[str]:
 
 
 def _confusion(gold: Ints, predicted: Ints, n_labels: int) -> Ints:
-    return np.bincount(gold * n_labels + predicted, minlength=n_labels * n_labels).reshape(n_labels, n_labels)
+    return np.bincount(gold * n_labels + predicted, minlength=n_labels * n_labels).reshape(
+        n_labels, n_labels
+    )
 
 
 def _confusion_of_types(gold: Sequence[str], predicted: Sequence[str]) -> tuple[list[str], Ints]:
@@ -122,7 +142,15 @@ def _label_rows(names: Sequence[str], counts: Ints) -> list[LabelRow]:
     rows = []
     for name, (right, given, there) in zip(names, counts.tolist(), strict=True):
         precision, recall = right / given if given else 0.0, right / there if there else 0.0
-        rows.append(LabelRow(name, precision, recall, 2 * right / (given + there) if given + there else 0.0, there))
+        rows.append(
+            LabelRow(
+                name,
+                precision,
+                recall,
+                2 * right / (given + there) if given + there else 0.0,
+                there,
+            )
+        )
     return rows
 
 
@@ -135,9 +163,13 @@ def _evaluate_sets(gold: Sequence[Any], predicted: Sequence[Any], seed: int) -> 
             matrix[row, [places[label] for label in labels]] = 1
     scorer = Scorer(LABEL_SETS, names)
     interval = scorer.interval(sides[0], sides[1], np.arange(len(gold)), seed)
-    counts = np.stack([(sides[0] * sides[1]).sum(axis=0), sides[1].sum(axis=0), sides[0].sum(axis=0)], axis=-1)
+    counts = np.stack(
+        [(sides[0] * sides[1]).sum(axis=0), sides[1].sum(axis=0), sides[0].sum(axis=0)], axis=-1
+    )
     others = {"exact_match": float((sides[0] == sides[1]).all(axis=1).mean())}
-    return Evaluation(scorer.metric, interval, len(gold), len(gold), _label_rows(names, counts), others=others)
+    return Evaluation(
+        scorer.metric, interval, len(gold), len(gold), _label_rows(names, counts), others=others
+    )
 
 
 def _evaluate_numbers(gold: Floats, predicted: Floats, seed: int) -> Evaluation:
@@ -146,10 +178,15 @@ def _evaluate_numbers(gold: Floats, predicted: Floats, seed: int) -> Evaluation:
     resamples = [r2(gold[rows], predicted[rows]) for rows in drawn]
     low, high = map(float, np.percentile(resamples, LIMITS))
     others = {"mean_absolute_error": float(np.abs(gold - predicted).mean())}
-    return Evaluation(R2, Interval(r2(gold, predicted), low, high), len(gold), len(gold), others=others)
+    return Evaluation(
+        R2, Interval(r2(gold, predicted), low, high), len(gold), len(gold), others=others
+    )
 
 
 def r2(gold: Floats, predicted: Floats) -> float:
-    """Return the coefficient of determination, as scikit-learn's `r2_score` does; 0 where all true numbers are equal."""
+    """Return the coefficient of determination, as scikit-learn's `r2_score` does.
+
+    0 where all true numbers are equal.
+    """
     spread = float(((gold - gold.mean()) ** 2).sum())
     return 1 - float(((gold - predicted) ** 2).sum()) / spread if spread else 0.0

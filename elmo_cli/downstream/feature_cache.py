@@ -16,7 +16,9 @@ from elmo_cli.types import Array, Progress, Sentence
 
 
 class FeatureCache:
-    """A file of vectors, (row, layer, dim) of one type: of each token in the order of the corpus, or of each sentence.
+    """A file of vectors, (row, layer, dim) of one type.
+
+    A row is a token in the order of the corpus, or a sentence.
 
     It has neither checksums nor metadata, because it can be written again from its corpus.
 
@@ -28,7 +30,9 @@ class FeatureCache:
         dtype: Data type of the values.
     """
 
-    def __init__(self, path: Path, n_layers: int, dim: int, counts: Sequence[int], dtype: str = "float16") -> None:
+    def __init__(
+        self, path: Path, n_layers: int, dim: int, counts: Sequence[int], dtype: str = "float16"
+    ) -> None:
         self.path = path
         self.shape = (n_layers, dim)
         self.dtype = np.dtype(dtype)
@@ -64,7 +68,9 @@ class FeatureCache:
             start, stop = int(self.offsets[sentence]), int(self.offsets[sentence + 1])
             self._file.seek(start * self._row_bytes)
             pieces.append(self._file.read((stop - start) * self._row_bytes))
-        rows = np.frombuffer(b"".join(pieces), self.dtype).reshape(-1, *self.shape).astype(np.float32)
+        rows = (
+            np.frombuffer(b"".join(pieces), self.dtype).reshape(-1, *self.shape).astype(np.float32)
+        )
         return torch.from_numpy(rows).transpose(0, 1)
 
     def close(self) -> None:
@@ -74,7 +80,12 @@ class FeatureCache:
             self._file = None
 
 
-def fill_cache(cache: FeatureCache, sentences: Sequence[Sequence[str]], spec: EmbedderSpec, selection: Selection) -> Iterator[Progress]:
+def fill_cache(
+    cache: FeatureCache,
+    sentences: Sequence[Sequence[str]],
+    spec: EmbedderSpec,
+    selection: Selection,
+) -> Iterator[Progress]:
     """Write the vectors of sentences to a cache, and yield the progress.
 
     Args:
@@ -93,4 +104,6 @@ def fill_cache(cache: FeatureCache, sentences: Sequence[Sequence[str]], spec: Em
     embedder = spec.build(choose)
     embed = partial(embed_window, embedder=embedder, max_tokens=spec.max_batch_tokens(config))
     numbered = (Sentence(str(i), list(tokens), "") for i, tokens in enumerate(sentences))
-    yield from embed_corpus(embed_ahead(windows(numbered, spec.max_window_tokens), selecting(embed, select)), cache)
+    yield from embed_corpus(
+        embed_ahead(windows(numbered, spec.max_window_tokens), selecting(embed, select)), cache
+    )

@@ -23,7 +23,8 @@ FALLBACK_FONTS = (  # used for characters that DejaVu Sans lacks, where they are
     "PingFang SC",
     "Hiragino Sans",
 )
-DATES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # left out
+# Left out
+DATES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 
 def new_figure(width: float, height: float, *, constrained: bool = False) -> Any:  # noqa: ANN401  # matplotlib is untyped
@@ -37,7 +38,7 @@ def new_figure(width: float, height: float, *, constrained: bool = False) -> Any
 
 
 def text_style() -> dict[str, Any]:
-    """Return the options of every text that shows tokens: "$" is a character, and other scripts have a font."""
+    """Return the options of texts that show tokens: "$" is a character, scripts have fonts."""
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
@@ -76,7 +77,12 @@ def save_figure(figure: Any, path: Path) -> list[str]:  # noqa: ANN401  # matplo
 
         write_file(path, write)
     if any("missing from" in str(warning.message) for warning in caught):
-        return ["no installed font has some of the characters; an .html page shows them with the browser's fonts"]
+        return [
+            (
+                "no installed font has some of the characters; an .html page shows them with the "
+                "browser's fonts"
+            )
+        ]
     return []
 
 

@@ -32,16 +32,21 @@ State = dict[str, Tensor]
 
 @dataclass
 class FineTuning:
-    """AdamW on all weights of a biLM, its mix and a classifier; the learning rates rise, then fall to 0.
+    """AdamW on all weights of a biLM, its mix and a classifier.
+
+    The learning rates rise, then fall to 0.
 
     Args:
         bilm: The network, which is trained in place.
-        head: A classifier of the mixed vectors as one layer: of tokens, or of their mean and maximum.
+        head: A classifier of the mixed vectors as one layer: of tokens, or of their mean and
+            maximum.
         sentences: Tokens of all sentences.
-        targets: Of labels of tokens, an array for each sentence; otherwise as `target_loss` takes them.
+        targets: Of labels of tokens, an array for each sentence; otherwise as `target_loss` takes
+            them.
         train: Indices of the training sentences.
         held_out: Sentences to score after each epoch.
-        score: The score of outputs for the held-out sentences: labels of tokens one after another, or logits.
+        score: The score of outputs for the held-out sentences: labels of tokens one after another,
+            or logits.
         seed: Seed of the order and of dropout.
         epochs: Number of epochs at most.
         learning_rate: Learning rate of the biLM.
@@ -66,7 +71,10 @@ class FineTuning:
         self.elmo = ElmoRepresentations(self.bilm, 1, requires_grad=True, dropout=DROPOUT)
         self._mapper = CharacterMapper(self.bilm.config.max_characters)
         own = [*self._mix.parameters(), *self.head.parameters()]
-        groups = [{"params": list(self.bilm.parameters()), "peak": self.learning_rate}, {"params": own, "peak": HEAD_RATE}]
+        groups = [
+            {"params": list(self.bilm.parameters()), "peak": self.learning_rate},
+            {"params": own, "peak": HEAD_RATE},
+        ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
 
     @property
@@ -78,7 +86,10 @@ class FineTuning:
     @property
     def fixed_mix(self) -> tuple[float, ...]:
         """Return the weights of the mix, before the softmax, and its gamma."""
-        return (*(float(weight.detach()) for weight in self._mix.scalar_parameters), float(self._mix.gamma.detach()))
+        return (
+            *(float(weight.detach()) for weight in self._mix.scalar_parameters),
+            float(self._mix.gamma.detach()),
+        )
 
     def run(self) -> Iterator[TrainingStep]:
         """Train, yielding after each epoch.
@@ -95,7 +106,9 @@ class FineTuning:
             worse = 0 if is_best else worse + 1
             if is_best:
                 self.best = (_copy(self.elmo.state_dict()), _copy(self.head.state_dict()))
-            self.history.append(TrainingStep(f"epoch {epoch + 1} of {self.epochs}", loss, score, is_best))
+            self.history.append(
+                TrainingStep(f"epoch {epoch + 1} of {self.epochs}", loss, score, is_best)
+            )
             yield self.history[-1]
             if worse == PATIENCE:
                 break
@@ -126,10 +139,15 @@ class FineTuning:
     def _step(self, batch: Sequence[int]) -> float:
         loss = self._loss(batch)
         if not loss.isfinite():
-            raise ElmoError(f"the loss is {loss.item()} in the epoch after {len(self.history)}; pass a lower --learning-rate")
+            raise ElmoError(
+                f"the loss is {loss.item()} in the epoch after {len(self.history)}; pass a lower "
+                "--learning-rate"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
-        nn.utils.clip_grad_norm_(chain(self.elmo.parameters(), self.head.parameters()), LARGEST_GRADIENT)
+        nn.utils.clip_grad_norm_(
+            chain(self.elmo.parameters(), self.head.parameters()), LARGEST_GRADIENT
+        )
         self.optimizer.step()
         return loss.item()
 
@@ -137,9 +155,13 @@ class FineTuning:
         vectors, mask = self._represent(batch)
         if isinstance(self.head, TokenHead):
             labels = torch.from_numpy(np.concatenate([np.asarray(self.targets[i]) for i in batch]))
-            return self.head.loss(vectors[mask][None], mask.sum(dim=1).tolist(), labels, self.weights)
+            return self.head.loss(
+                vectors[mask][None], mask.sum(dim=1).tolist(), labels, self.weights
+            )
         assert isinstance(self.targets, Tensor)  # noqa: S101  # for mypy
-        return target_loss(self.head.task, self.head(pool(vectors, mask)), self.targets[list(batch)], self.weights)
+        return target_loss(
+            self.head.task, self.head(pool(vectors, mask)), self.targets[list(batch)], self.weights
+        )
 
     @torch.no_grad()
     def _outputs(self) -> Tensor:

@@ -39,7 +39,11 @@ class FitFacts:
     @property
     def best(self) -> TrainingStep | None:
         """The step with the best held-out score."""
-        return max((step for step in self.history if step.is_best), key=lambda step: step.score, default=None)
+        return max(
+            (step for step in self.history if step.is_best),
+            key=lambda step: step.score,
+            default=None,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -48,11 +52,26 @@ class FitFacts:
             "task": data.task,
             "labels": len(data.labels),
             "scheme": data.scheme,
-            "train": {"source": self.sources.train, "sentences": len(data.train), "sha256": _hashes(self.sources.train)},
-            "held_out": {"source": self.sources.dev or self.sources.train, "sentences": len(data.held_out), "own_file": data.own_dev},
-            "settings": {name: value for name, value in asdict(self.settings).items() if name != "labels"},
+            "train": {
+                "source": self.sources.train,
+                "sentences": len(data.train),
+                "sha256": _hashes(self.sources.train),
+            },
+            "held_out": {
+                "source": self.sources.dev or self.sources.train,
+                "sentences": len(data.held_out),
+                "own_file": data.own_dev,
+            },
+            "settings": {
+                name: value for name, value in asdict(self.settings).items() if name != "labels"
+            },
             "held_out_score": self.best and self.best.score,
-            "test": self.test and {**self.test.to_json(), "source": self.sources.test, "sha256": _hashes(str(self.sources.test))},
+            "test": self.test
+            and {
+                **self.test.to_json(),
+                "source": self.sources.test,
+                "sha256": _hashes(str(self.sources.test)),
+            },
             "history": [step.to_json() for step in self.history],
             **self.facts,
             "seed": self.seed,
@@ -71,7 +90,9 @@ def write_metrics(path: Path, facts: FitFacts) -> None:
     Raises:
         OSError: They cannot be written.
     """
-    path.write_text(json.dumps(facts.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(facts.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def write_card(name: str, facts: FitFacts) -> str:
@@ -82,8 +103,14 @@ def write_card(name: str, facts: FitFacts) -> str:
     lines = [
         f"# {name}",
         "",
-        f"A classifier of {unit} ({what}) on the vectors of an ELMo biLM, trained with elmo {__version__}.",
-        f"Apply it with `elmo predict {name} INPUT OUTPUT`, or in Python with `elmo_cli.load_predictor({name!r})`.",
+        (
+            f"A classifier of {unit} ({what}) on the vectors of an ELMo biLM, trained with elmo "
+            f"{__version__}."
+        ),
+        (
+            f"Apply it with `elmo predict {name} INPUT OUTPUT`, or in Python with "
+            f"`elmo_cli.load_predictor({name!r})`."
+        ),
         "",
         "| | |",
         "|---|---|",
@@ -94,29 +121,59 @@ def write_card(name: str, facts: FitFacts) -> str:
         lines += ["The training was interrupted; the weights are the best up to then.", ""]
     if facts.test and facts.test.by_label:
         lines += ["| label | precision | recall | F1 | in the test part |", "|---|---|---|---|---|"]
-        lines += [f"| {_cell(r.label)} | {r.precision:.3f} | {r.recall:.3f} | {r.f1:.3f} | {r.support:,} |" for r in facts.test.by_label]
+        lines += [
+            f"| {_cell(r.label)} | {r.precision:.3f} | {r.recall:.3f} | {r.f1:.3f} | {r.support:,} "
+            "|"
+            for r in facts.test.by_label
+        ]
         lines.append("")
     lines += [*(f"- {note}" for note in facts.notes), *([""] if facts.notes else [])]
-    lines.append(f"Licence: not stated; those of the training data and of the biLM {settings.model!r} apply.")
+    lines.append(
+        f"Licence: not stated; those of the training data and of the biLM {settings.model!r} apply."
+    )
     return "\n".join(lines) + "\n"
 
 
 def _rows(facts: FitFacts) -> Iterator[str]:
     data, settings, sources = facts.data, facts.settings, facts.sources
-    labels = ", ".join(map(_cell, data.labels[:SHOWN_LABELS])) + ", ..." * (len(data.labels) > SHOWN_LABELS)
+    labels = ", ".join(map(_cell, data.labels[:SHOWN_LABELS])) + ", ..." * (
+        len(data.labels) > SHOWN_LABELS
+    )
     yield f"| labels | {labels or 'numbers'} (`--label {_cell(sources.label)}`) |"
-    for part, source in (("training part", sources.train), ("held-out part", sources.dev), ("test part", sources.test)):
+    for part, source in (
+        ("training part", sources.train),
+        ("held-out part", sources.dev),
+        ("test part", sources.test),
+    ):
         if source:
-            yield f"| {part} | {_cell(source)}, sha256 {', '.join(_hashes(source)) or 'not computed'} |"
+            yield (
+                f"| {part} | {_cell(source)}, sha256 "
+                f"{', '.join(_hashes(source)) or 'not computed'} |"
+            )
     own = "" if data.own_dev else " of the training part"
     yield f"| sentences | {len(data.train):,} to learn from, {len(data.held_out):,} held out{own} |"
-    vectors = f"layers {settings.layers}" + (f", pooled by {settings.pool}" if settings.pool != "none" else "")
-    yield f"| vectors | {vectors} of the biLM {_cell(settings.model)}, sha256 {settings.model_sha256} |"
-    yield f"| classifier | {settings.head}" + (f", layers {settings.mix}" if settings.of_tokens else "") + " |"
+    vectors = f"layers {settings.layers}" + (
+        f", pooled by {settings.pool}" if settings.pool != "none" else ""
+    )
+    yield (
+        f"| vectors | {vectors} of the biLM {_cell(settings.model)}, sha256 "
+        f"{settings.model_sha256} |"
+    )
+    yield (
+        f"| classifier | {settings.head}"
+        + (f", layers {settings.mix}" if settings.of_tokens else "")
+        + " |"
+    )
     if settings.scheme:
-        yield f"| tags | {str(settings.output_scheme).upper()}; predicted as {settings.scheme.upper()} |"
+        yield (
+            f"| tags | {str(settings.output_scheme).upper()}; predicted as "
+            f"{settings.scheme.upper()} |"
+        )
     if facts.best:
-        yield f"| held-out score | {facts.best.score:.4f} ({facts.best.name}), by which the weights were chosen |"
+        yield (
+            f"| held-out score | {facts.best.score:.4f} ({facts.best.name}), by which the weights "
+            "were chosen |"
+        )
     if facts.test:
         score, low, high = facts.test.interval
         interval = f"95 % interval {low:.4f} to {high:.4f}, bootstrap over sentences"
@@ -128,7 +185,11 @@ def _rows(facts: FitFacts) -> Iterator[str]:
 
 def _hashes(source: str) -> list[str]:
     """Return the sha256 of the local files of an input."""
-    return [sha256(file) for file in expand_input(source).files if isinstance(file, Path) and file.is_file()]
+    return [
+        sha256(file)
+        for file in expand_input(source).files
+        if isinstance(file, Path) and file.is_file()
+    ]
 
 
 def _cell(text: str) -> str:

@@ -24,7 +24,14 @@ from elmo_cli.downstream.fit_data import FitData, FitSources, read_fit_data
 from elmo_cli.downstream.fit_options import FitOptions, check_options, choose_head
 from elmo_cli.downstream.fit_training import Training, make_training
 from elmo_cli.downstream.predictor import Predictor, TrainedHead
-from elmo_cli.downstream.predictor_folder import BILM, CARD, METRICS, PredictorSettings, copy_bilm, write_predictor
+from elmo_cli.downstream.predictor_folder import (
+    BILM,
+    CARD,
+    METRICS,
+    PredictorSettings,
+    copy_bilm,
+    write_predictor,
+)
 from elmo_cli.downstream.sentence_head import PenaltySearch
 from elmo_cli.downstream.token_head import BESIDE, LEARNED, LSTM_CRF
 from elmo_cli.downstream.token_training import TokenTraining
@@ -83,7 +90,8 @@ class FitJob:
         """The settings of the classifier."""
         data, options, files = self.data, self.options, self.spec.files
         config = files.config()
-        mix = FixedMix((0.0,) * config.n_output_layers) if options.fine_tune else None  # its weights are set after the training
+        # Its weights are set after the training
+        mix = FixedMix((0.0,) * config.n_output_layers) if options.fine_tune else None
         selection = Selection(options.layers, mix, self.pool)
         names = selection.names(config.n_output_layers)
         head = choose_head(options, data.task)
@@ -114,7 +122,13 @@ class FitJob:
     def work(self) -> Path:
         """A hidden folder beside the output, for the features and the unfinished output."""
         try:
-            return Path(tempfile.mkdtemp(prefix=f".{self.folder.name[:40]}.", suffix=".elmo-fit", dir=self.folder.absolute().parent))
+            return Path(
+                tempfile.mkdtemp(
+                    prefix=f".{self.folder.name[:40]}.",
+                    suffix=".elmo-fit",
+                    dir=self.folder.absolute().parent,
+                )
+            )
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written ({reason_of(error)})") from None
 
@@ -124,7 +138,11 @@ class FitJob:
         settings, of_tokens = self.settings, self.data.task in OF_TOKENS
         counts = [len(example.tokens) if of_tokens else 1 for example in self.data.examples]
         return FeatureCache(
-            self.work / "features.bin", settings.n_layers, settings.dim, counts, dtype="float16" if of_tokens else "float32"
+            self.work / "features.bin",
+            settings.n_layers,
+            settings.dim,
+            counts,
+            dtype="float16" if of_tokens else "float32",
         )
 
     def embed(self) -> Iterator[Progress]:
@@ -159,7 +177,8 @@ class FitJob:
         """Test the classifier and write its folder atomically.
 
         Args:
-            stopped: Whether the training was interrupted: the best classifier is written without a test.
+            stopped: Whether the training was interrupted: the best classifier is written without a
+                test.
 
         Raises:
             ElmoError: The folder cannot be written.
@@ -176,7 +195,8 @@ class FitJob:
             history=self.training.history,
             test=tested,
             seconds={"training": seconds, "all": time.perf_counter() - self._began},
-            peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10),
+            peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            / (1 << 20 if sys.platform == "darwin" else 1 << 10),
             seed=self.options.seed,
             command=self.command,
             stopped=stopped,
@@ -192,7 +212,9 @@ class FitJob:
         write_model(training.bilm, files.name, self.work / BILM)
         trained = find_in_folder(self.work / BILM, files.name)
         self.spec = replace(self.spec, model=trained, options=None, weights=None)
-        self.settings = replace(self.settings, model_sha256=trained.sha256, fixed_mix=training.fixed_mix)
+        self.settings = replace(
+            self.settings, model_sha256=trained.sha256, fixed_mix=training.fixed_mix
+        )
 
     def _best_head(self) -> nn.Module:
         head: nn.Module = self.training.head
@@ -206,7 +228,11 @@ class FitJob:
         if isinstance(self.training, PenaltySearch):
             return {"l2": self.training.penalty}
         if isinstance(self.training, FineTuning):
-            return {"epochs": self.training.epochs, "learning_rate": self.training.learning_rate, "fine_tuned": True}
+            return {
+                "epochs": self.training.epochs,
+                "learning_rate": self.training.learning_rate,
+                "fine_tuned": True,
+            }
         mix = self.training.head.input.mix
         shares = {} if mix is None else {"mix_shares": torch.softmax(mix.detach(), 0).tolist()}
         return {"epochs": self.training.epochs, **shares}
@@ -214,7 +240,10 @@ class FitJob:
     def _test(self, head: nn.Module) -> Evaluation:
         predictor = Predictor(TrainedHead(self.settings, head), self.spec)
         return evaluate(
-            self.data.task, [one.target for one in self.data.test], list(_predict(predictor, self.data.test)), self.options.seed
+            self.data.task,
+            [one.target for one in self.data.test],
+            list(_predict(predictor, self.data.test)),
+            self.options.seed,
         )
 
     def _write(self, head: nn.Module, facts: FitFacts) -> None:
@@ -225,7 +254,9 @@ class FitJob:
             if self._includes_model:
                 copy_bilm(self.spec.files, partial)
             write_metrics(partial / METRICS, facts)
-            (partial / CARD).write_text(write_card(self.folder.resolve().name, facts), encoding="utf-8")
+            (partial / CARD).write_text(
+                write_card(self.folder.resolve().name, facts), encoding="utf-8"
+            )
             apply_umask(partial)
             if self.folder.is_dir():
                 self.folder.replace(self.work / "old")
@@ -247,9 +278,17 @@ class FitJob:
 
     def _check_folder(self) -> None:
         if self.folder.exists() and not self.overwrite:
-            raise OutputError(f"{self.folder}: exists already; name a new folder, or pass --overwrite")
-        if self.folder.exists() and not (self.folder / METRICS).is_file() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
-            raise OutputError(f"{self.folder}: is not a folder of elmo fit, so it is not replaced; name another")
+            raise OutputError(
+                f"{self.folder}: exists already; name a new folder, or pass --overwrite"
+            )
+        if (
+            self.folder.exists()
+            and not (self.folder / METRICS).is_file()
+            and not (self.folder.is_dir() and not any(self.folder.iterdir()))
+        ):
+            raise OutputError(
+                f"{self.folder}: is not a folder of elmo fit, so it is not replaced; name another"
+            )
         parent = self.folder.absolute().parent
         if not parent.is_dir():
             raise OutputError(f"{parent}: no such folder; create it first")

@@ -63,13 +63,19 @@ def check_options(options: FitOptions, task: str, train: str, device: str) -> No
     else:
         _check_of_sentences(options, task, train)
     if options.mix and options.layers in UNLAYERED:
-        raise UsageError(f"--mix is for several layers, and --layers {options.layers} gives one vector; leave one of them out.")
+        raise UsageError(
+            f"--mix is for several layers, and --layers {options.layers} gives one vector; leave "
+            "one of them out."
+        )
 
 
 def _check_fine_tuning(options: FitOptions, device: str) -> None:
     given = {"layers": options.layers != "all", "mix": options.mix, "pool": options.pool}
     if wrong := next((name for name, is_given in given.items() if is_given), None):
-        raise UsageError(f"--{wrong} is for a biLM that is not trained; --fine-tune learns a mix of all layers, pooled by mean+max.")
+        raise UsageError(
+            f"--{wrong} is for a biLM that is not trained; --fine-tune learns a mix of all layers, "
+            "pooled by mean+max."
+        )
     if device != "cpu":
         raise UsageError(f"--fine-tune runs on the CPU; pass --device cpu, not {device}.")
 
@@ -84,8 +90,13 @@ def _check_of_tokens(options: FitOptions, task: str, train: str) -> None:
 def _check_of_sentences(options: FitOptions, task: str, train: str) -> None:
     for name, value in (("head", options.head), ("mix", options.mix)):
         if value not in (None, LINEAR):
-            raise UsageError(f"--{name} {value} is for labels of tokens; those of {train} are of sentences.")
+            raise UsageError(
+                f"--{name} {value} is for labels of tokens; those of {train} are of sentences."
+            )
     if options.epochs and not options.fine_tune:
-        raise UsageError("--epochs is for labels of tokens; those of sentences are learned until the loss does not fall.")
+        raise UsageError(
+            "--epochs is for labels of tokens; those of sentences are learned until the loss does "
+            "not fall."
+        )
     if options.balanced and task == NUMBERS:
         raise UsageError("--balanced is for labels, not for --regression.")

@@ -26,7 +26,9 @@ def check_plot(path: Path | None, *, overwrite: bool) -> None:
 
 
 def write_plot(path: Path, facts: FitFacts) -> list[str]:
-    """Draw the learning curve and, where there are few labels, the confusion matrix; returns notes for the user.
+    """Draw the learning curve and, where there are few labels, the confusion matrix.
+
+    Returns notes for the user.
 
     Raises:
         ElmoError: The file cannot be written.

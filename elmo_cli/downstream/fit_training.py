@@ -28,7 +28,13 @@ UNKNOWN = "B-?"  # replaces labels that occur in the held-out part only
 Training = TokenTraining | PenaltySearch | FineTuning
 
 
-def make_training(data: FitData, settings: PredictorSettings, options: FitOptions, cache: FeatureCache, spec: EmbedderSpec) -> Training:
+def make_training(
+    data: FitData,
+    settings: PredictorSettings,
+    options: FitOptions,
+    cache: FeatureCache,
+    spec: EmbedderSpec,
+) -> Training:
     """Return the training of a classifier, which has it as `head`.
 
     Args:
@@ -48,7 +54,9 @@ def make_training(data: FitData, settings: PredictorSettings, options: FitOption
     return train(data, settings, options, cache)
 
 
-def _token_training(data: FitData, settings: PredictorSettings, options: FitOptions, cache: FeatureCache) -> TokenTraining:
+def _token_training(
+    data: FitData, settings: PredictorSettings, options: FitOptions, cache: FeatureCache
+) -> TokenTraining:
     head = settings.make_head()
     assert isinstance(head, TokenHead)  # noqa: S101  # for mypy
     scales = _moments(data, cache).scales()
@@ -56,13 +64,27 @@ def _token_training(data: FitData, settings: PredictorSettings, options: FitOpti
     head.input.deviation.copy_(scales.dim)  # type: ignore[operator]
     scorer = Scorer(data.task, [*data.labels, UNKNOWN])
     epochs = options.epochs or epochs_for(settings.head, len(data.train))
-    return TokenTraining(head, cache, data.token_labels, data.train, data.held_out, scorer, options.seed, epochs, _weights(data, options))
+    return TokenTraining(
+        head,
+        cache,
+        data.token_labels,
+        data.train,
+        data.held_out,
+        scorer,
+        options.seed,
+        epochs,
+        _weights(data, options),
+    )
 
 
-def _fine_tuning(data: FitData, settings: PredictorSettings, options: FitOptions, spec: EmbedderSpec) -> FineTuning:
+def _fine_tuning(
+    data: FitData, settings: PredictorSettings, options: FitOptions, spec: EmbedderSpec
+) -> FineTuning:
     bilm = spec.files.load()
     if not isinstance(bilm.character_encoder, CharacterEncoder):
-        raise ModelError(f"{spec.files.name}: --fine-tune does not take models of ELMoForManyLangs; leave it out")
+        raise ModelError(
+            f"{spec.files.name}: --fine-tune does not take models of ELMoForManyLangs; leave it out"
+        )
     head = settings.make_head()
     assert isinstance(head, TokenHead | SentenceHead)  # noqa: S101  # for mypy
     targets: Any = data.token_labels
@@ -74,7 +96,9 @@ def _fine_tuning(data: FitData, settings: PredictorSettings, options: FitOptions
         def score(labels: Tensor) -> float:
             return scorer.score(gold, labels.numpy(), rows)
     else:
-        targets = encode_targets(data.task, [example.target for example in data.examples], data.labels)
+        targets = encode_targets(
+            data.task, [example.target for example in data.examples], data.labels
+        )
         score = _held_out_score(data.task, targets[data.held_out], len(data.labels))
     return FineTuning(
         bilm,
@@ -98,14 +122,18 @@ def _moments(data: FitData, cache: FeatureCache) -> Moments:
     return moments
 
 
-def _sentence_training(data: FitData, settings: PredictorSettings, options: FitOptions, cache: FeatureCache) -> PenaltySearch:
+def _sentence_training(
+    data: FitData, settings: PredictorSettings, options: FitOptions, cache: FeatureCache
+) -> PenaltySearch:
     head = settings.make_head()
     assert isinstance(head, SentenceHead)  # noqa: S101  # for mypy
     rows = cache.read(range(len(data.examples))).transpose(0, 1).flatten(1)
     targets = encode_targets(data.task, [example.target for example in data.examples], data.labels)
     final = data.train if data.own_dev else [*data.train, *data.held_out]
     score = _held_out_score(data.task, targets[data.held_out], len(data.labels))
-    return PenaltySearch(head, rows, targets, data.train, data.held_out, score, _weights(data, options), final)
+    return PenaltySearch(
+        head, rows, targets, data.train, data.held_out, score, _weights(data, options), final
+    )
 
 
 def _weights(data: FitData, options: FitOptions) -> Tensor | None:
@@ -128,4 +156,6 @@ def _held_out_score(task: str, targets: Tensor, n_labels: int) -> Any:  # noqa: 
     gold = targets.numpy().astype(np.int64)
     if task == SENTENCES:
         return lambda logits: scorer.score(gold, logits.argmax(dim=-1).numpy(), rows)
-    return lambda logits: scorer.score(gold, (torch.sigmoid(logits) > EVEN).numpy().astype(np.int64), rows)
+    return lambda logits: scorer.score(
+        gold, (torch.sigmoid(logits) > EVEN).numpy().astype(np.int64), rows
+    )

@@ -31,8 +31,15 @@ class RandomGroups:
         self._mask = mask
         self._random = np.random.default_rng([seed, 1])
         described = source.features.description
-        size = int(mask.sum()) * len(described.names) * described.dim * np.dtype(described.dtype).itemsize
-        self._kept: tuple[torch.Tensor, Ints] | None = self._read(source.blocks) if size <= MEMORY_BYTES else None
+        size = (
+            int(mask.sum())
+            * len(described.names)
+            * described.dim
+            * np.dtype(described.dtype).itemsize
+        )
+        self._kept: tuple[torch.Tensor, Ints] | None = (
+            self._read(source.blocks) if size <= MEMORY_BYTES else None
+        )
 
     def epoch(self) -> Iterator[tuple[torch.Tensor, Ints]]:
         """Iterate once over all rows: (layer, row, dim), and the numbers of the rows."""
@@ -50,7 +57,9 @@ class RandomGroups:
 
     def _read(self, blocks: Sequence[Block]) -> tuple[torch.Tensor, Ints]:
         found = [read_masked(self._source, block, self._mask) for block in blocks]
-        return torch.cat([rows for rows, _ in found], dim=1), np.concatenate([numbers for _, numbers in found])
+        return torch.cat([rows for rows, _ in found], dim=1), np.concatenate(
+            [numbers for _, numbers in found]
+        )
 
 
 def read_masked(source: LabelledFeatures, block: Block, mask: Mask) -> tuple[torch.Tensor, Ints]:
@@ -66,7 +75,12 @@ def read_masked(source: LabelledFeatures, block: Block, mask: Mask) -> tuple[tor
 
 
 def fit(
-    source: LabelledFeatures, mask: Mask, targets: torch.Tensor, probes: Sequence[LinearProbes], seed: int, epochs: int
+    source: LabelledFeatures,
+    mask: Mask,
+    targets: torch.Tensor,
+    probes: Sequence[LinearProbes],
+    seed: int,
+    epochs: int,
 ) -> Iterator[Progress]:
     """Train probes, each with its own order of the rows, and yield the progress in rows.
 
@@ -92,7 +106,14 @@ def fit(
             yield Progress(0, done)
 
 
-def _fit_group(trainer: Trainer, rows: torch.Tensor, labels: torch.Tensor, random: np.random.Generator, done: int, total: int) -> None:
+def _fit_group(
+    trainer: Trainer,
+    rows: torch.Tensor,
+    labels: torch.Tensor,
+    random: np.random.Generator,
+    done: int,
+    total: int,
+) -> None:
     order = random.permutation(len(labels))
     for batch in np.array_split(order, -(-len(order) // BATCH_ROWS)):
         chosen = torch.from_numpy(batch)
@@ -101,7 +122,7 @@ def _fit_group(trainer: Trainer, rows: torch.Tensor, labels: torch.Tensor, rando
 
 
 def predict_all(source: LabelledFeatures, mask: Mask, probes: Sequence[LinearProbes]) -> list[Ints]:
-    """Return the classes that each probe predicts for the rows that a mask chooses, (classifier, target, row), in their order."""
+    """Return predicted classes of the masked rows, in order: (classifier, target, row)."""
     found: list[list[torch.Tensor]] = [[] for _ in probes]
     for block in source.blocks:
         rows, _ = read_masked(source, block, mask)

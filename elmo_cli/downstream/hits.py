@@ -43,7 +43,9 @@ class Best:
         size = min(self.size, scores.shape[1])
         if 0 < size < scores.shape[1]:
             least = np.partition(scores, -size, axis=1)[:, -size]
-            self._merge([self._above(row, bound, places) for row, bound in zip(scores, least, strict=True)])
+            self._merge(
+                [self._above(row, bound, places) for row, bound in zip(scores, least, strict=True)]
+            )
         elif size:
             self._merge([(row, places) for row in scores])
 
@@ -53,7 +55,9 @@ class Best:
 
     def _merge(self, found: list[tuple[Floats, Ints]]) -> None:
         merged = [
-            self._first(np.concatenate([self.scores[i], scores]), np.concatenate([self.places[i], places]))
+            self._first(
+                np.concatenate([self.scores[i], scores]), np.concatenate([self.places[i], places])
+            )
             for i, (scores, places) in enumerate(found)
         ]
         self.scores = np.stack([scores for scores, _ in merged])

@@ -14,15 +14,20 @@ SMALLEST = 8  # points of an island, at least,
 SHARE = 40  # and one in so many of all
 WINDOW = 10  # tokens on either side that name an island
 STOP_SHARE = 0.08  # a type in more of the file's sentences is a stop word;
-STOP_SHARE_OF_WORD = 0.25  # of a file whose sentences were chosen for the word, where what marks a sense is frequent
+# Of a file whose sentences were chosen for the word, where what marks a sense is frequent
+STOP_SHARE_OF_WORD = 0.25
 NAME_WORDS = 3
-CONFIDENCE = 1.645  # standard errors of a log odds ratio below which it is with a probability of 5 %
+# Standard errors of a log odds ratio below which it is with a probability of 5 %
+CONFIDENCE = 1.645
 MARKED = 1.0  # least ratio of odds, as a logarithm, of a word in a name
 NO_ISLAND = -1
 
 
 def find_islands(points: Points) -> Ints:
-    """Return the island of each point of a map, from 0, largest first; NO_ISLAND for a point between them."""
+    """Return the island of each point of a map, from 0, largest first.
+
+    NO_ISLAND for a point between them.
+    """
     from sklearn.cluster import HDBSCAN
 
     size = max(SMALLEST, len(points) // SHARE)
@@ -30,11 +35,14 @@ def find_islands(points: Points) -> Ints:
         return np.full(len(points), NO_ISLAND)
     found = HDBSCAN(min_cluster_size=size, min_samples=5, copy=True).fit_predict(points)
     by_size = [island for island, _ in Counter(found[found >= 0].tolist()).most_common()]
-    return np.array([by_size.index(island) if island >= 0 else NO_ISLAND for island in found.tolist()], dtype=np.int64)
+    return np.array(
+        [by_size.index(island) if island >= 0 else NO_ISLAND for island in found.tolist()],
+        dtype=np.int64,
+    )
 
 
 def stop_words(scan: WordScan) -> set[str]:
-    """Return the types that occur in many sentences of the complete file, not only in the word's own."""
+    """Return the types that occur in many sentences of the file, not only in the word's own."""
     sentences_of_word = len(set(scan.places[:, 0].tolist()))
     chosen_for_word = sentences_of_word > scan.n_sentences / 2
     most = max(2.0, (STOP_SHARE_OF_WORD if chosen_for_word else STOP_SHARE) * scan.n_sentences)
@@ -42,17 +50,24 @@ def stop_words(scan: WordScan) -> set[str]:
 
 
 def name_islands(islands: Ints, occurrences: Sequence[Occurrence], stop: set[str]) -> list[str]:
-    """Return a name for each island: the words that are more frequent near its occurrences than near all others.
+    """Return a name for each island: words that are more frequent near it than elsewhere.
 
-    Words are ranked by the lower confidence bound of their log odds ratio, which a rare word cannot have high; an
-    island that no word marks is named by its number.
+    Words are ranked by the lower confidence bound of their log odds ratio, which a rare word cannot
+    have high; an island that no word marks is named by its number.
     """
     contexts = [_content_words(occurrence, stop) for occurrence in occurrences]
     everywhere = Counter(word for context in contexts for word in context)
     names = []
     for island in range(int(islands.max(initial=NO_ISLAND)) + 1):
-        inside = [context for context, of in zip(contexts, islands.tolist(), strict=True) if of == island]
-        marks = _marks(Counter(word for context in inside for word in context), len(inside), everywhere, len(contexts))
+        inside = [
+            context for context, of in zip(contexts, islands.tolist(), strict=True) if of == island
+        ]
+        marks = _marks(
+            Counter(word for context in inside for word in context),
+            len(inside),
+            everywhere,
+            len(contexts),
+        )
         names.append(" ".join(marks) or f"island {island + 1}")
     return names
 
@@ -60,7 +75,11 @@ def name_islands(islands: Ints, occurrences: Sequence[Occurrence], stop: set[str
 def _content_words(occurrence: Occurrence, stop: set[str]) -> set[str]:
     words = {token.casefold() for token in occurrence.left(WINDOW) + occurrence.right(WINDOW)}
     own = occurrence.token.casefold()
-    return {word for word in words - stop if word != own and any(character.isalpha() for character in word)}
+    return {
+        word
+        for word in words - stop
+        if word != own and any(character.isalpha() for character in word)
+    }
 
 
 def _marks(inside: Counter[str], size: int, everywhere: Counter[str], total: int) -> list[str]:

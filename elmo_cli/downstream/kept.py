@@ -25,15 +25,19 @@ def label_of(features: Features, column: str | None) -> Label:
         column: Name of a kept column; without one, no token has a label.
 
     Raises:
-        FeaturesError: The file has no such column; the function itself, for a list of another length
-            than the sentence.
+        FeaturesError: The file has no such column; the function itself, for a list of another
+            length than the sentence.
     """
     if column is None:
         return lambda _sentence, _position: None
     columns = kept_columns(features)
     if column not in columns:
         there = f"there are {', '.join(columns)}" if columns else "it carries none"
-        remedy = f"embed with --keep {column} into .parquet, .arrow or .jsonl" if not columns else "choose one of them"
+        remedy = (
+            f"embed with --keep {column} into .parquet, .arrow or .jsonl"
+            if not columns
+            else "choose one of them"
+        )
         raise FeaturesError(f"{features.path}: has no column {column!r}, {there}; {remedy}")
     place = columns.index(column)
 
@@ -42,7 +46,8 @@ def label_of(features: Features, column: str | None) -> Label:
         if isinstance(value, list):
             if len(value) != len(sentence.tokens):
                 raise FeaturesError(
-                    f"{features.path}: sentence {sentence.key}: column {column!r} has {len(value)} labels for "
+                    f"{features.path}: sentence {sentence.key}: column {column!r} has {len(value)} "
+                    "labels for "
                     f"{len(sentence.tokens)} tokens; give one for each token"
                 )
             value = value[position]

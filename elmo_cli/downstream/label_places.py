@@ -13,7 +13,9 @@ OUTSIDE = 1e6
 
 
 def place_labels(axis: Any, texts: Sequence[Any], points: Points, groups: Sequence[Points]) -> None:  # noqa: ANN401  # matplotlib is untyped
-    """Move each text to the place near its group where it covers least; one that would cover another is removed.
+    """Move each text to the place near its group where it covers least.
+
+    One that would cover another is removed.
 
     Args:
         axis: Axes that were laid out already.
@@ -21,7 +23,9 @@ def place_labels(axis: Any, texts: Sequence[Any], points: Points, groups: Sequen
         points: (point, 2), all that is drawn.
         groups: The points of each text's group.
     """
-    renderer = axis.figure.canvas.get_renderer() if hasattr(axis.figure.canvas, "get_renderer") else None
+    renderer = (
+        axis.figure.canvas.get_renderer() if hasattr(axis.figure.canvas, "get_renderer") else None
+    )
     dots = axis.transData.transform(points)
     frame = axis.get_window_extent()
     taken: list[tuple[float, float, float, float]] = []
@@ -44,7 +48,10 @@ def _candidates(pixels: Points) -> list[Points]:
     radius = np.percentile(np.linalg.norm(pixels - centre, axis=1), 80) + 12
     angles = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
     ring = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    return [centre, *(centre + distance * radius * way for distance in DISTANCES[1:] for way in ring)]
+    return [
+        centre,
+        *(centre + distance * radius * way for distance in DISTANCES[1:] for way in ring),
+    ]
 
 
 def _cost(
@@ -57,7 +64,9 @@ def _cost(
 ) -> float:
     low, high = place - half, place + half
     outside = low[0] < frame.x0 or low[1] < frame.y0 or high[0] > frame.x1 or high[1] > frame.y1
-    covers = any(low[0] < x1 and high[0] > x0 and low[1] < y1 and high[1] > y0 for x0, y0, x1, y1 in taken)
+    covers = any(
+        low[0] < x1 and high[0] > x0 and low[1] < y1 and high[1] > y0 for x0, y0, x1, y1 in taken
+    )
     if outside or covers:
         return OUTSIDE
     under = ((dots > low) & (dots < high)).all(axis=1).sum()

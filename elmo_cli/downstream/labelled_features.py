@@ -42,15 +42,19 @@ class Names:
 
 @dataclass
 class LabelledFeatures:
-    """A feature file with labelled rows. A row is a token, or a sentence if sentences have labels."""
+    """A feature file with labelled rows: tokens, or sentences if these have labels."""
 
     features: Features
     names: Names
     of_tokens: bool = True
-    labels: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # (rows,): numbers of `names`
-    words: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # (rows,), or empty where the sentences have labels
-    sentences: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # (rows,): 0, 1, ..., blank ones not counted
-    is_test: Mask = field(default_factory=lambda: np.empty(0, np.bool_))  # (rows,): of a fifth of the sentences
+    # The shape is (rows,): numbers of `names`
+    labels: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    # The shape is (rows,), or empty where the sentences have labels
+    words: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    # The shape is (rows,): 0, 1, ..., blank ones not counted
+    sentences: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    # The shape is (rows,): of a fifth of the sentences
+    is_test: Mask = field(default_factory=lambda: np.empty(0, np.bool_))
     blank: set[int] = field(default_factory=set)  # sentences of the file without tokens
     blocks: list[Block] = field(default_factory=list)
 
@@ -66,8 +70,8 @@ class LabelledFeatures:
         Args:
             labelled: The labels of its sentences.
             name: Name of the labels in messages.
-            observe: Called with the vectors of each window, (layer, row, dim), and the mask of the rows
-                that the default split tests on.
+            observe: Called with the vectors of each window, (layer, row, dim), and the mask of the
+                rows that the default split tests on.
             max_rows: Stop after the window that reaches this number of rows.
 
         Raises:
@@ -102,7 +106,10 @@ class LabelledFeatures:
         return self.to_rows(arrays)
 
     def to_rows(self, arrays: Sequence[Array]) -> torch.Tensor:
-        """Return the arrays of sentences as (layer, row, dim); tokens are averaged if rows are sentences."""
+        """Return the arrays of sentences as (layer, row, dim).
+
+        Tokens are averaged if rows are sentences.
+        """
         described = self.features.description
         if not arrays:
             return torch.empty(len(described.names), 0, described.dim)
@@ -117,20 +124,36 @@ class LabelledFeatures:
         if is_first and window.labelled:
             self.of_tokens = window.labelled[0].of_tokens
         if self.of_tokens and self.features.description.pooled and window.labelled:
-            raise CorpusError(f"{name}: labels tokens, and {self.features.path} has one vector a sentence; embed without --pool")
+            raise CorpusError(
+                f"{name}: labels tokens, and {self.features.path} has one vector a sentence; embed "
+                "without --pool"
+            )
         if (wrong := find_not_finite(window.sentences, window.arrays)) is not None:
             raise FeaturesError(
-                f"{self.features.path}: sentence {int(wrong.key) + 1}: its vectors have NaN or infinite values; "
+                f"{self.features.path}: sentence {int(wrong.key) + 1}: its vectors have NaN or "
+                "infinite values; "
                 "check the model, and embed the sentence again"
             )
 
-    def _numbers(self, labelled: Sequence[LabelledSentence], first: int) -> tuple[Ints, Ints, Ints, Ints]:
+    def _numbers(
+        self, labelled: Sequence[LabelledSentence], first: int
+    ) -> tuple[Ints, Ints, Ints, Ints]:
         """Return label, word, sentence, and sentence hash modulo TEST_SHARE of each row."""
         labels, words = self.names.labels, self.names.words
         counts = [len(one.tokens) if self.of_tokens else 1 for one in labelled]
-        values = (value for one in labelled for value in (one.labels if isinstance(one.labels, list) else (one.labels,)))
+        values = (
+            value
+            for one in labelled
+            for value in (one.labels if isinstance(one.labels, list) else (one.labels,))
+        )
         tokens = (token for one in labelled for token in one.tokens) if self.of_tokens else ()
-        hashes = np.array([zlib.crc32("\0".join(one.tokens).encode("utf-8", "replace")) % TEST_SHARE for one in labelled], np.int64)
+        hashes = np.array(
+            [
+                zlib.crc32("\0".join(one.tokens).encode("utf-8", "replace")) % TEST_SHARE
+                for one in labelled
+            ],
+            np.int64,
+        )
         return (
             np.array([labels.setdefault(value, len(labels)) for value in values], np.int64),
             np.array([words.setdefault(token, len(words)) for token in tokens], np.int64),
@@ -139,7 +162,9 @@ class LabelledFeatures:
         )
 
     def _add_block(self, window: AlignedWindow, start: int, stop: int) -> None:
-        self.blank.update(set(range(window.first, window.first + window.n_read)).difference(window.indices))
+        self.blank.update(
+            set(range(window.first, window.first + window.n_read)).difference(window.indices)
+        )
         last = self.blocks[-1] if self.blocks else None
         if last and last.stop - last.start < BLOCK_ROWS and stop - start < BLOCK_ROWS:
             self.blocks[-1] = last._replace(windows=last.windows + 1, stop=stop)
@@ -154,7 +179,9 @@ def check_same(train: Features, test: Features) -> None:
         FeaturesError: The files differ.
     """
     for what, ours, theirs in _differences(train.description, test.description):
-        raise FeaturesError(f"{test.path}: {what} {theirs}, and {train.path} {ours}; embed both in the same way")
+        raise FeaturesError(
+            f"{test.path}: {what} {theirs}, and {train.path} {ours}; embed both in the same way"
+        )
 
 
 def _differences(ours: FeatureSpec, theirs: FeatureSpec) -> Iterator[tuple[str, str, str]]:
@@ -165,7 +192,15 @@ def _differences(ours: FeatureSpec, theirs: FeatureSpec) -> Iterator[tuple[str, 
     if dim != other_dim:
         yield "has vectors of width", f"{dim:,}", f"{other_dim:,}"
     if pooled != other_pooled:
-        yield "has one vector a", "sentence" if pooled else "token", "sentence" if other_pooled else "token"
+        yield (
+            "has one vector a",
+            "sentence" if pooled else "token",
+            "sentence" if other_pooled else "token",
+        )
     for key in ("model_sha256", "start_state", "mix", "pool", "layers"):
-        if key in ours.metadata and key in theirs.metadata and ours.metadata[key] != theirs.metadata[key]:
+        if (
+            key in ours.metadata
+            and key in theirs.metadata
+            and ours.metadata[key] != theirs.metadata[key]
+        ):
             yield f"has in its metadata the {key}", ours.metadata[key], theirs.metadata[key]

@@ -1,4 +1,6 @@
-"""Labels of tokens and of sentences: from column files, tables and kept columns, aligned with the sentences of a feature file.
+"""Labels of tokens and of sentences, aligned with the sentences of a feature file.
+
+They come from column files, tables and kept columns.
 
 A list of values labels the tokens of a sentence, a single value labels the sentence.
 """
@@ -47,7 +49,8 @@ class LabelledSentence(NamedTuple):
 class AlignedWindow(NamedTuple):
     """Sentences of a feature file that were read together, without blank ones."""
 
-    first: int  # index in the feature file of the first sentence read, and the number of all that were read
+    # Index in the feature file of the first sentence read, and the number of all that were read
+    first: int
     n_read: int
     indices: list[int]  # of those that have tokens
     sentences: list[Sentence]
@@ -55,13 +58,15 @@ class AlignedWindow(NamedTuple):
     labelled: list[LabelledSentence]
 
 
-def read_labels(source: str, label: str, reading: ReadOptions = PLAIN) -> Iterator[LabelledSentence]:
+def read_labels(
+    source: str, label: str, reading: ReadOptions = PLAIN
+) -> Iterator[LabelledSentence]:
     """Iterate over the labelled sentences of a corpus.
 
     Args:
         source: A file, folder or pattern, as `elmo embed` takes them.
-        label: upos, xpos, deprel, feats:NAME or misc:NAME of CoNLL-U, the number of a column (from 1) of a column
-            file, or the name of a column of a table or of a field of JSON Lines.
+        label: upos, xpos, deprel, feats:NAME or misc:NAME of CoNLL-U, the number of a column (from
+            1) of a column file, or the name of a column of a table or of a field of JSON Lines.
         reading: How the tokens are read.
 
     Raises:
@@ -74,7 +79,8 @@ def read_labels(source: str, label: str, reading: ReadOptions = PLAIN) -> Iterat
             if labelled.of_tokens != of_tokens:
                 kinds = ("one label", "a list of labels")
                 raise CorpusError(
-                    f"{labelled.place()}: has {kinds[labelled.of_tokens]}, and the rows before {kinds[of_tokens]}; "
+                    f"{labelled.place()}: has {kinds[labelled.of_tokens]}, and the rows before "
+                    f"{kinds[of_tokens]}; "
                     "label either tokens or sentences"
                 )
             yield labelled
@@ -89,13 +95,20 @@ def kept_labels(features: Features, label: str) -> Callable[[Sentence], Labelled
     names = features.description.kept.names if features.description.kept is not None else []
     if label not in names:
         there = f"its kept columns: {', '.join(names)}" if names else "it has no kept columns"
-        raise CorpusError(f"{features.path}: has no kept column {label!r}; {there}; embed with --keep {label}, or name a file of LABELS")
+        raise CorpusError(
+            f"{features.path}: has no kept column {label!r}; {there}; embed with --keep {label}, "
+            "or name a file of LABELS"
+        )
     place, file = names.index(label), str(features.path)
-    return lambda sentence: _from_value(sentence.tokens, sentence.kept[place], file, int(sentence.key) + 1)
+    return lambda sentence: _from_value(
+        sentence.tokens, sentence.kept[place], file, int(sentence.key) + 1
+    )
 
 
 def labels_of_features(features: Features, label: str) -> Iterator[LabelledSentence]:
-    """Iterate over the sentences of a feature file with the labels of a kept column; the vectors are read too.
+    """Iterate over the sentences of a feature file with the labels of a kept column.
+
+    The vectors are read too.
 
     Raises:
         CorpusError: There is no such column, or a label is empty.
@@ -106,7 +119,9 @@ def labels_of_features(features: Features, label: str) -> Iterator[LabelledSente
     return (labelled(sentence) for sentences, _ in features.windows() for sentence in sentences)
 
 
-def align(features: Features, labelled: Iterable[LabelledSentence], name: str) -> Iterator[AlignedWindow]:
+def align(
+    features: Features, labelled: Iterable[LabelledSentence], name: str
+) -> Iterator[AlignedWindow]:
     """Iterate over the windows of a feature file together with the labels of its sentences.
 
     Args:
@@ -141,7 +156,8 @@ def align(features: Features, labelled: Iterable[LabelledSentence], name: str) -
 
 def _other_number(features: Features, n_labelled: int, name: str) -> CorpusError:
     return CorpusError(
-        f"{name}: has labels of {n_labelled:,} sentences, and {features.path} has {len(features):,} sentences; "
+        f"{name}: has labels of {n_labelled:,} sentences, and {features.path} has "
+        f"{len(features):,} sentences; "
         "name the labels of the corpus that was embedded"
     )
 
@@ -151,27 +167,36 @@ def _is_blank(sentence: Sentence, array: Array, *, pooled: bool) -> bool:
     return array.shape[-2] == 0 if not pooled else not sentence.tokens and not array.any()
 
 
-def _check_tokens(features: Features, sentence: Sentence, array: Array, labelled: LabelledSentence) -> None:
+def _check_tokens(
+    features: Features, sentence: Sentence, array: Array, labelled: LabelledSentence
+) -> None:
     ours, theirs = sentence.tokens, labelled.tokens
     at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a and a != b), None)
     remedy = "name the labels of the corpus that was embedded"
     if at is not None:
         raise CorpusError(
-            f"{labelled.place(at)}: token {at + 1} of the sentence is {theirs[at][:60]!r}, and {ours[at][:60]!r} in "
+            f"{labelled.place(at)}: token {at + 1} of the sentence is {theirs[at][:60]!r}, and "
+            f"{ours[at][:60]!r} in "
             f"{features.path} (its sentence {int(sentence.key) + 1}); {remedy}"
         )
     count = len(ours) if features.description.pooled else array.shape[-2]
     if count != len(theirs) and (ours or not features.description.pooled):
         raise CorpusError(
-            f"{labelled.place()}: the sentence has {len(theirs)} tokens, and {count} in {features.path} "
+            f"{labelled.place()}: the sentence has {len(theirs)} tokens, and {count} in "
+            f"{features.path} "
             f"(its sentence {int(sentence.key) + 1}); {remedy}"
         )
 
 
-def _read_file(file: InputFile, format_: str, label: str, reading: ReadOptions) -> Iterator[LabelledSentence]:
+def _read_file(
+    file: InputFile, format_: str, label: str, reading: ReadOptions
+) -> Iterator[LabelledSentence]:
     if format_ in COLUMN_FILES:
         found: Iterator[ColumnSentence] = COLUMN_FILES[format_](file, label, reading)
-        return (LabelledSentence(tokens, labels, display_name(file), lines) for tokens, labels, lines in found)
+        return (
+            LabelledSentence(tokens, labels, display_name(file), lines)
+            for tokens, labels, lines in found
+        )
     if format_ not in TABLES:
         raise CorpusError(
             f"{display_name(file)}: is read as {format_}, which has no labels; pass --input-format "
@@ -179,13 +204,19 @@ def _read_file(file: InputFile, format_: str, label: str, reading: ReadOptions) 
         )
     if format_ in COLUMN_NAMES:
         advice = ADVICE_ON_COLUMNS if format_ in ("csv", "tsv") else ""
-        find_column(label, COLUMN_NAMES[format_](file, reading), "--label", display_name(file), advice)
+        find_column(
+            label, COLUMN_NAMES[format_](file, reading), "--label", display_name(file), advice
+        )
     if "field" in READERS[format_].takes:  # JSON objects
         _check_field(file, label, reading)
     given = ReadOptions(**{**vars(reading), "keep": (label,), "id_column": None, "id_field": None})
     sentences = READERS[format_].read(file, given, raise_error)
     name = display_name(file)
-    return (_from_value(s.tokens, s.kept[0], name, s.row or int(s.key) + 1) for s in sentences if s.tokens)
+    return (
+        _from_value(s.tokens, s.kept[0], name, s.row or int(s.key) + 1)
+        for s in sentences
+        if s.tokens
+    )
 
 
 def _check_field(file: InputFile, label: str, reading: ReadOptions) -> None:
@@ -196,7 +227,10 @@ def _check_field(file: InputFile, label: str, reading: ReadOptions) -> None:
             record = load_record(line, f"{name}:{number}")
             if label not in record:
                 fields = ", ".join(list(record)[:20]) or "none"
-                raise CorpusError(f"{name}:{number}: has no field {label!r}; its fields: {fields}; choose one by --label")
+                raise CorpusError(
+                    f"{name}:{number}: has no field {label!r}; its fields: {fields}; choose one by "
+                    "--label"
+                )
             return
 
 
@@ -206,7 +240,9 @@ def _from_value(tokens: list[str], value: Any, file: str, row: int) -> LabelledS
         return LabelledSentence(tokens, _as_label(value, place), file, row=row)
     labels = [_as_label(one, f"{place}: token {i}") for i, one in enumerate(value, start=1)]
     if len(labels) != len(tokens) and any(tokens):
-        raise CorpusError(f"{place}: has {len(labels)} labels for {len(tokens)} tokens; give each token one")
+        raise CorpusError(
+            f"{place}: has {len(labels)} labels for {len(tokens)} tokens; give each token one"
+        )
     return LabelledSentence(tokens, labels, file, row=row)
 
 
@@ -214,7 +250,14 @@ def _as_label(value: Any, place: str) -> str:  # noqa: ANN401  # a cell
     if value is None or (isinstance(value, str) and not value.strip()):
         raise CorpusError(f"{place}: its label is empty; fill it in, or leave the sentence out")
     if isinstance(value, float) and not value.is_integer():
-        raise CorpusError(f"{place}: its label is the number {value:g}; a label must be a string or an integer")
+        raise CorpusError(
+            f"{place}: its label is the number {value:g}; a label must be a string or an integer"
+        )
     if not isinstance(value, str | int | float):
-        raise CorpusError(f"{place}: its label is of type {type(value).__name__}; a label must be a string or an integer")
-    return value if isinstance(value, str) else str(int(value) if isinstance(value, float) else value)
+        raise CorpusError(
+            f"{place}: its label is of type {type(value).__name__}; a label must be a string or an "
+            "integer"
+        )
+    return (
+        value if isinstance(value, str) else str(int(value) if isinstance(value, float) else value)
+    )

@@ -15,12 +15,12 @@ KINDS = (LAYER, AVERAGE, MIX, ALL)
 
 
 class LinearProbes(nn.Module):
-    """Classifiers of each layer, and of the average, the learned mix and the concatenation of layers.
+    """Classifiers of each layer and of their average, learned mix and concatenation.
 
-    Their losses are added and no parameters are shared, so that Adam trains each independently. Inputs
-    are the centred layers; the division by the deviation is folded into the weights: by dimension for a
-    layer, the average and all layers, and by layer for the mix, whose shares are then those of layers of
-    equal scale.
+    Their losses are added and no parameters are shared, so that Adam trains each independently.
+    Inputs are the centred layers; the division by the deviation is folded into the weights: by
+    dimension for a layer, the average and all layers, and by layer for the mix, whose shares are
+    then those of layers of equal scale.
 
     Args:
         scales: Mean and deviations of the training part.
@@ -32,7 +32,14 @@ class LinearProbes(nn.Module):
     """
 
     def __init__(
-        self, scales: Scales, n_classes: int, n_targets: int = 1, kinds: Sequence[str] = KINDS, seed: int = 0, *, even_mix: bool = True
+        self,
+        scales: Scales,
+        n_classes: int,
+        n_targets: int = 1,
+        kinds: Sequence[str] = KINDS,
+        seed: int = 0,
+        *,
+        even_mix: bool = True,
     ) -> None:
         super().__init__()
         self.n_layers, self.dim = scales.mean.shape
@@ -44,10 +51,17 @@ class LinearProbes(nn.Module):
         def normal(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.randn(*shape, generator=random) * START_DEVIATION)
 
-        shapes = {kind: (self.n_layers, self.dim, width) if kind in (LAYER, ALL) else (self.dim, width) for kind in self.kinds}
+        shapes = {
+            kind: (self.n_layers, self.dim, width) if kind in (LAYER, ALL) else (self.dim, width)
+            for kind in self.kinds
+        }
         self.weights = nn.ParameterDict({kind: normal(*shape) for kind, shape in shapes.items()})
         self.biases = nn.Parameter(torch.zeros(self.n_heads, 1, n_targets, n_classes))
-        start = torch.zeros(n_targets, self.n_layers) if even_mix else torch.randn(n_targets, self.n_layers, generator=random)
+        start = (
+            torch.zeros(n_targets, self.n_layers)
+            if even_mix
+            else torch.randn(n_targets, self.n_layers, generator=random)
+        )
         self.mix = nn.Parameter(start)  # in shares: their logarithms
         self.scales = scales
         spread = (scales.dim / scales.layer[:, None]).square().mean(dim=0).sqrt()
@@ -60,27 +74,38 @@ class LinearProbes(nn.Module):
 
     @property
     def shares(self) -> torch.Tensor:
-        """Shares of the layers in the mix for each labelling, (target, layer): layers of equal scale, sum 1."""
+        """Shares of the scaled layers in each labelling's mix, (target, layer), sum 1."""
         return torch.softmax(self.mix, dim=-1)
 
     def forward(self, layers: torch.Tensor) -> torch.Tensor:
         """Map (layer, row, dim) of any float dtype to logits (classifier, row, target, class)."""
         rows = layers.float() - self.scales.mean[:, None]
-        products = torch.bmm(rows, torch.cat(list(self._effective()), dim=-1))  # (layer, row, kinds * targets * classes)
+        # The shape is (layer, row, kinds * targets * classes)
+        products = torch.bmm(rows, torch.cat(list(self._effective()), dim=-1))
         parts = torch.split(products, self.n_targets * self.n_classes, dim=-1)
-        logits = torch.cat([part if kind == LAYER else part.sum(dim=0, keepdim=True) for kind, part in zip(self.kinds, parts, strict=True)])
+        logits = torch.cat(
+            [
+                part if kind == LAYER else part.sum(dim=0, keepdim=True)
+                for kind, part in zip(self.kinds, parts, strict=True)
+            ]
+        )
         return logits.reshape(self.n_heads, -1, self.n_targets, self.n_classes) + self.biases
 
     def _effective(self) -> Iterator[torch.Tensor]:
-        """Iterate over the weights of each kind for centred layers, (layer, dim, target * class)."""
+        """Iterate over each kind's weights for centred layers, (layer, dim, target * class)."""
         for kind in self.kinds:
             weights = self.weights[kind]
             if kind in (LAYER, ALL):
                 yield weights / self.scales.dim[:, :, None]
             elif kind == AVERAGE:
-                yield (weights / self.scales.average[:, None] / self.n_layers).expand(self.n_layers, -1, -1)
+                yield (weights / self.scales.average[:, None] / self.n_layers).expand(
+                    self.n_layers, -1, -1
+                )
             else:
-                shares = (self.shares / self.scales.layer).T.repeat_interleave(self.n_classes, dim=1)  # (layer, target * class)
+                # The shape is (layer, target * class)
+                shares = (self.shares / self.scales.layer).T.repeat_interleave(
+                    self.n_classes, dim=1
+                )
                 yield shares[:, None] * (weights / self._mix_scale[:, None])
 
 
@@ -104,7 +129,10 @@ class Trainer:
         logits = self.probes(layers)
         n_heads, n_rows = logits.shape[:2]
         targets = labels[:, : self.probes.n_targets].expand(n_heads, -1, -1)
-        loss = functional.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="sum") / n_rows
+        loss = (
+            functional.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="sum")
+            / n_rows
+        )
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
         self._adam.step()

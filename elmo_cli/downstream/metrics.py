@@ -39,24 +39,38 @@ def count_right(gold: Ints, predicted: Ints, sentences: Ints, chosen: Mask | Non
     return np.stack([right, rows, rows], axis=-1, dtype=np.float64)[:, None]
 
 
-def count_classes(gold: Ints, predicted: Ints, sentences: Ints, chosen: Mask | None = None) -> Floats:
+def count_classes(
+    gold: Ints, predicted: Ints, sentences: Ints, chosen: Mask | None = None
+) -> Floats:
     """Return counts of each sentence by class, (sentence, class, 3)."""
-    n, n_classes = int(sentences.max(initial=-1)) + 1, int(max(gold.max(initial=-1), predicted.max(initial=-1))) + 1
+    n, n_classes = (
+        int(sentences.max(initial=-1)) + 1,
+        int(max(gold.max(initial=-1), predicted.max(initial=-1))) + 1,
+    )
     weights = np.ones(len(gold)) if chosen is None else chosen.astype(np.float64)
 
     def count(classes: Ints, by: Floats) -> Floats:
-        counts: Floats = np.bincount(sentences * n_classes + classes, by, n * n_classes).astype(np.float64)
+        counts: Floats = np.bincount(sentences * n_classes + classes, by, n * n_classes).astype(
+            np.float64
+        )
         return counts.reshape(n, n_classes)
 
-    return np.stack([count(gold, weights * (gold == predicted)), count(predicted, weights), count(gold, weights)], axis=-1)
+    return np.stack(
+        [
+            count(gold, weights * (gold == predicted)),
+            count(predicted, weights),
+            count(gold, weights),
+        ],
+        axis=-1,
+    )
 
 
 def entity_counter(labels: Sequence[str]) -> Callable[[Ints, Ints, Ints, Mask | None], Floats]:
     """Return the function that counts the entities of each sentence, (sentence, 1, 3).
 
     An entity begins with B-X and continues with I-X of the same X (Ramshaw and Marcus 1995; IOB2,
-    strict as in seqeval): an I-X that does not continue an entity is outside. An entity is correct if
-    its first row, its last row and X are.
+    strict as in seqeval): an I-X that does not continue an entity is outside. An entity is correct
+    if its first row, its last row and X are.
     """
     types = {name: i for i, name in enumerate(sorted({label[2:] for label in labels}))}
     kinds = np.array([{"B": BEGIN, "I": INSIDE}.get(label[0], OUTSIDE) for label in labels])
@@ -65,12 +79,22 @@ def entity_counter(labels: Sequence[str]) -> Callable[[Ints, Ints, Ints, Mask | 
     def entities(classes: Ints, sentences: Ints, chosen: Mask | None) -> Ints:
         """Return first row, last row, type and sentence of each entity, (entity, 4)."""
         kind, type_ = kinds[classes], of_type[classes]
-        joined = (kind[1:] == INSIDE) & (kind[:-1] != OUTSIDE) & (type_[1:] == type_[:-1]) & (sentences[1:] == sentences[:-1])
+        joined = (
+            (kind[1:] == INSIDE)
+            & (kind[:-1] != OUTSIDE)
+            & (type_[1:] == type_[:-1])
+            & (sentences[1:] == sentences[:-1])
+        )
         starts = np.flatnonzero(np.concatenate([[True], ~joined])[: len(classes)])
         ends = np.append(starts[1:], len(classes)) - 1
         kept = kind[starts] == BEGIN
         if chosen is not None:  # those with a chosen row
-            kept &= np.diff(np.concatenate([[0], np.cumsum(chosen)])[np.stack([starts, ends + 1])], axis=0)[0] > 0
+            kept &= (
+                np.diff(
+                    np.concatenate([[0], np.cumsum(chosen)])[np.stack([starts, ends + 1])], axis=0
+                )[0]
+                > 0
+            )
         starts, ends = starts[kept], ends[kept]
         return np.stack([starts, ends, type_[starts], sentences[starts]], axis=-1)
 
@@ -79,9 +103,13 @@ def entity_counter(labels: Sequence[str]) -> Callable[[Ints, Ints, Ints, Mask | 
         both = np.concatenate([there, found])
         rows, times = np.unique(both, axis=0, return_counts=True)
         n = int(sentences.max(initial=-1)) + 1
-        return np.stack([np.bincount(of, minlength=n) for of in (rows[times == 2, 3], found[:, 3], there[:, 3])], axis=-1)[:, None].astype(
-            float
-        )
+        return np.stack(
+            [
+                np.bincount(of, minlength=n)
+                for of in (rows[times == 2, 3], found[:, 3], there[:, 3])
+            ],
+            axis=-1,
+        )[:, None].astype(float)
 
     return count
 

@@ -1,4 +1,4 @@
-"""Learned scalar mixes (Peters et al. 2018, equation 1), and their export for `elmo embed --mix`."""
+"""Learned scalar mixes (Peters et al. 2018, equation 1), exported for `elmo embed --mix`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,17 @@ class LearnedMix:
     def to_json(self) -> dict[str, Any]:
         """Return the mix of the layers as they are in the file.
 
-        It equals sum_j share_j (h_j - mean_j) / scale_j, which was trained, up to the same vector for all tokens.
+        It equals sum_j share_j (h_j - mean_j) / scale_j, which was trained, up to the same vector
+        for all tokens.
         """
-        factors = torch.tensor(self.shares, dtype=torch.float64) / torch.tensor(self.scales, dtype=torch.float64)
-        return {"weights": factors.log().tolist(), "gamma": float(factors.sum()), "layer_norm": False}
+        factors = torch.tensor(self.shares, dtype=torch.float64) / torch.tensor(
+            self.scales, dtype=torch.float64
+        )
+        return {
+            "weights": factors.log().tolist(),
+            "gamma": float(factors.sum()),
+            "layer_norm": False,
+        }
 
 
 def learned_mix(probes: LinearProbes, layers: Sequence[int]) -> LearnedMix:

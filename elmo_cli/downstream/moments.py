@@ -9,9 +9,12 @@ CHUNK_ROWS = 2048  # summed in float32, then added in float64
 
 @dataclass(frozen=True)
 class Scales:
-    """Mean and standard deviations of the layers of a training part; of what is constant, the deviation is 1.
+    """Mean and standard deviations of the layers of a training part.
 
-    mean: (layer, dim). layer: (layer,), over all values of a layer. dim: (layer, dim). average: (dim,), of the layers' average.
+    Of what is constant, the deviation is 1.
+
+    mean: (layer, dim). layer: (layer,), over all values of a layer. dim: (layer, dim). average:
+    (dim,), of the layers' average.
     """
 
     mean: torch.Tensor
@@ -26,14 +29,17 @@ class Moments:
     def __init__(self) -> None:
         self.count = 0
         self._mean = torch.zeros(1, 1, dtype=torch.float64)
-        self._squares = torch.zeros(1, 1, dtype=torch.float64)  # sums of squared differences from the mean
+        # Sums of squared differences from the mean
+        self._squares = torch.zeros(1, 1, dtype=torch.float64)
 
     def add(self, rows: torch.Tensor) -> None:
         """Add rows (layer, row, dim)."""
         for chunk in torch.split(rows, CHUNK_ROWS, dim=1):
             if n := chunk.shape[1]:
                 values = chunk.float()
-                variance, mean = torch.var_mean(torch.cat([values, values.mean(dim=0, keepdim=True)]), dim=1, correction=0)
+                variance, mean = torch.var_mean(
+                    torch.cat([values, values.mean(dim=0, keepdim=True)]), dim=1, correction=0
+                )
                 self._merge(n, mean.double(), variance.double() * n)
 
     def _merge(self, n: int, mean: torch.Tensor, squares: torch.Tensor) -> None:
@@ -47,7 +53,12 @@ class Moments:
         """Return the mean and the standard deviations, float32."""
         variance = self._squares / self.count
         mean = self._mean[:-1]
-        return Scales(mean.float(), _deviation(variance[:-1].mean(dim=1)), _deviation(variance[:-1]), _deviation(variance[-1]))
+        return Scales(
+            mean.float(),
+            _deviation(variance[:-1].mean(dim=1)),
+            _deviation(variance[:-1]),
+            _deviation(variance[-1]),
+        )
 
 
 def _deviation(variance: torch.Tensor) -> torch.Tensor:

@@ -60,11 +60,17 @@ def token_sentences(features: Features) -> Iterator[Sentence]:
     """
     if features.description.pooled:
         pool = features.metadata.get("pool", "pooled")
-        raise FeaturesError(f"{features.path}: contains one vector a sentence ({pool}); embed without --pool for words")
+        raise FeaturesError(
+            f"{features.path}: contains one vector a sentence ({pool}); embed without --pool for "
+            "words"
+        )
     for index in range(len(features)):
         sentence = features.sentence(index)
         if sentence.tokens and not any(sentence.tokens):
-            raise FeaturesError(f"{features.path}: does not record tokens ({features.layout}); write another format, such as .parquet")
+            raise FeaturesError(
+                f"{features.path}: does not record tokens ({features.layout}); write another "
+                "format, such as .parquet"
+            )
         yield sentence
 
 
@@ -90,7 +96,9 @@ def scan_word(features: Features, word: str, *, exact: bool = False) -> WordScan
             for position in (i for i, token in enumerate(tokens) if token == wanted):
                 found.extend((index, position))
     if not found:
-        raise FeaturesError(f"{features.path}: {word!r} does not occur in it; {_advice(word, counts, exact=exact)}")
+        raise FeaturesError(
+            f"{features.path}: {word!r} does not occur in it; {_advice(word, counts, exact=exact)}"
+        )
     places = np.frombuffer(found, dtype=np.int64).reshape(-1, 2)
     return WordScan(places, counts, len(features))
 
@@ -104,7 +112,7 @@ def _advice(word: str, counts: Counter[str], *, exact: bool) -> str:
 
 
 def sample_places(places: Ints, size: int, seed: int) -> Ints:
-    """Return at most `size` places, drawn at random without replacement, in the order of the file."""
+    """Return `size` places at most, drawn without replacement, in the order of the file."""
     if len(places) <= size:
         return places
     chosen = np.random.default_rng(seed).choice(len(places), size, replace=False)
@@ -117,7 +125,9 @@ def read_occurrences(features: Features, places: Ints, label: Label) -> list[Occ
     for index, position in places.tolist():
         sentence = features.sentence(index)
         key = sentence.key if sentence.id is None else sentence.id
-        occurrences.append(Occurrence(index, position, key, sentence.tokens, label(sentence, position)))
+        occurrences.append(
+            Occurrence(index, position, key, sentence.tokens, label(sentence, position))
+        )
     return occurrences
 
 
@@ -136,12 +146,15 @@ def choose_layers(features: Features, numbers: Sequence[int] | None) -> list[int
         return list(range(len(names)))
     missing = [number for number in numbers if f"layer_{number}" not in names]
     if missing or not features.description.layered:
-        raise FeaturesError(f"{features.path}: does not contain layer {missing[0] if missing else numbers[0]}; it has {', '.join(names)}")
+        raise FeaturesError(
+            f"{features.path}: does not contain layer {missing[0] if missing else numbers[0]}; it "
+            f"has {', '.join(names)}"
+        )
     return [names.index(f"layer_{number}") for number in dict.fromkeys(numbers)]
 
 
 def read_layers(features: Features, index: int, layers: Sequence[int]) -> Floats:
-    """Return some layers of a sentence, (layer, ..., dim) float32, also of a file without a layer axis.
+    """Return layers of a sentence, (layer, ..., dim) float32, with or without a layer axis on file.
 
     Raises:
         FeaturesError: A value is NaN or infinite.
@@ -149,7 +162,10 @@ def read_layers(features: Features, index: int, layers: Sequence[int]) -> Floats
     layered = features.description.layered
     found = features.read(index, layers) if layered else features[index][None]
     if not np.isfinite(found).all():
-        raise FeaturesError(f"{features.path}: sentence {index}: contains NaN or infinite values; make the file again")
+        raise FeaturesError(
+            f"{features.path}: sentence {index}: contains NaN or infinite values; make the file "
+            "again"
+        )
     return found.astype(np.float32)
 
 

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elmo_cli.downstream.annotated_columns import COLUMN_FORMATS, read_annotated
-from elmo_cli.downstream.prediction_writers import RENDERERS, SUFFIXES, ParquetWriter, PredictionRows, TextWriter
+from elmo_cli.downstream.prediction_writers import (
+    RENDERERS,
+    SUFFIXES,
+    ParquetWriter,
+    PredictionRows,
+    TextWriter,
+)
 from elmo_cli.downstream.predictor import Predictor
 from elmo_cli.errors import UsageError
 from elmo_cli.features.protocols import FeatureWriter
@@ -45,11 +51,19 @@ def choose_format(output: OutputTarget, chosen: str | None, *, of_tokens: bool) 
     if chosen is None and output.path == STDOUT:
         chosen = "conll" if of_tokens else "tsv"
     suffix = output.path.suffix.lower()
-    chosen = chosen or next((name for name, suffixes in SUFFIXES.items() if suffix in suffixes), None)
+    chosen = chosen or next(
+        (name for name, suffixes in SUFFIXES.items() if suffix in suffixes), None
+    )
     if chosen is None:
-        raise UsageError(f"{output.path}: the suffix {suffix!r} is of no format of predictions; pass --output-format {'|'.join(SUFFIXES)}.")
+        raise UsageError(
+            f"{output.path}: the suffix {suffix!r} is of no format of predictions; pass "
+            f"--output-format {'|'.join(SUFFIXES)}."
+        )
     if chosen == "conll" and not of_tokens:
-        raise UsageError(f"{output.path}: CoNLL columns are for labels of tokens; write tsv, jsonl or parquet (--output-format).")
+        raise UsageError(
+            f"{output.path}: CoNLL columns are for labels of tokens; write tsv, jsonl or parquet "
+            "(--output-format)."
+        )
     return chosen
 
 
@@ -68,7 +82,9 @@ def keep_all_columns(corpus: Corpus) -> Corpus:
     elif format_ == "jsonl":
         names = _first_fields(corpus)
     kept = tuple(dict.fromkeys(name for name in names if name not in taken))
-    return replace(corpus, reading=ReadOptions(**{**vars(reading), "keep": kept})) if kept else corpus
+    return (
+        replace(corpus, reading=ReadOptions(**{**vars(reading), "keep": kept})) if kept else corpus
+    )
 
 
 def _first_fields(corpus: Corpus) -> list[str]:
@@ -106,9 +122,16 @@ class PredictJob:
 
     @cached_property
     def annotated(self) -> str | None:
-        """The format of the column files that are written again with labels; None for other inputs and outputs."""
+        """The format of the column files that are written again with labels.
+
+        None for other inputs and outputs.
+        """
         formats = {name for _, name in self.corpus.files}
-        return formats.pop() if self.format == "conll" and len(formats) == 1 and formats <= set(COLUMN_FORMATS) else None
+        return (
+            formats.pop()
+            if self.format == "conll" and len(formats) == 1 and formats <= set(COLUMN_FORMATS)
+            else None
+        )
 
     @cached_property
     def _kept(self) -> "pa.Schema | None":
@@ -116,7 +139,11 @@ class PredictJob:
             import pyarrow as pa
 
             return pa.schema([("lines", pa.string())])
-        return None if self.corpus.is_stream and self.format != "parquet" else self.corpus.kept_fields()
+        return (
+            None
+            if self.corpus.is_stream and self.format != "parquet"
+            else self.corpus.kept_fields()
+        )
 
     def check(self) -> CorpusScan | None:
         """Check all inputs before the model is loaded, and return the scan of a corpus.
@@ -127,7 +154,9 @@ class PredictJob:
             ElmoError: The corpus, the output, the options or the device cannot be used.
         """
         self.work.check()
-        self.output.check_is_none_of([*self.corpus.local_paths, *self.predictor.spec.files.files.values()])
+        self.output.check_is_none_of(
+            [*self.corpus.local_paths, *self.predictor.spec.files.files.values()]
+        )
         _ = self.predictor.spec.place, self._kept
         scan = None if self.corpus.is_stream else self.corpus.scan()
         self.work.compare(self.plan(scan))
@@ -165,17 +194,24 @@ class PredictJob:
         engine = LocalEngine(self.predictor.spec, self.predictor.settings.selection)
         engine.load()
         truncated = Truncated()
-        with self.work.open_store(self.plan(scan), self._open_writer, self._kept) as (store, journal):
+        with self.work.open_store(self.plan(scan), self._open_writer, self._kept) as (
+            store,
+            journal,
+        ):
             sentences = self._sentences()
             done = NOTHING
             for window in journal.replay(sentences) if journal else ():
                 truncated = truncated.plus(engine.replay(window))
                 done = done.plus(window)
                 yield done
-            with closing(engine.embedded(windows(sentences, engine.settled.window_tokens))) as embedded:
+            with closing(
+                engine.embedded(windows(sentences, engine.settled.window_tokens))
+            ) as embedded:
                 yield from embed_corpus(self._labelled(embedded), journal or store, done)
         if truncated.tokens:
-            self.warnings.append(f"tokens truncated to the model's {engine.limit}: {truncated.tokens:,}")
+            self.warnings.append(
+                f"tokens truncated to the model's {engine.limit}: {truncated.tokens:,}"
+            )
 
     def _sentences(self) -> Iterator[Sentence]:
         if self.annotated:
@@ -189,15 +225,25 @@ class PredictJob:
         for window, arrays, truncated in embedded:
             filled = [i for i, sentence in enumerate(window) if sentence.tokens]
             found: list[Array] = [empty] * len(window)
-            for i, result in zip(filled, trained.results([arrays[i] for i in filled], proba=self.proba), strict=True):
+            for i, result in zip(
+                filled, trained.results([arrays[i] for i in filled], proba=self.proba), strict=True
+            ):
                 found[i] = result
             yield Embedded(window, found, truncated)
 
-    def _open_writer(self, place: OutputTarget, metadata: Mapping[str, str]) -> AbstractContextManager[FeatureWriter]:  # noqa: ARG002  # as `Make`
+    def _open_writer(
+        self,
+        place: OutputTarget,
+        metadata: Mapping[str, str],  # noqa: ARG002  # as `Make`
+    ) -> AbstractContextManager[FeatureWriter]:
         kept = () if self.annotated else tuple(self.corpus.reading.keep)
-        rows = PredictionRows(self.predictor.trained, kept, self.proba, self.scheme, self.annotated, self._text_name)
+        rows = PredictionRows(
+            self.predictor.trained, kept, self.proba, self.scheme, self.annotated, self._text_name
+        )
         writer: Any = (
-            ParquetWriter(place, rows, self._kept) if self.format == "parquet" else TextWriter(place, rows, RENDERERS[self.format])
+            ParquetWriter(place, rows, self._kept)
+            if self.format == "parquet"
+            else TextWriter(place, rows, RENDERERS[self.format])
         )
         return writer  # type: ignore[no-any-return]
 
@@ -205,5 +251,11 @@ class PredictJob:
     def _text_name(self) -> str:
         _, format_ = self.corpus.files[0]
         reading = self.corpus.reading
-        name = reading.column[0] if format_ in COLUMN_NAMES else reading.field[0] if format_ == "jsonl" else "text"
+        name = (
+            reading.column[0]
+            if format_ in COLUMN_NAMES
+            else reading.field[0]
+            if format_ == "jsonl"
+            else "text"
+        )
         return "text" if name == "tokens" else name

@@ -59,13 +59,17 @@ class PredictionRows:
         found: dict[str, Any] = {} if sentence.id is None else {"id": sentence.id}
         found |= dict(zip(self.kept, sentence.kept, strict=False))
         settings = self.trained.settings
-        found["tokens" if settings.of_tokens else self.text_name] = sentence.tokens if settings.of_tokens else sentence.text
+        found["tokens" if settings.of_tokens else self.text_name] = (
+            sentence.tokens if settings.of_tokens else sentence.text
+        )
         found[self.label_name] = self.trained.names(result, self.scheme)
         if self.proba and settings.of_tokens:
             found["probabilities"] = [round(float(chance), 6) for chance in result[:, 1]]
         elif self.proba and settings.task != NUMBERS:
             chances = [round(float(chance), 6) for chance in result]
-            found["probabilities"] = dict(zip(settings.labels, chances, strict=True)) if chances else None
+            found["probabilities"] = (
+                dict(zip(settings.labels, chances, strict=True)) if chances else None
+            )
         return found
 
     def lines(self, sentence: Sentence, result: Floats) -> str:
@@ -103,7 +107,12 @@ class TextWriter:
         self._file = self.output.make_partial() if isinstance(self.output, OutputFile) else Pipe()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if kind is None and self._is_first:
             self.write([], [])
         _end(self.output, self._file, complete=kind is None)
@@ -120,18 +129,33 @@ def _end(output: OutputTarget, file: Any, *, complete: bool) -> None:  # noqa: A
             file.discard()
 
 
-def _render_conll(rows: PredictionRows, found: Sequence[tuple[Sentence, Floats]], is_first: bool) -> str:  # noqa: ARG001
+def _render_conll(
+    rows: PredictionRows,
+    found: Sequence[tuple[Sentence, Floats]],
+    is_first: bool,  # noqa: ARG001
+) -> str:
     return "".join(rows.lines(sentence, result) for sentence, result in found)
 
 
-def _render_jsonl(rows: PredictionRows, found: Sequence[tuple[Sentence, Floats]], is_first: bool) -> str:  # noqa: ARG001
-    return "".join(f"{json.dumps(rows.record(sentence, result), ensure_ascii=False, default=str)}\n" for sentence, result in found)
+def _render_jsonl(
+    rows: PredictionRows,
+    found: Sequence[tuple[Sentence, Floats]],
+    is_first: bool,  # noqa: ARG001
+) -> str:
+    return "".join(
+        f"{json.dumps(rows.record(sentence, result), ensure_ascii=False, default=str)}\n"
+        for sentence, result in found
+    )
 
 
-def _render_tsv(rows: PredictionRows, found: Sequence[tuple[Sentence, Floats]], is_first: bool) -> str:
+def _render_tsv(
+    rows: PredictionRows, found: Sequence[tuple[Sentence, Floats]], is_first: bool
+) -> str:
     records = [_flat(rows.record(sentence, result), rows.label_name) for sentence, result in found]
     header = ["\t".join(records[0])] if is_first and records else []
-    return "".join(f"{line}\n" for line in [*header, *("\t".join(record.values()) for record in records)])
+    return "".join(
+        f"{line}\n" for line in [*header, *("\t".join(record.values()) for record in records)]
+    )
 
 
 def _flat(record: dict[str, Any], label_name: str) -> dict[str, str]:
@@ -171,14 +195,19 @@ class ParquetWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        records = [self.rows.record(sentence, result) for sentence, result in zip(window, arrays, strict=True)]
+        records = [
+            self.rows.record(sentence, result)
+            for sentence, result in zip(window, arrays, strict=True)
+        ]
         for record in records:
             if isinstance(record.get("probabilities"), dict):
                 record["probabilities"] = list(record["probabilities"].values())
         schema = self._schema(records)
         columns = {name: [record.get(name) for record in records] for name in schema.names}
         with writing_errors(self.output.path):
-            self._parquet = self._parquet or pq.ParquetWriter(self._file, schema, compression="zstd")
+            self._parquet = self._parquet or pq.ParquetWriter(
+                self._file, schema, compression="zstd"
+            )
             self._parquet.write_table(pa.table(columns, schema=self._parquet.schema))
 
     def _schema(self, records: Sequence[dict[str, Any]]) -> "pa.Schema":
@@ -188,17 +217,41 @@ class ParquetWriter:
         label = pa.float64() if settings.task == NUMBERS else pa.string()
         fields = [("id", pa.string())] if any("id" in record for record in records) else []
         fields += [(one.name, one.type) for one in self.kept or ()]
-        fields += [("tokens", pa.list_(pa.string()))] if settings.of_tokens else [(self.rows.text_name, pa.string())]
-        fields += [(self.rows.label_name, pa.list_(label) if self.rows.label_name.endswith("labels") else label)]
-        fields += [("probabilities", pa.list_(pa.float32()))] if self.rows.proba and settings.task != NUMBERS else []
+        fields += (
+            [("tokens", pa.list_(pa.string()))]
+            if settings.of_tokens
+            else [(self.rows.text_name, pa.string())]
+        )
+        fields += [
+            (
+                self.rows.label_name,
+                pa.list_(label) if self.rows.label_name.endswith("labels") else label,
+            )
+        ]
+        fields += (
+            [("probabilities", pa.list_(pa.float32()))]
+            if self.rows.proba and settings.task != NUMBERS
+            else []
+        )
         schema = pa.schema(fields)
-        return schema if settings.of_tokens else schema.with_metadata({"labels": json.dumps(settings.labels)})
+        return (
+            schema
+            if settings.of_tokens
+            else schema.with_metadata({"labels": json.dumps(settings.labels)})
+        )
 
     def __enter__(self) -> "ParquetWriter":
-        self._file: Any = self.output.make_partial() if isinstance(self.output, OutputFile) else io.BytesIO()
+        self._file: Any = (
+            self.output.make_partial() if isinstance(self.output, OutputFile) else io.BytesIO()
+        )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         with writing_errors(self.output.path):
             if kind is None:
                 if self._parquet is None:

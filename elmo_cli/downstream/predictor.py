@@ -1,4 +1,4 @@
-"""Trained classifiers, loaded from their folder: text in, labels out, with the interface of scikit-learn."""
+"""Trained classifiers loaded from their folder, with the interface of scikit-learn."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,12 @@ import numpy.typing as npt
 import torch
 
 from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS, SENTENCES
-from elmo_cli.downstream.predictor_folder import PredictorSettings, find_bilm, read_head, read_settings
+from elmo_cli.downstream.predictor_folder import (
+    PredictorSettings,
+    find_bilm,
+    read_head,
+    read_settings,
+)
 from elmo_cli.downstream.sentence_head import EVEN, SentenceHead
 from elmo_cli.downstream.tag_schemes import convert_tags
 from elmo_cli.downstream.token_head import TokenHead
@@ -31,7 +36,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class TrainedHead:
-    """A trained classifier of vectors: arrays of sentences in, numbers of classes and probabilities out."""
+    """A trained classifier of vectors: from arrays of sentences to classes and probabilities."""
 
     def __init__(self, settings: PredictorSettings, head: torch.nn.Module) -> None:
         self.settings = settings
@@ -45,8 +50,8 @@ class TrainedHead:
             proba: Whether probabilities of the labels of tokens are computed; otherwise they are 0.
 
         Returns:
-            For labels of tokens (token, 2), the number of the label and its probability; otherwise (label,), the
-            probabilities, or (1,), the number; (0,) for a sentence without tokens.
+            For labels of tokens (token, 2), the number of the label and its probability; otherwise
+            (label,), the probabilities, or (1,), the number; (0,) for a sentence without tokens.
         """
         if not self.settings.of_tokens:
             return self._pooled_results(arrays)
@@ -56,8 +61,18 @@ class TrainedHead:
             chosen = [i for i in batch if lengths[i]]
             found.update((i, np.zeros((0, 2), np.float32)) for i in batch if not lengths[i])
             if chosen:
-                labels = self._token_results(self._rows([arrays[i] for i in chosen]), [lengths[i] for i in chosen], proba=proba)
-                found.update(zip(chosen, np.split(labels, np.cumsum([lengths[i] for i in chosen])[:-1]), strict=True))
+                labels = self._token_results(
+                    self._rows([arrays[i] for i in chosen]),
+                    [lengths[i] for i in chosen],
+                    proba=proba,
+                )
+                found.update(
+                    zip(
+                        chosen,
+                        np.split(labels, np.cumsum([lengths[i] for i in chosen])[:-1]),
+                        strict=True,
+                    )
+                )
         return [found[i] for i in range(len(arrays))]
 
     @cached_property
@@ -77,7 +92,9 @@ class TrainedHead:
 
     def _rows(self, arrays: Sequence[Array]) -> torch.Tensor:
         n_layers, dim = self.settings.n_layers, self.settings.dim
-        return torch.from_numpy(np.concatenate([array.reshape(n_layers, -1, dim) for array in arrays], axis=1))
+        return torch.from_numpy(
+            np.concatenate([array.reshape(n_layers, -1, dim) for array in arrays], axis=1)
+        )
 
     def _token_results(self, rows: torch.Tensor, lengths: Sequence[int], *, proba: bool) -> Floats:
         head = cast("TokenHead", self.head)
@@ -96,7 +113,9 @@ class TrainedHead:
             return list(head.probabilities(head(rows)).numpy())
 
     def names(self, result: Floats, scheme: str | None = None) -> Any:  # noqa: ANN401  # by the task
-        """Return what a result stands for: labels of tokens, a label, a list of labels, or a number; None without tokens.
+        """Return the meaning of a result; None without tokens.
+
+        It is a list of token labels, a label, a list of labels, or a number.
 
         Args:
             result: One of `results`.
@@ -106,21 +125,29 @@ class TrainedHead:
         if settings.of_tokens:
             tags = [settings.labels[int(label)] for label in result[:, 0]]
             wanted = scheme or settings.output_scheme
-            return convert_tags(tags, wanted) if settings.scheme and wanted and wanted != settings.scheme else tags
+            return (
+                convert_tags(tags, wanted)
+                if settings.scheme and wanted and wanted != settings.scheme
+                else tags
+            )
         if not len(result):
             return None
         if settings.task == NUMBERS:
             return float(result[0])
         if settings.task == LABEL_SETS:
-            return [label for label, chance in zip(settings.labels, result, strict=True) if chance > EVEN]
+            return [
+                label
+                for label, chance in zip(settings.labels, result, strict=True)
+                if chance > EVEN
+            ]
         return settings.labels[int(result.argmax())]
 
 
 class Predictor:
     """A trained classifier with its biLM, which is loaded when it is first used.
 
-    `load_predictor` makes one. A document is a string, which is split at white space, or a sequence of tokens; its
-    prediction depends on the document alone.
+    `load_predictor` makes one. A document is a string, which is split at white space, or a sequence
+    of tokens; its prediction depends on the document alone.
 
     Args:
         trained: The classifier.
@@ -156,7 +183,9 @@ class Predictor:
         Raises:
             ElmoError: They are not finite, or memory is insufficient.
         """
-        found = embed_window(window, self.embedder, self.spec.max_batch_tokens(self.spec.files.config()))
+        found = embed_window(
+            window, self.embedder, self.spec.max_batch_tokens(self.spec.files.config())
+        )
         arrays = [self.select(array) for array in found]
         check_finite(window, arrays)
         return arrays
@@ -169,13 +198,18 @@ class Predictor:
             X: Documents: strings or sequences of tokens.
 
         Returns:
-            An array (document,) of labels or numbers; for labels of tokens and sets of labels a list of lists.
+            An array (document,) of labels or numbers; for labels of tokens and sets of labels a
+            list of lists.
 
         Raises:
             ElmoError: A token is empty, or the vectors cannot be computed.
             TypeError: X is not a sequence of documents.
         """
-        results = (result for window in self._windows(X) for result in self.trained.results(self.embed(window), proba=False))
+        results = (
+            result
+            for window in self._windows(X)
+            for result in self.trained.results(self.embed(window), proba=False)
+        )
         found = [self.trained.names(result) for result in results]
         if self.settings.task == NUMBERS:
             return np.array(found, dtype=np.float64)
@@ -189,7 +223,8 @@ class Predictor:
             X: Documents: strings or sequences of tokens.
 
         Returns:
-            An array (document, label) float32; for labels of tokens a list of arrays (token, label).
+            An array (document, label) float32; for labels of tokens a list of arrays (token,
+            label).
 
         Raises:
             ElmoError: As `predict`; or the classifier predicts numbers.
@@ -204,7 +239,9 @@ class Predictor:
         return np.stack(found) if found else np.zeros((0, len(self.classes_)), np.float32)
 
     def score(self, X: Iterable[Document], y: Sequence[Any]) -> float:  # noqa: N803  # scikit-learn's name
-        """Return the accuracy on documents: the share of equal predictions, of tokens where these are labelled; R2 of numbers.
+        """Return the accuracy on documents, or R2 of numbers.
+
+        If tokens are labelled, it is the share of tokens.
 
         Args:
             X: Documents.
@@ -222,14 +259,26 @@ class Predictor:
         return float(np.mean([one == other for one, other in pairs]))
 
     def _windows(self, documents: Any) -> Iterator[list[Sentence]]:  # noqa: ANN401  # anything a user passes
-        if isinstance(documents, str | bytes) or not isinstance(documents, Iterable) or hasattr(documents, "columns"):
-            raise TypeError(f"X is of type {type(documents).__name__}; pass a sequence of documents")
-        sentences = (Sentence(str(i), _tokens(i, document), "") for i, document in enumerate(documents))
+        if (
+            isinstance(documents, str | bytes)
+            or not isinstance(documents, Iterable)
+            or hasattr(documents, "columns")
+        ):
+            raise TypeError(
+                f"X is of type {type(documents).__name__}; pass a sequence of documents"
+            )
+        sentences = (
+            Sentence(str(i), _tokens(i, document), "") for i, document in enumerate(documents)
+        )
         return windows(sentences, self.spec.max_window_tokens)
 
 
 def _tokens(number: int, document: Any) -> list[str]:  # noqa: ANN401  # anything a user passes
-    return document.split() if isinstance(document, str) else tokens_of(document, f"document {number}: ")
+    return (
+        document.split()
+        if isinstance(document, str)
+        else tokens_of(document, f"document {number}: ")
+    )
 
 
 @errors_name_arguments
@@ -256,7 +305,8 @@ def load_predictor(
         The classifier; its biLM is loaded when it is first used.
 
     Raises:
-        ElmoError: The folder is not one that `elmo fit` has made, or its biLM is not on this machine.
+        ElmoError: The folder is not one that `elmo fit` has made, or its biLM is not on this
+            machine.
 
     Example:
         >>> load_predictor("intents/").predict(["where is my card ?"])  # doctest: +SKIP
@@ -266,4 +316,7 @@ def load_predictor(
     settings = read_settings(folder)
     head = read_head(folder, settings)
     files = find_bilm(folder, settings, None if model is None else str(model), cache)
-    return Predictor(TrainedHead(settings, head), EmbedderSpec(files, device=device, precision=precision, threads=threads))
+    return Predictor(
+        TrainedHead(settings, head),
+        EmbedderSpec(files, device=device, precision=precision, threads=threads),
+    )

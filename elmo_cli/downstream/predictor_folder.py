@@ -1,4 +1,7 @@
-"""The folder of a trained classifier: settings (JSON), weights (HDF5), and the biLM by name and sha256 or in a folder inside."""
+"""The folder of a trained classifier: settings (JSON), weights (HDF5) and the biLM.
+
+The biLM is recorded by name and sha256, or stored in a folder inside.
+"""
 
 import json
 import shutil
@@ -24,7 +27,13 @@ from elmo_cli.models.files import ModelFiles
 from elmo_cli.models.resolve import find_model
 from elmo_cli.nn.scalar_mix import FixedMix
 
-SETTINGS, WEIGHTS, METRICS, CARD, BILM = "predictor.json", "head.hdf5", "metrics.json", "README.md", "bilm"
+SETTINGS, WEIGHTS, METRICS, CARD, BILM = (
+    "predictor.json",
+    "head.hdf5",
+    "metrics.json",
+    "README.md",
+    "bilm",
+)
 FORMAT = 1
 MOST_LABELS = 1 << 20
 LARGEST_SETTINGS = 1 << 26  # bytes
@@ -82,8 +91,14 @@ class PredictorSettings:
     def make_head(self) -> nn.Module:
         """Return a classifier without trained weights."""
         if self.of_tokens:
-            return TokenHead(TokenHeadConfig(self.head, self.mix, self.n_layers, self.dim, self.labels, self.scheme))
-        return SentenceHead(self.task, self.n_layers * self.dim, max(1, len(self.labels)), self.norm)
+            return TokenHead(
+                TokenHeadConfig(
+                    self.head, self.mix, self.n_layers, self.dim, self.labels, self.scheme
+                )
+            )
+        return SentenceHead(
+            self.task, self.n_layers * self.dim, max(1, len(self.labels)), self.norm
+        )
 
 
 def write_predictor(folder: Path, settings: PredictorSettings, head: nn.Module) -> None:
@@ -93,10 +108,17 @@ def write_predictor(folder: Path, settings: PredictorSettings, head: nn.Module) 
         OSError: They cannot be written.
     """
     told = {"format": FORMAT, **asdict(settings)}
-    (folder / SETTINGS).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / SETTINGS).write_text(
+        json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     with h5py.File(folder / WEIGHTS, "w") as file:
         for name, tensor in head.state_dict().items():
-            file.create_dataset(name, data=tensor.detach().cpu().numpy(), fletcher32=tensor.ndim > 0, chunks=tuple(tensor.shape) or None)
+            file.create_dataset(
+                name,
+                data=tensor.detach().cpu().numpy(),
+                fletcher32=tensor.ndim > 0,
+                chunks=tuple(tensor.shape) or None,
+            )
 
 
 def read_settings(folder: Path) -> PredictorSettings:
@@ -107,20 +129,32 @@ def read_settings(folder: Path) -> PredictorSettings:
     """
     path = folder / SETTINGS
     if not path.is_file():
-        fact = "no such folder" if not folder.exists() else f"is not a folder that elmo fit has made (it has no {SETTINGS})"
+        fact = (
+            "no such folder"
+            if not folder.exists()
+            else f"is not a folder that elmo fit has made (it has no {SETTINGS})"
+        )
         raise ModelError(f"{folder}: {fact}; name one that elmo fit has made")
     try:
         if path.stat().st_size > LARGEST_SETTINGS:
             raise ValueError("too large")
         told = json.loads(path.read_text(encoding="utf-8"))
         if told.pop("format") != FORMAT:
-            raise ModelError(f"{path}: is of another version of elmo; use that version, or train again")
+            raise ModelError(
+                f"{path}: is of another version of elmo; use that version, or train again"
+            )
         settings = PredictorSettings(
-            **{**told, "labels": tuple(told["labels"]), "fixed_mix": told["fixed_mix"] and tuple(told["fixed_mix"])}
+            **{
+                **told,
+                "labels": tuple(told["labels"]),
+                "fixed_mix": told["fixed_mix"] and tuple(told["fixed_mix"]),
+            }
         )
         _check(settings)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path}: is damaged ({str(error)[:100]}); train the classifier again") from None
+        raise ModelError(
+            f"{path}: is damaged ({str(error)[:100]}); train the classifier again"
+        ) from None
     return settings
 
 
@@ -140,9 +174,14 @@ def _check(settings: PredictorSettings) -> None:
     for name, choices in known.items():
         if getattr(settings, name) not in choices:
             raise ValueError(f"its {name} is {getattr(settings, name)!r}")
-    if not all(isinstance(label, str) and label for label in settings.labels) or len(settings.labels) > MOST_LABELS:
+    if (
+        not all(isinstance(label, str) and label for label in settings.labels)
+        or len(settings.labels) > MOST_LABELS
+    ):
         raise ValueError("its labels are not texts")
-    if not all(isinstance(size, int) and 0 < size < 1 << 20 for size in (settings.n_layers, settings.dim)):
+    if not all(
+        isinstance(size, int) and 0 < size < 1 << 20 for size in (settings.n_layers, settings.dim)
+    ):
         raise ValueError("its sizes are not numbers")
 
 
@@ -158,16 +197,25 @@ def read_head(folder: Path, settings: PredictorSettings) -> nn.Module:
         raise ModelError(f"{path}: no such file; train the classifier again")
     try:
         with h5py.File(path, "r") as file:
-            state = {name: _read(file, name, tuple(value.shape), path) for name, value in head.state_dict().items()}
+            state = {
+                name: _read(file, name, tuple(value.shape), path)
+                for name, value in head.state_dict().items()
+            }
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: is damaged ({str(error)[:100]}); train the classifier again") from None
+        raise ModelError(
+            f"{path}: is damaged ({str(error)[:100]}); train the classifier again"
+        ) from None
     head.load_state_dict(state)
     return head.eval()
 
 
 def _read(file: h5py.File, name: str, shape: tuple[int, ...], path: Path) -> torch.Tensor:
     dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape or dataset.dtype != np.float32:
+    if (
+        not isinstance(dataset, h5py.Dataset)
+        or dataset.shape != shape
+        or dataset.dtype != np.float32
+    ):
         raise ModelError(f"{path}: {name} is not {shape} float32; train the classifier again")
     if reason := find_unstored(dataset, path.stat().st_size):
         raise ModelError(f"{path}: {name} {reason}")
@@ -177,7 +225,9 @@ def _read(file: h5py.File, name: str, shape: tuple[int, ...], path: Path) -> tor
     return values
 
 
-def find_bilm(folder: Path, settings: PredictorSettings, model: str | None = None, cache: Cache | None = None) -> ModelFiles:
+def find_bilm(
+    folder: Path, settings: PredictorSettings, model: str | None = None, cache: Cache | None = None
+) -> ModelFiles:
     """Return the files of the biLM that a classifier was trained with.
 
     Args:
@@ -196,11 +246,17 @@ def find_bilm(folder: Path, settings: PredictorSettings, model: str | None = Non
     except ElmoError as error:
         if model:
             raise
-        fact = f"its biLM {settings.model!r} (sha256 {settings.model_sha256[:12]}...) cannot be found ({error})"
+        fact = (
+            f"its biLM {settings.model!r} (sha256 {settings.model_sha256[:12]}...) cannot be found "
+            f"({error})"
+        )
         raise ModelError(f"{folder}: {fact}; pass --model with its folder") from None
     if files.sha256 != settings.model_sha256:
         ours, theirs = settings.model_sha256[:12], files.sha256[:12]
-        fact = f"was trained with the biLM {settings.model!r} of sha256 {ours}..., and {named} has {theirs}..."
+        fact = (
+            f"was trained with the biLM {settings.model!r} of sha256 {ours}..., and {named} has "
+            f"{theirs}..."
+        )
         raise ModelError(f"{folder}: {fact}; pass --model with the folder of that biLM")
     return files
 

@@ -12,7 +12,15 @@ from elmo_cli.downstream.control import control_ceiling, control_labels
 from elmo_cli.downstream.fitting import epochs_for, fit, predict_all
 from elmo_cli.downstream.labelled_features import Ints, Mask
 from elmo_cli.downstream.linear import ALL, AVERAGE, KINDS, LAYER, MIX, LinearProbes
-from elmo_cli.downstream.metrics import Floats, count_classes, count_right, count_stray, entity_counter, f_scores, is_bio
+from elmo_cli.downstream.metrics import (
+    Floats,
+    count_classes,
+    count_right,
+    count_stray,
+    entity_counter,
+    f_scores,
+    is_bio,
+)
 from elmo_cli.downstream.mix import LearnedMix, learned_mix
 from elmo_cli.downstream.probe_data import ProbeData
 from elmo_cli.downstream.report import ControlRow, MixReport, PartReport, Report, Row
@@ -47,20 +55,34 @@ class Probe:
         """
         self.data, self.options = data, options
         if options.control and not data.of_tokens:
-            raise UsageError("--control is for labels of tokens: in the control task each word has a random label.")
-        self.metric = options.metric or ("f1" if data.of_tokens and is_bio(data.classes) else "accuracy")
+            raise UsageError(
+                "--control is for labels of tokens: in the control task each word has a random "
+                "label."
+            )
+        self.metric = options.metric or (
+            "f1" if data.of_tokens and is_bio(data.classes) else "accuracy"
+        )
         if self.metric == "f1" and not (data.of_tokens and is_bio(data.classes)):
             other = next((name for name in data.classes if not is_bio([name, "B-X"])), None)
             raise UsageError(
-                f"--metric f1 is for entities, whose labels are O, B-X and I-X, not {other!r}; pass --metric macro-f1."
+                f"--metric f1 is for entities, whose labels are O, B-X and I-X, not {other!r}; "
+                "pass --metric macro-f1."
                 if other
                 else "--metric f1 is for entities in labels of tokens; pass --metric macro-f1."
             )
-        self._control = control_labels(data.train.labels, data.n_words, options.seed) if options.control else None
+        self._control = (
+            control_labels(data.train.labels, data.n_words, options.seed)
+            if options.control
+            else None
+        )
         kinds = KINDS if len(data.layers) > 1 else (LAYER,)
         make = partial(LinearProbes, data.scales, data.n_classes)
         self._probes = [make(2 if options.control else 1, kinds, options.seed)]
-        self._probes += [make(1, (MIX,), options.seed + i, even_mix=False) for i in range(1, options.seeds) if MIX in kinds]
+        self._probes += [
+            make(1, (MIX,), options.seed + i, even_mix=False)
+            for i in range(1, options.seeds)
+            if MIX in kinds
+        ]
 
     @property
     def total_rows(self) -> int:
@@ -88,7 +110,11 @@ class Probe:
 
     def mixes(self) -> list[LearnedMix]:
         """Return the learned mix of each seed; none if there is one layer only."""
-        layers = [int(name.rpartition(" ")[2]) for name in self.data.layers] if MIX in self._probes[0].kinds else []
+        layers = (
+            [int(name.rpartition(" ")[2]) for name in self.data.layers]
+            if MIX in self._probes[0].kinds
+            else []
+        )
         return [learned_mix(one, layers) for one in self._probes] if layers else []
 
     def report(self) -> Report:
@@ -98,12 +124,22 @@ class Probe:
         rows = dict(zip(self.names, predicted[:, 0], strict=True))
         baselines = {MAJORITY: majority(data.train.labels, len(test.labels))}
         if data.of_tokens:
-            baselines[MAJORITY_BY_WORD] = majority_by_word(data.train.labels, data.train.words, test.words)
+            baselines[MAJORITY_BY_WORD] = majority_by_word(
+                data.train.labels, data.train.words, test.words
+            )
         scored = {name: self._resample(classes) for name, classes in {**baselines, **rows}.items()}
         best = max(data.layers, key=lambda name: scored[name].score)
-        control = dict(zip(self.names, predicted[:, 1], strict=True)) if self.options.control else {}
+        control = (
+            dict(zip(self.names, predicted[:, 1], strict=True)) if self.options.control else {}
+        )
         report_rows = [
-            self._row(name, classes, scored[name], scored[best] if name != best else None, control.get(name))
+            self._row(
+                name,
+                classes,
+                scored[name],
+                scored[best] if name != best else None,
+                control.get(name),
+            )
             for name, classes in {**baselines, **rows}.items()
         ]
         return Report(
@@ -119,7 +155,14 @@ class Probe:
             list(self._notes()),
         )
 
-    def _row(self, name: str, classes: Ints, scored: Resampled, best: Resampled | None, control: Ints | None) -> Row:
+    def _row(
+        self,
+        name: str,
+        classes: Ints,
+        scored: Resampled,
+        best: Resampled | None,
+        control: Ints | None,
+    ) -> Row:
         gold = self.data.test.labels
         accuracy = float((classes == gold).mean())
         return Row(
@@ -151,13 +194,21 @@ class Probe:
         return self.data.is_new if self.data.of_tokens else None
 
     def _resample(self, classes: Ints) -> Resampled:
-        return resample(self._counter(self.data.test.labels, classes, self._sentences, None), self.options.seed)
+        return resample(
+            self._counter(self.data.test.labels, classes, self._sentences, None), self.options.seed
+        )
 
     def _on_new_words(self, classes: Ints) -> float | None:
         """Return the score on words, or entities with words, that are not in the training part."""
         if self._is_new is None or not self._is_new.any():
             return None
-        return float(f_scores(self._counter(self.data.test.labels, classes, self._sentences, self._is_new).sum(axis=0)))
+        return float(
+            f_scores(
+                self._counter(self.data.test.labels, classes, self._sentences, self._is_new).sum(
+                    axis=0
+                )
+            )
+        )
 
     def _mix(self, scored: dict[str, Resampled], others: Sequence[Ints]) -> MixReport | None:
         mixes = self.mixes()
@@ -184,6 +235,14 @@ class Probe:
         if unseen:
             rows = int((test.labels >= data.n_classes).sum())
             shown = ", ".join(unseen[:10]) + ", ..." * (len(unseen) > 10)
-            yield f"labels that the training part does not have ({shown}): their {rows:,} rows of the test part count as wrong"
-        if self.metric == "f1" and (stray := count_stray(test.labels, self._sentences, data.classes)):
-            yield f"{stray:,} labels I-X of the test part follow no B-X or I-X: strict IOB2 takes them for no entity"
+            yield (
+                f"labels that the training part does not have ({shown}): their {rows:,} rows of "
+                "the test part count as wrong"
+            )
+        if self.metric == "f1" and (
+            stray := count_stray(test.labels, self._sentences, data.classes)
+        ):
+            yield (
+                f"{stray:,} labels I-X of the test part follow no B-X or I-X: strict IOB2 takes "
+                "them for no entity"
+            )

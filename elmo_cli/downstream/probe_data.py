@@ -29,9 +29,15 @@ class LabelledFile:
         """Name of the labels, for messages."""
         return self.labels or str(self.features)
 
-    def read_labels(self, features: Features, label: str, reading: ReadOptions) -> Iterator[LabelledSentence]:
+    def read_labels(
+        self, features: Features, label: str, reading: ReadOptions
+    ) -> Iterator[LabelledSentence]:
         """Iterate over the labels of its sentences."""
-        return read_labels(self.labels, label, reading) if self.labels else labels_of_features(features, label)
+        return (
+            read_labels(self.labels, label, reading)
+            if self.labels
+            else labels_of_features(features, label)
+        )
 
 
 class TrainingRows:
@@ -108,7 +114,13 @@ class ProbeData:
 class DataReader:
     """Reader of the parts of a probe."""
 
-    def __init__(self, train: LabelledFile, test: LabelledFile | None, label: str, reading: ReadOptions = PLAIN) -> None:
+    def __init__(
+        self,
+        train: LabelledFile,
+        test: LabelledFile | None,
+        label: str,
+        reading: ReadOptions = PLAIN,
+    ) -> None:
         self._files = [train] + ([test] if test else [])
         self._label = label
         self._reading = reading
@@ -119,7 +131,11 @@ class DataReader:
 
     def __enter__(self) -> "DataReader":
         for file in self._files:
-            self._sources.append(LabelledFeatures(self._open.enter_context(open_features(file.features)), self._names))
+            self._sources.append(
+                LabelledFeatures(
+                    self._open.enter_context(open_features(file.features)), self._names
+                )
+            )
         if len(self._sources) == 2:
             check_same(self._sources[0].features, self._sources[1].features)
         return self
@@ -147,7 +163,9 @@ class DataReader:
             labelled = file.read_labels(source.features, self._label, self._reading)
             last = Progress(0, 0)
             limit = None if split or number else max_rows
-            for last in source.read(labelled, file.name, observe if number == 0 else _ignore, limit):
+            for last in source.read(
+                labelled, file.name, observe if number == 0 else _ignore, limit
+            ):
                 yield Progress(done.sentences + last.sentences, done.tokens + last.tokens)
             done = Progress(done.sentences + last.sentences, done.tokens + last.tokens)
         self._check()
@@ -159,19 +177,27 @@ class DataReader:
         train = Part(first, TrainingRows(split=split, max_rows=max_rows).mask(first.is_test))
         test = Part(last, last.is_test if split else np.ones(len(last.labels), bool))
         if not test.mask.any():
-            raise CorpusError(f"{self._files[0].name}: has too few sentences to test on a fifth of them; pass --test")
+            raise CorpusError(
+                f"{self._files[0].name}: has too few sentences to test on a fifth of them; pass "
+                "--test"
+            )
         classes, n_classes = _number_classes(list(self._names.labels), train, test)
         if n_classes < 2:
             raise CorpusError(
-                f"{self._files[0].name}: the training part has {'one label only, ' + repr(classes[0]) if n_classes else 'no labels'}; "
+                f"{self._files[0].name}: the training part has "
+                f"{'one label only, ' + repr(classes[0]) if n_classes else 'no labels'}; "
                 "a probe needs two"
             )
-        return ProbeData(train, test, self._moments.scales(), classes, n_classes, len(self._names.words))
+        return ProbeData(
+            train, test, self._moments.scales(), classes, n_classes, len(self._names.words)
+        )
 
     def _check(self) -> None:
         if len({source.of_tokens for source in self._sources}) > 1:
             raise CorpusError(
-                f"{self._files[1].name}: labels {'tokens' if self._sources[1].of_tokens else 'sentences'}, unlike the other file"
+                f"{self._files[1].name}: labels "
+                f"{'tokens' if self._sources[1].of_tokens else 'sentences'}, unlike the other "
+                "file"
             )
 
 

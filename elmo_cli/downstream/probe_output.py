@@ -29,9 +29,14 @@ def check_outputs(outputs: Mapping[str, Path | None], *, overwrite: bool) -> Non
         raise UsageError(f"{', '.join(named)}: two of them name the same file; name another.")
     plot = named.get("--plot")
     if plot and plot.suffix.lower() not in PLOTS:
-        raise UsageError(f"--plot {plot}: is drawn as {', '.join(PLOTS)}; choose one as the suffix.")
+        raise UsageError(
+            f"--plot {plot}: is drawn as {', '.join(PLOTS)}; choose one as the suffix."
+        )
     if plot and importlib.util.find_spec("matplotlib") is None:
-        raise ElmoError(f"--plot {plot}: needs matplotlib, which is not installed; pip install 'elmo-cli[analysis]'")
+        raise ElmoError(
+            f"--plot {plot}: needs matplotlib, which is not installed; pip install "
+            "'elmo-cli[analysis]'"
+        )
     for path in named.values():
         OutputFile(path, overwrite).check()
 
@@ -52,11 +57,18 @@ def write_outputs(
         ElmoError: One cannot be written, or there is no mix.
     """
     if mix_output and not mixes:
-        raise ElmoError(f"--mix-output {mix_output}: the features have one layer, so no mix was learned; embed with --layers all")
+        raise ElmoError(
+            f"--mix-output {mix_output}: the features have one layer, so no mix was learned; embed "
+            "with --layers all"
+        )
     if output:
         yield _write(output, (json.dumps(told, indent=2) + "\n").encode(), overwrite=overwrite)
     if mix_output:
-        yield _write(mix_output, (json.dumps(mixes[0].to_json(), indent=2) + "\n").encode(), overwrite=overwrite)
+        yield _write(
+            mix_output,
+            (json.dumps(mixes[0].to_json(), indent=2) + "\n").encode(),
+            overwrite=overwrite,
+        )
     if plot:
         yield _write(plot, draw_report(report, plot.suffix[1:].lower()), overwrite=overwrite)
 
@@ -76,33 +88,56 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
     header = ["features", report.metric.replace("f1", "F1"), "95 % interval"]
     header += ["unseen words"] * has["new"] + [f"less {report.best_layer}", "95 % interval"]
     header += ["control task", "selectivity"] * has["control"]
-    return header, [_cells(row, has_new=has["new"], has_control=has["control"]) for row in report.rows]
+    return header, [
+        _cells(row, has_new=has["new"], has_control=has["control"]) for row in report.rows
+    ]
 
 
 def _cells(row: Row, *, has_new: bool, has_control: bool) -> list[str]:
     cells = [row.name, _score(row.interval.score), _range(row.interval)]
     if has_new:
         cells.append("" if row.unseen is None else _score(row.unseen))
-    cells += [f"{row.difference.score:+.4f}", _range(row.difference, "+.4f")] if row.difference else ["", ""]
+    cells += (
+        [f"{row.difference.score:+.4f}", _range(row.difference, "+.4f")]
+        if row.difference
+        else ["", ""]
+    )
     if has_control:
-        cells += [_score(row.control.score), _score(row.control.selectivity)] if row.control else ["", ""]
+        cells += (
+            [_score(row.control.score), _score(row.control.selectivity)]
+            if row.control
+            else ["", ""]
+        )
     return cells
 
 
 def summary(report: Report) -> Iterator[str]:
     """Iterate over the lines below the table."""
     test, unit = report.test, report.unit
-    new = f", {test.new_words:,} of them words that the training part does not have" if test.new_words is not None else ""
-    yield f"{report.n_classes} labels; learned from {report.train.rows:,} {unit}s, tested on {test.rows:,}{new}"
+    new = (
+        f", {test.new_words:,} of them words that the training part does not have"
+        if test.new_words is not None
+        else ""
+    )
+    yield (
+        f"{report.n_classes} labels; learned from {report.train.rows:,} {unit}s, tested on "
+        f"{test.rows:,}{new}"
+    )
     if mix := report.mix:
         first = mix.mixes[0]
-        shares = [f"layer {layer} {first.shares[i]:.2f}{_spread(mix.spread(i))}" for i, layer in enumerate(first.layers)]
+        shares = [
+            f"layer {layer} {first.shares[i]:.2f}{_spread(mix.spread(i))}"
+            for i, layer in enumerate(first.layers)
+        ]
         yield f"mix, shares of layers of equal scale: {', '.join(shares)}"
         center = _spread((min(mix.centers), max(mix.centers)))
         seeds = f" (spread over {len(mix.mixes)} seeds in brackets)" if len(mix.mixes) > 1 else ""
         yield f"mix, center of gravity: {first.center_of_gravity:.2f}{center}{seeds}"
     if report.ceiling is not None:
-        yield f"control task: a classifier that knows the training words by heart has {report.ceiling:.4f}"
+        yield (
+            "control task: a classifier that knows the training words by heart has "
+            f"{report.ceiling:.4f}"
+        )
 
 
 def _score(value: float) -> str:

@@ -9,7 +9,8 @@ from elmo_cli.downstream.report import MixReport, Report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # Okabe and Ito's colour-blind safe palette
+# Okabe and Ito's colour-blind safe palette
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 
 
 def draw_report(report: Report, format_: str) -> bytes:
@@ -33,7 +34,8 @@ def draw_report(report: Report, format_: str) -> bytes:
     if report.mix:
         _draw_shares(axes[1], report.mix)
     file = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "elmo", "svg.fonttype": "none"}):  # the same bytes each time
+    # The same bytes each time
+    with mpl.rc_context({"svg.hashsalt": "elmo", "svg.fonttype": "none"}):
         metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format_)
         figure.savefig(file, format=format_, dpi=DPI, metadata=metadata)
     return file.getvalue()
@@ -44,8 +46,23 @@ def _draw_scores(axes: "Axes", report: Report) -> None:
     for place, row in zip(places, report.rows, strict=True):
         color = GREY if row.name.startswith("majority") else ORANGE if row.name == "mix" else BLUE
         low, score, high = row.interval.low, row.interval.score, row.interval.high
-        axes.errorbar(score, place, xerr=[[max(score - low, 0)], [max(high - score, 0)]], fmt="o", color=color, capsize=3)
-        axes.annotate(f"{score:.3f}", (score, place), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8, color=color)
+        axes.errorbar(
+            score,
+            place,
+            xerr=[[max(score - low, 0)], [max(high - score, 0)]],
+            fmt="o",
+            color=color,
+            capsize=3,
+        )
+        axes.annotate(
+            f"{score:.3f}",
+            (score, place),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=color,
+        )
         if row.unseen is not None:
             axes.plot(row.unseen, place, "x", color=color, alpha=0.7)
         if row.control:
@@ -53,7 +70,9 @@ def _draw_scores(axes: "Axes", report: Report) -> None:
     axes.set_yticks(list(places), [row.name for row in report.rows])
     axes.invert_yaxis()
     axes.margins(y=0.08)
-    axes.set_xlabel(f"{report.metric.replace('f1', 'F1')} of {report.test.rows:,} {report.unit}s, 95 % interval")
+    axes.set_xlabel(
+        f"{report.metric.replace('f1', 'F1')} of {report.test.rows:,} {report.unit}s, 95 % interval"
+    )
     axes.grid(visible=True, axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     _draw_legend(axes, report)
@@ -63,7 +82,15 @@ def _draw_legend(axes: "Axes", report: Report) -> None:
     if any(row.unseen is not None for row in report.rows):
         axes.plot([], [], "x", color=GREY, label="unseen words")
     if any(row.control for row in report.rows):
-        axes.plot([], [], "|", color=GREEN, markersize=12, markeredgewidth=2, label="control task (accuracy)")
+        axes.plot(
+            [],
+            [],
+            "|",
+            color=GREEN,
+            markersize=12,
+            markeredgewidth=2,
+            label="control task (accuracy)",
+        )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower left", fontsize=8)
 

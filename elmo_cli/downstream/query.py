@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 BRACKETED = re.compile(r"\[(.+)\]")
 POOLED = ("none", "mean", "first", "last")  # supported pooling of features
-MIX = re.compile(r"softmax of (?P<weights>[-+.e0-9, ]+), times (?P<gamma>[-+.e0-9]+)(?P<norm>, layers normalised)?")
+MIX = re.compile(
+    r"softmax of (?P<weights>[-+.e0-9, ]+), times (?P<gamma>[-+.e0-9]+)(?P<norm>, layers "
+    r"normalised)?"
+)
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,16 @@ def parse_query(text: str, place: str = "QUERY") -> Query:
         raise UsageError(f"{place}: is empty; give a sentence, or one with a word in brackets")
     found = [i for i, token in enumerate(tokens) if BRACKETED.fullmatch(token)]
     # a bracket that stands alone is a token of the corpus
-    odd = [token for i, token in enumerate(tokens) if i not in found and len(token) > 1 and (token[0] == "[" or token[-1] == "]")]
+    odd = [
+        token
+        for i, token in enumerate(tokens)
+        if i not in found and len(token) > 1 and (token[0] == "[" or token[-1] == "]")
+    ]
     if len(found) > 1 or odd:
         shown = " ".join(tokens)[:60]
         raise UsageError(
-            f"{place}: {shown!r} has not exactly one bracketed word; put one token in brackets, such as: the muddy [bank] of it"
+            f"{place}: {shown!r} has not exactly one bracketed word; put one token in brackets, "
+            "such as: the muddy [bank] of it"
         )
     if not found:
         return Query(text.strip(), tokens, None)
@@ -68,10 +76,14 @@ def check_features(features: Features) -> None:
     told = features.metadata
     pool, start = told.get("pool", "none"), told.get("start_state", "zero")
     if pool not in POOLED:
-        raise FeaturesError(f"{features.path}: contains {pool}-pooled vectors, whose cosines mean little; embed with --pool mean")
+        raise FeaturesError(
+            f"{features.path}: contains {pool}-pooled vectors, whose cosines mean little; embed "
+            "with --pool mean"
+        )
     if start != "zero":
         raise FeaturesError(
-            f"{features.path}: its sentences did not start from the zero state ({start}); embed them without --stateful, --prime"
+            f"{features.path}: its sentences did not start from the zero state ({start}); embed "
+            "them without --stateful, --prime"
         )
 
 
@@ -95,11 +107,15 @@ def find_query_model(features: Features, given: str | None) -> "ModelFiles":
         if given:
             raise
         raise FeaturesError(
-            f"{features.path}: its model {name!r} is not here; pass --model DIR, or run elmo models download {name}"
+            f"{features.path}: its model {name!r} is not here; pass --model DIR, or run elmo "
+            f"models download {name}"
         ) from error
     if told.get("model_sha256", sha256) != sha256:
         hashes = f"sha256 {told['model_sha256'][:12]}..., not {sha256[:12]}..."
-        raise FeaturesError(f"{features.path}: was made by a different model than {name} ({hashes}); pass --model DIR")
+        raise FeaturesError(
+            f"{features.path}: was made by a different model than {name} ({hashes}); pass --model "
+            "DIR"
+        )
     return model
 
 
@@ -129,19 +145,26 @@ class QueryEmbedder:
         self.pooled = told.pooled
         if (
             selection.names(config.n_output_layers) != told.names
-            or self._select(np.zeros((config.n_output_layers, 1, config.output_dim), np.float32)).shape[-1] != told.dim
+            or self._select(
+                np.zeros((config.n_output_layers, 1, config.output_dim), np.float32)
+            ).shape[-1]
+            != told.dim
         ):
             raise FeaturesError(
-                f"{features.path}: has {', '.join(told.names)} of {told.dim} dimensions, which the model {model.name} does not have"
+                f"{features.path}: has {', '.join(told.names)} of {told.dim} dimensions, which the "
+                f"model {model.name} does not have"
             )
 
     def embed(self, queries: Sequence[Query], layers: Sequence[int]) -> list[Floats]:
-        """Return, of each query, some layers of the file: (layer, token, dim), or (layer, dim) where it is pooled."""
+        """Return layers of each query: (layer, token, dim), or (layer, dim) if pooled."""
         from elmo_cli.inference.pipeline import embed_window
         from elmo_cli.nn.batching import BATCH_TOKENS
 
         window = [Sentence(str(i), query.tokens, query.text) for i, query in enumerate(queries)]
-        return [self._layers(array, layers) for array in embed_window(window, self._embedder, BATCH_TOKENS)]
+        return [
+            self._layers(array, layers)
+            for array in embed_window(window, self._embedder, BATCH_TOKENS)
+        ]
 
     def _layers(self, array: Array, layers: Sequence[int]) -> Floats:
         selected = np.asarray(self._select(array), dtype=np.float32)
@@ -154,6 +177,10 @@ def _selection_of(features: Features) -> Selection:
     pool = told.get("pool", "none") if features.description.pooled else "none"
     if (found := MIX.fullmatch(told.get("mix", ""))) is not None:
         weights = tuple(map(float, found["weights"].split(",")))
-        return Selection(mix=FixedMix(weights, float(found["gamma"]), found["norm"] is not None), pool=pool)
+        return Selection(
+            mix=FixedMix(weights, float(found["gamma"]), found["norm"] is not None), pool=pool
+        )
     by_name = ",".join(name.removeprefix("layer_") for name in names)
-    return Selection(told.get("layers", by_name if features.description.layered else names[0]), pool=pool)
+    return Selection(
+        told.get("layers", by_name if features.description.layered else names[0]), pool=pool
+    )

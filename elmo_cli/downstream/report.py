@@ -28,7 +28,12 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        found: dict[str, Any] = {"name": self.name, **self.interval._asdict(), "accuracy": self.accuracy, "unseen": self.unseen}
+        found: dict[str, Any] = {
+            "name": self.name,
+            **self.interval._asdict(),
+            "accuracy": self.accuracy,
+            "unseen": self.unseen,
+        }
         found["difference"] = self.difference and self.difference._asdict()
         if self.control:
             found |= {"control": self.control.score, "selectivity": self.control.selectivity}
@@ -37,7 +42,10 @@ class Row:
 
 @dataclass(frozen=True)
 class MixReport:
-    """The learned mix of each seed with its score; the first is the one of the row and of --mix-output."""
+    """The learned mix of each seed with its score.
+
+    The first is the one of the row and of --mix-output.
+    """
 
     mixes: list[LearnedMix]
     scores: list[float]
@@ -62,7 +70,11 @@ class MixReport:
             "center_of_gravity": first.center_of_gravity,
             "center_of_gravity_spread": [min(self.centers), max(self.centers)],
             "seeds": [
-                {"score": score, "shares": list(mix.shares), "center_of_gravity": mix.center_of_gravity}
+                {
+                    "score": score,
+                    "shares": list(mix.shares),
+                    "center_of_gravity": mix.center_of_gravity,
+                }
                 for score, mix in zip(self.scores, self.mixes, strict=True)
             ],
             "file": first.to_json(),

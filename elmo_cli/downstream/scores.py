@@ -19,7 +19,7 @@ Counter = Callable[[Ints, Ints, Ints, Mask | None], Floats]
 
 @dataclass(frozen=True)
 class Scorer:
-    """The score of predicted classes: F1 of spans (strict), micro F1 of sets of labels, or accuracy.
+    """The score of predicted classes: strict F1 of spans, micro F1 of label sets, or accuracy.
 
     Args:
         task: TAGS, TOKENS, SENTENCES or LABEL_SETS.
@@ -40,7 +40,12 @@ class Scorer:
         if self.task != TAGS:
             return count_right
         letters = [SAME_LETTER.get(label[0], label[0]) for label in self.labels]
-        return entity_counter([AS_IOB2.get(letter, letter) + label[1:] for letter, label in zip(letters, self.labels, strict=True)])
+        return entity_counter(
+            [
+                AS_IOB2.get(letter, letter) + label[1:]
+                for letter, label in zip(letters, self.labels, strict=True)
+            ]
+        )
 
     def score(self, gold: Ints, predicted: Ints, sentences: Ints) -> float:
         """Return the score of classes.

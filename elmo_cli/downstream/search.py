@@ -44,16 +44,23 @@ class Searcher:
         """Return the hits of each query, best first.
 
         Raises:
-            FeaturesError: A bracketed word does not occur, or a requested layer or column is missing.
+            FeaturesError: A bracketed word does not occur, or a requested layer or column is
+                missing.
         """
         found: dict[int, list[Hit]] = {}
         groups: dict[tuple[bool, str | None], list[int]] = {}
         for i, query in enumerate(queries):
-            word = query.word.casefold() if query.position is not None and not self.options.any_word else None
+            word = (
+                query.word.casefold()
+                if query.position is not None and not self.options.any_word
+                else None
+            )
             groups.setdefault((query.position is None, word), []).append(i)
         for (of_sentences, word), members in groups.items():
             chosen = [queries[i] for i in members]
-            hits = self._search_sentences(chosen) if of_sentences else self._search_word(chosen, word)
+            hits = (
+                self._search_sentences(chosen) if of_sentences else self._search_word(chosen, word)
+            )
             found.update(zip(members, hits, strict=True))
         return [found[i] for i in range(len(queries))]
 
@@ -76,6 +83,12 @@ class Searcher:
         layers = word_layers(self.features, self.options.layers)
         if word not in self._words:
             self._words = {word: WordIndex(self.features, layers, word, raw=self.options.raw)}
-        vectors = [array[:, query.position] for query, array in zip(queries, self.embedder.embed(queries, layers), strict=True)]
+        vectors = [
+            array[:, query.position]
+            for query, array in zip(queries, self.embedder.embed(queries, layers), strict=True)
+        ]
         label = label_of(self.features, self._label_column())
-        return [word_hits(self.features, rows, label) for rows in self._words[word].search(np.stack(vectors, axis=1), self.options.size)]
+        return [
+            word_hits(self.features, rows, label)
+            for rows in self._words[word].search(np.stack(vectors, axis=1), self.options.size)
+        ]

@@ -12,7 +12,8 @@ from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS, SENTENCES
 from elmo_cli.downstream.training_steps import TrainingStep
 from elmo_cli.errors import ElmoError
 
-PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # tried in this order, each from the weights of the one before
+# Tried in this order, each from the weights of the one before
+PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 DEFAULT_PENALTY = 0.1  # without held-out sentences
 PATIENCE = 2  # penalties that are worse than the best before the search ends
 ITERATIONS = 60
@@ -29,7 +30,8 @@ class SentenceHead(nn.Module):
         task: SENTENCES, LABEL_SETS or NUMBERS.
         dim: Width of the vectors.
         n_labels: Number of labels; 1 for numbers.
-        norm: "standard" for the mean and deviation of each dimension in the training part, "layer" for those of each vector.
+        norm: "standard" for the mean and deviation of each dimension in the training part, "layer"
+            for those of each vector.
     """
 
     def __init__(self, task: str, dim: int, n_labels: int, norm: str = "standard") -> None:
@@ -59,7 +61,9 @@ class SentenceHead(nn.Module):
         return torch.softmax(logits, -1) if self.task == SENTENCES else torch.sigmoid(logits)
 
 
-def target_loss(task: str, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+def target_loss(
+    task: str, logits: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Return the mean loss of a batch.
 
     Args:
@@ -71,7 +75,9 @@ def target_loss(task: str, logits: Tensor, targets: Tensor, weights: Tensor | No
     if task == SENTENCES:
         return functional.cross_entropy(logits, targets, weights)
     if task == LABEL_SETS:
-        return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="sum") / len(targets)
+        return functional.binary_cross_entropy_with_logits(
+            logits, targets, pos_weight=weights, reduction="sum"
+        ) / len(targets)
     return functional.mse_loss(logits, targets) / 2
 
 
@@ -109,7 +115,9 @@ class PenaltySearch:
         """
         deviation, mean = torch.std_mean(self.rows[list(self.train)], dim=0, correction=0)
         self.head.mean.copy_(mean)  # type: ignore[operator]  # buffers are untyped
-        self.head.deviation.copy_(torch.where(deviation > LEAST_DEVIATION, deviation, torch.ones_like(deviation)))  # type: ignore[operator]
+        self.head.deviation.copy_(
+            torch.where(deviation > LEAST_DEVIATION, deviation, torch.ones_like(deviation))
+        )  # type: ignore[operator]
         nn.init.zeros_(self.head.linear.weight)
         nn.init.zeros_(self.head.linear.bias)
         with torch.no_grad():
@@ -138,7 +146,9 @@ class PenaltySearch:
     def _minimise(self, normalised: Tensor, chosen: Sequence[int], penalty: float) -> float:
         rows, targets = normalised[list(chosen)], self.targets[list(chosen)]
         linear = self.head.linear
-        optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=ITERATIONS, history_size=8, line_search_fn="strong_wolfe")
+        optimizer = torch.optim.LBFGS(
+            linear.parameters(), max_iter=ITERATIONS, history_size=8, line_search_fn="strong_wolfe"
+        )
         loss = torch.zeros(())
 
         def closure() -> Tensor:
@@ -151,12 +161,18 @@ class PenaltySearch:
 
         optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch's
         if not loss.isfinite() or not linear.weight.isfinite().all():
-            raise ElmoError(f"the loss is {loss.item()} with the penalty {penalty:g}; check the model and its vectors")
+            raise ElmoError(
+                f"the loss is {loss.item()} with the penalty {penalty:g}; check the model and its "
+                "vectors"
+            )
         return loss.item()
 
 
 def encode_targets(task: str, targets: Sequence[object], labels: Sequence[str]) -> Tensor:
-    """Return targets as `target_loss` takes them; labels that are not listed are -1, or left out of sets."""
+    """Return targets as `target_loss` takes them.
+
+    Labels that are not listed are -1, or left out of sets.
+    """
     if task == NUMBERS:
         return torch.tensor(targets, dtype=torch.float32)[:, None]
     places = {label: i for i, label in enumerate(labels)}

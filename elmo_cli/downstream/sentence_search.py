@@ -13,7 +13,8 @@ from elmo_cli.errors import FeaturesError
 from elmo_cli.features.reader import Features
 
 BLOCK = 4096  # sentences transformed together
-HELD_BYTES = 1 << 28  # vectors kept in memory; a larger file is read again for each batch of queries
+# Vectors kept in memory; a larger file is read again for each batch of queries
+HELD_BYTES = 1 << 28
 
 
 class Block(NamedTuple):
@@ -24,7 +25,10 @@ class Block(NamedTuple):
 
 
 def search_layers(features: Features, numbers: Sequence[int] | None) -> list[int]:
-    """Return the indices of the layers compared: those asked for, or the bottom and the top one of the file."""
+    """Return the indices of the compared layers.
+
+    By default, these are the bottom and the top layer of the file.
+    """
     if numbers is not None:
         return choose_layers(features, numbers)
     return sorted({0, len(features.description.names) - 1})
@@ -54,7 +58,10 @@ def read_blocks(features: Features, layers: Sequence[int]) -> Iterator[Block]:
 
 
 def sentence_vector(array: Floats, features: Features, layers: Sequence[int]) -> Floats | None:
-    """Return the vectors (layer, dim) of a sentence, its tokens averaged; None for a sentence without tokens."""
+    """Return the vectors (layer, dim) of a sentence, its tokens averaged.
+
+    None for a sentence without tokens.
+    """
     chosen = array[list(layers)] if features.description.layered else array[None]
     if features.description.pooled:
         return chosen if chosen.any() else None
@@ -65,7 +72,9 @@ def _block(features: Features, rows: list[Floats], numbers: list[int]) -> Block:
     vectors = np.stack(rows, axis=1).astype(np.float32)
     if not np.isfinite(vectors).all():
         bad = numbers[int(np.flatnonzero(~np.isfinite(vectors).all(axis=(0, 2)))[0])]
-        raise FeaturesError(f"{features.path}: sentence {bad}: contains NaN or infinite values; make the file again")
+        raise FeaturesError(
+            f"{features.path}: sentence {bad}: contains NaN or infinite values; make the file again"
+        )
     return Block(vectors, np.array(numbers, dtype=np.int64))
 
 
@@ -79,18 +88,37 @@ class SentenceIndex:
         held_bytes: Maximum size of the vectors kept in memory.
     """
 
-    def __init__(self, features: Features, layers: Sequence[int], *, raw: bool = False, held_bytes: int = HELD_BYTES) -> None:
+    def __init__(
+        self,
+        features: Features,
+        layers: Sequence[int],
+        *,
+        raw: bool = False,
+        held_bytes: int = HELD_BYTES,
+    ) -> None:
         self.features, self.layers = features, list(layers)
         dim = features.description.dim
-        held: list[Block] | None = [] if 4 * len(features) * len(layers) * dim <= held_bytes else None
-        blocks = read_blocks(features, self.layers) if held is None else _keeping(read_blocks(features, self.layers), held)
+        held: list[Block] | None = (
+            [] if 4 * len(features) * len(layers) * dim <= held_bytes else None
+        )
+        blocks = (
+            read_blocks(features, self.layers)
+            if held is None
+            else _keeping(read_blocks(features, self.layers), held)
+        )
         if raw:
             self.transform = no_transform(len(self.layers), dim)
             for _ in blocks if held is not None else ():
                 pass
         else:
-            self.transform = fit_transform((block.vectors for block in blocks), len(self.layers), dim)
-        self._held = None if held is None else [(transformed(block, self.transform), block.sentences) for block in held]
+            self.transform = fit_transform(
+                (block.vectors for block in blocks), len(self.layers), dim
+            )
+        self._held = (
+            None
+            if held is None
+            else [(transformed(block, self.transform), block.sentences) for block in held]
+        )
 
     def _blocks(self) -> Iterator[tuple[Floats, Ints]]:
         if self._held is not None:
@@ -129,5 +157,15 @@ def sentence_hits(features: Features, rows: list[tuple[float, int]], label: Labe
     for rank, (score, index) in enumerate(rows, start=1):
         sentence = features.sentence(index)
         key = sentence.key if sentence.id is None else sentence.id
-        hits.append(Hit(rank, score, index, key, sentence.tokens, None, label(sentence, 0) if sentence.tokens else None))
+        hits.append(
+            Hit(
+                rank,
+                score,
+                index,
+                key,
+                sentence.tokens,
+                None,
+                label(sentence, 0) if sentence.tokens else None,
+            )
+        )
     return hits

@@ -24,7 +24,9 @@ try:
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "sklearn":
         raise
-    raise ElmoError("ElmoVectorizer: scikit-learn is not installed; pip install 'elmo-cli[sklearn]'") from None
+    raise ElmoError(
+        "ElmoVectorizer: scikit-learn is not installed; pip install 'elmo-cli[sklearn]'"
+    ) from None
 
 Array = npt.NDArray[np.float32]
 Document = str | Sequence[str]
@@ -136,7 +138,12 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     @property
     def _spec(self) -> EmbedderSpec:
-        return EmbedderSpec(model=str(self.model), device=self.device, precision=self.precision, threads=self.threads)
+        return EmbedderSpec(
+            model=str(self.model),
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+        )
 
     @property
     def _n_layers(self) -> int:
@@ -152,7 +159,11 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         if self.pool not in pools:
             raise ElmoError(f"pool={self.pool!r}: not a choice; one of {', '.join(pools)}")
         n_layers = self._n_layers
-        places = {"top": n_layers - 1, "average": n_layers, **{f"layer_{i}": i for i in range(n_layers)}}
+        places = {
+            "top": n_layers - 1,
+            "average": n_layers,
+            **{f"layer_{i}": i for i in range(n_layers)},
+        }
         return [places[name] for name in Selection(self.layers).names(n_layers)]
 
     def _embed(self, documents: Sequence[list[str]]) -> Iterator[Array]:
@@ -161,7 +172,9 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         key_of = _key_function(spec, self.pool)
         keys = [key_of(tokens) for tokens in documents]
         tokens_of = dict(zip(keys, documents, strict=True))
-        cache = VectorCache(Path(self.memory), self.memory_bytes) if self.memory is not None else None
+        cache = (
+            VectorCache(Path(self.memory), self.memory_bytes) if self.memory is not None else None
+        )
         found = cache.get(list(tokens_of)) if cache else {}
         missing = {key: tokens for key, tokens in tokens_of.items() if key not in found}
         if missing:
@@ -182,7 +195,9 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         return {"X_types": ["string"], "requires_fit": False, "preserves_dtype": []}
 
 
-def _pooled(sentences: Mapping[bytes, list[str]], spec: EmbedderSpec, pool: str) -> dict[bytes, Array]:
+def _pooled(
+    sentences: Mapping[bytes, list[str]], spec: EmbedderSpec, pool: str
+) -> dict[bytes, Array]:
     """The pooled vectors of each layer and of their average, (layer + 1, dim), by key."""
     average = select_layers("average", 0)
     numbered = [Sentence(str(i), tokens, "") for i, tokens in enumerate(sentences.values())]
@@ -197,7 +212,14 @@ def _pooled(sentences: Mapping[bytes, list[str]], spec: EmbedderSpec, pool: str)
 def _key_function(spec: EmbedderSpec, pool: str) -> Callable[[list[str]], bytes]:
     """A function from tokens to their key: a hash of model, settings and tokens."""
     device, precision = spec.place
-    settings = [FORMAT, __version__, _model_hash(spec, file_stamp(spec)), device.partition(":")[0], precision, pool]
+    settings = [
+        FORMAT,
+        __version__,
+        _model_hash(spec, file_stamp(spec)),
+        device.partition(":")[0],
+        precision,
+        pool,
+    ]
     start = hashlib.sha256(json.dumps(settings).encode())
 
     def key_of(tokens: list[str]) -> bytes:
@@ -233,4 +255,8 @@ def _listed(documents: Any) -> Iterable[Any]:  # noqa: ANN401  # any sequence
 
 def _tokens(number: int, document: Any) -> list[str]:  # noqa: ANN401  # anything a user passes
     """The tokens of a document."""
-    return document.split() if isinstance(document, str) else tokens_of(document, f"document {number}: ")
+    return (
+        document.split()
+        if isinstance(document, str)
+        else tokens_of(document, f"document {number}: ")
+    )

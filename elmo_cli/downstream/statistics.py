@@ -20,7 +20,10 @@ class Interval(NamedTuple):
 
 
 class Resampled(NamedTuple):
-    """A score, and the scores of the resamples: the same sentences are drawn for all that is compared."""
+    """A score and the scores of its resamples.
+
+    The same sentences are drawn for all compared scores.
+    """
 
     score: float
     resamples: Floats
@@ -35,7 +38,7 @@ class Resampled(NamedTuple):
 
 
 def resample(counts: Floats, seed: int) -> Resampled:
-    """Return the score of counts by sentence, (sentence, class, 3), and of resamples of the sentences."""
+    """Return the score of counts by sentence, (sentence, class, 3), and of resamples."""
     n, flat = len(counts), counts.reshape(len(counts), -1)
     random = np.random.default_rng([seed, 3])
     scores = []

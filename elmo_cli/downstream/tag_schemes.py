@@ -1,7 +1,10 @@
-"""Tag schemes of labelled spans: IOB1, IOB2 and IOBES (also spelled BILOU and BMES), their checks, repair and conversion.
+"""Tag schemes of labelled spans: checks, repair and conversion.
 
-Ramshaw and Marcus (1995) for IOB1 and IOB2. In IOB1 a span begins with I-X, and with B-X only where it follows a span of
-the same type; in IOB2 every span begins with B-X; in IOBES it also ends with E-X, and a span of one token is S-X.
+The schemes are IOB1, IOB2 and IOBES (also spelled BILOU and BMES).
+
+Ramshaw and Marcus (1995) for IOB1 and IOB2. In IOB1 a span begins with I-X, and with B-X only where
+it follows a span of the same type; in IOB2 every span begins with B-X; in IOBES it also ends with
+E-X, and a span of one token is S-X.
 """
 
 import re
@@ -45,7 +48,9 @@ def detect_scheme(sequences: Sequence[Sequence[str]]) -> str | None:
         return None
     if {label[0] for label in labels} - set("OBI"):
         return "iobes"
-    pairs = {pair for sequence in sequences for pair in zip([OUTSIDE, *sequence], sequence, strict=False)}
+    pairs = {
+        pair for sequence in sequences for pair in zip([OUTSIDE, *sequence], sequence, strict=False)
+    }
     begun_inside = any(tag[0] == "I" and before[2:] != tag[2:] for before, tag in pairs)
     begun_properly = any(tag[0] == "B" and before[2:] != tag[2:] for before, tag in pairs)
     return "iob1" if begun_inside and not begun_properly else "iob2"

@@ -27,7 +27,8 @@ class TokenHeadConfig:
         n_layers: Number of layers.
         dim: Width of a layer.
         labels: The labels, in order.
-        scheme: Tag scheme of the labels, whose invalid sequences are never predicted; None for other labels.
+        scheme: Tag scheme of the labels, whose invalid sequences are never predicted; None for
+            other labels.
     """
 
     head: str
@@ -58,7 +59,10 @@ class LayerInput(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """A classifier of tokens. Sentences are ragged: their tokens one after another, and their lengths."""
+    """A classifier of tokens.
+
+    Sentences are ragged: their tokens one after another, and their lengths.
+    """
 
     def __init__(self, config: TokenHeadConfig) -> None:
         super().__init__()
@@ -67,16 +71,28 @@ class TokenHead(nn.Module):
         allowed = allowed_tags(config.labels, config.scheme) if config.scheme else None
         self.input = LayerInput(config.n_layers, config.dim, config.mix)
         width = self.input.output_dim
-        self.lstm = nn.LSTM(width, LSTM_DIM, batch_first=True, bidirectional=True) if config.head == LSTM_CRF else None
+        self.lstm = (
+            nn.LSTM(width, LSTM_DIM, batch_first=True, bidirectional=True)
+            if config.head == LSTM_CRF
+            else None
+        )
         self.emit = nn.Linear(2 * LSTM_DIM if self.lstm else width, n_labels)
         if not self.lstm:
             nn.init.normal_(self.emit.weight, std=0.01)
             nn.init.zeros_(self.emit.bias)
         has_crf = config.head != LINEAR
-        self.crf = LinearChainCrf(n_labels, allowed, trainable=has_crf) if has_crf or config.scheme else None
+        self.crf = (
+            LinearChainCrf(n_labels, allowed, trainable=has_crf)
+            if has_crf or config.scheme
+            else None
+        )
 
-    def loss(self, layers: Tensor, lengths: Sequence[int], labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch: mean cross-entropy of a token, or mean negative log-likelihood of a sentence by its tokens.
+    def loss(
+        self, layers: Tensor, lengths: Sequence[int], labels: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of a batch, averaged over tokens.
+
+        It is the cross-entropy of a token, or the negative log-likelihood of a sentence.
 
         Args:
             layers: (layer, token, dim) float32.
@@ -93,7 +109,7 @@ class TokenHead(nn.Module):
 
     @torch.no_grad()
     def decode(self, layers: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Return the labels of tokens, (token,) int64: the best sequence that the tag scheme allows."""
+        """Return the best labels that the tag scheme allows, (token,) int64."""
         emissions = self._emissions(layers, lengths)
         if self.crf is None:
             return emissions.argmax(dim=-1)
@@ -113,7 +129,9 @@ class TokenHead(nn.Module):
         rows: Tensor = self.input(layers)
         if self.lstm is not None:
             padded, mask = _pad(functional.dropout(rows, DROPOUT, self.training), lengths)
-            packed = pack_padded_sequence(padded, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
+            packed = pack_padded_sequence(
+                padded, torch.tensor(lengths), batch_first=True, enforce_sorted=False
+            )
             output, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
             rows = functional.dropout(output[mask], DROPOUT, self.training)
         emissions: Tensor = self.emit(rows)
@@ -121,6 +139,6 @@ class TokenHead(nn.Module):
 
 
 def _pad(rows: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """(token, ...) → (sentence, longest, ...), 0 behind the end of a sentence, and the mask (sentence, longest)."""
+    """(token, ...) → (sentence, longest, ...), padded with 0, and the mask (sentence, longest)."""
     padded = pad_sequence(list(torch.split(rows, list(lengths))), batch_first=True)
     return padded, torch.arange(padded.shape[1]) < torch.tensor(lengths)[:, None]

@@ -56,7 +56,9 @@ def epochs_for(head: str, n_sentences: int) -> int:
 
 @dataclass
 class TokenTraining:
-    """Adam on batches of sentences; the learning rate falls to 0. `best` has the weights of the best epoch.
+    """Adam on batches of sentences; the learning rate falls to 0.
+
+    `best` has the weights of the best epoch.
 
     Args:
         head: The classifier, which is trained in place.
@@ -83,7 +85,9 @@ class TokenTraining:
     best: State = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.optimizer = torch.optim.Adam(self.head.parameters(), lr=LEARNING_RATES[self.head.config.head])
+        self.optimizer = torch.optim.Adam(
+            self.head.parameters(), lr=LEARNING_RATES[self.head.config.head]
+        )
 
     def run(self) -> Iterator[TrainingStep]:
         """Train, yielding after each epoch.
@@ -97,31 +101,48 @@ class TokenTraining:
             score = self.score()
             is_best = score > max((result.score for result in self.history), default=-np.inf)
             if is_best:
-                self.best = {name: value.detach().clone() for name, value in self.head.state_dict().items()}
-            self.history.append(TrainingStep(f"epoch {epoch + 1} of {self.epochs}", loss, score, is_best))
+                self.best = {
+                    name: value.detach().clone() for name, value in self.head.state_dict().items()
+                }
+            self.history.append(
+                TrainingStep(f"epoch {epoch + 1} of {self.epochs}", loss, score, is_best)
+            )
             yield self.history[-1]
         self.head.load_state_dict(self.best)
 
     def score(self) -> float:
         """Return the score on the held-out sentences."""
         gold = np.concatenate([self.labels[i] for i in self.held_out])
-        return self.scorer.score(gold, predict_cached(self.head, self.cache, self.held_out), self._sentences(self.held_out))
+        return self.scorer.score(
+            gold,
+            predict_cached(self.head, self.cache, self.held_out),
+            self._sentences(self.held_out),
+        )
 
     def _run_epoch(self, epoch: int) -> float:
         self.head.train()
-        batches = random_batches([len(self.labels[i]) for i in self.train], np.random.default_rng([self.seed, 4, epoch]))
+        batches = random_batches(
+            [len(self.labels[i]) for i in self.train], np.random.default_rng([self.seed, 4, epoch])
+        )
         losses = []
         for number, batch in enumerate(batches):
             for group in self.optimizer.param_groups:
-                group["lr"] = LEARNING_RATES[self.head.config.head] * (1 - (epoch + number / len(batches)) / self.epochs)
+                group["lr"] = LEARNING_RATES[self.head.config.head] * (
+                    1 - (epoch + number / len(batches)) / self.epochs
+                )
             losses.append(self._step([self.train[i] for i in batch]))
         return float(np.mean(losses))
 
     def _step(self, batch: Sequence[int]) -> float:
         labels = torch.from_numpy(np.concatenate([self.labels[i] for i in batch]))
-        loss = self.head.loss(self.cache.read(batch), [len(self.labels[i]) for i in batch], labels, self.weights)
+        loss = self.head.loss(
+            self.cache.read(batch), [len(self.labels[i]) for i in batch], labels, self.weights
+        )
         if not loss.isfinite():
-            raise ElmoError(f"the loss is {loss.item()} in the epoch after {len(self.history)}; check the model and its vectors")
+            raise ElmoError(
+                f"the loss is {loss.item()} in the epoch after {len(self.history)}; check the "
+                "model and its vectors"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         nn.utils.clip_grad_norm_(self.head.parameters(), LARGEST_GRADIENT)

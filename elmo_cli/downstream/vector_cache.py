@@ -16,7 +16,9 @@ DATABASE = "vectors.sqlite"
 TIMEOUT = 120.0  # seconds to wait for another process that writes
 ROOM_LEFT = 0.9  # of the maximal size, after vectors have been removed
 KEYS_PER_QUERY = 500  # SQLite takes at least 999 variables
-CREATE = "CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY, key BLOB UNIQUE, vectors BLOB)"
+CREATE = (
+    "CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY, key BLOB UNIQUE, vectors BLOB)"
+)
 
 Array = npt.NDArray[np.float32]
 
@@ -46,7 +48,10 @@ class VectorCache:
             for start in range(0, len(keys), KEYS_PER_QUERY):
                 some = keys[start : start + KEYS_PER_QUERY]
                 places = ",".join("?" * len(some))
-                rows = database.execute(f"SELECT key, vectors FROM vectors WHERE key IN ({places})", some)  # noqa: S608  # question marks
+                rows = database.execute(
+                    f"SELECT key, vectors FROM vectors WHERE key IN ({places})",  # noqa: S608  # question marks
+                    some,
+                )
                 found.update((key, np.frombuffer(value, np.float32)) for key, value in rows)
         return found
 
@@ -87,9 +92,13 @@ class VectorCache:
         except sqlite3.OperationalError as error:  # full, read-only, locked, not to be opened
             raise DiskError(f"{path}: {error}; name another folder, or pass memory=None") from None
         except sqlite3.DatabaseError as error:
-            raise DiskError(f"{path}: {error}; delete it; the vectors are then recomputed") from None
+            raise DiskError(
+                f"{path}: {error}; delete it; the vectors are then recomputed"
+            ) from None
         except OSError as error:
-            raise DiskError(f"{self.folder}: {error.strerror}; name another folder, or pass memory=None") from None
+            raise DiskError(
+                f"{self.folder}: {error.strerror}; name another folder, or pass memory=None"
+            ) from None
 
 
 def _used_bytes(database: sqlite3.Connection) -> int:

@@ -1,4 +1,7 @@
-"""Soft whitening: vectors centred and multiplied by (C + 0.1 mean eigenvalue)^(-1/4), fitted on a corpus block by block."""
+"""Soft whitening, fitted on a corpus block by block.
+
+Vectors are centred and multiplied by (C + 0.1 mean eigenvalue)^(-1/4).
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,13 +12,17 @@ import numpy.typing as npt
 from elmo_cli.downstream.occurrences import Floats, unit
 
 Doubles = npt.NDArray[np.float64]
-DAMPING = 0.1  # of the mean eigenvalue, added to each: with fewer sentences than dimensions most are zero
+# Of the mean eigenvalue, added to each: with fewer sentences than dimensions most are zero
+DAMPING = 0.1
 POWER = -0.25
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A map of sentence vectors: each layer centred, multiplied by a matrix, of length 1; the layers side by side."""
+    """A map of sentence vectors: each layer centred, multiplied by a matrix, of length 1.
+
+    The layers side by side.
+    """
 
     means: Floats  # (layer, dim)
     matrices: Floats | None  # (layer, dim, dim); None: no whitening
@@ -24,7 +31,9 @@ class Transform:
         """(layer, vector, dim) → (vector, layer * dim), of length 1; a cosine is then a product."""
         moved = block - self.means[:, None]
         whitened = moved if self.matrices is None else np.matmul(moved, self.matrices)
-        beside: Floats = np.concatenate(list(unit(whitened)), axis=-1) / np.float32(np.sqrt(len(block)))
+        beside: Floats = np.concatenate(list(unit(whitened)), axis=-1) / np.float32(
+            np.sqrt(len(block))
+        )
         return beside
 
 
@@ -39,7 +48,7 @@ def centring(means: Floats) -> Transform:
 
 
 def fit_transform(blocks: Iterable[Floats], n_layers: int, dim: int) -> Transform:
-    """Fit centres and whitening matrices on blocks of vectors, in memory of a size that depends on `dim` alone.
+    """Fit centres and whitening matrices on blocks of vectors. The memory depends on `dim` alone.
 
     Args:
         blocks: Arrays (layer, vector, dim) float32.
@@ -50,7 +59,8 @@ def fit_transform(blocks: Iterable[Floats], n_layers: int, dim: int) -> Transfor
     sums, products = np.zeros((n_layers, dim)), np.zeros((n_layers, dim, dim))
     for block in blocks:
         if n == 0 and block.shape[1]:
-            shift = block.mean(axis=1, keepdims=True)  # near the mean: products of what is left lose no digits
+            # Near the mean: products of what is left lose no digits
+            shift = block.mean(axis=1, keepdims=True)
         moved = block - shift
         sums += moved.sum(axis=1, dtype=np.float64)
         products += np.matmul(moved.transpose(0, 2, 1), moved)
@@ -58,7 +68,12 @@ def fit_transform(blocks: Iterable[Floats], n_layers: int, dim: int) -> Transfor
     if n < 2:
         return no_transform(n_layers, dim)
     means = sums / n
-    matrices = np.stack([_soft_inverse(product / n - np.outer(mean, mean)) for product, mean in zip(products, means, strict=True)])
+    matrices = np.stack(
+        [
+            _soft_inverse(product / n - np.outer(mean, mean))
+            for product, mean in zip(products, means, strict=True)
+        ]
+    )
     return Transform((means + shift[:, 0]).astype(np.float32), matrices.astype(np.float32))
 
 

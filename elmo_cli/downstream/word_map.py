@@ -93,7 +93,10 @@ def map_word(features: Features, options: WordOptions) -> WordMap:
     label = label_of(features, options.color)
     scan = scan_word(features, options.word, exact=options.exact)
     if len(scan.places) < 2:
-        raise FeaturesError(f"{features.path}: {options.word!r} occurs once; a picture compares two occurrences or more")
+        raise FeaturesError(
+            f"{features.path}: {options.word!r} occurs once; a picture compares two occurrences or "
+            "more"
+        )
     places = sample_places(scan.places, options.sample, options.seed)
     occurrences = read_occurrences(features, places, label)
     vectors = read_vectors(features, places, layers)
@@ -101,13 +104,28 @@ def map_word(features: Features, options: WordOptions) -> WordMap:
     if len(occurrences) <= FEW:
         order = order_by_similarity(vectors[-1])
         occurrences, vectors = [occurrences[i] for i in order], vectors[:, order]
-    panels = [_panel(name, layer, occurrences, scan, options.seed) for name, layer in zip(names, vectors, strict=True)]
+    panels = [
+        _panel(name, layer, occurrences, scan, options.seed)
+        for name, layer in zip(names, vectors, strict=True)
+    ]
     title, categories, category = _categories(occurrences, panels, options.color)
-    return WordMap(options.word, occurrences, len(scan.places), panels, title, categories, category, options.context)
+    return WordMap(
+        options.word,
+        occurrences,
+        len(scan.places),
+        panels,
+        title,
+        categories,
+        category,
+        options.context,
+    )
 
 
 def order_by_similarity(vectors: Floats) -> list[int]:
-    """Return an order in which similar vectors are neighbours: the leaves of average linkage on cosine distances."""
+    """Return an order in which similar vectors are neighbours.
+
+    It is that of the leaves of average linkage on cosine distances.
+    """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
@@ -119,25 +137,41 @@ def order_by_similarity(vectors: Floats) -> list[int]:
     return order
 
 
-def _panel(name: str, vectors: Floats, occurrences: Sequence[Occurrence], scan: WordScan, seed: int) -> Panel:
+def _panel(
+    name: str, vectors: Floats, occurrences: Sequence[Occurrence], scan: WordScan, seed: int
+) -> Panel:
     context_free, few = name == CONTEXT_FREE, len(occurrences) <= FEW
     cosines = np.clip(unit(vectors) @ unit(vectors).T, -1, 1) if few else None
-    points = map_forms([one.token for one in occurrences]) if context_free else map_vectors(vectors, seed)
+    points = (
+        map_forms([one.token for one in occurrences])
+        if context_free
+        else map_vectors(vectors, seed)
+    )
     islands = np.full(len(points), NO_ISLAND) if context_free or few else find_islands(points)
-    return Panel(name, points, islands, name_islands(islands, occurrences, stop_words(scan)), cosines)
+    return Panel(
+        name, points, islands, name_islands(islands, occurrences, stop_words(scan)), cosines
+    )
 
 
 def _categories(
     occurrences: Sequence[Occurrence], panels: Sequence[Panel], column: str | None
 ) -> tuple[str, list[str], npt.NDArray[np.int64]]:
-    """Return the title, the names and each occurrence's number of what is coloured: labels, or the last panel's islands."""
+    """Return title, names and each occurrence's number of the colours.
+
+    Colours show labels, or the last panel's islands.
+    """
     if column is None:
         return "island", panels[-1].island_names, panels[-1].islands
     labels = [NO_LABEL if one.label is None else one.label for one in occurrences]
-    names = [name for name, _ in sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0]))]
+    names = [
+        name for name, _ in sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0]))
+    ]
     shown = [name for name in names if name != NO_LABEL]
     if len(shown) > MOST_CATEGORIES:
         shown = [*shown[: MOST_CATEGORIES - 1], OTHERS]
     numbers = [shown.index(one) if one in shown else len(shown) - 1 for one in labels]
-    numbers = [NO_ISLAND if one == NO_LABEL else number for one, number in zip(labels, numbers, strict=True)]
+    numbers = [
+        NO_ISLAND if one == NO_LABEL else number
+        for one, number in zip(labels, numbers, strict=True)
+    ]
     return column, shown, np.array(numbers, dtype=np.int64)

@@ -1,4 +1,7 @@
-"""Page of a word: one self-contained HTML file, without network, whose scripts and styles are fixed by their hashes."""
+"""Page of a word: one self-contained HTML file.
+
+It uses no network, and its scripts and styles are fixed by their hashes.
+"""
 
 import base64
 import hashlib
@@ -16,8 +19,14 @@ from elmo_cli.downstream.word_map import Panel, WordMap
 SIZE = 1000  # units of a map's width
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 ABOUT = {
-    True: "Cosines between the occurrences in each layer, similar ones beside each other. Point at a square for its sentence.",
-    False: "A map of the vectors in each layer (t-SNE): near points have similar vectors. Distances between islands mean little.",
+    True: (
+        "Cosines between the occurrences in each layer, similar ones beside each other. Point at a "
+        "square for its sentence."
+    ),
+    False: (
+        "A map of the vectors in each layer (t-SNE): near points have similar vectors. Distances "
+        "between islands mean little."
+    ),
 }
 
 
@@ -36,8 +45,13 @@ def write_page(found: WordMap, path: Path) -> None:
 def render_page(found: WordMap) -> str:
     """Return the HTML of a page."""
     folder = Path(__file__).parent
-    style, script = ((folder / f"word_page.{kind}").read_text(encoding="utf-8").strip() for kind in ("css", "js"))
-    policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+    style, script = (
+        (folder / f"word_page.{kind}").read_text(encoding="utf-8").strip() for kind in ("css", "js")
+    )
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri "
+        "'none'; form-action 'none'"
+    )
     page = (folder / "word_page.html").read_text(encoding="utf-8")
     parts = {
         "CSP": policy,

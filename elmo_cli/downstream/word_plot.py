@@ -63,7 +63,9 @@ def _bare(axis: Any, title: str) -> None:  # noqa: ANN401  # matplotlib is untyp
 def _draw_forms(axis: Any, panel: Panel, found: WordMap, style: dict[str, Any]) -> None:  # noqa: ANN401
     """Layer 0: a dot for each form, however many occurrences it has."""
     _bare(axis, panel.name)
-    forms = list(dict.fromkeys(one.token for one in sorted(found.occurrences, key=lambda one: one.token)))
+    forms = list(
+        dict.fromkeys(one.token for one in sorted(found.occurrences, key=lambda one: one.token))
+    )
     places = {one.token: point for one, point in zip(found.occurrences, panel.points, strict=True)}
     for form in forms:
         axis.plot(*places[form], "o", color=GREY, markersize=9)
@@ -71,12 +73,24 @@ def _draw_forms(axis: Any, panel: Panel, found: WordMap, style: dict[str, Any]) 
         for form in forms:
             count = sum(one.token == form for one in found.occurrences)
             label = f"{clean(form, 14)} {count:,}"
-            axis.annotate(label, places[form], (0, -14), textcoords="offset points", ha="center", fontsize=8, **style)
+            axis.annotate(
+                label,
+                places[form],
+                (0, -14),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                **style,
+            )
     n = len(found.occurrences)
     words = (
-        f"all {n:,} are\none vector:\nno context yet" if len(forms) == 1 else f"{n:,} occurrences,\n{len(forms)} vectors:\nno context yet"
+        f"all {n:,} are\none vector:\nno context yet"
+        if len(forms) == 1
+        else f"{n:,} occurrences,\n{len(forms)} vectors:\nno context yet"
     )
-    axis.text(0.5, 0.04, words, transform=axis.transAxes, ha="center", va="bottom", fontsize=8, color=GREY)
+    axis.text(
+        0.5, 0.04, words, transform=axis.transAxes, ha="center", va="bottom", fontsize=8, color=GREY
+    )
     lowest = min(point[1] for point in panel.points)
     axis.set(xlim=(-1, 1), ylim=(lowest - 1.6, 1.1))
 
@@ -103,7 +117,9 @@ def _draw_names(axis: Any, panel: Panel, style: dict[str, Any]) -> None:  # noqa
     """Names of the islands, where they cover least."""
     from matplotlib.patheffects import withStroke
 
-    numbers = [i for i, name in enumerate(panel.island_names) if not name.startswith("island ")][:MOST_NAMES]
+    numbers = [i for i, name in enumerate(panel.island_names) if not name.startswith("island ")][
+        :MOST_NAMES
+    ]
     halo = [withStroke(linewidth=2.2, foreground="white")]
     texts = [
         axis.text(
@@ -127,7 +143,12 @@ def _draw_legend(figure: Any, found: WordMap, columns: int, style: dict[str, Any
 
     present = [c for c in [*range(len(found.categories)), -1] if (found.category == c).any()]
     names = [_category_name(found, category) for category in present]
-    dots = [Line2D([], [], linestyle="none", marker=MARKERS[shape_of(c)], color=color_of(c), markersize=6) for c in present]
+    dots = [
+        Line2D(
+            [], [], linestyle="none", marker=MARKERS[shape_of(c)], color=color_of(c), markersize=6
+        )
+        for c in present
+    ]
     legend = figure.legend(
         dots,
         names,

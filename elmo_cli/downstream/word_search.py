@@ -1,4 +1,7 @@
-"""Search for similar occurrences of a word: top-layer vectors less the mean of the word's occurrences, in flat memory."""
+"""Search for similar occurrences of a word, in flat memory.
+
+Top-layer vectors are compared less the mean of the word's occurrences.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,7 +27,11 @@ BLOCK = 4096  # occurrences compared together
 
 def word_layers(features: Features, numbers: Sequence[int] | None) -> list[int]:
     """Return the indices of the layers compared: those asked for, or the top one of the file."""
-    return choose_layers(features, numbers) if numbers is not None else [len(features.description.names) - 1]
+    return (
+        choose_layers(features, numbers)
+        if numbers is not None
+        else [len(features.description.names) - 1]
+    )
 
 
 class WordIndex:
@@ -40,13 +47,19 @@ class WordIndex:
         FeaturesError: The word does not occur, or the file has no token vectors or no tokens.
     """
 
-    def __init__(self, features: Features, layers: Sequence[int], word: str | None, *, raw: bool = False) -> None:
+    def __init__(
+        self, features: Features, layers: Sequence[int], word: str | None, *, raw: bool = False
+    ) -> None:
         self.features, self.layers = features, list(layers)
         self._places = scan_word(features, word).places if word is not None else None
         self._held: Floats | None = None
         if self._places is not None and len(self._places) <= BLOCK:
             self._held = read_vectors(features, self._places, self.layers)
-        self.transform = no_transform(len(self.layers), features.description.dim) if raw else centring(self._mean())
+        self.transform = (
+            no_transform(len(self.layers), features.description.dim)
+            if raw
+            else centring(self._mean())
+        )
 
     def _blocks(self) -> Iterator[tuple[Floats, Ints]]:
         """Vectors (layer, occurrence, dim), and the places (occurrence, 2)."""
@@ -68,7 +81,7 @@ class WordIndex:
         return (total / max(n, 1)).astype(np.float32)
 
     def search(self, queries: Floats, size: int) -> list[list[tuple[float, int, int]]]:
-        """Return (score, sentence, position) of the occurrences nearest to each query, by cosine, best first.
+        """Return (score, sentence, position) of the nearest occurrences by cosine, best first.
 
         Args:
             queries: (layer, query, dim) float32, vectors of the bracketed words.
@@ -77,7 +90,10 @@ class WordIndex:
         best, wanted = Best(queries.shape[1], size), self.transform(queries)
         for vectors, places in self._blocks():
             best.add(wanted @ self.transform(vectors).T, places[:, 0] << 24 | places[:, 1])
-        return [[(score, place >> 24, place & 0xFFFFFF) for score, place in best.rows(query)] for query in range(queries.shape[1])]
+        return [
+            [(score, place >> 24, place & 0xFFFFFF) for score, place in best.rows(query)]
+            for query in range(queries.shape[1])
+        ]
 
 
 def _all_tokens(features: Features, layers: Sequence[int]) -> Iterator[tuple[Floats, Ints]]:
@@ -96,7 +112,9 @@ def _all_tokens(features: Features, layers: Sequence[int]) -> Iterator[tuple[Flo
 
 def word_hits(features: Features, rows: list[tuple[float, int, int]], label: Label) -> list[Hit]:
     """Return the hits of a query with their sentences."""
-    places = np.array([(sentence, position) for _, sentence, position in rows], dtype=np.int64).reshape(-1, 2)
+    places = np.array(
+        [(sentence, position) for _, sentence, position in rows], dtype=np.int64
+    ).reshape(-1, 2)
     found = read_occurrences(features, places, label)
     return [
         Hit(rank, score, one.sentence, one.key, one.tokens, one.position, one.label)

@@ -1,4 +1,4 @@
-"""Table of the occurrences of a word: places in the map of each layer, context, label and island."""
+"""Table of a word's occurrences: places in each layer's map, context, label and island."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,11 @@ from elmo_cli.downstream.word_map import WordMap
 
 
 def table_of(found: WordMap) -> dict[str, list[Any]]:
-    """Return the columns: key, sentence, position, token, left, right, context, label, island, and x, y of each layer."""
+    """Return the columns of the table.
+
+    They are key, sentence, position, token, left, right, context, label, island, and x, y of each
+    layer.
+    """
     size, occurrences = found.context, found.occurrences
     columns: dict[str, list[Any]] = {
         "key": [one.key for one in occurrences],
@@ -17,7 +21,9 @@ def table_of(found: WordMap) -> dict[str, list[Any]]:
         "token": [one.token for one in occurrences],
         "left": [" ".join(one.left(size)) for one in occurrences],
         "right": [" ".join(one.right(size)) for one in occurrences],
-        "context": [" ".join([*one.left(size), one.token, *one.right(size)]) for one in occurrences],
+        "context": [
+            " ".join([*one.left(size), one.token, *one.right(size)]) for one in occurrences
+        ],
         "label": [one.label for one in occurrences],
         "island": [_island_name(found, row) for row in range(len(occurrences))],
     }
@@ -41,7 +47,9 @@ def write_columns(columns: dict[str, list[Any]], path: Path) -> None:
     """
     write_file(
         path,
-        lambda partial: (_write_csv if path.suffix.lower() == ".csv" else _write_parquet)(columns, partial),
+        lambda partial: (_write_csv if path.suffix.lower() == ".csv" else _write_parquet)(
+            columns, partial
+        ),
     )
 
 
@@ -59,5 +67,8 @@ def _write_parquet(columns: dict[str, list[Any]], path: Path) -> None:
     import pyarrow.parquet as pq
 
     text = {"key", "token", "left", "right", "context", "label", "island"}
-    arrays = {name: pa.array(values, pa.string() if name in text else None) for name, values in columns.items()}
+    arrays = {
+        name: pa.array(values, pa.string() if name in text else None)
+        for name, values in columns.items()
+    }
     pq.write_table(pa.table(arrays), path)

@@ -1,4 +1,4 @@
-"""Vectors to files and back: file formats, checksums, resumable writing, conversion, verification."""
+"""Feature files: formats, checksums, resumable writing, conversion, verification."""
 
 from typing import TYPE_CHECKING
 

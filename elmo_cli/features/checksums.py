@@ -71,12 +71,19 @@ def read_checksums(group: h5py.Group) -> list[tuple[int, int]] | None:
     if not all(name in group.attrs for name in NAMES):
         return None
     sums, counts = (np.asarray(group.attrs[name]) for name in NAMES)
-    if sums.shape != counts.shape or sums.ndim != 1 or sums.dtype.kind != "u" or counts.dtype.kind != "u":
+    if (
+        sums.shape != counts.shape
+        or sums.ndim != 1
+        or sums.dtype.kind != "u"
+        or counts.dtype.kind != "u"
+    ):
         return None
     return list(zip(counts.tolist(), sums.tolist(), strict=True))
 
 
-def find_wrong(sentences: Iterable[Summed], expected: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def find_wrong(
+    sentences: Iterable[Summed], expected: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
     """Iterate over the spans of sentences that do not match their checksum.
 
     Args:

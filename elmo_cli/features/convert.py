@@ -16,7 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from elmo_cli.errors import FeaturesError, OutputError
-from elmo_cli.features.formats import FORMATS, Format, check_sentence, check_spec, estimate_bytes, open_writer, warnings_of
+from elmo_cli.features.formats import (
+    FORMATS,
+    Format,
+    check_sentence,
+    check_spec,
+    estimate_bytes,
+    open_writer,
+    warnings_of,
+)
 from elmo_cli.features.formats.detection import files_of, find_format
 from elmo_cli.features.formats.registry import COLUMNS, METADATA, SENTENCE, TOKENS
 from elmo_cli.features.protocols import Chunk, FeatureWriter
@@ -80,15 +88,29 @@ class ConvertJob:
                 small.
         """
         self.work.check()
-        sources = [] if isinstance(self.source, RemotePath) else list(self.source.glob("*")) if self.source.is_dir() else [self.source]
+        sources = (
+            []
+            if isinstance(self.source, RemotePath)
+            else list(self.source.glob("*"))
+            if self.source.is_dir()
+            else [self.source]
+        )
         self.output.check_is_none_of(sources)
         if find_format(self.source).sandboxed and not isinstance(self.source, RemotePath):
             own_process.run_sandboxed(check_content, self.source)
         with open_features(self.source) as features:
             if not features.description.dim:
-                raise OutputError(f"{self.source}: does not record the dimension of its vectors; there is nothing to convert")
-            if features.description.pooled and (self.store.rows == "token" or SENTENCE not in self._format.vectors):
-                raise OutputError(f"{self.source}: contains one vector per sentence, and the output needs tokens; choose another layout")
+                raise OutputError(
+                    f"{self.source}: does not record the dimension of its vectors; there is "
+                    "nothing to convert"
+                )
+            if features.description.pooled and (
+                self.store.rows == "token" or SENTENCE not in self._format.vectors
+            ):
+                raise OutputError(
+                    f"{self.source}: contains one vector per sentence, and the output needs "
+                    "tokens; choose another layout"
+                )
             check_spec(self.layout, self._describe(features))
             plan = self.plan(features)
             if self.work.compare(plan):
@@ -98,14 +120,19 @@ class ConvertJob:
                 self._check_names(features.sentence(0))
             tokens = sum(features.token_counts())
             text = 6 * tokens  # the mean English word
-            estimated = estimate_bytes(self.layout, self._describe(features), len(features), tokens, text)
+            estimated = estimate_bytes(
+                self.layout, self._describe(features), len(features), tokens, text
+            )
             self.work.check_space(estimated, "write --dtype float16")
         return tokens
 
     def _check_names(self, first: Sentence) -> None:
         check_sentence(first, self.layout, self.store)
         if self.store.keys == "sentence" and first.tokens and not first.text:
-            raise OutputError(f"--keys sentence: {self.source} does not contain its sentences; pass --keys number or id")
+            raise OutputError(
+                f"--keys sentence: {self.source} does not contain its sentences; pass --keys "
+                "number or id"
+            )
 
     def plan(self, features: Features) -> Manifest:
         """Return the facts that decide the output.
@@ -115,7 +142,9 @@ class ConvertJob:
         """
         options = {"--layout": self.layout, "--dtype": self.dtype, **vars(self.store)}
         metadata = dict(self._describe(features).metadata)
-        return make_manifest({"the source": _identity(features)}, options, metadata, is_known=self.resume)
+        return make_manifest(
+            {"the source": _identity(features)}, options, metadata, is_known=self.resume
+        )
 
     def run(self) -> Generator[Progress, None, None]:
         """Convert the features.
@@ -129,8 +158,12 @@ class ConvertJob:
         with open_features(self.source) as features:
             described, kept = self._describe(features), features.description.kept
 
-            def make(place: OutputTarget, metadata: Mapping[str, str]) -> AbstractContextManager[FeatureWriter]:
-                return open_writer(self.layout, place, replace(described, metadata=metadata), self.store)
+            def make(
+                place: OutputTarget, metadata: Mapping[str, str]
+            ) -> AbstractContextManager[FeatureWriter]:
+                return open_writer(
+                    self.layout, place, replace(described, metadata=metadata), self.store
+                )
 
             done, with_words, without_words = NOTHING, 0, 0
             with self.work.open_store(self.plan(features), make, kept) as (store, journal):
@@ -143,15 +176,25 @@ class ConvertJob:
 
     def _describe(self, features: Features) -> FeatureSpec:
         source = features.description
-        metadata = {name: value for name, value in source.metadata.items() if name != FINGERPRINT}  # the output is another job's
+        # The output is another job's
+        metadata = {name: value for name, value in source.metadata.items() if name != FINGERPRINT}
         metadata |= {"converted": self.command} if self.command else {}
         kept = source.kept if COLUMNS in self._format.keeps else None
-        return replace(source.only(self._layers(source)), dtype=self._dtype(source), metadata=metadata, kept=kept)
+        return replace(
+            source.only(self._layers(source)),
+            dtype=self._dtype(source),
+            metadata=metadata,
+            kept=kept,
+        )
 
     def _layers(self, source: FeatureSpec) -> list[int] | None:
         """Return the places in the source of the layers that are written; None for all."""
         default = f"{LAYER}{self._format.default_layers}"
-        return [source.names.index(default)] if len(source.names) > 1 and default in source.names else None
+        return (
+            [source.names.index(default)]
+            if len(source.names) > 1 and default in source.names
+            else None
+        )
 
     def _dtype(self, source: FeatureSpec) -> str:
         return self.dtype or (source.dtype if source.dtype in DTYPES else DTYPES[0])
@@ -161,21 +204,36 @@ class ConvertJob:
         layers, dtype = self._layers(source), self._dtype(source)
         return [cast(array if layers is None else array[layers], dtype) for array in arrays]
 
-    def _warn(self, features: Features, with_words: int, without_words: int, store: FeatureWriter) -> None:
+    def _warn(
+        self, features: Features, with_words: int, without_words: int, store: FeatureWriter
+    ) -> None:
         form = self._format
         if features.description.kept and COLUMNS not in form.keeps:
-            self.warnings.append(f"left out the columns {', '.join(features.description.kept.names)}: {self.layout} has no place for them")
+            self.warnings.append(
+                f"left out the columns {', '.join(features.description.kept.names)}: {self.layout} "
+                "has no place for them"
+            )
         if features.metadata and METADATA not in form.keeps:
-            self.warnings.append(f"left out the metadata (model, options, ...): {form.title or form.name} has no place for it")
+            self.warnings.append(
+                f"left out the metadata (model, options, ...): {form.title or form.name} has no "
+                "place for it"
+            )
         if with_words and TOKENS not in form.keeps:
-            self.warnings.append(f"left out the tokens of {with_words:,} sentences: {self.layout} has no place for them")
+            self.warnings.append(
+                f"left out the tokens of {with_words:,} sentences: {self.layout} has no place for "
+                "them"
+            )
         if without_words and TOKENS in form.keeps and not form.distinguishes_unknown_tokens:
             self.warnings.append(
-                f"{features.path} does not contain the tokens of {without_words:,} sentences: they are written as empty strings"
+                f"{features.path} does not contain the tokens of {without_words:,} sentences: they "
+                "are written as empty strings"
             )
         self.warnings.extend(warnings_of(store))
         if store.skipped_duplicates:
-            self.warnings.append(f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} (--keys sentence)")
+            self.warnings.append(
+                f"wrote the first of equal sentences only: left out {store.skipped_duplicates:,} "
+                "(--keys sentence)"
+            )
 
 
 def _identity(features: Features) -> str:
@@ -185,12 +243,24 @@ def _identity(features: Features) -> str:
     """
     path, described = features.path, features.description
     states = [file.stat() for file in files_of(path)]
-    told = [len(features), described.names, described.dim, described.dtype, described.pooled, str(described.kept), features.metadata]
-    facts = json.dumps([[(state.st_size, state.st_mtime_ns) for state in states], told], sort_keys=True)
+    told = [
+        len(features),
+        described.names,
+        described.dim,
+        described.dtype,
+        described.pooled,
+        str(described.kept),
+        features.metadata,
+    ]
+    facts = json.dumps(
+        [[(state.st_size, state.st_mtime_ns) for state in states], told], sort_keys=True
+    )
     return f"sha256 {hashlib.sha256(facts.encode()).hexdigest()}"
 
 
-def _write(features: Features, change: Change, store: FeatureWriter, journal: ResumableWriter | None) -> Iterator[list[Sentence]]:
+def _write(
+    features: Features, change: Change, store: FeatureWriter, journal: ResumableWriter | None
+) -> Iterator[list[Sentence]]:
     """Write all windows, the kept ones first, and yield each when it is committed."""
     first = 0
     for window in journal.replay(map(features.sentence, range(len(features)))) if journal else ():
@@ -199,7 +269,8 @@ def _write(features: Features, change: Change, store: FeatureWriter, journal: Re
     for window, arrays in _windows(features.windows(first)):
         if (sentence := find_not_finite(window, arrays)) is not None:
             raise FeaturesError(
-                f"{features.path}: sentence {int(sentence.key) + 1}: its vectors contain NaN or infinite values; make it again"
+                f"{features.path}: sentence {int(sentence.key) + 1}: its vectors contain NaN or "
+                "infinite values; make it again"
             )
         (journal or store).write(window, change(features.description, arrays))
         yield window

@@ -23,7 +23,8 @@ class FeatureWriter(Protocol):
     turns `OSError` into a DiskError. Example:
 
         @contextmanager
-        def open_writer(output: OutputFile, spec: FeatureSpec, options: WriteOptions) -> Iterator[FeatureWriter]:
+        def open_writer(output: OutputFile, spec: FeatureSpec, options: WriteOptions) ->
+        Iterator[FeatureWriter]:
             with open_output(output) as file:
                 writer = NpyWriter(file, spec)
                 yield writer
@@ -88,14 +89,23 @@ def refusal(path: Path, error: BaseException) -> FeaturesError | None:
     """
     refuse_limit(error, path)
     if isinstance(path, RemotePath) and isinstance(error, OSError):
-        return FeaturesError(f"{path}: cannot be read ({reason_of(error)[:200]}); check the address, your credentials and the file")
+        return FeaturesError(
+            f"{path}: cannot be read ({reason_of(error)[:200]}); check the address, your "
+            "credentials and the file"
+        )
     number = error.errno if isinstance(error, OSError) else None
     if number in (EACCES, EPERM):
         return FeaturesError(f"{path}: cannot be read (permission denied); check its permissions")
     if number in (ENOSPC, EDQUOT):  # for what is unpacked
-        return FeaturesError(f"{path}: cannot be unpacked: the folder of temporary files is full; set TMPDIR to one with free space")
+        return FeaturesError(
+            f"{path}: cannot be unpacked: the folder of temporary files is full; set TMPDIR to one "
+            "with free space"
+        )
     if isinstance(error, MemoryError) or number == ENOMEM:
-        return FeaturesError(f"{path}: reading it takes more memory than this process may use; free some, or raise its limit")
+        return FeaturesError(
+            f"{path}: reading it takes more memory than this process may use; free some, or raise "
+            "its limit"
+        )
     return None
 
 
@@ -158,4 +168,7 @@ def guess_tokens(text: str, count: int | None, path: Path) -> list[str]:
     for tokens in ways:
         if count in (None, len(tokens)):
             return tokens
-    raise FeaturesError(f"{path}: the sentence {text[:60]!r} has {len(ways[0])} tokens, and its array {count}; the file is damaged")
+    raise FeaturesError(
+        f"{path}: the sentence {text[:60]!r} has {len(ways[0])} tokens, and its array {count}; the "
+        "file is damaged"
+    )

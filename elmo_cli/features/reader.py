@@ -154,7 +154,12 @@ class Features:
         self._opened()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _opened(self) -> FeatureReader:
@@ -176,18 +181,30 @@ class Features:
 
     def _layers(self, choice: Iterable[SupportsIndex] | slice) -> list[int]:
         n = len(self.description.names)
-        layers = list(range(n)[choice]) if isinstance(choice, slice) else [_integer(layer) for layer in choice]
+        layers = (
+            list(range(n)[choice])
+            if isinstance(choice, slice)
+            else [_integer(layer) for layer in choice]
+        )
         if not self.description.layered:
-            raise FeaturesError(f"{self.path}: contains only {self.description.names[0]}; there are no layers to choose from")
+            raise FeaturesError(
+                f"{self.path}: contains only {self.description.names[0]}; there are no layers to "
+                "choose from"
+            )
         if not layers or not all(-n <= layer < n for layer in layers):
-            raise FeaturesError(f"{self.path}: contains layers 0 to {n - 1}, not {layers or choice}")
+            raise FeaturesError(
+                f"{self.path}: contains layers 0 to {n - 1}, not {layers or choice}"
+            )
         return [layer % n for layer in layers]
 
 
 def _integer(value: SupportsIndex) -> int:
     """Return an integer of any type; a Boolean mask would be read as the numbers 1 and 0."""
     if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{value!r} is not an integer; pass the places of sentences or layers, such as numpy.flatnonzero(mask)")
+        raise TypeError(
+            f"{value!r} is not an integer; pass the places of sentences or layers, such as "
+            "numpy.flatnonzero(mask)"
+        )
     return operator.index(value)
 
 
@@ -215,8 +232,18 @@ def check_content(path: Path) -> None:
     """
     with open_features(path) as features:
         checks = features.checks()
-        sentences = enumerate(pair for window in features.windows() for pair in zip(*window, strict=True))
-        wrong = list(find_wrong(((checks.told(index, sentence), array) for index, (sentence, array) in sentences), checks.expected or ()))
+        sentences = enumerate(
+            pair for window in features.windows() for pair in zip(*window, strict=True)
+        )
+        wrong = list(
+            find_wrong(
+                ((checks.told(index, sentence), array) for index, (sentence, array) in sentences),
+                checks.expected or (),
+            )
+        )
         if wrong and checks.expected is not None:
             first, end = wrong[0]
-            raise FeaturesError(f"{path}: is damaged (sentences {first} to {end - 1} do not match their checksum); make it again")
+            raise FeaturesError(
+                f"{path}: is damaged (sentences {first} to {end - 1} do not match their checksum); "
+                "make it again"
+            )

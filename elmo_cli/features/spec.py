@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LAYER = "layer_"
-UNLAYERED = ("top", "average", "concat", "mix", "vectors")  # a single array for all layers; the last in a file without a name for it
+# A single array for all layers; the last in a file without a name for it
+UNLAYERED = ("top", "average", "concat", "mix", "vectors")
 EQUAL_SENTENCES = "equal_sentences"  # in the metadata: "first" if the others were not written
 CHECKSUM = "metadata_crc32"  # of all stored metadata, in hexadecimal digits
-STRUCTURE = ("axes", "names", "layout", "dtype", "keys", "dim", CHECKSUM)  # written by the writer, in addition to the metadata
+# Written by the writer, in addition to the metadata
+STRUCTURE = ("axes", "names", "layout", "dtype", "keys", "dim", CHECKSUM)
 KEYS = ("number", "id", "sentence")
 ROWS = ("sentence", "token")
 POOLS = ("none", "mean", "max", "mean+max", "first", "last")
 DTYPES = ("float32", "float16")
-FOREIGN = ("ARROW:schema", "pandas", "part", "parts", "rows", "row_group_crc32")  # added to Parquet by libraries, and at the end of a file
+# Added to Parquet by libraries, and at the end of a file
+FOREIGN = ("ARROW:schema", "pandas", "part", "parts", "rows", "row_group_crc32")
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,26 @@ class FeatureSpec:
     def text(self, layout: str, keys: str) -> dict[str, str]:
         """Return the metadata and the structure, as strings that any format can contain."""
         structure = {"axes": self.axes, "names": ",".join(self.names), "layout": layout}
-        told = {**self.metadata, **structure, "dtype": self.dtype, "keys": keys, "dim": str(self.dim)}
-        told = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in told.items()}  # file names need not be UTF-8
+        told = {
+            **self.metadata,
+            **structure,
+            "dtype": self.dtype,
+            "keys": keys,
+            "dim": str(self.dim),
+        }
+        # File names need not be UTF-8
+        told = {
+            name: value.encode("utf-8", "backslashreplace").decode() for name, value in told.items()
+        }
         return {**told, CHECKSUM: _checksum(told)}
 
     def only(self, layers: "list[int] | None") -> "FeatureSpec":
         """Return the spec with some of the layers; None for all of them."""
-        return self if layers is None else replace(self, names=tuple(self.names[layer] for layer in layers))
+        return (
+            self
+            if layers is None
+            else replace(self, names=tuple(self.names[layer] for layer in layers))
+        )
 
 
 @dataclass(frozen=True)
@@ -108,7 +124,9 @@ def checksum_ok(told: Mapping[str, str]) -> bool | None:
 
 
 def _checksum(told: Mapping[str, str]) -> str:
-    items = sorted((name, value) for name, value in told.items() if name not in (CHECKSUM, *FOREIGN))
+    items = sorted(
+        (name, value) for name, value in told.items() if name not in (CHECKSUM, *FOREIGN)
+    )
     return f"{zlib.crc32(json.dumps(items).encode()):08x}"
 
 
@@ -131,10 +149,18 @@ def name_of(sentence: Sentence, keys: str | None) -> str:
     return sentence.key if sentence.id is None else sentence.id
 
 
-def sentence_of(number: str, name: str, tokens: list[str], keys: str | None, kept: tuple[object, ...] = ()) -> Sentence:
+def sentence_of(
+    number: str, name: str, tokens: list[str], keys: str | None, kept: tuple[object, ...] = ()
+) -> Sentence:
     """Return a sentence from its stored number, name and tokens: the inverse of `name_of`."""
     is_id = keys in (None, "auto", "id") and name != number
-    return Sentence(number, tokens, name if keys == "sentence" else " ".join(tokens), name if is_id else None, kept)
+    return Sentence(
+        number,
+        tokens,
+        name if keys == "sentence" else " ".join(tokens),
+        name if is_id else None,
+        kept,
+    )
 
 
 def token_count(array_shape: tuple[int, ...], sentence: Sentence, *, pooled: bool) -> int:

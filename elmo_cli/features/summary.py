@@ -63,13 +63,19 @@ def inspect(path: Path) -> FeatureSummary:
         FeaturesError: The file cannot be read.
     """
     with open_features(path) as features:
-        sample = sorted(set(np.linspace(0, len(features) - 1, SAMPLE).astype(int).tolist())) if len(features) else []
+        sample = (
+            sorted(set(np.linspace(0, len(features) - 1, SAMPLE).astype(int).tolist()))
+            if len(features)
+            else []
+        )
         norms, cosines, not_finite = _statistics(features, sample)
         described = features.description
         return FeatureSummary(
             path=str(path),
             layout=features.layout,
-            bytes=sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path])),
+            bytes=sum(
+                file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path])
+            ),
             sentences=len(features),
             tokens=sum(features.token_counts()),
             layers=list(described.names),
@@ -87,7 +93,10 @@ def inspect(path: Path) -> FeatureSummary:
 
 
 def _row(features: Features, index: int) -> Row:
-    sentence, by_number = features.sentence(index), FORMATS[features.layout].default_keys == "number"
+    sentence, by_number = (
+        features.sentence(index),
+        FORMATS[features.layout].default_keys == "number",
+    )
     key = sentence.key if by_number or sentence.id is None else sentence.id
     return Row(key, features[index].shape, sentence.tokens[:SHOWN_TOKENS])
 

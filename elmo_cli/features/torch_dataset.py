@@ -30,7 +30,12 @@ class FeatureDataset(Dataset[Any]):
         transform: Function that is applied to each tensor; None for the tensor.
     """
 
-    def __init__(self, open_file: Callable[[], Sentences], length: int, transform: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        open_file: Callable[[], Sentences],
+        length: int,
+        transform: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.open_file = open_file
         self.transform = transform
         self._length = length

@@ -19,7 +19,10 @@ def cast(array: Array, dtype: str) -> Array:
     largest = np.finfo(dtype).max
     peak = np.abs(array).max(initial=0)
     if np.isfinite(peak) and peak > largest:
-        raise ElmoError(f"--dtype {dtype}: a value of {peak:,.0f} exceeds its maximum ({largest:,.0f}); pass --dtype float32")
+        raise ElmoError(
+            f"--dtype {dtype}: a value of {peak:,.0f} exceeds its maximum ({largest:,.0f}); pass "
+            "--dtype float32"
+        )
     return array.astype(dtype)
 
 
@@ -40,6 +43,7 @@ def find_not_finite(window: Sequence[Sentence], arrays: Sequence[Array]) -> Sent
     """Return the first sentence whose vectors contain NaN or infinite values; None without any."""
     with np.errstate(over="ignore", invalid="ignore"):
         for sentence, array in zip(window, arrays, strict=True):
-            if not np.isfinite(array.sum()) and not np.isfinite(array).all():  # the sum alone is several times faster, and may overflow
+            # The sum alone is several times faster, and may overflow
+            if not np.isfinite(array.sum()) and not np.isfinite(array).all():
                 return sentence
     return None

@@ -51,7 +51,9 @@ class VerifyReport:
 CheckVectors = Callable[[Features, VerifyReport, dict[int, list[str]]], None]
 
 
-def verify(path: Path, corpus: "Corpus | None" = None, check_vectors: CheckVectors | None = None) -> VerifyReport:
+def verify(
+    path: Path, corpus: "Corpus | None" = None, check_vectors: CheckVectors | None = None
+) -> VerifyReport:
     """Check a features file: structure, finite numbers, checksums and metadata.
 
     Args:
@@ -84,14 +86,22 @@ def verify(path: Path, corpus: "Corpus | None" = None, check_vectors: CheckVecto
 def _check_arrays(features: Features, verdict: VerifyReport) -> None:
     checks = features.checks()
     wrong = list(find_wrong(_read(features, checks, verdict), checks.expected or ()))
-    verdict.checked.append(f"structure  {features.layout}, {verdict.sentences:,} sentences, {verdict.tokens:,} tokens, all read")
+    verdict.checked.append(
+        f"structure  {features.layout}, {verdict.sentences:,} sentences, {verdict.tokens:,} "
+        "tokens, all read"
+    )
     if verdict.sentences != len(features):
         verdict.add(f"contains {verdict.sentences:,} sentences, and declares {len(features):,}")
-    verdict.checked.append("numbers    no NaN, nothing infinite" if not verdict.n_problems else "numbers    see below")
+    verdict.checked.append(
+        "numbers    no NaN, nothing infinite" if not verdict.n_problems else "numbers    see below"
+    )
     for missing in find_problems(features.layout, features.path):
         verdict.add(missing)
     for first, end in wrong if checks.expected is not None else ():
-        verdict.add(f"sentences {first} to {end - 1}, counted in the file's order: their content does not match its checksum")
+        verdict.add(
+            f"sentences {first} to {end - 1}, counted in the file's order: their content does not "
+            "match its checksum"
+        )
     if checks is NO_CHECKS and "elmo_version" in features.metadata:
         verdict.add("its checksums are missing")
     verdict.checked.append(f"checksums  {checks.words}")
@@ -114,12 +124,18 @@ def _read(features: Features, checks: Checks, verdict: VerifyReport) -> Iterator
 def _check_metadata(features: Features, verdict: VerifyReport) -> None:
     told = features.metadata
     if missing := [name for name in METADATA if name not in told]:
-        verdict.checked.append(f"metadata   lacks {', '.join(missing)}: made by another program, or a layout without any")
+        verdict.checked.append(
+            f"metadata   lacks {', '.join(missing)}: made by another program, or a layout without "
+            "any"
+        )
     else:
         verdict.checked.append(
-            f"metadata   made by elmo {told['elmo_version']} with {told['model']}, sha256 {told['model_sha256'][:16]}..."
+            f"metadata   made by elmo {told['elmo_version']} with {told['model']}, sha256 "
+            f"{told['model_sha256'][:16]}..."
         )
-    if features.description.intact is False or (features.description.intact is None and "elmo_version" in told):
+    if features.description.intact is False or (
+        features.description.intact is None and "elmo_version" in told
+    ):
         verdict.add("its metadata do not match their checksum, or have none")
 
 
@@ -129,7 +145,9 @@ def _tokens_of_sample(features: Features) -> dict[int, list[str]]:
     return {index: features.sentence(index).tokens for index in chosen.tolist()}
 
 
-def _check_tokens(features: Features, corpus: "Corpus", verdict: VerifyReport, sample: dict[int, list[str]]) -> None:
+def _check_tokens(
+    features: Features, corpus: "Corpus", verdict: VerifyReport, sample: dict[int, list[str]]
+) -> None:
     """Compare the sentences with those of the corpus.
 
     Blank lines may have been skipped, and of equal sentences all but the first.
@@ -139,9 +157,12 @@ def _check_tokens(features: Features, corpus: "Corpus", verdict: VerifyReport, s
     before, theirs = verdict.n_problems, corpus.read()
     told, numbered = features.metadata, features.description.numbered
     by_text = told.get(EQUAL_SENTENCES) == "first"
-    is_ours = "elmo_version" in told and "converted" not in told  # otherwise its numbers and ids may be assigned when it is read
+    # Otherwise its numbers and ids may be assigned when it is read
+    is_ours = "elmo_version" in told and "converted" not in told
     seen: set[int] = set()
-    for index, ours in enumerate(sentence for sentences, _ in features.windows() for sentence in sentences):
+    for index, ours in enumerate(
+        sentence for sentences, _ in features.windows() for sentence in sentences
+    ):
         for line in theirs:
             skipped = not line.tokens and ours.tokens != []
             repeated = by_text and hash(line.text) in seen
@@ -152,22 +173,32 @@ def _check_tokens(features: Features, corpus: "Corpus", verdict: VerifyReport, s
             verdict.add(f"{corpus.name}: ends before sentence {ours.key}")
             return
         if not _agree(ours, line, pooled=features.description.pooled):
-            verdict.add(f"sentence {ours.key}: has other tokens than {corpus.name}, sentence {int(line.key) + 1}")
+            verdict.add(
+                f"sentence {ours.key}: has other tokens than {corpus.name}, sentence "
+                f"{int(line.key) + 1}"
+            )
             continue
         if index in sample and not any(sample[index]):
             sample[index] = line.tokens
         if is_ours and (name := _other_name(ours, line, numbered=numbered)):
-            verdict.add(f"sentence {ours.key}: has another {name} than {corpus.name}, sentence {int(line.key) + 1}")
+            verdict.add(
+                f"sentence {ours.key}: has another {name} than {corpus.name}, sentence "
+                f"{int(line.key) + 1}"
+            )
     if more := sum(1 for line in theirs if line.tokens and hash(line.text) not in seen):
         verdict.add(f"{corpus.name}: has {more:,} more sentences than the file")
-    verdict.checked.append(f"tokens     {'those of' if verdict.n_problems == before else 'not those of'} {corpus.name}")
+    verdict.checked.append(
+        f"tokens     {'those of' if verdict.n_problems == before else 'not those of'} {corpus.name}"
+    )
 
 
 def _other_name(ours: Sentence, theirs: Sentence, *, numbered: bool) -> str | None:
     """Return which name differs, "number" or "id"; some layouts store NUL escaped."""
     if numbered and ours.key != theirs.key:
         return "number"
-    ids = [sentence.id.replace("\0", "\\0") for sentence in (ours, theirs) if sentence.id is not None]
+    ids = [
+        sentence.id.replace("\0", "\\0") for sentence in (ours, theirs) if sentence.id is not None
+    ]
     return "id" if len(set(ids)) > 1 else None
 
 

@@ -17,7 +17,11 @@ Result = TypeVar("Result")
 A_SENTENCE = "a sentence is a sequence of tokens (str), such as ['A', 'cat']"
 A_BATCH = "sentences are an iterable of token lists, such as [['A', 'cat'], ['Yes']]"
 NOT_SEQUENCES = (str, bytes, bytearray, memoryview, Mapping, Set, os.PathLike)
-OPTION_NAMES = {"--options": "options_file", "--weights": "weight_file", "--no-resume": "resume=False"}
+OPTION_NAMES = {
+    "--options": "options_file",
+    "--weights": "weight_file",
+    "--no-resume": "resume=False",
+}
 
 
 def sentences_of(sentences: object) -> Iterator[list[str]]:
@@ -46,7 +50,10 @@ def tokens_of(sentence: object, where: str = "") -> list[str]:
         CorpusError: A token is empty.
     """
     tokens = list(_iterate(sentence, A_SENTENCE, where))
-    texts = [token if isinstance(token, str) else _text_of(token, f"{where}token {i}: ") for i, token in enumerate(tokens)]
+    texts = [
+        token if isinstance(token, str) else _text_of(token, f"{where}token {i}: ")
+        for i, token in enumerate(tokens)
+    ]
     if "" in texts:
         raise CorpusError(f"{where}token {texts.index('')} is empty; leave it out")
     return texts
@@ -54,8 +61,15 @@ def tokens_of(sentence: object, where: str = "") -> list[str]:
 
 def _iterate(given: object, expected: str, where: str = "") -> Iterator[object]:
     if isinstance(given, str):
-        raise TypeError(f"{where}expected tokens, got the string {given[:40]!r}; {expected}: split it, as by .split()")
-    if isinstance(given, NOT_SEQUENCES) or hasattr(given, "columns") or not isinstance(given, Iterable):
+        raise TypeError(
+            f"{where}expected tokens, got the string {given[:40]!r}; {expected}: split it, as by "
+            ".split()"
+        )
+    if (
+        isinstance(given, NOT_SEQUENCES)
+        or hasattr(given, "columns")
+        or not isinstance(given, Iterable)
+    ):
         raise TypeError(f"{where}got {_described(given)}; {expected}")
     try:
         return iter(given)
@@ -94,13 +108,24 @@ def check_model(model: object, options_file: object, weight_file: object) -> Non
         TypeError: An argument is not a name or a path.
         UsageError: No model or more than one is named, or one of the two files is missing.
     """
-    for name, value in (("model", model), ("options_file", options_file), ("weight_file", weight_file)):
+    for name, value in (
+        ("model", model),
+        ("options_file", options_file),
+        ("weight_file", weight_file),
+    ):
         if value is not None and not isinstance(value, (str, Path)):
             raise TypeError(f"{name} is {_described(value)}; it takes a str or a pathlib.Path")
-    if model is None and options_file is None and weight_file is None and not os.environ.get("ELMO_MODEL"):
+    if (
+        model is None
+        and options_file is None
+        and weight_file is None
+        and not os.environ.get("ELMO_MODEL")
+    ):
         raise UsageError(
-            'no model is named; pass model="original" (the published one of 1,024 dimensions, AllenNLP\'s default), '
-            'model="tiny" (built in, 512 dimensions, for trying out), or options_file and weight_file'
+            'no model is named; pass model="original" (the published one of 1,024 dimensions, '
+            "AllenNLP's default), "
+            'model="tiny" (built in, 512 dimensions, for trying out), or options_file and '
+            "weight_file"
         )
     if model is None and (options_file is None) != (weight_file is None):
         raise UsageError("options_file and weight_file go together; pass both, or model")
@@ -116,10 +141,15 @@ def check_cuda_device(cuda_device: object) -> str:
         DeviceError: The GPU is not available.
     """
     if not isinstance(cuda_device, int) or isinstance(cuda_device, bool):
-        raise TypeError(f"cuda_device is {cuda_device!r}; it takes a GPU's number, or -1 for the CPU")
+        raise TypeError(
+            f"cuda_device is {cuda_device!r}; it takes a GPU's number, or -1 for the CPU"
+        )
     device = "cpu" if cuda_device < 0 else f"cuda:{cuda_device}"
     if problem := why_unavailable(device):
-        raise DeviceError(f"cuda_device={cuda_device}: not available here ({problem}); pass cuda_device=-1 for the CPU")
+        raise DeviceError(
+            f"cuda_device={cuda_device}: not available here ({problem}); pass cuda_device=-1 for "
+            "the CPU"
+        )
     return device
 
 
@@ -133,7 +163,9 @@ def naming_arguments() -> Iterator[None]:
     try:
         yield
     except ElmoError as error:
-        raise type(error)(*(_in_python(line) if isinstance(line, str) else line for line in error.args)) from None
+        raise type(error)(
+            *(_in_python(line) if isinstance(line, str) else line for line in error.args)
+        ) from None
 
 
 def errors_name_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

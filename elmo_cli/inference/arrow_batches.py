@@ -11,7 +11,14 @@ import pyarrow as pa
 from elmo_cli.errors import ElmoError, OutputError
 from elmo_cli.features.formats._table import ARROW_TYPES
 from elmo_cli.inference.arguments import errors_name_arguments
-from elmo_cli.inference.arrow_columns import PLACE, VectorType, check_column, count_vectors, read_column, vector_columns
+from elmo_cli.inference.arrow_columns import (
+    PLACE,
+    VectorType,
+    check_column,
+    count_vectors,
+    read_column,
+    vector_columns,
+)
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.in_process import EMBEDDERS, embed_selected
 from elmo_cli.inference.selection import POOLS, Selection, parse_layers
@@ -94,7 +101,8 @@ class EmbedArrowBatches:
             schema: Schema of the record batches or tables that will be passed.
 
         Returns:
-            The fields and metadata of `schema`, and a field for each layer: `layer_0`, ..., `top` or `average`.
+            The fields and metadata of `schema`, and a field for each layer: `layer_0`, ..., `top`
+            or `average`.
 
         Raises:
             ElmoError: The column is missing or of another type, or the name of a layer is taken.
@@ -130,7 +138,10 @@ class EmbedArrowBatches:
         spec = self.spec
         kind = self._vector_type(spec.files.config())
         firsts = accumulate((len(part) for part in parts), initial=0)
-        read = [read_column(part, self.column, first) for part, first in zip(parts, firsts, strict=False)]
+        read = [
+            read_column(part, self.column, first)
+            for part, first in zip(parts, firsts, strict=False)
+        ]
         counts = [count_vectors(*rows, pooled=kind.pooled) for rows in read]
         for count in counts:
             kind.check_size(int(count.sum()))

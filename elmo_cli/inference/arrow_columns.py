@@ -44,7 +44,8 @@ class VectorType:
         n_elements = n_vectors * (self.dim if self.lists == "variable" else 1)
         if n_elements > MAX_OFFSET:
             raise OutputError(
-                f"{PLACE}: a layer has {n_elements:,} elements, and a list column of Arrow holds {MAX_OFFSET:,}; pass smaller batches"
+                f"{PLACE}: a layer has {n_elements:,} elements, and a list column of Arrow holds "
+                f"{MAX_OFFSET:,}; pass smaller batches"
             )
 
 
@@ -78,7 +79,9 @@ def read_column(batch: pa.RecordBatch, column: str, first: int) -> tuple[list[Se
     sentences: list[Sentence] = []
     for start, end in _runs(valid):  # so that messages count null rows too
         rows = pa.record_batch([array.slice(start, end - start)], [column])
-        sentences += read_batch(rows, first + start, ReadOptions(column=(column,)), PLACE, raise_error)
+        sentences += read_batch(
+            rows, first + start, ReadOptions(column=(column,)), PLACE, raise_error
+        )
     return sentences, valid
 
 
@@ -91,7 +94,9 @@ def count_vectors(sentences: Iterable[Sentence], valid: Mask, *, pooled: bool) -
     return counts
 
 
-def vector_columns(arrays: Iterable[Array], counts: Counts, valid: Mask, n_layers: int, kind: VectorType) -> list[pa.Array]:
+def vector_columns(
+    arrays: Iterable[Array], counts: Counts, valid: Mask, n_layers: int, kind: VectorType
+) -> list[pa.Array]:
     """Return an Arrow column for each layer.
 
     Args:

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from elmo_cli.errors import ModelError, UsageError
-from elmo_cli.inference.arguments import check_count, check_model, errors_name_arguments, sentences_of
+from elmo_cli.inference.arguments import (
+    check_count,
+    check_model,
+    errors_name_arguments,
+    sentences_of,
+)
 from elmo_cli.models.convert import write_model
 from elmo_cli.models.formats.allennlp_archive import ELMO, bilm_parameters
 from elmo_cli.models.formats.state_dict import StateDict
@@ -18,30 +23,36 @@ from elmo_cli.nn.characters import DEFAULT_MAX_CHARACTERS, CharacterMapper
 from elmo_cli.nn.elmo import ElmoRepresentations
 
 REFUSED = {
-    "vocab_to_cache": "vocab_to_cache is not needed: each distinct word of a batch is encoded once; leave it out",
+    "vocab_to_cache": (
+        "vocab_to_cache is not needed: each distinct word of a batch is encoded once; leave it out"
+    ),
     "module": "module= is not supported: pass options_file and weight_file, or model",
 }
 
 
 class Elmo(ElmoRepresentations):
-    """ELMo representations that are trained with a task, as `allennlp.modules.elmo.Elmo` computes them.
+    """ELMo representations trained with a task, as `allennlp.modules.elmo.Elmo` has them.
 
-    `Elmo(options_file, weight_file, 2)(batch_to_ids(sentences))["elmo_representations"]` is a list of two tensors
-    (sentence, token, dim). See ElmoRepresentations for how it runs.
+    `Elmo(options_file, weight_file, 2)(batch_to_ids(sentences))["elmo_representations"]` is a list
+    of two tensors (sentence, token, dim). See ElmoRepresentations for how it runs.
 
-    Unlike AllenNLP's, the same batch has the same vectors in each call; `stateful=True` carries states from batch to batch as
-    AllenNLP does. `load_state_dict` takes AllenNLP's names of parameters too, so that a trained task model can be loaded.
+    Unlike AllenNLP's, the same batch has the same vectors in each call; `stateful=True` carries
+    states from batch to batch as AllenNLP does. `load_state_dict` takes AllenNLP's names of
+    parameters too, so that a trained task model can be loaded.
 
     Args:
         options_file: A published model's options.json, or its URL.
         weight_file: Its HDF5 file of weights, or its URL.
         num_output_representations: Number of mixes, each with its own parameters.
         requires_grad: Whether the biLM is trained.
-        do_layer_norm: Whether mixes normalise layers, over the batch and with the boundaries included.
+        do_layer_norm: Whether mixes normalise layers, over the batch and with the boundaries
+            included.
         dropout: Share of the representations' values that become 0 in training.
         keep_sentence_boundaries: Whether representations include the boundaries.
-        scalar_mix_parameters: Fixed parameters of the mixes, a number for each layer before the softmax.
-        model: In place of the two files: a name that `elmo models` lists, a folder, an archive or a URL.
+        scalar_mix_parameters: Fixed parameters of the mixes, a number for each layer before the
+            softmax.
+        model: In place of the two files: a name that `elmo models` lists, a folder, an archive or a
+            URL.
         stateful: Whether a batch starts in the states that the batch before it left.
         vocab_to_cache: Refused: each distinct word of a batch is encoded once without it.
         module: Refused.
@@ -76,7 +87,10 @@ class Elmo(ElmoRepresentations):
         files = find_model(None if model is None else str(model), options_file, weight_file)
         bilm = files.load()
         if not isinstance(bilm.character_encoder, CharacterEncoder):
-            raise ModelError(f"{files.name}: Elmo does not take models of ELMoForManyLangs, whose ids differ; use ElmoEmbedder")
+            raise ModelError(
+                f"{files.name}: Elmo does not take models of ELMoForManyLangs, whose ids differ; "
+                "use ElmoEmbedder"
+            )
         super().__init__(
             bilm,
             num_output_representations,
@@ -96,7 +110,10 @@ class Elmo(ElmoRepresentations):
         Raises:
             UsageError: Always.
         """
-        raise UsageError("Elmo is not built from AllenNLP's configuration; call Elmo(options_file, weight_file, ...)")
+        raise UsageError(
+            "Elmo is not built from AllenNLP's configuration; call Elmo(options_file, weight_file, "
+            "...)"
+        )
 
     @errors_name_arguments
     def save(self, folder: str | Path) -> None:
@@ -104,7 +121,8 @@ class Elmo(ElmoRepresentations):
 
         `elmo embed --model` and AllenNLP read this format.
 
-        The mixes are not part of that format: `torch.save(elmo.state_dict(), "mix.pt")` is what `elmo embed --mix` takes.
+        The mixes are not part of that format: `torch.save(elmo.state_dict(), "mix.pt")` is what
+        `elmo embed --mix` takes.
 
         Args:
             folder: Path of the folder, which must not exist.
@@ -116,7 +134,12 @@ class Elmo(ElmoRepresentations):
 
 
 @errors_name_arguments
-def load_model(model: str | Path | None = None, *, options_file: str | Path | None = None, weight_file: str | Path | None = None) -> BiLM:
+def load_model(
+    model: str | Path | None = None,
+    *,
+    options_file: str | Path | None = None,
+    weight_file: str | Path | None = None,
+) -> BiLM:
     """Load a biLM, a torch module without its softmax.
 
     Args:
@@ -136,12 +159,15 @@ def load_model(model: str | Path | None = None, *, options_file: str | Path | No
 
 
 @errors_name_arguments
-def batch_to_ids(batch: Iterable[Iterable[object]], max_characters: int = DEFAULT_MAX_CHARACTERS) -> Tensor:
+def batch_to_ids(
+    batch: Iterable[Iterable[object]], max_characters: int = DEFAULT_MAX_CHARACTERS
+) -> Tensor:
     """Return the character ids of a batch of sentences, as AllenNLP's function of that name does.
 
     Args:
         batch: Sentences, each an iterable of strings or of objects whose `text` is one.
-        max_characters: Ids of a token: the model's `max_characters_per_token`, 50 in the published ones.
+        max_characters: Ids of a token: the model's `max_characters_per_token`, 50 in the published
+            ones.
 
     Returns:
         (sentence, longest, max_characters) int64; shorter sentences end in rows of 0.
@@ -153,8 +179,10 @@ def batch_to_ids(batch: Iterable[Iterable[object]], max_characters: int = DEFAUL
     return CharacterMapper(max_characters).batch_to_ids(list(sentences_of(batch)))
 
 
-def _rename_allennlp_parameters(elmo: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
-    """Replace AllenNLP's parameters of the biLM in a state dict by those of this module, before it is loaded."""
+def _rename_allennlp_parameters(
+    elmo: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
+) -> None:
+    """Replace AllenNLP's biLM parameters in a state dict by this module's before loading."""
     below = prefix + ELMO
     theirs = {name: value for name, value in state_dict.items() if name.startswith(below)}
     if not theirs or not isinstance(elmo, Elmo):

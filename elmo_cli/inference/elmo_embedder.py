@@ -25,7 +25,15 @@ from elmo_cli.inference.arguments import (
 )
 from elmo_cli.inference.embedder import StatefulEmbedder
 from elmo_cli.inference.embedder_spec import EmbedderSpec, InitialState
-from elmo_cli.inference.pipeline import embed_ahead, embed_carrying_state, embed_corpus, embed_window, groups, selecting, windows
+from elmo_cli.inference.pipeline import (
+    embed_ahead,
+    embed_carrying_state,
+    embed_corpus,
+    embed_window,
+    groups,
+    selecting,
+    windows,
+)
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.output_file import OutputFile
 from elmo_cli.nn.batching import STATEFUL_BATCH
@@ -38,17 +46,20 @@ Tokens = Iterable[object]  # of str, or of objects whose `text` is one
 class ElmoEmbedder:
     """ELMo vectors from Python, as `allennlp.commands.elmo.ElmoEmbedder` returns them.
 
-    By default every sentence starts in the zero state, so the same sentence always has the same vectors. `stateful=True` carries
-    the state from call to call and batch to batch as AllenNLP does, and returns the same values.
+    By default every sentence starts in the zero state, so the same sentence always has the same
+    vectors. `stateful=True` carries the state from call to call and batch to batch as AllenNLP
+    does, and returns the same values.
 
-    A sentence is an iterable of strings, or of objects whose `text` is one (spaCy's tokens). Several threads may use one embedder.
-    A pickle carries its description (`spec`) and not its weights, nor carried state: the model is loaded where it is unpickled.
+    A sentence is an iterable of strings, or of objects whose `text` is one (spaCy's tokens).
+    Several threads may use one embedder. A pickle carries its description (`spec`) and not its
+    weights, nor carried state: the model is loaded where it is unpickled.
 
     Args:
         options_file: A published model's options.json, or its URL.
         weight_file: Its HDF5 file of weights, or its URL.
         cuda_device: The GPU's number, or -1 for the CPU.
-        model: In place of the two files: a name that `elmo models` lists, a folder, an archive or a URL.
+        model: In place of the two files: a name that `elmo models` lists, a folder, an archive or a
+            URL.
         stateful: Whether to carry state.
 
     Raises:
@@ -68,7 +79,9 @@ class ElmoEmbedder:
     ) -> None:
         check_model(model, options_file, weight_file)
         device = check_cuda_device(cuda_device)
-        self._build(EmbedderSpec(model, options_file, weight_file, device, start=InitialState(stateful)))
+        self._build(
+            EmbedderSpec(model, options_file, weight_file, device, start=InitialState(stateful))
+        )
 
     def _build(self, spec: EmbedderSpec) -> None:
         self.spec = spec
@@ -107,7 +120,8 @@ class ElmoEmbedder:
             batch: Sentences.
 
         Returns:
-            An array (layer, token, dim) float32 for each sentence, in order. None of them keeps the others in memory.
+            An array (layer, token, dim) float32 for each sentence, in order. None of them keeps the
+            others in memory.
 
         Raises:
             TypeError: A sentence is not a sequence of tokens.
@@ -123,7 +137,8 @@ class ElmoEmbedder:
             batch: Sentences.
 
         Returns:
-            The layers (sentence, layer, token, dim) float32, 0 behind the end of a sentence, and the mask (sentence, token) bool.
+            The layers (sentence, layer, token, dim) float32, 0 behind the end of a sentence, and
+            the mask (sentence, token) bool.
 
         Raises:
             TypeError: A sentence is not a sequence of tokens.
@@ -139,15 +154,19 @@ class ElmoEmbedder:
         device = self.spec.place[0]
         return layers.to(device), mask.to(device)
 
-    def embed_sentences(self, sentences: Iterable[Tokens], batch_size: int = STATEFUL_BATCH) -> Iterator[Array]:
+    def embed_sentences(
+        self, sentences: Iterable[Tokens], batch_size: int = STATEFUL_BATCH
+    ) -> Iterator[Array]:
         """Iterate over all layers of each sentence of a stream, in input order.
 
         Args:
             sentences: Sentences; the iterable is consumed lazily.
-            batch_size: Sentences of a batch with `stateful`; otherwise batches are formed by length.
+            batch_size: Sentences of a batch with `stateful`; otherwise batches are formed by
+                length.
 
         Returns:
-            An iterator over arrays (layer, token, dim) float32. None of them keeps others in memory.
+            An iterator over arrays (layer, token, dim) float32. None of them keeps others in
+            memory.
 
         Raises:
             TypeError: `batch_size` is not an integer, or a sentence is not a sequence of tokens.
@@ -189,28 +208,46 @@ class ElmoEmbedder:
         """
         check_count("batch_size", batch_size)
         if output_format not in ("all", "top", "average"):
-            raise ValueError(f"output_format is {output_format!r}; it takes 'all', 'top' or 'average'")
+            raise ValueError(
+                f"output_format is {output_format!r}; it takes 'all', 'top' or 'average'"
+            )
         lines = _lines_of(input_file)
         config, selection = self.embedder.bilm.config, Selection(output_format)
-        options = WriteOptions("sentence" if use_sentence_keys else "number", forget_sentences=forget_sentences)
+        options = WriteOptions(
+            "sentence" if use_sentence_keys else "number", forget_sentences=forget_sentences
+        )
         output = OutputFile(Path(output_file_path), overwrite=True)
         output.check()
-        metadata = self._spec_of(batch_size).metadata(selection.metadata(), "ElmoEmbedder.embed_file")
-        description = FeatureSpec(selection.names(config.n_output_layers), config.output_dim, metadata=metadata)
+        metadata = self._spec_of(batch_size).metadata(
+            selection.metadata(), "ElmoEmbedder.embed_file"
+        )
+        description = FeatureSpec(
+            selection.names(config.n_output_layers), config.output_dim, metadata=metadata
+        )
         read = self._windows(_sentences(lines), batch_size)
         with open_writer("allennlp", output, description, options) as store:
-            embedded = embed_ahead(read, selecting(self._embed, selection.function(config.n_output_layers)))
+            embedded = embed_ahead(
+                read, selecting(self._embed, selection.function(config.n_output_layers))
+            )
             for _ in embed_corpus(embedded, store):
                 pass
 
     def _spec_of(self, batch_size: int) -> EmbedderSpec:
         """Return the specification with the batch size of this call, used with `stateful`."""
         return replace(
-            self.spec, model=self.spec.files, options=None, weights=None, start=InitialState(self.spec.start.stateful, batch_size)
+            self.spec,
+            model=self.spec.files,
+            options=None,
+            weights=None,
+            start=InitialState(self.spec.start.stateful, batch_size),
         )
 
     def _windows(self, sentences: Iterable[Sentence], batch_size: int) -> Iterator[list[Sentence]]:
-        return groups(sentences, batch_size) if self._stateful else windows(sentences, self.spec.max_window_tokens)
+        return (
+            groups(sentences, batch_size)
+            if self._stateful
+            else windows(sentences, self.spec.max_window_tokens)
+        )
 
     def _embed_batch(self, batch: Sequence[list[str]]) -> list[Array]:
         return (self._stateful or self.embedder).embed_batch(batch)
@@ -241,7 +278,8 @@ def _sentences(lines: Iterable[str]) -> Iterator[Sentence]:
     for i, line in enumerate(lines):
         if not isinstance(line, str):
             raise TypeError(
-                f"input_file gives {type(line).__name__}; it takes a file opened as text, such as open('corpus.txt', encoding='utf-8')"
+                f"input_file gives {type(line).__name__}; it takes a file opened as text, such as "
+                "open('corpus.txt', encoding='utf-8')"
             )
         text = (line.removeprefix("\ufeff") if i == 0 else line).strip()
         if not text:

@@ -27,17 +27,19 @@ CHUNK_TOKENS = 8192  # of one sentence that go through the LSTMs together
 MIN_CHUNK_TOKENS = 16  # lower limit when chunks are reduced for lack of memory
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 NO_MEMORY_WORDS = re.compile(
-    r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory|could not create a primitive"
+    r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory|could not create a "
+    r"primitive"
 )  # in a plain RuntimeError of torch's
 
 
 def batch_tokens_for(config: BiLMConfig, device: str) -> int:
-    """Return the number of tokens computed together: on a GPU, as many as fit half its free memory."""
+    """Return the number of tokens computed together. On a GPU, they fit half its free memory."""
     if not device.startswith("cuda"):
         return BATCH_TOKENS
     free, _ = torch.cuda.mem_get_info(device)
     gates, layers = 4 * config.lstm_dim, config.n_output_layers * config.output_dim
-    of_token = 4 * (2 * gates + 2 * config.lstm_dim + 4 * layers)  # float32; at most, every token being a type of its own
+    # float32; at most, every token being a type of its own
+    of_token = 4 * (2 * gates + 2 * config.lstm_dim + 4 * layers)
     return max(BATCH_TOKENS, min(GPU_WINDOW_TOKENS, free // (2 * of_token)))
 
 
@@ -46,12 +48,16 @@ def window_tokens_for(device: str) -> int:
     return GPU_WINDOW_TOKENS if device.startswith("cuda") else WINDOW_TOKENS
 
 
-_check: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)  # of this thread's computations
+# Of this thread's computations
+_check: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)
 
 
 @contextmanager
 def checking(check: Callable[[], None]) -> Iterator[None]:
-    """Call `check` before each step computed by this thread; an exception in it ends the computation."""
+    """Call `check` before each step computed by this thread.
+
+    An exception in it ends the computation.
+    """
     token = _check.set(check)
     try:
         yield
@@ -128,7 +134,9 @@ class Embedder:
 
     def _embed_in_pieces(self, tokens: Tokens, size: int) -> Array:
         config = self.bilm.config
-        kept = self.choose(np.zeros((config.n_output_layers, 1, config.output_dim), dtype=np.float32))
+        kept = self.choose(
+            np.zeros((config.n_output_layers, 1, config.output_dim), dtype=np.float32)
+        )
         try:
             chosen = np.empty((*kept.shape[:-2], len(tokens), config.output_dim), dtype=np.float32)
         except MemoryError as error:
@@ -144,7 +152,7 @@ class Embedder:
             size //= 2
 
     def _read_pieces(self, tokens: Tokens, size: int, chosen: Array) -> None:
-        """Run one sentence in pieces: forward from the first, backward from the last, states carried.
+        """Run one sentence in pieces: forward from the first, backward from the last, with states.
 
         Two pieces are read together, each for one direction. The chosen layers are written to
         `chosen`, (..., token, dim).
@@ -159,7 +167,7 @@ class Embedder:
 
     @contextmanager
     def _counting_once(self) -> Iterator[None]:
-        """Count truncated tokens once although each piece is read twice, and none if reading fails."""
+        """Count truncated tokens once though pieces are read twice, and none if reading fails."""
         before = self.truncated_tokens
         try:
             yield
@@ -178,7 +186,11 @@ class Embedder:
                 computations, and no final state is returned.
         """
         check = _check.get()
-        forward = self.bilm.forward_types if check is None else partial(self.bilm.forward_types, check=check)
+        forward = (
+            self.bilm.forward_types
+            if check is None
+            else partial(self.bilm.forward_types, check=check)
+        )
         lengths = [len(tokens) for tokens in batch]
         flat = [token for tokens in batch for token in tokens]
         self._check_process()
@@ -188,7 +200,9 @@ class Embedder:
             arrays = _to_host(layers).numpy()
         self._count_truncated(encoded.truncated)
         ends = np.cumsum(lengths, dtype=np.int64)
-        return [arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)], state
+        return [
+            arrays[:, end - length : end] for length, end in zip(lengths, ends, strict=True)
+        ], state
 
     @torch.inference_mode()
     def warm_cache(self, batch: Sequence[Tokens]) -> None:
@@ -204,13 +218,18 @@ class Embedder:
                 self._warm_cache([batch[0][first], batch[0][last]])
 
     def _warm_cache(self, batch: Sequence[Tokens]) -> None:
-        self._count_truncated(self.types.encode([token for tokens in batch for token in tokens]).truncated)
+        self._count_truncated(
+            self.types.encode([token for tokens in batch for token in tokens]).truncated
+        )
 
     def _check_process(self) -> None:
         if os.getpid() == self._process:
             return
         if self.types.vectors.is_cuda:
-            raise DeviceError("CUDA cannot be used in a forked process; start it with multiprocessing.get_context('spawn')")
+            raise DeviceError(
+                "CUDA cannot be used in a forked process; start it with "
+                "multiprocessing.get_context('spawn')"
+            )
         use_one_thread_after_fork()
 
     def _count_truncated(self, cut: Sequence[str]) -> None:
@@ -224,7 +243,9 @@ class Embedder:
         for tokens in prime:
             carried.embed_batch([tokens])
         both = torch.zeros(2, dtype=torch.long, device=carried.state.hidden.device)
-        _, state = self.run([[self.bilm.mapper.bos], [self.bilm.mapper.eos]], carried.state.select(both))
+        _, state = self.run(
+            [[self.bilm.mapper.bos], [self.bilm.mapper.eos]], carried.state.select(both)
+        )
         return BiLMState(*(torch.stack([part[0, :, :1], part[1, :, 1:]]) for part in state))
 
 
@@ -240,7 +261,9 @@ def _telling_out_of_memory() -> Iterator[None]:
 
 def _too_little_memory(error: BaseException, tokens: Tokens) -> MemoryShortageError:
     fact = (str(error).splitlines() or ["out of memory"])[0]
-    return MemoryShortageError(f"memory is insufficient for one sentence of {len(tokens):,} tokens ({fact})", tokens)
+    return MemoryShortageError(
+        f"memory is insufficient for one sentence of {len(tokens):,} tokens ({fact})", tokens
+    )
 
 
 def _pairs_of_pieces(n_tokens: int, size: int) -> Iterator[tuple[slice, slice]]:
@@ -251,7 +274,11 @@ def _pairs_of_pieces(n_tokens: int, size: int) -> Iterator[tuple[slice, slice]]:
 
 def _to_host(layers: Tensor) -> Tensor:
     """Return a copy in host memory; from a GPU into pinned memory, which is twice as fast."""
-    return torch.empty(layers.shape, dtype=layers.dtype, pin_memory=True).copy_(layers) if layers.is_cuda else layers.cpu()
+    return (
+        torch.empty(layers.shape, dtype=layers.dtype, pin_memory=True).copy_(layers)
+        if layers.is_cuda
+        else layers.cpu()
+    )
 
 
 class StatefulEmbedder:
@@ -280,14 +307,22 @@ class StatefulEmbedder:
     def _embed_batch(self, batch: Sequence[Tokens]) -> list[Array]:
         if [len(tokens) for tokens in batch] == [0]:
             config = self.embedder.bilm.config
-            return [self.embedder.choose(np.empty((config.n_output_layers, 0, config.output_dim), dtype=np.float32))]
+            return [
+                self.embedder.choose(
+                    np.empty((config.n_output_layers, 0, config.output_dim), dtype=np.float32)
+                )
+            ]
         missing = len(batch) - self.state.hidden.shape[2]
         if missing > 0:
             zero = self.embedder.bilm.zero_state(missing)
-            self.state = BiLMState(*(torch.cat(parts, dim=2) for parts in zip(self.state, zero, strict=True)))
+            self.state = BiLMState(
+                *(torch.cat(parts, dim=2) for parts in zip(self.state, zero, strict=True))
+            )
         rows = torch.arange(len(batch), device=self.state.hidden.device)
         bos, eos = self.embedder.bilm.mapper.bos, self.embedder.bilm.mapper.eos
-        layers, after = self.embedder.run([[bos, *tokens, eos] for tokens in batch], self.state.select(rows))
+        layers, after = self.embedder.run(
+            [[bos, *tokens, eos] for tokens in batch], self.state.select(rows)
+        )
         for whole, part in zip(self.state, after, strict=True):
             whole[:, :, : len(batch)] = part
         return [self.embedder.choose(array[:, 1:-1]) for array in layers]

@@ -1,4 +1,4 @@
-"""Picklable description of an embedder: model, device, precision, threads and the state in which sentences start."""
+"""Picklable description of an embedder: model, device, precision, threads, initial state."""
 
 import os
 import re
@@ -29,7 +29,8 @@ LAST_SECOND = 253402300799  # end of the year 9999, the last one of Python's dat
 def now() -> str:
     """Return the time in UTC, to the second.
 
-    SOURCE_DATE_EPOCH, if set, replaces the current time, so that output is reproducible to the byte.
+    SOURCE_DATE_EPOCH, if set, replaces the current time, so that output is reproducible to the
+    byte.
 
     Raises:
         UsageError: SOURCE_DATE_EPOCH is not a time.
@@ -38,7 +39,10 @@ def now() -> str:
     if not epoch:
         return datetime.fromtimestamp(int(time.time()), timezone.utc).isoformat()
     if not re.fullmatch(r"[0-9]{1,12}", epoch) or int(epoch) > LAST_SECOND:
-        fact = f"SOURCE_DATE_EPOCH={epoch[:40]!r} is not a number of seconds since 1970 (0 to {LAST_SECOND})"
+        fact = (
+            f"SOURCE_DATE_EPOCH={epoch[:40]!r} is not a number of seconds since 1970 (0 to "
+            f"{LAST_SECOND})"
+        )
         raise UsageError(f"{fact}; set such a number, or unset it")
     return datetime.fromtimestamp(int(epoch), timezone.utc).isoformat()
 
@@ -48,7 +52,8 @@ class InitialState:
     """State in which sentences start.
 
     Args:
-        stateful: Whether a sentence starts in the state that the batch before it left, as in AllenNLP 0.9.0.
+        stateful: Whether a sentence starts in the state that the batch before it left, as in
+            AllenNLP 0.9.0.
         batch_size: Number of sentences in such a batch.
         prime: Sentences that are read once; their final state is the start state. None: the zero
             state.
@@ -62,7 +67,11 @@ class InitialState:
         """Return a description of the start state for metadata, with the hash of a priming text."""
         if self.stateful:
             return f"carried between batches of {self.batch_size}"
-        return f"primed by {self.prime.name}, sha256 {sha256(self.prime.local_paths[0])}" if self.prime else "zero"
+        return (
+            f"primed by {self.prime.name}, sha256 {sha256(self.prime.local_paths[0])}"
+            if self.prime
+            else "zero"
+        )
 
     def check(self) -> None:
         """Check that the priming text can be read and contains tokens.
@@ -71,7 +80,10 @@ class InitialState:
             CorpusError: The text cannot be read, or does not contain tokens.
         """
         if self.prime and (self.prime.is_stream or len(self.prime.local_paths) != 1):
-            raise CorpusError(f"--prime {self.prime.name}: must be one file, because it is read more than once; name one file")
+            raise CorpusError(
+                f"--prime {self.prime.name}: must be one file, because it is read more than once; "
+                "name one file"
+            )
         if self.prime and self.prime.scan().tokens == 0:
             raise CorpusError(f"--prime {self.prime.name}: contains no tokens; name another file")
 
@@ -115,7 +127,9 @@ class EmbedderSpec:
         """
         if isinstance(self.model, ModelFiles):
             return self.model
-        return find_model(None if self.model is None else str(self.model), self.options, self.weights)
+        return find_model(
+            None if self.model is None else str(self.model), self.options, self.weights
+        )
 
     @cached_property
     def place(self) -> tuple[str, str]:
@@ -148,9 +162,13 @@ class EmbedderSpec:
         if self.threads:
             torch.set_num_threads(self.threads)
         device, precision = self.place
-        return Embedder(self.files.load(), device, self.start.priming_sentences(), precision, choose)
+        return Embedder(
+            self.files.load(), device, self.start.priming_sentences(), precision, choose
+        )
 
-    def metadata(self, selection: Mapping[str, str], command: str, precision: str | None = None) -> dict[str, str]:
+    def metadata(
+        self, selection: Mapping[str, str], command: str, precision: str | None = None
+    ) -> dict[str, str]:
         """Return the metadata of features that the embedder computes.
 
         Args:
@@ -159,7 +177,12 @@ class EmbedderSpec:
             precision: Precision in which the vectors are computed; None: that of this machine.
         """
         made = {**self.files.metadata(self.start.describe()), **selection}
-        return {**made, "precision": precision or self.place[1], "command": command, "created": now()}
+        return {
+            **made,
+            "precision": precision or self.place[1],
+            "command": command,
+            "created": now(),
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the specification alone: paths and devices are resolved when it is unpickled."""

@@ -59,7 +59,9 @@ def file_stamp(spec: EmbedderSpec) -> Stamp:
     return tuple((str(path), state.st_size, state.st_mtime_ns) for path, state in states)
 
 
-def embed_selected(sentences: Sequence[Sentence], embedder: Embedder, spec: EmbedderSpec, select: Select) -> Iterator[Array]:
+def embed_selected(
+    sentences: Sequence[Sentence], embedder: Embedder, spec: EmbedderSpec, select: Select
+) -> Iterator[Array]:
     """Iterate over the selected vectors of sentences, in input order, computed window by window.
 
     Args:

@@ -1,4 +1,4 @@
-"""The job of `elmo embed`: checks (`EmbedJob.prepare`), computation (`PreparedRun.run`), warnings."""
+"""The job of `elmo embed`: checks (`EmbedJob.prepare`) and computation (`PreparedRun.run`)."""
 
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elmo_cli.errors import ResumeError, UsageError
-from elmo_cli.features.formats import FORMATS, check_sentence, check_spec, estimate_bytes, open_writer, warnings_of
+from elmo_cli.features.formats import (
+    FORMATS,
+    check_sentence,
+    check_spec,
+    estimate_bytes,
+    open_writer,
+    warnings_of,
+)
 from elmo_cli.features.formats.registry import COLUMNS
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
@@ -77,7 +84,9 @@ class EmbedJob:
             return ShardRun(ShardFolder(self.output, self.shard), self.shard, resume=True)
         if isinstance(self.output, RemoteShards):
             return ShardRun(self.output, ALL_SHARDS, self.resume, self.fresh)
-        return ResumableRun(self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful)
+        return ResumableRun(
+            self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful
+        )
 
     def prepare(self) -> "PreparedRun":
         """Check all inputs and return the run, before the model is loaded in this process.
@@ -86,7 +95,8 @@ class EmbedJob:
             The run, for use in a `with` block, which ends the engine's workers.
 
         Raises:
-            ElmoError: The corpus, the output, the options or the device cannot be used, or the disk is too small.
+            ElmoError: The corpus, the output, the options or the device cannot be used, or the disk
+                is too small.
         """
         self._check_places()
         described = self.describe()
@@ -102,7 +112,9 @@ class EmbedJob:
                 self.work.clear()
             elif scan:
                 self._check_ids()
-                estimated = estimate_bytes(self.layout, described, scan.sentences, scan.tokens, scan.text_bytes)
+                estimated = estimate_bytes(
+                    self.layout, described, scan.sentences, scan.tokens, scan.text_bytes
+                )
                 self.work.check_space(estimated, "write fewer --layers")
             return PreparedRun(self, engine, scan, manifest, is_complete, ending.pop_all())
 
@@ -149,7 +161,8 @@ class EmbedJob:
         if fields is not None and COLUMNS not in FORMATS[self.layout].keeps:
             keepers = [form.name for form in FORMATS.values() if COLUMNS in form.keeps]
             raise UsageError(
-                f"--keep {fields.names[0]}: {self.layout} does not store columns; write {', '.join(keepers[:-1])} or {keepers[-1]}"
+                f"--keep {fields.names[0]}: {self.layout} does not store columns; write "
+                f"{', '.join(keepers[:-1])} or {keepers[-1]}"
             )
         return fields
 
@@ -213,8 +226,12 @@ class PreparedRun:
             windows_ = store.select(windows_) if isinstance(store, ShardsWriter) else windows_
             embedded = truncated.counting(self.engine.embedded(windows_))
             yield from embed_corpus(embedded, journal or store, done)
-            if self.scan and read.hexdigest() != self.scan.hexdigest():  # the metadata describe the scanned text
-                raise ResumeError(f"{job.source.name}: was changed during the run; nothing is written: start over with --fresh")
+            # The metadata describe the scanned text
+            if self.scan and read.hexdigest() != self.scan.hexdigest():
+                raise ResumeError(
+                    f"{job.source.name}: was changed during the run; nothing is written: start "
+                    "over with --fresh"
+                )
         self._warn(read, store, truncated.total)
 
     @contextmanager
@@ -228,8 +245,12 @@ class PreparedRun:
             with work.open_store(self.manifest, self._open_writer, job.kept_fields()) as opened:
                 yield opened
 
-    def _open_writer(self, output: OutputTarget, metadata: Mapping[str, str]) -> AbstractContextManager[FeatureWriter]:
-        return open_writer(self.job.layout, output, replace(self.job.describe(), metadata=metadata), self.job.store)
+    def _open_writer(
+        self, output: OutputTarget, metadata: Mapping[str, str]
+    ) -> AbstractContextManager[FeatureWriter]:
+        return open_writer(
+            self.job.layout, output, replace(self.job.describe(), metadata=metadata), self.job.store
+        )
 
     def _replay(
         self, journal: ResumableWriter | None, sentences: Iterator[Sentence], truncated: "_Count"
@@ -250,18 +271,30 @@ class PreparedRun:
     def _warn(self, read: CorpusScan, store: FeatureWriter, truncated: Truncated) -> None:
         job, precision = self.job, self.engine.settled.precision
         if precision != job.precision:
-            self.warnings.append(f"computed in {precision}: this processor does not accelerate {job.precision} products")
+            self.warnings.append(
+                f"computed in {precision}: this processor does not accelerate {job.precision} "
+                "products"
+            )
         if read.sentences == 0:
-            self.warnings.append(f"{job.source.name}: contains no sentences; {job.output.path} is complete, and empty")
+            self.warnings.append(
+                f"{job.source.name}: contains no sentences; {job.output.path} is complete, and "
+                "empty"
+            )
         if read.n_blank and job.source.blank_lines == "skip":
             self.warnings.append(f"skipped {read.blank_lines()}")
         if truncated.example is not None:
             example = truncated.example
             shown = example if len(example) <= 60 else f"{example[:60]}..."
-            self.warnings.append(f"tokens truncated to the model's {self.engine.limit}: {truncated.tokens:,}, such as {shown!r}")
+            self.warnings.append(
+                f"tokens truncated to the model's {self.engine.limit}: {truncated.tokens:,}, such "
+                f"as {shown!r}"
+            )
         self.warnings.extend(warnings_of(store))
         if store.skipped_duplicates:
-            self.warnings.append(f"wrote only the first of equal sentences: {store.skipped_duplicates:,} left out (--use-sentence-keys)")
+            self.warnings.append(
+                f"wrote only the first of equal sentences: {store.skipped_duplicates:,} left out "
+                "(--use-sentence-keys)"
+            )
 
 
 class _Count:
@@ -274,7 +307,9 @@ class _Count:
         """Add the truncated tokens of a window."""
         self.total = self.total.plus(more)
 
-    def counting(self, embedded: Generator[Embedded, None, None]) -> Generator[Embedded, None, None]:
+    def counting(
+        self, embedded: Generator[Embedded, None, None]
+    ) -> Generator[Embedded, None, None]:
         """Iterate over `embedded` and count; closing the generator closes `embedded`."""
         with closing(embedded):
             for item in embedded:

@@ -50,7 +50,9 @@ class Truncated(NamedTuple):
 
     def plus(self, other: "Truncated") -> "Truncated":
         """Return the sum of both counts, with the first example."""
-        return Truncated(self.tokens + other.tokens, self.example if self.example is not None else other.example)
+        return Truncated(
+            self.tokens + other.tokens, self.example if self.example is not None else other.example
+        )
 
 
 class Embedded(NamedTuple):
@@ -108,7 +110,9 @@ def batches(window: Sequence[Sentence], max_tokens: int) -> Iterator[list[int]]:
     return bucket_by_length([len(sentence.tokens) for sentence in window], max_tokens)
 
 
-def embed_window(window: Sequence[Sentence], embedder: "Embedder", max_tokens: int, stop: Event | None = None) -> list[Array]:
+def embed_window(
+    window: Sequence[Sentence], embedder: "Embedder", max_tokens: int, stop: Event | None = None
+) -> list[Array]:
     """Return the layers of each sentence of a window, computed in batches of similar length.
 
     Args:
@@ -136,7 +140,9 @@ def embed_window(window: Sequence[Sentence], embedder: "Embedder", max_tokens: i
     for batch in batches(window, max_tokens):
         check()
         with _naming_the_sentence(window), checking(check):
-            embedded.update(zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True))
+            embedded.update(
+                zip(batch, embedder.embed_batch([window[i].tokens for i in batch]), strict=True)
+            )
     return [embedded[i] for i in range(len(window))]
 
 
@@ -146,22 +152,32 @@ def _naming_the_sentence(window: Sequence[Sentence]) -> Iterator[None]:
     try:
         yield
     except MemoryShortageError as error:
-        number = next((int(sentence.key) + 1 for sentence in window if sentence.tokens is error.tokens), None)
-        remedy = "free some, use a smaller model, write fewer --layers, or leave such sentences out (--max-sentence-tokens finds them)"
+        number = next(
+            (int(sentence.key) + 1 for sentence in window if sentence.tokens is error.tokens), None
+        )
+        remedy = (
+            "free some, use a smaller model, write fewer --layers, or leave such sentences out "
+            "(--max-sentence-tokens finds them)"
+        )
         raise DeviceError(f"sentence {number or ''}: {error}; {remedy}") from None
 
 
 def select_each(window: Window, arrays: list[Array], select: Select) -> list[Array]:
     """Return the selected vectors of each sentence."""
     with _naming_the_sentence(window):
-        return [_select(sentence.tokens, array, select) for sentence, array in zip(window, arrays, strict=True)]
+        return [
+            _select(sentence.tokens, array, select)
+            for sentence, array in zip(window, arrays, strict=True)
+        ]
 
 
 def _select(tokens: Sequence[str], array: Array, select: Select) -> Array:
     try:
         return select(array)
     except MemoryError as error:
-        raise MemoryShortageError(f"memory is insufficient for one sentence of {len(tokens):,} tokens ({error})", tokens) from None
+        raise MemoryShortageError(
+            f"memory is insufficient for one sentence of {len(tokens):,} tokens ({error})", tokens
+        ) from None
 
 
 def embed_carrying_state(
@@ -169,7 +185,7 @@ def embed_carrying_state(
     embedder: "StatefulEmbedder",
     stop: Event | None = None,  # noqa: ARG001  # checked between batches, and this is one batch
 ) -> list[Array]:
-    """Return the layers of each sentence of a window, run as one batch after all earlier windows."""
+    """Return the layers of each sentence of a window, one batch after all earlier windows."""
     return embedder.embed_batch([sentence.tokens for sentence in window])
 
 
@@ -180,10 +196,14 @@ def selecting(embed: Embed, select: Select) -> EmbedAndSelect:
         embed: Computes the layers of a window.
         select: Function from the layers of a sentence to the vectors that are written.
     """
-    return lambda window, *, stop: Embedded(window, select_each(window, embed(window, stop=stop), select))
+    return lambda window, *, stop: Embedded(
+        window, select_each(window, embed(window, stop=stop), select)
+    )
 
 
-def embed_ahead(windows_: Iterable[Window], embed: EmbedAndSelect) -> Generator[Embedded, None, None]:
+def embed_ahead(
+    windows_: Iterable[Window], embed: EmbedAndSelect
+) -> Generator[Embedded, None, None]:
     """Iterate over embedded windows, in order, computed in this process ahead of the caller.
 
     Reading, computing and the caller's work overlap: one window is read and one computed while the
@@ -206,7 +226,9 @@ def embed_ahead(windows_: Iterable[Window], embed: EmbedAndSelect) -> Generator[
         read.join(PATIENCE)
 
 
-def embed_corpus(embedded: Generator[Embedded, None, None], writer: Writer, done: Progress = NOTHING) -> Generator[Progress, None, None]:
+def embed_corpus(
+    embedded: Generator[Embedded, None, None], writer: Writer, done: Progress = NOTHING
+) -> Generator[Progress, None, None]:
     """Write embedded windows, and yield the committed progress after each.
 
     Args:

@@ -33,14 +33,18 @@ class Selection:
         """Return the names of the written layers.
 
         Returns:
-            "layer_0", ..., or one of "top", "average", "concat" and "mix" if there is no layer axis.
+            "layer_0", ..., or one of "top", "average", "concat" and "mix" if there is no layer
+            axis.
 
         Raises:
             ElmoError: The choice is invalid, or does not fit a model of `n_layers` layers.
         """
         if self.mix:
             if len(self.mix.weights) != n_layers:
-                raise ElmoError(f"--mix: has {len(self.mix.weights)} weights, and the model {n_layers} layers; give one for each")
+                raise ElmoError(
+                    f"--mix: has {len(self.mix.weights)} weights, and the model {n_layers} layers; "
+                    "give one for each"
+                )
             return ("mix",)
         if self.layers in UNLAYERED:
             return (self.layers,)
@@ -75,17 +79,32 @@ class Selection:
         pool = POOLS[self.pool]
         if self.mix and self.mix.layer_norm:  # over all tokens
             mix = self.mix
-            return select_layers("all", n_layers), lambda layers: cast(pool(mix(layers)), self.dtype)
-        return self.mix or select_layers(self.layers, n_layers), lambda chosen: cast(pool(chosen), self.dtype)
+            return select_layers("all", n_layers), lambda layers: cast(
+                pool(mix(layers)), self.dtype
+            )
+        return self.mix or select_layers(self.layers, n_layers), lambda chosen: cast(
+            pool(chosen), self.dtype
+        )
 
     def metadata(self) -> dict[str, str]:
         """Return a description for the metadata."""
-        mix = self.mix and f"softmax of {', '.join(map(str, self.mix.weights))}, times {self.mix.gamma}"
-        told = {"mix": f"{mix}, layers normalised" if self.mix and self.mix.layer_norm else mix} if mix else {}
+        mix = (
+            self.mix
+            and f"softmax of {', '.join(map(str, self.mix.weights))}, times {self.mix.gamma}"
+        )
+        told = (
+            {"mix": f"{mix}, layers normalised" if self.mix and self.mix.layer_norm else mix}
+            if mix
+            else {}
+        )
         return {"layers": "mix" if mix else self.layers, "pool": self.pool, **told}
 
     def _chosen(self, n_layers: int) -> list[int]:
-        return list(range(n_layers)) if self.layers == "all" else _layers_of_model(self.layers, n_layers)
+        return (
+            list(range(n_layers))
+            if self.layers == "all"
+            else _layers_of_model(self.layers, n_layers)
+        )
 
 
 def select_layers(choice: str, n_layers: int) -> Select:
@@ -98,7 +117,8 @@ def select_layers(choice: str, n_layers: int) -> Select:
         n_layers: Number of layers of the model.
 
     Raises:
-        ElmoError: The choice is invalid, or names a layer twice or one that the model does not have.
+        ElmoError: The choice is invalid, or names a layer twice or one that the model does not
+            have.
     """
     if choice == "all":
         return lambda layers: layers
@@ -107,7 +127,9 @@ def select_layers(choice: str, n_layers: int) -> Select:
     if choice == "average":
         return lambda layers: np.mean(layers, axis=0)
     if choice == "concat":
-        return lambda layers: layers.transpose(1, 0, 2).reshape(layers.shape[1], layers.shape[0] * layers.shape[2])
+        return lambda layers: layers.transpose(1, 0, 2).reshape(
+            layers.shape[1], layers.shape[0] * layers.shape[2]
+        )
     chosen = _layers_of_model(choice, n_layers)
     return lambda layers: layers[chosen]
 
@@ -119,7 +141,9 @@ def parse_layers(choice: str) -> list[int]:
         ElmoError: `choice` is not a list of integers.
     """
     if not re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", choice):
-        raise ElmoError(f"layers {choice[:60]!r}: takes all, top, average, concat, or a list such as 0,2")
+        raise ElmoError(
+            f"layers {choice[:60]!r}: takes all, top, average, concat, or a list such as 0,2"
+        )
     return [int(layer) for layer in choice.split(",")]
 
 
@@ -127,7 +151,8 @@ def _layers_of_model(choice: str, n_layers: int) -> list[int]:
     layers = parse_layers(choice)
     if not all(-n_layers <= layer < n_layers for layer in layers):
         raise ElmoError(
-            f"layers {choice!r}: the model has layers 0 to {n_layers - 1}; choose among them, or from the end by -1 to -{n_layers}"
+            f"layers {choice!r}: the model has layers 0 to {n_layers - 1}; choose among them, or "
+            f"from the end by -1 to -{n_layers}"
         )
     chosen = [layer % n_layers for layer in layers]
     if len(set(chosen)) < len(chosen):
@@ -148,7 +173,9 @@ def _mean_and_max(array: Array) -> Array:
 def _of_tokens(pool: Select) -> Select:
     """Return the pooling function, extended to sentences without tokens, which give zeros."""
     return lambda array: (
-        pool(array) if array.shape[-2] else np.zeros_like(pool(np.zeros((*array.shape[:-2], 1, array.shape[-1]), array.dtype)))
+        pool(array)
+        if array.shape[-2]
+        else np.zeros_like(pool(np.zeros((*array.shape[:-2], 1, array.shape[-1]), array.dtype)))
     )
 
 

@@ -27,9 +27,24 @@ MAX_HEADER = 1 << 20  # bytes of a tar between two members: a header, its extens
 MAX_BYTES = 1 << 32  # of the extracted files: several times the largest model
 MAX_SEEN = 1 << 36  # of all members of a tar: a member must be decompressed to be skipped
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OSError,
+)
 
-UNPACKERS: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, XZ_START: open_xz, b"\x5d\0\0": open_xz}
+UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    XZ_START: open_xz,
+    b"\x5d\0\0": open_xz,
+}
 
 Member = tuple[str, int, Callable[[], IO[bytes]]]  # name, size, function that opens it
 
@@ -60,7 +75,9 @@ def stem(path: Path) -> str:
 
 
 def list_names(path: Path) -> list[str]:
-    """Return the names of the regular files in an archive, relative, with `/`; unsafe paths are left out.
+    """Return the names of the regular files in an archive, relative, with `/`.
+
+    Unsafe paths are left out.
 
     Raises:
         ModelError: The archive cannot be read, or exceeds the limits of a model archive.
@@ -81,7 +98,8 @@ def unpack(path: Path, names: Collection[str], folder: Path) -> None:
         ModelError: The archive is damaged, or the files are too large.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(folder, exist_ok=True) as partial, _reading(path):  # another run may unpack the same archive
+    # Another run may unpack the same archive
+    with atomic_folder(folder, exist_ok=True) as partial, _reading(path):
         _write(path, set(names), partial)
 
 
@@ -92,7 +110,10 @@ def _write(path: Path, names: set[str], folder: Path) -> None:
             continue
         room -= size
         if room < 0:
-            raise ModelError(f"{path}: its model is larger than the free disk space or the limit; unpack it by hand and pass the folder")
+            raise ModelError(
+                f"{path}: its model is larger than the free disk space or the limit; unpack it by "
+                "hand and pass the folder"
+            )
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with open_member() as source, target.open("xb") as out:
@@ -132,9 +153,11 @@ def _zip_members(path: Path) -> Iterator[Member | None]:
         for entry in archive.infolist():
             if entry.compress_type == zipfile.ZIP_LZMA:
                 raise ResourceLimitError(
-                    "is compressed by LZMA, which may take any amount of memory to unpack; unpack it by hand and pass the folder"
+                    "is compressed by LZMA, which may take any amount of memory to unpack; unpack "
+                    "it by hand and pass the folder"
                 )
-            is_file = not entry.is_dir() and (entry.external_attr >> 28) in (0, 8)  # Unix file types: not recorded, or regular
+            # Unix file types: not recorded, or regular
+            is_file = not entry.is_dir() and (entry.external_attr >> 28) in (0, 8)
             name = entry.filename.replace("\\", "/")  # as some Windows programs write it
             yield (name, entry.file_size, partial(archive.open, entry)) if is_file else None
 
@@ -146,11 +169,20 @@ def _tar_members(path: Path) -> Iterator[Member | None]:
         while (member := tar.next()) is not None:
             total += max(0, member.size)
             if total > MAX_SEEN:
-                raise ModelError(f"{path}: unpacks to more than {MAX_SEEN >> 30} GiB and is not a model")
+                raise ModelError(
+                    f"{path}: unpacks to more than {MAX_SEEN >> 30} GiB and is not a model"
+                )
             if member.issparse():
-                raise ResourceLimitError(f"stores {member.name[:MAX_NAME]} without its holes; pack it again without tar's --sparse")
+                raise ResourceLimitError(
+                    f"stores {member.name[:MAX_NAME]} without its holes; pack it again without "
+                    "tar's --sparse"
+                )
             stream.room = None  # for the member itself
-            yield (member.name, member.size, partial(tar.extractfile, member)) if member.isreg() else None  # type: ignore[misc]
+            yield (
+                (member.name, member.size, partial(tar.extractfile, member))
+                if member.isreg()
+                else None
+            )  # type: ignore[misc]
             stream.room = MAX_HEADER
             tar.members.clear()  # type: ignore[attr-defined]  # it keeps all earlier members
             tar.pax_headers = {}  # and copies global headers to each member
@@ -181,7 +213,10 @@ def _reading(path: Path) -> Iterator[None]:
     except ResourceLimitError as problem:
         raise ModelError(f"{path}: {problem}") from None
     except DAMAGED as error:
-        if isinstance(error, OSError) and error.errno is not None:  # an error of the machine, not of the archive
-            raise ModelError(f"{error.filename or path}: cannot be unpacked ({error.strerror})") from None
+        # An error of the machine, not of the archive
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ModelError(
+                f"{error.filename or path}: cannot be unpacked ({error.strerror})"
+            ) from None
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{path}: not a complete archive ({reason}); download it again") from None

@@ -2,7 +2,11 @@
 
 from typing import Any
 
-TEXTS = {f"{size}{kind}{view}" for size, view in (("", ""), ("large_", ""), ("", "_view")) for kind in ("string", "binary")}
+TEXTS = {
+    f"{size}{kind}{view}"
+    for size, view in (("", ""), ("large_", ""), ("", "_view"))
+    for kind in ("string", "binary")
+}
 
 
 LISTS = ("list<", "large_list<", "fixed_size_list<", "list_view<", "large_list_view<")

@@ -35,7 +35,9 @@ def atomic_write(path: Path, write: Callable[[Path], object], *, shared: bool = 
 
 @contextmanager
 def atomic_folder(path: Path, *, exist_ok: bool = False) -> Iterator[Path]:
-    """Make a folder under a temporary name, which is renamed when the block ends and removed if it fails.
+    """Make a folder under a temporary name.
+
+    It is renamed when the block ends, and removed if it fails.
 
     Args:
         path: Path of the folder, which must not exist.
@@ -48,7 +50,9 @@ def atomic_folder(path: Path, *, exist_ok: bool = False) -> Iterator[Path]:
     Raises:
         OSError: The folder cannot be made or renamed.
     """
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent))
+    partial = Path(
+        tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent)
+    )
     try:
         yield partial
         apply_umask(partial)
@@ -103,11 +107,16 @@ def check_disk_space(path: Path, n_bytes: float, remedy: str) -> None:
     """
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
-        raise DiskError(f"{path}: will take {n_bytes / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left; {remedy}")
+        raise DiskError(
+            f"{path}: will take {n_bytes / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB "
+            f"left; {remedy}"
+        )
 
 
 @contextmanager
-def writing_errors(path: Path, remedy: str = "", also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def writing_errors(
+    path: Path, remedy: str = "", also: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
     """Convert system errors while a file is written into a DiskError.
 
     Args:
@@ -123,5 +132,7 @@ def writing_errors(path: Path, remedy: str = "", also: tuple[type[Exception], ..
         yield
     except failures as error:
         reason = reason_of(error) if isinstance(error, OSError) else str(error)
-        fact = f"{path}: cannot be written ({next(iter(reason.splitlines()), type(error).__name__)})"
+        fact = (
+            f"{path}: cannot be written ({next(iter(reason.splitlines()), type(error).__name__)})"
+        )
         raise DiskError("; ".join(filter(None, [fact, remedy]))) from None

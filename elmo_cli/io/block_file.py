@@ -39,7 +39,9 @@ class BlockFile(io.RawIOBase):
     def _read_block(self, number: int) -> bytes:
         if number not in self._held:
             first = number * self._block
-            self._held[number] = bytes(self._file.read_at(min(self._block, self._size - first), first))
+            self._held[number] = bytes(
+                self._file.read_at(min(self._block, self._size - first), first)
+            )
             if len(self._held) * self._block > HELD_BYTES:
                 self._held.popitem(last=False)
         return self._held[number]

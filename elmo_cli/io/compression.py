@@ -23,8 +23,8 @@ def read_blocks(file: InputFile) -> Iterator[bytes]:
         file: The file; `-` is standard input.
 
     Raises:
-        CorpusError: The file is missing, unreadable or a directory, or its compressed data is damaged
-            or truncated.
+        CorpusError: The file is missing, unreadable or a directory, or its compressed data is
+            damaged or truncated.
     """
     with failing_as_corpus_error(file), ExitStack() as opened:
         if file == STDIN:
@@ -55,7 +55,9 @@ def failing_as_corpus_error(file: InputFile) -> Iterator[None]:
     except ResourceLimitError as problem:
         raise CorpusError(f"{file}: {problem}") from None
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise CorpusError(f"{file}: cannot be read to its end ({error}); check that the file is complete") from None
+        raise CorpusError(
+            f"{file}: cannot be read to its end ({error}); check that the file is complete"
+        ) from None
 
 
 def buffered_stdin() -> BinaryIO:
@@ -68,14 +70,17 @@ def buffered_stdin() -> BinaryIO:
 
 
 def _stdin(buffering: int = 0) -> BinaryIO:
-    """Return standard input, by default unbuffered, so that reading returns the bytes that a pipe or terminal has.
+    """Return standard input, by default unbuffered.
+
+    Reading then returns the bytes that a pipe or terminal has.
 
     Python's own object is not used: the interpreter crashes at exit if a thread still waits on it.
     """
     if sys.stdin is None:
         raise CorpusError("standard input: is closed; name a file")
     try:
-        return open(sys.stdin.fileno(), "rb", buffering, closefd=False)  # by its number; the caller closes it
+        # By its number; the caller closes it
+        return open(sys.stdin.fileno(), "rb", buffering, closefd=False)
     except (OSError, ValueError):  # a replacement of sys.stdin has no number
         return sys.stdin.buffer
 
@@ -86,4 +91,9 @@ def _open_zstd(stream: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     return pyarrow.CompressedInputStream(stream, "zstd")
 
 
-OPENERS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": open_xz, ".zst": _open_zstd}
+OPENERS: dict[str, Callable[[Any], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": open_xz,
+    ".zst": _open_zstd,
+}

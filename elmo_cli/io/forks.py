@@ -1,8 +1,8 @@
 """Locks and threads after a fork: the child has the objects of its parent, but none of its threads.
 
-A lock that another thread held stays locked in the child, a thread pool waits for threads that do not
-exist, and the OpenMP runtime of PyTorch (libgomp) waits for its threads in the same way, unless it is
-used with one thread.
+A lock that another thread held stays locked in the child, a thread pool waits for threads that do
+not exist, and the OpenMP runtime of PyTorch (libgomp) waits for its threads in the same way, unless
+it is used with one thread.
 """
 
 import os
@@ -47,7 +47,12 @@ class Lock:
     def __enter__(self) -> None:
         self._lock.acquire()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._lock.release()
 
     def __reduce__(self) -> tuple[type["Lock"], tuple[()]]:

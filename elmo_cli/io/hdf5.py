@@ -27,10 +27,19 @@ def find_unstored(dataset: "h5py.Dataset", file_size: int, *, whole: bool = True
         return "takes its values from another file; copy them into this one"
     stored = dataset.id.get_storage_size()
     if stored > file_size or dataset.nbytes > stored * (MAX_COMPRESSION if dataset.chunks else 1):
-        return f"declares {dataset.nbytes:,} bytes of which {stored:,} are stored; check that the file is complete"
+        return (
+            f"declares {dataset.nbytes:,} bytes of which {stored:,} are stored; check that the "
+            "file is complete"
+        )
     if whole and is_oversize(dataset.nbytes, stored):
-        return f"declares {dataset.nbytes:,} bytes, far more than the {stored:,} that are stored; write it again without compression"
+        return (
+            f"declares {dataset.nbytes:,} bytes, far more than the {stored:,} that are stored; "
+            "write it again without compression"
+        )
     chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
     if chunk > max(dataset.nbytes, MAX_CHUNK):
-        return f"has chunks of {chunk:,} bytes, more than its {dataset.nbytes:,} bytes; copy it without chunks"
+        return (
+            f"has chunks of {chunk:,} bytes, more than its {dataset.nbytes:,} bytes; copy it "
+            "without chunks"
+        )
     return None

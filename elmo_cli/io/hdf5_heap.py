@@ -2,9 +2,9 @@
 
 AllenNLP's layout stores all sentences of a corpus in one variable-length string. The HDF5 library
 takes such a string as a whole and copies it twice, so memory would grow with the corpus. The file
-format does not require that: a variable-length element is a length and the address of a "global heap
-collection" (HDF5 File Format Specification 3.0, III.E, and II.A for superblock 0). Therefore the
-string is streamed to the end of the closed file, between the headers of a collection, and three
+format does not require that: a variable-length element is a length and the address of a "global
+heap collection" (HDF5 File Format Specification 3.0, III.E, and II.A for superblock 0). Therefore
+the string is streamed to the end of the closed file, between the headers of a collection, and three
 numbers are set.
 """
 
@@ -19,18 +19,21 @@ import h5py
 
 MAX_BYTES = (1 << 32) - 1  # the element's length has 32 bits
 _END_OF_FILE_FIELD = 40  # offset in superblock 0 of the end-of-file address
-_COLLECTION_HEADER = struct.Struct("<4sB3xQ")  # signature, version, size of the collection with this header
+# signature, version, size of the collection with this header
+_COLLECTION_HEADER = struct.Struct("<4sB3xQ")
 _OBJECT_HEADER = struct.Struct("<HH4xQ")  # index, reference count, size
 _ELEMENT = struct.Struct("<IQI")  # length, address of the collection, index in it
 _MIN_COLLECTION = 4096
 _BEGINNING = b"GCOL\1\0\0\0"
-SEARCHED_BYTES = 1 << 25  # at each end of a file, where strings that are written first or last are stored
+# At each end of a file, where strings that are written first or last are stored
+SEARCHED_BYTES = 1 << 25
 
 
 def append_string(path: Path, dataset: str, content: IO[bytes]) -> None:
     """Add a data set with one variable-length UTF-8 string, shape (1,), to an HDF5 file.
 
-    A file that was not made with h5py's default `libver` gets the string through the library instead.
+    A file that was not made with h5py's default `libver` gets the string through the library
+    instead.
 
     Args:
         path: The file, which must be closed.
@@ -62,7 +65,9 @@ def _create_element(path: Path, name: str) -> int | None:
         early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         early.set_obj_track_times(False)  # the same job writes the same bytes
         text = h5py.h5t.py_create(h5py.string_dtype("utf-8"), logical=True)
-        dataset = h5py.h5d.create(file.id, name.encode(), text, h5py.h5s.create_simple((1,)), dcpl=early)
+        dataset = h5py.h5d.create(
+            file.id, name.encode(), text, h5py.h5s.create_simple((1,)), dcpl=early
+        )
         offset: int | None = dataset.get_offset()
         return offset
 
@@ -75,7 +80,8 @@ def _write_collection(file: IO[bytes], content: IO[bytes], size: int) -> None:
     file.write(_OBJECT_HEADER.pack(1, 1, size))
     shutil.copyfileobj(content, file)
     file.write(bytes(padded - size))
-    file.write(_OBJECT_HEADER.pack(0, 0, total - used))  # object 0: the free space, its own header included
+    # Object 0: the free space, its own header included
+    file.write(_OBJECT_HEADER.pack(0, 0, total - used))
     file.write(bytes(total - used - _OBJECT_HEADER.size))
 
 
@@ -85,7 +91,9 @@ def _patch(file: IO[bytes], offset: int, value: bytes) -> None:
 
 
 def find_damage(path: Path) -> int | None:
-    """Return the offset of a collection with an invalid object size, on which the HDF5 library would loop forever.
+    """Return the offset of a collection with an invalid object size.
+
+    The HDF5 library would loop forever on it.
 
     Only the first and last SEARCHED_BYTES of a file are searched.
 
@@ -106,11 +114,14 @@ def find_damage(path: Path) -> int | None:
 
 
 def _has_sound_objects(content: mmap.mmap, place: int) -> bool:
-    _, _, size = _COLLECTION_HEADER.unpack(content[place : place + _COLLECTION_HEADER.size].ljust(_COLLECTION_HEADER.size, b"\0"))
+    _, _, size = _COLLECTION_HEADER.unpack(
+        content[place : place + _COLLECTION_HEADER.size].ljust(_COLLECTION_HEADER.size, b"\0")
+    )
     end, at = min(place + size, len(content)), place + _COLLECTION_HEADER.size
     while at + _OBJECT_HEADER.size <= end:
         index, _, length = _OBJECT_HEADER.unpack(content[at : at + _OBJECT_HEADER.size])
-        step = _OBJECT_HEADER.size + -(-length // 8) * 8 if index else length  # object 0 is the free space, its header included
+        # Object 0 is the free space, its header included
+        step = _OBJECT_HEADER.size + -(-length // 8) * 8 if index else length
         if not _OBJECT_HEADER.size <= step <= place + size - at:
             return False
         at += step

@@ -10,13 +10,16 @@ from typing import IO, Any
 XZ_MEMORY = 1 << 28  # xz -9 takes a quarter of it
 XZ_START = b"\xfd7zXZ\0"
 BLOCK_BYTES = 1 << 16
-MAX_DIRECTORY = 1 << 22  # bytes of the list of members of a zip, which takes ten times as much memory
+# Bytes of the list of members of a zip, which takes ten times as much memory
+MAX_DIRECTORY = 1 << 22
 JSON_MEMORY = 3 << 29  # of one parsed JSON text
-LIST_BYTES, DICT_BYTES, VALUE_BYTES, STRING_BYTES = 80, 320, 32, 64  # at most, of a Python object and the reference to it
+# At most, of a Python object and the reference to it
+LIST_BYTES, DICT_BYTES, VALUE_BYTES, STRING_BYTES = 80, 320, 32, 64
 
 
-class ResourceLimitError(Exception):  # callers that know the file's name convert it into an ElmoError
-    """A file requires more memory than allowed; the message is to be prefixed by the file's name."""
+# Callers that know the file's name convert it into an ElmoError
+class ResourceLimitError(Exception):
+    """A file requires more memory than allowed. The message needs the file's name as a prefix."""
 
 
 class LimitedReader:
@@ -43,7 +46,8 @@ class LimitedReader:
         if self.room is not None:
             if not 0 <= size <= self.room:
                 raise ResourceLimitError(
-                    "contains a header larger than any file needs; if you trust it, unpack it by hand and pass the folder"
+                    "contains a header larger than any file needs; if you trust it, unpack it by "
+                    "hand and pass the folder"
                 )
             self.room -= size
         block = self._stream.read(size)
@@ -58,7 +62,9 @@ class LimitedReader:
         """
         if position < self._at:
             raise ValueError("an offset points backwards")
-        while self._at < position and (block := self._stream.read(min(BLOCK_BYTES, position - self._at))):
+        while self._at < position and (
+            block := self._stream.read(min(BLOCK_BYTES, position - self._at))
+        ):
             self._at += len(block)
         return self._at
 
@@ -84,15 +90,20 @@ class ZipSource(io.FileIO):
         self.most = MAX_DIRECTORY if most is None else most
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return the next bytes; without a size the remaining ones, which zipfile reads only near the end.
+        """Return the next bytes.
+
+        Without a size the remaining ones, which zipfile reads only near the end.
 
         Raises:
             ResourceLimitError: `size` is larger than the limit.
         """
         if size is None or size < 0:
-            size = min(self.most, max(os.fstat(self.fileno()).st_size - self.tell(), 0))  # a buffer of `size` is allocated
+            # A buffer of `size` is allocated
+            size = min(self.most, max(os.fstat(self.fileno()).st_size - self.tell(), 0))
         if size > self.most:
-            raise ResourceLimitError(f"lists its members in {size:,} bytes, more than {self.most:,}; pack fewer files")
+            raise ResourceLimitError(
+                f"lists its members in {size:,} bytes, more than {self.most:,}; pack fewer files"
+            )
         return super().read(size) or b""
 
 
@@ -100,22 +111,31 @@ def load_json(text: bytes | memoryview) -> Any:  # noqa: ANN401  # JSON
     """Parse a JSON text.
 
     Raises:
-        ResourceLimitError: It would take more than JSON_MEMORY: three bytes of text can make an empty
-            list of eighty bytes.
+        ResourceLimitError: It would take more than JSON_MEMORY: three bytes of text can make an
+            empty list of eighty bytes.
         ValueError: It is not JSON.
         RecursionError: Its brackets are nested too deeply.
     """
     size = 2 * len(text)
     text = bytes(text) if size <= JSON_MEMORY else b""
     if size > JSON_MEMORY or parsed_bytes(text) > JSON_MEMORY:
-        raise ResourceLimitError(f"takes more than {JSON_MEMORY >> 20} MiB of memory to parse {size // 2:,} bytes of JSON")
+        raise ResourceLimitError(
+            f"takes more than {JSON_MEMORY >> 20} MiB of memory to parse {size // 2:,} bytes of "
+            "JSON"
+        )
     return json.loads(text)
 
 
 def parsed_bytes(text: bytes) -> int:
     """Return an upper bound of the memory in bytes that a JSON text takes when it is parsed."""
     values, strings = text.count(b",") * VALUE_BYTES, text.count(b'"') // 2 * STRING_BYTES
-    return 2 * len(text) + text.count(b"[") * LIST_BYTES + text.count(b"{") * DICT_BYTES + values + strings
+    return (
+        2 * len(text)
+        + text.count(b"[") * LIST_BYTES
+        + text.count(b"{") * DICT_BYTES
+        + values
+        + strings
+    )
 
 
 def open_xz(stream: Any) -> IO[bytes]:  # noqa: ANN401  # any object with read
@@ -125,7 +145,8 @@ def open_xz(stream: Any) -> IO[bytes]:  # noqa: ANN401  # any object with read
         stream: The compressed file.
 
     Returns:
-        The decompressed stream; its `read` raises ResourceLimitError if it takes more than XZ_MEMORY.
+        The decompressed stream; its `read` raises ResourceLimitError if it takes more than
+        XZ_MEMORY.
     """
     return io.BufferedReader(_XzStream(stream), BLOCK_BYTES)
 
@@ -176,4 +197,7 @@ class _XzStream(io.RawIOBase):
             if "limit" not in str(error):
                 raise
             size_mib = XZ_MEMORY >> 20
-            raise ResourceLimitError(f"takes more than {size_mib} MiB of memory to unpack; compress it again by xz -9 at most") from None
+            raise ResourceLimitError(
+                f"takes more than {size_mib} MiB of memory to unpack; compress it again by xz -9 "
+                "at most"
+            ) from None

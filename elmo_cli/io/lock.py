@@ -50,11 +50,15 @@ def _open_locked(path: Path, output: object) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # the run that held it has removed the file: another file has its name now
+        # The run that held it has removed the file: another file has its name now
+        os.close(descriptor)
 
 
 def _has_name(descriptor: int, path: Path) -> bool:
-    """Return whether the open file still has that name, which it may lose at any moment until the lock is held."""
+    """Return whether the open file still has that name.
+
+    It may lose it at any moment until the lock is held.
+    """
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -68,12 +72,14 @@ def _take(descriptor: int, output: object, path: Path) -> None:
         host, process = _holder(descriptor)
         if error.errno in (EACCES, EAGAIN):
             raise OutputError(
-                f"{output}: is being written by another run (process {process} on {host}); wait for it, or name another output"
+                f"{output}: is being written by another run (process {process} on {host}); wait "
+                "for it, or name another output"
             ) from None
         # A file system without locks: use the host and process recorded in the file.
         if process != "?" and (host != socket.gethostname() or _is_alive(int(process))):
             raise OutputError(
-                f"{output}: is being written by another run (process {process} on {host}); if that run has ended, delete {path}"
+                f"{output}: is being written by another run (process {process} on {host}); if that "
+                f"run has ended, delete {path}"
             ) from None
 
 

@@ -70,9 +70,14 @@ class OutputFile:
             OutputError: The path exists already, or the folder is missing or not writable.
         """
         if self.target.is_dir():
-            raise OutputError(f"{self.path}: is a directory; name a file, or pass --output-format parquet for a folder of shards")
+            raise OutputError(
+                f"{self.path}: is a directory; name a file, or pass --output-format parquet for a "
+                "folder of shards"
+            )
         if self.target.exists() and not self.target.is_file():
-            raise OutputError(f"{self.path}: is not a regular file; name a regular file or a new one")
+            raise OutputError(
+                f"{self.path}: is not a regular file; name a regular file or a new one"
+            )
         if self.target.exists() and not self.overwrite:
             raise OutputError(f"{self.path}: exists already; pass --overwrite to replace it")
         if not self.folder.is_dir():
@@ -105,7 +110,9 @@ class OutputFile:
             return
         for path in inputs:
             if path.exists() and os.path.samestat(target, path.stat()):
-                raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
+                raise OutputError(
+                    f"{self.path}: is read by this run ({path}); choose another output"
+                )
 
     def size(self) -> int:
         """Return the size of the finished file in bytes."""
@@ -118,7 +125,9 @@ class OutputFile:
             DiskError: The file cannot be made.
         """
         try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder)
+            descriptor, name = tempfile.mkstemp(
+                prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder
+            )
         except OSError as error:
             raise DiskError(f"{self.path}: cannot be written ({reason_of(error)})") from None
         os.close(descriptor)
@@ -140,9 +149,12 @@ class OutputFile:
         sync_folder(self.folder)
 
     def _put_in_free_place(self, whole: Path) -> None:
-        """Rename without replacing a file that has appeared: by a hard link, or by a check on disks without links.
+        """Rename without replacing a file that has appeared.
 
-        A file of the same bytes may exist, if a run was killed after the rename and has been resumed.
+        It uses a hard link, or a check on disks without links.
+
+        A file of the same bytes may exist, if a run was killed after the rename and has been
+        resumed.
         """
         if self.target.is_file() and filecmp.cmp(whole, self.target, shallow=False):
             return

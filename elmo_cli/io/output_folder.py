@@ -16,7 +16,7 @@ ALSO_IN_FOLDERS = ("_SUCCESS", "_metadata", "_common_metadata")
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """An output folder of shards, written under a hidden name and renamed when all shards are on the disk.
+    """An output folder of shards. It has a hidden name until all shards are on the disk.
 
     Args:
         path: Path of the folder.
@@ -42,18 +42,26 @@ class OutputFolder:
         """Check that the folder can be written.
 
         Raises:
-            OutputError: The path exists and must not be replaced, or the parent folder is missing or
-                not writable.
+            OutputError: The path exists and must not be replaced, or the parent folder is missing
+                or not writable.
         """
         if self.target.exists() and not self.target.is_dir():
             raise OutputError(
-                f"{self.path}: is a file, but shards are written to a folder; name a new folder, or a file that ends in .parquet"
+                f"{self.path}: is a file, but shards are written to a folder; name a new folder, "
+                "or a file that ends in .parquet"
             )
         if self._entries() and not self.overwrite:
             raise OutputError(f"{self.path}: exists already; pass --overwrite to replace it")
-        others = [entry.name for entry in self._entries() if not (entry.match(SHARD) or entry.name in ALSO_IN_FOLDERS)]
+        others = [
+            entry.name
+            for entry in self._entries()
+            if not (entry.match(SHARD) or entry.name in ALSO_IN_FOLDERS)
+        ]
         if others:
-            raise OutputError(f"{self.path}: contains files other than shards ({others[0]}) and is not replaced; name another folder")
+            raise OutputError(
+                f"{self.path}: contains files other than shards ({others[0]}) and is not replaced; "
+                "name another folder"
+            )
         if not self.target.parent.is_dir():
             raise OutputError(f"{self.path.parent}: no such folder; make it first")
         self.make_partial().rmdir()
@@ -74,7 +82,9 @@ class OutputFolder:
         for path in inputs:
             real = Path(os.path.realpath(path))
             if target in (real, *real.parents):
-                raise OutputError(f"{self.path}: is read by this run ({path}); choose another output")
+                raise OutputError(
+                    f"{self.path}: is read by this run ({path}); choose another output"
+                )
 
     def make_partial(self) -> Path:
         """Make a new, empty, hidden folder.
@@ -83,7 +93,13 @@ class OutputFolder:
             DiskError: The folder cannot be made.
         """
         try:
-            partial = Path(tempfile.mkdtemp(prefix=f".{self.target.name[:40]}.", suffix=".partial", dir=self.room or self.folder))
+            partial = Path(
+                tempfile.mkdtemp(
+                    prefix=f".{self.target.name[:40]}.",
+                    suffix=".partial",
+                    dir=self.room or self.folder,
+                )
+            )
         except OSError as error:
             raise DiskError(f"{self.path}: cannot be written ({reason_of(error)})") from None
         apply_umask(partial)
@@ -101,7 +117,8 @@ class OutputFolder:
         if old:
             self.target.replace(old)
         try:
-            partial.rename(self.target)  # succeeds if the target does not exist or is an empty folder
+            # Succeeds if the target does not exist or is an empty folder
+            partial.rename(self.target)
         except OSError:
             if old:
                 old.rename(self.target)

@@ -13,8 +13,8 @@ class PartialFile(io.RawIOBase):
 
     A library has no way to abandon a file: the HDF5 library flushes its buffers when it closes the
     file, fails again on a full disk, and crashes the process at exit. After `discard` all writing
-    succeeds without effect. The HDF5 library also ignores errors while it writes; for it a failure is
-    recorded and raised by `raising_failures`.
+    succeeds without effect. The HDF5 library also ignores errors while it writes; for it a failure
+    is recorded and raised by `raising_failures`.
 
     Args:
         path: Path of the file, which must exist.
@@ -34,7 +34,10 @@ class PartialFile(io.RawIOBase):
         self.path.unlink(missing_ok=True)
 
     def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
-        """Write all of `data`, or raise OSError: a nearly full disk writes a part of it without an error."""
+        """Write all of `data`, or raise OSError.
+
+        A nearly full disk writes a part of it without an error.
+        """
         view = memoryview(data)
         written = len(view) if self._discarded else 0
         with self._keeping_failure():
@@ -53,7 +56,7 @@ class PartialFile(io.RawIOBase):
 
     @contextmanager
     def raising_failures(self) -> Iterator[None]:
-        """Record failures while the block runs and raise the last one at its end, whatever the library raises.
+        """Record failures in the block, and raise the last one at its end.
 
         Raises:
             OSError: The disk is full or not available; the file is discarded.
@@ -116,7 +119,8 @@ Closable = TypeVar("Closable", bound=_Closable)
 def closing_library_file(partial: PartialFile, file: Closable) -> Iterator[Closable]:
     """Close the file that a library writes through an unfinished output.
 
-    If the block fails, the output is discarded first, so that closing does not fail where writing did.
+    If the block fails, the output is discarded first, so that closing does not fail where writing
+    did.
 
     Args:
         partial: The unfinished output.

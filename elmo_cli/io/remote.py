@@ -54,7 +54,7 @@ def is_uri(name: str) -> bool:
 
 
 def redact_url(text: str) -> str:
-    """Return a text with user names, passwords and queries (which may contain a key) removed from its URIs."""
+    """Return a text without user names, passwords and queries (possible keys) in its URIs."""
     return re.sub(r"(://)[^/\s]*@", r"\1", re.sub(r"(://[^\s?]*\?)\S+", r"\1...", text))
 
 
@@ -74,16 +74,25 @@ def find_remote(uri: str, is_shard: Callable[[str], bool]) -> tuple[list[RemoteF
     """
     shown, (place, _, query) = redact_url(uri), uri.partition("?")
     if uri.partition("://")[0].lower() not in SCHEMES:
-        raise CorpusError(f"{shown}: its scheme is not one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}; download it first")
+        raise CorpusError(
+            f"{shown}: its scheme is not one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}; "
+            "download it first"
+        )
     magic = re.search(r"[*\[]", place)
     root = place[: magic.start()].rpartition("/")[0] if magic else place.rstrip("/")
     pattern = place[len(root) :] if magic else None
     file_system, path = _file_system(f"{root}?{query}" if query else root)
     if pattern is None and not _is_folder(file_system, path, shown):
         return [RemoteFile(shown, path, file_system)], False
-    below = [part for part in _list(file_system, path, shown) if all(map(is_shard, part.strip("/").split("/")))]
+    below = [
+        part
+        for part in _list(file_system, path, shown)
+        if all(map(is_shard, part.strip("/").split("/")))
+    ]
     found = [part for part in below if pattern is None or _matches(part, pattern)]
-    return [RemoteFile(redact_url(root) + part, path + part, file_system) for part in found], pattern is None
+    return [
+        RemoteFile(redact_url(root) + part, path + part, file_system) for part in found
+    ], pattern is None
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -109,7 +118,9 @@ def _list(file_system: Any, path: str, shown: str) -> list[str]:  # noqa: ANN401
         listed = file_system.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
     except OSError as error:
         raise _unreachable(shown, error) from None
-    return sorted(info.path[len(path) :] for info in listed if info.type == pyarrow.fs.FileType.File)
+    return sorted(
+        info.path[len(path) :] for info in listed if info.type == pyarrow.fs.FileType.File
+    )
 
 
 def _file_system(uri: str) -> tuple[Any, str]:
@@ -124,7 +135,10 @@ def _file_system(uri: str) -> tuple[Any, str]:
 
 
 def patient_uri(uri: str) -> str:
-    """Return a URI with a retry limit for Google storage, whose client otherwise retries for 15 minutes and ignores Ctrl-C."""
+    """Return a URI with a retry limit for Google storage.
+
+    Its client otherwise retries for 15 minutes and ignores Ctrl-C.
+    """
     if not uri.lower().startswith(("gs://", "gcs://")) or "retry_limit_seconds" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={GOOGLE_SECONDS}"
@@ -132,4 +146,6 @@ def patient_uri(uri: str) -> str:
 
 def _unreachable(shown: str, error: Exception) -> CorpusError:
     reason = redact_url(str(error)).partition("\n")[0].partition(". Detail:")[0][:300]
-    return CorpusError(f"{shown}: cannot be reached ({reason}); check the address and your credentials")
+    return CorpusError(
+        f"{shown}: cannot be reached ({reason}); check the address and your credentials"
+    )

@@ -1,7 +1,7 @@
 """Paths on pyarrow's file systems, with the methods of `pathlib.Path` that feature files need.
 
-The `close` method and the destructor of pyarrow's output streams publish what has been written so far,
-also when the block ends by an exception. `upload` removes such a file again.
+The `close` method and the destructor of pyarrow's output streams publish what has been written so
+far, also when the block ends by an exception. `upload` removes such a file again.
 """
 
 import os
@@ -20,7 +20,8 @@ from elmo_cli.io.remote import SCHEMES, is_uri, patient_uri, redact_url
 
 SMALL_BLOCK, LARGE_BLOCK = 1 << 16, 1 << 22  # for descriptions, and for vectors
 CHUNK_BYTES = 1 << 24
-FLUSH_CHUNKS = 4  # after this many, wait until they are sent: pyarrow would keep all of them in memory
+# After this many, wait until they are sent: pyarrow would keep all of them in memory
+FLUSH_CHUNKS = 4
 OBJECT_STORES = ("s3", "gs", "gcs")  # without folders
 
 
@@ -82,7 +83,10 @@ class RemotePath:
         return self
 
     def is_dir(self) -> bool:
-        """Return whether it is a folder, which on an object store means that there are files below it."""
+        """Return whether it is a folder.
+
+        On an object store this means that there are files below it.
+        """
         return bool(self._info().type == _types().Directory)
 
     def is_file(self) -> bool:
@@ -98,7 +102,10 @@ class RemotePath:
         return self.state or _state(self._info())
 
     def iterdir(self) -> Iterator["RemotePath"]:
-        """Iterate over the files of the folder, in the order of their names; none if it does not exist."""
+        """Iterate over the files of the folder, in the order of their names.
+
+        None if it does not exist.
+        """
         import pyarrow.fs
 
         system, path = self._opened()
@@ -181,7 +188,10 @@ def features_path(given: str | Path) -> Path:
     """
     if isinstance(given, str) and is_uri(given):
         if given.partition("://")[0].lower() not in SCHEMES:
-            raise OutputError(f"{redact_url(given)}: its scheme is not one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
+            raise OutputError(
+                f"{redact_url(given)}: its scheme is not one of "
+                f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+            )
         return cast("Path", RemotePath(given))
     return Path(given) if isinstance(given, str) else given
 

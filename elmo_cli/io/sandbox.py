@@ -1,9 +1,9 @@
 """Child processes with resource limits, which contain the effects of a damaged or hostile file.
 
-The libraries that read HDF5, Parquet and Arrow trust what a file declares. One wrong bit in a thousand
-ends in a signal, which cannot be caught, and a few kilobytes can expand to gigabytes. The child process
-may take as much memory and processor time as `Limits` allows. macOS does not enforce a memory limit:
-there only a crash is contained.
+The libraries that read HDF5, Parquet and Arrow trust what a file declares. One wrong bit in a
+thousand ends in a signal, which cannot be caught, and a few kilobytes can expand to gigabytes. The
+child process may take as much memory and processor time as `Limits` allows. macOS does not enforce
+a memory limit: there only a crash is contained.
 """
 
 import os
@@ -22,11 +22,17 @@ from elmo_cli.errors import ElmoError, FeaturesError, refuse_limit
 
 Result = TypeVar("Result")
 FREE_BYTES, BYTES_PER_BYTE = 1 << 30, 4  # of memory: for any file, and for each byte that it stores
-FREE_SECONDS, BYTES_PER_SECOND = 20, 1 << 15  # of processor time: for any file, and stored bytes for each further second
-# The module path is set before anything is imported, so that no module of the current folder is imported.
-_SERVE = "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.io.sandbox import serve; serve(int(sys.argv[1]))"
-# One thread of each library, since every thread takes memory, and a thread that cannot be started ends some of them;
-# malloc instead of Arrow's own allocators, which do not all report that memory is used up.
+# Of processor time: for any file, and stored bytes for each further second
+FREE_SECONDS, BYTES_PER_SECOND = 20, 1 << 15
+# The module path is set before anything is imported, so that no module of the current folder is
+# imported.
+_SERVE = (
+    "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.io.sandbox import serve; "
+    "serve(int(sys.argv[1]))"
+)
+# One thread of each library, since every thread takes memory, and a thread that cannot be started
+# ends some of them; malloc instead of Arrow's own allocators, which do not all report that memory
+# is used up.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -38,7 +44,7 @@ _parent: Connection | None = None  # in a child process
 
 
 class Limits(NamedTuple):
-    """Limits of a child process: bytes of memory beside the libraries' own, seconds of processor time."""
+    """Limits of a child process: bytes beside the libraries' own, seconds of processor time."""
 
     memory: int
     seconds: int
@@ -52,11 +58,17 @@ def limits_for(stored: int, memory: int = 0, seconds: int = 0) -> Limits:
         memory: Bytes of memory for other work.
         seconds: Seconds of processor time for other work.
     """
-    return Limits(FREE_BYTES + BYTES_PER_BYTE * stored + memory, FREE_SECONDS + stored // BYTES_PER_SECOND + seconds)
+    return Limits(
+        FREE_BYTES + BYTES_PER_BYTE * stored + memory,
+        FREE_SECONDS + stored // BYTES_PER_SECOND + seconds,
+    )
 
 
 def stored_bytes(path: Path) -> int:
-    """Return the size of a local file, or of the files in a folder; 0 if it cannot be looked up, which reading will report."""
+    """Return the size of a local file, or of the files in a folder.
+
+    0 if it cannot be looked up, which reading will report.
+    """
     try:
         return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
     except OSError:
@@ -112,11 +124,16 @@ def run_sandboxed(
     succeeded, result = answer
     if succeeded:
         return result  # type: ignore[no-any-return]  # pickled results are Any
-    raise error(f"{place}: {_exceeds_memory(limits)}") if isinstance(result, MemoryError) else result
+    raise (
+        error(f"{place}: {_exceeds_memory(limits)}") if isinstance(result, MemoryError) else result
+    )
 
 
 def note_place(place: str) -> None:
-    """Name the file that is read next, for the message if it ends this child process; elsewhere do nothing."""
+    """Name the file that is read next, for the message if it ends this child process.
+
+    Elsewhere do nothing.
+    """
     if _parent is not None:
         _parent.send((None, place))
 
@@ -131,17 +148,28 @@ def _start(connection: Connection, said: IO[bytes]) -> "subprocess.Popen[bytes]"
 
 
 def module_path() -> list[str]:
-    """Return our module path without the current folder, and with the folder of our own package, however it was installed."""
+    """Return our module path without the current folder.
+
+    It has the folder of our own package, however that was installed.
+    """
     own = str(Path(elmo_cli.__file__).resolve().parents[1])
     return list(dict.fromkeys([*(entry for entry in sys.path if Path(entry).is_absolute()), own]))
 
 
 def _exceeds_memory(limits: Limits) -> str:
-    return f"takes more than {limits.memory >> 20:,} MiB of memory to read; if you trust it, write it again in smaller pieces"
+    return (
+        f"takes more than {limits.memory >> 20:,} MiB of memory to read; if you trust it, write it "
+        "again in smaller pieces"
+    )
 
 
-def _died(code: int, place: str, limits: Limits, said: IO[bytes], error: type[ElmoError]) -> Exception:
-    """Return the error for a process that ended without an answer; what a library wrote before it crashed is not shown."""
+def _died(
+    code: int, place: str, limits: Limits, said: IO[bytes], error: type[ElmoError]
+) -> Exception:
+    """Return the error for a process that ended without an answer.
+
+    What a library wrote before it crashed is not shown.
+    """
     if code >= 0:
         _forward(said)
         return RuntimeError(f"reading {place} failed; see the traceback above")
@@ -149,10 +177,18 @@ def _died(code: int, place: str, limits: Limits, said: IO[bytes], error: type[El
     if b"bad_alloc" in said.read():
         return error(f"{place}: {_exceeds_memory(limits)}")
     if code == -signal.SIGXCPU:
-        return error(f"{place}: takes more than {limits.seconds:,} s of processor time to read; if you trust it, write it again")
+        return error(
+            f"{place}: takes more than {limits.seconds:,} s of processor time to read; if you "
+            "trust it, write it again"
+        )
     if code == -signal.SIGKILL:
-        return error(f"{place}: the process that read it was killed; check that the machine has enough memory and try again")
-    return error(f"{place}: is damaged (reading it ended in {signal.Signals(-code).name}); make it again")
+        return error(
+            f"{place}: the process that read it was killed; check that the machine has enough "
+            "memory and try again"
+        )
+    return error(
+        f"{place}: is damaged (reading it ended in {signal.Signals(-code).name}); make it again"
+    )
 
 
 def _forward(said: IO[bytes]) -> None:
@@ -162,7 +198,9 @@ def _forward(said: IO[bytes]) -> None:
 
 
 def serve(number: int) -> None:
-    """Run one function in the child process and send its result; a bug leaves its traceback on standard error.
+    """Run one function in the child process and send its result.
+
+    A bug leaves its traceback on standard error.
 
     Args:
         number: File descriptor of the connection.
@@ -177,8 +215,13 @@ def serve(number: int) -> None:
             answer = (True, function(*arguments))
         except (ElmoError, OSError) as error:
             answer = (False, error)
-        except (MemoryError, ImportError) as error:  # an ImportError if a library does not fit into memory
-            if isinstance(error, ImportError) and "allocate memory" not in str(error) and "map segment" not in str(error):
+        # An ImportError if a library does not fit into memory
+        except (MemoryError, ImportError) as error:
+            if (
+                isinstance(error, ImportError)
+                and "allocate memory" not in str(error)
+                and "map segment" not in str(error)
+            ):
                 raise
             answer = (False, MemoryError(str(error)))
         try:
@@ -188,7 +231,10 @@ def serve(number: int) -> None:
 
 
 def _own_memory() -> int:
-    """Return the bytes of data that this process has mapped, which RLIMIT_DATA counts; 0 where that cannot be looked up."""
+    """Return the bytes of data that this process has mapped, which RLIMIT_DATA counts.
+
+    0 where that cannot be looked up.
+    """
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[5])
     except (OSError, IndexError, ValueError):
@@ -198,7 +244,11 @@ def _own_memory() -> int:
 
 def _set_limits(limits: Limits) -> None:
     """Lower the soft limits of this process."""
-    for kind, most in (("RLIMIT_DATA", _own_memory() + limits.memory), ("RLIMIT_CPU", limits.seconds), ("RLIMIT_CORE", 0)):
+    for kind, most in (
+        ("RLIMIT_DATA", _own_memory() + limits.memory),
+        ("RLIMIT_CPU", limits.seconds),
+        ("RLIMIT_CORE", 0),
+    ):
         number = getattr(resource, kind)
         soft, hard = resource.getrlimit(number)
         allowed = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]

@@ -68,7 +68,8 @@ class Pipe:
             written = self._file.write(data)
             self._file.flush()
         except BrokenPipeError:
-            with suppress(OSError), Path(os.devnull).open("wb") as nowhere:  # otherwise Python would report its buffer at exit
+            # Otherwise Python would report its buffer at exit
+            with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), self._file.fileno())
             raise ReaderGone from None
         return written

@@ -80,7 +80,9 @@ class Cache:
             yield
         except OSError as error:
             place = self.folder if error.filename is None else os.fsdecode(error.filename)
-            raise ModelError(f"{place}: {(error.strerror or str(error)).lower()}; {ANOTHER_CACHE}") from None
+            raise ModelError(
+                f"{place}: {(error.strerror or str(error)).lower()}; {ANOTHER_CACHE}"
+            ) from None
 
     def place(self, name: str) -> Path:
         """Return the folder of a model of the catalogue."""
@@ -140,7 +142,8 @@ def check_hash(path: Path, published: str | None = None, *, again: bool = False)
         found = _digest([path], algorithm)
         if found != expected:
             raise ModelError(
-                f"{path}: is not the published file ({algorithm} {found}, published {expected}); delete it and download it again"
+                f"{path}: is not the published file ({algorithm} {found}, published {expected}); "
+                "delete it and download it again"
             )
     found, first = sha256(path), entry.get("sha256")
     if first and found != first:
@@ -160,7 +163,10 @@ def recorded_hash(path: Path) -> str | None:
 
 def remove_hash(path: Path) -> None:
     """Remove a file from the record."""
-    _write_record(path.parent, {name: entry for name, entry in _read_record(path.parent).items() if name != path.name})
+    _write_record(
+        path.parent,
+        {name: entry for name, entry in _read_record(path.parent).items() if name != path.name},
+    )
 
 
 def _read_record(folder: Path) -> dict[str, dict[str, object]]:
@@ -169,10 +175,14 @@ def _read_record(folder: Path) -> dict[str, dict[str, object]]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ModelError(f"{folder / RECORD}: {(error.strerror or str(error)).lower()}; {ANOTHER_CACHE}") from None
+        raise ModelError(
+            f"{folder / RECORD}: {(error.strerror or str(error)).lower()}; {ANOTHER_CACHE}"
+        ) from None
     except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict) or not all(isinstance(entry, dict) for entry in record.values()):
+    if not isinstance(record, dict) or not all(
+        isinstance(entry, dict) for entry in record.values()
+    ):
         raise ModelError(f"{folder / RECORD}: damaged; delete it to hash the model's files again")
     return record
 
@@ -180,4 +190,6 @@ def _read_record(folder: Path) -> dict[str, dict[str, object]]:
 def _write_record(folder: Path, record: dict[str, dict[str, object]]) -> None:
     text = json.dumps(record, indent=1) + "\n"
     with suppress(OSError):  # a read-only cache is used without a record
-        atomic_write(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"), shared=True)
+        atomic_write(
+            folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"), shared=True
+        )

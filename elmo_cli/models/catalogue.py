@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 BYTES_PER_PARAMETER = 4  # published files are float32
 
@@ -87,7 +88,10 @@ def load_catalogue() -> dict[str, KnownModel]:
     return {name: _read(name, entry) for name, entry in entries.items()}
 
 
-def _read(name: str, entry: dict[str, object]) -> KnownModel:
+def _read(name: str, entry: dict[str, Any]) -> KnownModel:
     files = entry.pop("files")
-    assert isinstance(files, list)  # noqa: S101  # our own file
-    return KnownModel(name, files=tuple(WebFile(**{**file, "urls": tuple(file["urls"])}) for file in files), **entry)  # type: ignore[arg-type]
+    return KnownModel(
+        name,
+        files=tuple(WebFile(**{**file, "urls": tuple(file["urls"])}) for file in files),
+        **entry,
+    )

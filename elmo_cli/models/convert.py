@@ -54,8 +54,12 @@ def write_model(bilm: BiLM, name: str, folder: Path, dtype: str = "float32") -> 
 def _check_fits(bilm: BiLM, name: str, dtype: str) -> None:
     if not isinstance(bilm.character_encoder, CharacterEncoder):
         raise ModelError(
-            f"{name}: a model of ELMoForManyLangs has word vectors and a table of code points, which the published format cannot represent"
+            f"{name}: a model of ELMoForManyLangs has word vectors and a table of code points, "
+            "which the published format cannot represent"
         )
     largest = max(float(parameter.detach().abs().max()) for parameter in bilm.parameters())
     if largest > torch.finfo(getattr(torch, dtype)).max:
-        raise ModelError(f"{name}: has the value {largest:g}, which is too large for {dtype}; leave out --float16")
+        raise ModelError(
+            f"{name}: has the value {largest:g}, which is too large for {dtype}; leave out "
+            "--float16"
+        )

@@ -62,7 +62,12 @@ def fetch(file: WebFile, folder: Path, progress: Progress) -> Path:
     """
     incoming = folder / ".incoming"
     incoming.mkdir(parents=True, exist_ok=True)
-    urls, reasons, failed_rounds, most = list(file.urls), dict.fromkeys(file.urls, "not tried"), 0, 0
+    urls, reasons, failed_rounds, most = (
+        list(file.urls),
+        dict.fromkeys(file.urls, "not tried"),
+        0,
+        0,
+    )
     while urls and failed_rounds < ROUNDS:
         before = most
         for url in list(urls):
@@ -76,8 +81,13 @@ def fetch(file: WebFile, folder: Path, progress: Progress) -> Path:
                 if not failure.again:
                     urls.remove(url)
         failed_rounds = 0 if most > before else failed_rounds + 1
-        time.sleep(BACK_OFF * 2 ** max(failed_rounds - 1, 0) if urls and failed_rounds < ROUNDS else 0)
-    raise DownloadError(f"{file.name}: cannot be downloaded: {'; '.join(f'{redact_url(url)} {reason}' for url, reason in reasons.items())}")
+        time.sleep(
+            BACK_OFF * 2 ** max(failed_rounds - 1, 0) if urls and failed_rounds < ROUNDS else 0
+        )
+    raise DownloadError(
+        f"{file.name}: cannot be downloaded: "
+        f"{'; '.join(f'{redact_url(url)} {reason}' for url, reason in reasons.items())}"
+    )
 
 
 def _move_to(path: Path, complete: Path) -> Path:
@@ -121,7 +131,9 @@ class _Attempt:
         except (requests.exceptions.RequestException, ValueError) as error:
             raise _Failure(f"cannot be read ({_innermost_reason(error)})", again=False) from None
         except OSError as error:
-            raise DownloadError(f"{error.filename or self.partial}: cannot be written ({error.strerror})") from None
+            raise DownloadError(
+                f"{error.filename or self.partial}: cannot be written ({error.strerror})"
+            ) from None
         self._validator.unlink(missing_ok=True)
         if self.file.hash and not _has_hash(self.partial, self.file.hash):
             self.partial.unlink()
@@ -151,7 +163,10 @@ class _Attempt:
                 self.partial.unlink(missing_ok=True)
                 raise _Failure("provides fewer bytes than were received before", again=True)
             if response.status_code not in (200, 206):
-                raise _Failure(f"returned {response.status_code} {response.reason}".rstrip(), again=response.status_code in TRANSIENT)
+                raise _Failure(
+                    f"returned {response.status_code} {response.reason}".rstrip(),
+                    again=response.status_code in TRANSIENT,
+                )
             received, total = self._begin(response, received)
             self.resumed = received > 0
             self._append(response, received, total)
@@ -163,10 +178,12 @@ class _Attempt:
         return (self.partial.stat().st_size, tag) if tag or self.file.hash else (0, "")
 
     def _begin(self, response: "Response", received: int) -> tuple[int, int | None]:
-        """Return the offset of the response and the size of the file, from the server or catalogue."""
+        """Return the response's offset and the file's size, from the server or catalogue."""
         length = _parse_size(response.headers.get("Content-Length"))
         if response.status_code == 206:
-            first, _, size = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+            first, _, size = (
+                response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+            )
             if first.partition("-")[0] != str(received):
                 self.partial.unlink(missing_ok=True)
                 raise _Failure("sends another part than requested", again=True)
@@ -175,14 +192,23 @@ class _Attempt:
             received, total = 0, length
             self._validator.unlink(missing_ok=True)
             tag = response.headers.get("ETag", "")
-            tag = response.headers.get("Last-Modified", "") if tag.startswith("W/") or not tag else tag
+            tag = (
+                response.headers.get("Last-Modified", "")
+                if tag.startswith("W/") or not tag
+                else tag
+            )
             if tag:
                 self._validator.write_text(tag, encoding="latin-1")
         if self.file.bytes is not None and total is not None and total != self.file.bytes:
-            raise _Failure(f"provides {total:,} bytes, not the published {self.file.bytes:,}", again=False)
+            raise _Failure(
+                f"provides {total:,} bytes, not the published {self.file.bytes:,}", again=False
+            )
         room = min(MAX_BYTES, shutil.disk_usage(self.partial.parent).free)
         if total is not None and total - received > room:
-            fact = f"no space for {self.file.name}: needs {total - received:,} bytes, {room:,} are free"
+            fact = (
+                f"no space for {self.file.name}: needs {total - received:,} bytes, {room:,} are "
+                "free"
+            )
             remedy = "free some space, or choose a folder on another disk with --cache-dir"
             raise DownloadError(f"{self.partial.parent}: {fact}; {remedy}")
         return received, total
@@ -202,7 +228,9 @@ class _Attempt:
             self.partial.unlink()
             raise _Failure("sends more bytes than it announced", again=True)
         if total is not None and received < total:
-            raise _Failure(f"closed the connection after {received:,} of {total:,} bytes", again=True)
+            raise _Failure(
+                f"closed the connection after {received:,} of {total:,} bytes", again=True
+            )
         if total is None and received > MAX_BYTES:
             self.partial.unlink()
             raise _Failure(f"sends more than {MAX_BYTES:,} bytes", again=False)
@@ -222,8 +250,13 @@ def _get(session: "Session", url: str, headers: dict[str, str]) -> "Response":
     allowed = {"https", urlsplit(url).scheme} & {"http", "https"}
     for _ in range(MAX_REDIRECTS):
         if urlsplit(url).scheme not in allowed:
-            raise _Failure(f"redirects to {redact_url(url)}, which is not {' or '.join(sorted(allowed))}", again=False)
-        response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
+            raise _Failure(
+                f"redirects to {redact_url(url)}, which is not {' or '.join(sorted(allowed))}",
+                again=False,
+            )
+        response = session.get(
+            url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False
+        )
         if not response.is_redirect:
             return response
         response.close()
@@ -232,7 +265,11 @@ def _get(session: "Session", url: str, headers: dict[str, str]) -> "Response":
 
 
 def _parse_size(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 19 else None
+    return (
+        int(text)
+        if text is not None and text.isascii() and text.isdigit() and len(text) < 19
+        else None
+    )
 
 
 def _innermost_reason(error: BaseException) -> str:
@@ -242,5 +279,9 @@ def _innermost_reason(error: BaseException) -> str:
         error = inner
         causes = (getattr(error, "reason", None), *error.args)
         inner = next((cause for cause in causes if isinstance(cause, BaseException)), None)
-    words = re.sub(r"\?\S+", "?...", redact_url(str(getattr(error, "strerror", None) or error))) or type(error).__name__  # paths too
+    # Paths too
+    words = (
+        re.sub(r"\?\S+", "?...", redact_url(str(getattr(error, "strerror", None) or error)))
+        or type(error).__name__
+    )
     return " ".join(re.sub(r"^HTTPS?Connection\(.*?\): ", "", words).split())[:120]

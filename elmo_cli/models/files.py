@@ -59,12 +59,15 @@ class ModelFiles:
         before = self._file_state
         bilm = MODEL_FORMATS[self.format].load(self.files)
         if _file_state(self.files) != before:
-            raise ModelError(f"{self.folder}: its files have changed while this run read them; run the command again")
+            raise ModelError(
+                f"{self.folder}: its files have changed while this run read them; run the command "
+                "again"
+            )
         return bilm
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the file that the weights are read from; of several files, their concatenation."""
+        """Hash of the file of the weights; of several files, that of their concatenation."""
         _ = self._file_state  # recorded before the files are read
         return sha256(MODEL_FORMATS[self.format].weights(self.files))
 
@@ -110,7 +113,9 @@ def find_in_folder(folder: Path, name: str | None = None, depth: int = MAX_DEPTH
     Raises:
         ModelError: No model is found, or more than one.
     """
-    return _located(name or folder.resolve().name, detect_format(_names(folder, depth), str(folder)), folder)
+    return _located(
+        name or folder.resolve().name, detect_format(_names(folder, depth), str(folder)), folder
+    )
 
 
 def find_in_archive(path: Path, cache: Cache, name: str | None = None) -> ModelFiles:
@@ -135,7 +140,10 @@ def find_in_archive(path: Path, cache: Cache, name: str | None = None) -> ModelF
         if folder.is_dir():
             return find_in_folder(folder, name, MAX_UNPACKED_DEPTH)
     if not archives.is_archive(path):
-        raise ModelError(f"{path}: is not a zip or tar archive; pass the folder of the model, or --options and --weights")
+        raise ModelError(
+            f"{path}: is not a zip or tar archive; pass the folder of the model, or --options and "
+            "--weights"
+        )
     found = detect_format(archives.list_names(path), str(path))
     with cache.raising_model_errors():
         archives.unpack(path, found.files.values(), folder)
@@ -144,7 +152,9 @@ def find_in_archive(path: Path, cache: Cache, name: str | None = None) -> ModelF
 
 def _located(name: str, found: DetectedFormat, folder: Path) -> ModelFiles:
     """Return the files of a detected model with their paths."""
-    return ModelFiles(name, found.format, {role: folder / path for role, path in found.files.items()})
+    return ModelFiles(
+        name, found.format, {role: folder / path for role, path in found.files.items()}
+    )
 
 
 def _names(folder: Path, depth: int = MAX_DEPTH) -> list[str]:

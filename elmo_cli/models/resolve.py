@@ -24,7 +24,10 @@ TINY = Path(__file__).with_name("tiny")
 
 
 def find_model(
-    name: str | None, options: str | Path | None = None, weights: str | Path | None = None, cache: Cache | None = None
+    name: str | None,
+    options: str | Path | None = None,
+    weights: str | Path | None = None,
+    cache: Cache | None = None,
 ) -> ModelFiles:
     """Find the files of a model.
 
@@ -49,14 +52,19 @@ def find_model(
             raise ModelError("--model and --options/--weights specify two models; pass one of them")
         return _find_pair(str(options), str(weights), cache)
     if weights is not None or (options is not None and name is None):
-        raise ModelError("--options and --weights are used together; pass both files, or --model FOLDER")
+        raise ModelError(
+            "--options and --weights are used together; pass both files, or --model FOLDER"
+        )
     if name is None:
         name = os.environ.get("ELMO_MODEL") or BUILT_IN
     model = _find_named(name, cache)
     if options is None:
         return model
     if model.format != "allennlp-archive":
-        raise ModelError(f"--options is used with --model only for an AllenNLP archive without options; leave it out, {name} has its own")
+        raise ModelError(
+            "--options is used with --model only for an AllenNLP archive without options; leave "
+            f"it out, {name} has its own"
+        )
     return replace(model, files={**model.files, "options": _existing(options, "options")})
 
 
@@ -70,7 +78,9 @@ def _find_pair(options: str, weights: str, cache: Cache) -> ModelFiles:
     if "://" not in weights:
         return _with_one_downloaded(options, {"weights": _existing(weights, "weights")}, cache)
     for known in load_catalogue().values():
-        if len(known.files) == 2 and all(url in file.urls for url, file in zip((options, weights), known.files, strict=True)):
+        if len(known.files) == 2 and all(
+            url in file.urls for url, file in zip((options, weights), known.files, strict=True)
+        ):
             return find_known(known, cache)
     return find_known(_at_urls(options, weights), cache)
 
@@ -127,7 +137,10 @@ def known_model(name: str) -> KnownModel:
     if name not in catalogue:
         close = get_close_matches(name.lower(), catalogue, n=3)
         suggestion = f" (did you mean {' or '.join(close)}?)" if close else ""
-        raise ModelError(f"{name}: no such model{suggestion}; pass the folder, archive or URL of a model, or a name that elmo models lists")
+        raise ModelError(
+            f"{name}: no such model{suggestion}; pass the folder, archive or URL of a model, or a "
+            "name that elmo models lists"
+        )
     return catalogue[name]
 
 
@@ -135,8 +148,13 @@ def _at_urls(*urls: str) -> KnownModel:
     """Return the model of an archive's URL, or of two files' URLs."""
     for url in urls:
         if not re.fullmatch(r"https?://[^/]+/.+", url):
-            raise ModelError(f"{redact_url(url)}: not the URL of a file; pass one that starts with https://")
-    names = [re.sub(r"[^\w.-]", "_", url.partition("?")[0].rstrip("/").rpartition("/")[2]).lstrip(".") for url in urls]
+            raise ModelError(
+                f"{redact_url(url)}: not the URL of a file; pass one that starts with https://"
+            )
+    names = [
+        re.sub(r"[^\w.-]", "_", url.partition("?")[0].rstrip("/").rpartition("/")[2]).lstrip(".")
+        for url in urls
+    ]
     if len(urls) == 2:
         names = [f"{role}_{name}" for role, name in zip(("options", "weights"), names, strict=True)]
     files = tuple(WebFile(name or "model", (url,)) for name, url in zip(names, urls, strict=True))
@@ -166,7 +184,10 @@ def find_known(known: KnownModel, cache: Cache, *, fetching: bool = True) -> Mod
     with cache.raising_model_errors():
         if not known.is_in(cache.place(known.name)):
             if not fetching:
-                raise ModelError(f"{known.name}: is not in the cache ({cache.place(known.name)}); run elmo models download {known.name}")
+                raise ModelError(
+                    f"{known.name}: is not in the cache ({cache.place(known.name)}); run elmo "
+                    f"models download {known.name}"
+                )
             _fetch_missing(known, cache, lambda: _verify_download(known, cache))
         model = _find_in_cache(known, cache)
         for path, published in cached_files(known, cache, model):
@@ -174,7 +195,9 @@ def find_known(known: KnownModel, cache: Cache, *, fetching: bool = True) -> Mod
     return model
 
 
-def cached_files(known: KnownModel, cache: Cache, model: ModelFiles) -> list[tuple[Path, str | None]]:
+def cached_files(
+    known: KnownModel, cache: Cache, model: ModelFiles
+) -> list[tuple[Path, str | None]]:
     """Return the files of a model in the cache, each with its published hash.
 
     Args:
@@ -187,7 +210,11 @@ def cached_files(known: KnownModel, cache: Cache, model: ModelFiles) -> list[tup
         put into the cache by hand.
     """
     named = [(cache.place(known.name) / file.name, file.hash) for file in known.files]
-    return named if all(path.is_file() for path, _ in named) else [(path, None) for path in model.files.values()]
+    return (
+        named
+        if all(path.is_file() for path, _ in named)
+        else [(path, None) for path in model.files.values()]
+    )
 
 
 def _fetch_missing(known: KnownModel, cache: Cache, check: Callable[[], object]) -> None:
@@ -195,7 +222,10 @@ def _fetch_missing(known: KnownModel, cache: Cache, check: Callable[[], object])
     place = cache.place(known.name)
     missing = [file for file in known.files if not (place / file.name).is_file()]
     if cache.offline:
-        raise DownloadError(f"{known.name}: is not in the cache, and downloads are off (offline); {_manual_download(missing, place)}")
+        raise DownloadError(
+            f"{known.name}: is not in the cache, and downloads are off (offline); "
+            f"{_manual_download(missing, place)}"
+        )
     from filelock import FileLock, Timeout
 
     place.mkdir(parents=True, exist_ok=True)
@@ -218,7 +248,9 @@ def _fetch_missing(known: KnownModel, cache: Cache, check: Callable[[], object])
 
 def _manual_download(files: Sequence[WebFile], place: Path) -> str:
     """Return the remedy that needs no download by this program."""
-    return "to install it by hand, put " + " and ".join(f"{redact_url(file.urls[0])} at {place / file.name}" for file in files)
+    return "to install it by hand, put " + " and ".join(
+        f"{redact_url(file.urls[0])} at {place / file.name}" for file in files
+    )
 
 
 def _verify_download(known: KnownModel, cache: Cache) -> None:
@@ -227,7 +259,10 @@ def _verify_download(known: KnownModel, cache: Cache) -> None:
     for path, published in cached_files(known, cache, model):
         recorded = check_hash(path, published)
         if recorded:
-            cache.notify(f"{path.name}: no hash is published; its sha256 {recorded} is recorded and checked in later runs")
+            cache.notify(
+                f"{path.name}: no hash is published; its sha256 {recorded} is recorded and checked "
+                "in later runs"
+            )
 
 
 def _load(known: KnownModel, cache: Cache, find: Callable[[], ModelFiles]) -> ModelFiles:
@@ -246,7 +281,10 @@ def _load(known: KnownModel, cache: Cache, find: Callable[[], ModelFiles]) -> Mo
 
 
 def _find_in_cache(known: KnownModel, cache: Cache) -> ModelFiles:
-    place, paths = cache.place(known.name), [cache.place(known.name) / file.name for file in known.files]
+    place, paths = (
+        cache.place(known.name),
+        [cache.place(known.name) / file.name for file in known.files],
+    )
     name = archives.stem(paths[-1]) if known.name.startswith("url-") else known.name
     if not all(path.is_file() for path in paths):
         return find_in_folder(place, name)

@@ -74,7 +74,7 @@ class BiLMConfig:
 
 class _Linear(nn.Linear):
     def reset_parameters(self) -> None:
-        """Skip initialization: weights are loaded or set by training, and this would take longer."""
+        """Skip initialization, which takes long: weights are loaded, or set by training."""
 
 
 class _Conv1d(nn.Conv1d):
@@ -113,15 +113,24 @@ class CharacterEncoder(nn.Module):
         padding: Character id that pads a token.
     """
 
-    def __init__(self, config: BiLMConfig, n_characters: int = 1 + N_CHARACTERS, padding: int = PADDING) -> None:
+    def __init__(
+        self, config: BiLMConfig, n_characters: int = 1 + N_CHARACTERS, padding: int = PADDING
+    ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[config.activation]
         self.widest = max(width for width, _ in config.filters)
         self.padding = padding
-        self.characters = _Embedding(n_characters, config.character_dim)  # row 0 is for masked positions
-        self.convolutions = nn.ModuleList(_Conv1d(config.character_dim, number, width) for width, number in config.filters)
+        # Row 0 is for masked positions
+        self.characters = _Embedding(n_characters, config.character_dim)
+        self.convolutions = nn.ModuleList(
+            _Conv1d(config.character_dim, number, width) for width, number in config.filters
+        )
         self.highways = nn.ModuleList(Highway(config.n_filters) for _ in range(config.n_highway))
-        self.projection = _Linear(config.n_filters, config.projection_dim) if config.project_characters else nn.Identity()
+        self.projection = (
+            _Linear(config.n_filters, config.projection_dim)
+            if config.project_characters
+            else nn.Identity()
+        )
 
     def forward(self, ids: Tensor) -> Tensor:
         """Encode character ids.
@@ -136,7 +145,9 @@ class CharacterEncoder(nn.Module):
         longest = int((is_used * torch.arange(1, 1 + len(is_used), device=ids.device)).amax())
         ids = ids[:, : longest + self.widest]  # exact: keeps one window of padding only, if any
         x = self.characters(ids).transpose(1, 2)  # (token, character_dim, characters)
-        x = torch.cat([self.activation(convolve(x).amax(dim=-1)) for convolve in self.convolutions], dim=-1)
+        x = torch.cat(
+            [self.activation(convolve(x).amax(dim=-1)) for convolve in self.convolutions], dim=-1
+        )
         for highway in self.highways:
             x = highway(x)
         return self.projection(x)  # type: ignore[no-any-return]  # nn.Module calls are untyped
@@ -153,11 +164,17 @@ class WordCharacterEncoder(nn.Module):
         padding: Character id that pads a token.
     """
 
-    def __init__(self, config: BiLMConfig, *, n_words: int, word_dim: int, n_characters: int, padding: int) -> None:
+    def __init__(
+        self, config: BiLMConfig, *, n_words: int, word_dim: int, n_characters: int, padding: int
+    ) -> None:
         super().__init__()
         without_projection = replace(config, project_characters=False)
         self.words = _Embedding(n_words, word_dim) if word_dim else None
-        self.spelling = CharacterEncoder(without_projection, n_characters, padding) if config.character_dim else None
+        self.spelling = (
+            CharacterEncoder(without_projection, n_characters, padding)
+            if config.character_dim
+            else None
+        )
         self.projection = _Linear(word_dim + config.n_filters, config.projection_dim)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -184,7 +201,9 @@ class BiLMState(NamedTuple):
     def zero(cls, config: BiLMConfig, n_sequences: int, like: Tensor) -> "BiLMState":
         """Return the zero state for a number of sequences, with the dtype and device of `like`."""
         shape = (DIRECTIONS, config.n_layers, n_sequences)
-        return cls(like.new_zeros(*shape, config.projection_dim), like.new_zeros(*shape, config.lstm_dim))
+        return cls(
+            like.new_zeros(*shape, config.projection_dim), like.new_zeros(*shape, config.lstm_dim)
+        )
 
     def select(self, rows: Tensor) -> "BiLMState":
         """Return the states of some sequences.
@@ -204,7 +223,12 @@ class BiLM(nn.Module):
         mapper: Object that maps tokens to ids; None: a `CharacterMapper`, as for published models.
     """
 
-    def __init__(self, config: BiLMConfig, encoder: nn.Module | None = None, mapper: TokenMapper | None = None) -> None:
+    def __init__(
+        self,
+        config: BiLMConfig,
+        encoder: nn.Module | None = None,
+        mapper: TokenMapper | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.mapper = mapper or CharacterMapper(config.max_characters)
@@ -227,7 +251,10 @@ class BiLM(nn.Module):
 
     def lstms(self, direction: int) -> list[LstmCellWithProjection]:
         """Return the LSTMs of one direction, lowest layer first."""
-        return [cast("LstmCellWithProjection", lstm) for lstm in cast("nn.ModuleList", self.directions[direction])]
+        return [
+            cast("LstmCellWithProjection", lstm)
+            for lstm in cast("nn.ModuleList", self.directions[direction])
+        ]
 
     def zero_state(self, n_sequences: int) -> BiLMState:
         """Return the zero state for a number of sequences."""
@@ -247,18 +274,24 @@ class BiLM(nn.Module):
             type_vectors: Layer-0 vectors of word types, (type, projection_dim).
             token_to_type: Row of `type_vectors` of each token, (token,) int64.
             lengths: Number of tokens of each sequence.
-            state: State that each sequence starts from, or one state that several sequences start from.
+            state: State that each sequence starts from, or one state that several sequences start
+                from.
             check: Called before each step by the fast network; what it raises ends the computation.
 
         Returns:
-            The layers and the final states, as `forward` does. Where several sequences start from one
-            state, final states are not part of the contract: the fast network does not compute them.
+            The layers and the final states, as `forward` does. Where several sequences start from
+            one state, final states are not part of the contract: the fast network does not compute
+            them.
         """
         if state.hidden.shape[2] == 1 and len(lengths) > 1:
-            state = state.select(torch.zeros(len(lengths), dtype=torch.long, device=state.hidden.device))
+            state = state.select(
+                torch.zeros(len(lengths), dtype=torch.long, device=state.hidden.device)
+            )
         return self(type_vectors[token_to_type], lengths, state)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
-    def forward(self, tokens: Tensor, lengths: list[int], state: BiLMState, run_lstm: RunLstm = run_packed) -> tuple[Tensor, BiLMState]:
+    def forward(
+        self, tokens: Tensor, lengths: list[int], state: BiLMState, run_lstm: RunLstm = run_packed
+    ) -> tuple[Tensor, BiLMState]:
         """Compute the layers of sequences.
 
         The forward direction reads a sequence from its first token, the backward direction from its
@@ -281,13 +314,19 @@ class BiLM(nn.Module):
         final = BiLMState(torch.empty_like(state.hidden), torch.empty_like(state.cell))
         for direction, rows in enumerate([packing.forward_rows, packing.backward_rows]):
             index = torch.from_numpy(rows).to(tokens.device)
-            columns = slice(direction * self.config.projection_dim, (direction + 1) * self.config.projection_dim)
+            columns = slice(
+                direction * self.config.projection_dim, (direction + 1) * self.config.projection_dim
+            )
             inputs = tokens[index]
             for layer, lstm in enumerate(self.lstms(direction)):
-                start = LstmState(state.hidden[direction, layer, order], state.cell[direction, layer, order])
+                start = LstmState(
+                    state.hidden[direction, layer, order], state.cell[direction, layer, order]
+                )
                 outputs, end = run_lstm(lstm, inputs, packing.batch_sizes, start)
                 final.hidden[direction, layer, order] = end.hidden
                 final.cell[direction, layer, order] = end.cell
-                inputs = outputs + inputs if layer > 0 and self.config.use_skip_connections else outputs
+                inputs = (
+                    outputs + inputs if layer > 0 and self.config.use_skip_connections else outputs
+                )
                 layers[layer + 1, :, columns].index_copy_(0, index, inputs)
         return layers, final

@@ -45,7 +45,10 @@ def find_types(bilm: BiLM, ids: Tensor) -> TypedBatch:
     """
     values = ids.detach().to(device="cpu").numpy()
     if values.size and not 0 <= values.min() <= values.max() <= N_CHARACTERS:
-        raise ValueError(f"character ids lie between 0 and {N_CHARACTERS}; make them with elmo_cli.batch_to_ids(sentences)")
+        raise ValueError(
+            f"character ids lie between 0 and {N_CHARACTERS}; make them with "
+            "elmo_cli.batch_to_ids(sentences)"
+        )
     is_real = (values > 0).any(axis=-1)
     n_tokens = is_real.sum(axis=1)
     if not (is_real == (np.arange(ids.shape[1]) < n_tokens[:, None])).all():

@@ -8,7 +8,13 @@ import torch
 
 from elmo_cli.errors import DeviceError
 
-PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # of matrix products
+# Of matrix products
+PRECISIONS = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 BF16_FLAGS = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 
 
@@ -88,4 +94,8 @@ def has_bf16(device: str) -> bool:
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
     cpu = Path("/proc/cpuinfo")
-    return device == "cpu" and cpu.exists() and bool(BF16_FLAGS.search(cpu.read_text(encoding="utf-8", errors="replace")))
+    return (
+        device == "cpu"
+        and cpu.exists()
+        and bool(BF16_FLAGS.search(cpu.read_text(encoding="utf-8", errors="replace")))
+    )

@@ -55,7 +55,12 @@ class ElmoRepresentations(nn.Module):
         self.stateful = stateful
         self.dropout = nn.Dropout(dropout)
         for k in range(num_output_representations):
-            mix = ScalarMix(bilm.config.n_output_layers, do_layer_norm, scalar_mix_parameters, trainable=scalar_mix_parameters is None)
+            mix = ScalarMix(
+                bilm.config.n_output_layers,
+                do_layer_norm,
+                scalar_mix_parameters,
+                trainable=scalar_mix_parameters is None,
+            )
             self.add_module(f"scalar_mix_{k}", mix)
         self._packed = PackedBiLM()
         self._state: BiLMState | None = None
@@ -95,17 +100,26 @@ class ElmoRepresentations(nn.Module):
         shape = (*inputs.shape[:-2], steps)
 
         def pad(mixed: Tensor) -> Tensor:
-            padded = mixed.new_zeros(len(ids) * steps, mixed.shape[1]).index_copy(0, rows, mixed[chosen])
+            padded = mixed.new_zeros(len(ids) * steps, mixed.shape[1]).index_copy(
+                0, rows, mixed[chosen]
+            )
             return cast("Tensor", self.dropout(padded.view(*shape, mixed.shape[1])))
 
         mask = torch.zeros(len(ids) * steps, dtype=torch.bool, device=rows.device)
         mask[rows] = True
-        mixes = [self.get_submodule(f"scalar_mix_{k}") for k in range(self.num_output_representations)]
-        return {"elmo_representations": [pad(mix(layers)) for mix in mixes], "mask": mask.view(shape)}
+        mixes = [
+            self.get_submodule(f"scalar_mix_{k}") for k in range(self.num_output_representations)
+        ]
+        return {
+            "elmo_representations": [pad(mix(layers)) for mix in mixes],
+            "mask": mask.view(shape),
+        }
 
     def _layers(self, batch: TypedBatch) -> list[Tensor]:
         start = self._start_state(len(batch.lengths))
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.bilm.parameters()):
+        if torch.is_grad_enabled() and any(
+            parameter.requires_grad for parameter in self.bilm.parameters()
+        ):
             self._packed.clear()
             layers, end = forward_differentiable(self.bilm, batch, start)
         else:
@@ -125,7 +139,12 @@ class ElmoRepresentations(nn.Module):
     def _store_state(self, end: BiLMState) -> None:
         n_sentences = end.hidden.shape[2]
         if self._state is not None:
-            end = BiLMState(*(torch.cat([new, old.to(new)[:, :, n_sentences:]], 2) for new, old in zip(end, self._state, strict=True)))
+            end = BiLMState(
+                *(
+                    torch.cat([new, old.to(new)[:, :, n_sentences:]], 2)
+                    for new, old in zip(end, self._state, strict=True)
+                )
+            )
         self._state = end
 
 
@@ -140,10 +159,13 @@ def _padded_rows(batch: TypedBatch, steps: int, n_dropped: int) -> tuple[Tensor,
 def _check_ids(inputs: Tensor, n_characters: int) -> Tensor:
     """Return the ids as (sentence, token, characters)."""
     if not isinstance(inputs, Tensor) or inputs.is_floating_point() or inputs.is_complex():
-        raise TypeError("Elmo takes a tensor of character ids; make it with elmo_cli.batch_to_ids(sentences)")
+        raise TypeError(
+            "Elmo takes a tensor of character ids; make it with elmo_cli.batch_to_ids(sentences)"
+        )
     if inputs.ndim < 3 or inputs.shape[-1] != n_characters:
         raise ValueError(
-            f"Elmo takes character ids of shape (sentence, token, {n_characters}), but these have {tuple(inputs.shape)}; make them with "
+            f"Elmo takes character ids of shape (sentence, token, {n_characters}), but these have "
+            f"{tuple(inputs.shape)}; make them with "
             f"elmo_cli.batch_to_ids(sentences, {n_characters})"
         )
     return inputs.flatten(0, -3)

@@ -27,10 +27,15 @@ def new_bilm(config: BiLMConfig, generator: torch.Generator) -> BiLM:
             if name.endswith("bias"):
                 parameter.fill_(CLOSED_GATE if name.endswith("gate.bias") else 0)
             elif name.endswith("characters.weight"):
-                parameter.uniform_(-1, 1, generator=generator)[0] = 0  # row 0 is for masked positions
+                # Row 0 is for masked positions
+                parameter.uniform_(-1, 1, generator=generator)[0] = 0
             else:
                 is_lstm = name.startswith("directions")
-                normal(parameter, sum(parameter.shape) / 2 if is_lstm else parameter[0].numel(), generator)
+                normal(
+                    parameter,
+                    sum(parameter.shape) / 2 if is_lstm else parameter[0].numel(),
+                    generator,
+                )
         for lstm in (lstm for direction in range(DIRECTIONS) for lstm in bilm.lstms(direction)):
             lstm.bias.chunk(4)[2].fill_(FORGET_BIAS)
     return bilm

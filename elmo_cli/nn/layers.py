@@ -40,8 +40,16 @@ class PackedBiLM:
             return bilm
         with self._lock:
             versions, values = _versions(bilm), _sample_values(bilm)
-            if self._network is None or versions != self._packed_versions or not torch.equal(values, self._sample_values):
-                self._network, self._packed_versions, self._sample_values = _pack(bilm), versions, values
+            if (
+                self._network is None
+                or versions != self._packed_versions
+                or not torch.equal(values, self._sample_values)
+            ):
+                self._network, self._packed_versions, self._sample_values = (
+                    _pack(bilm),
+                    versions,
+                    values,
+                )
             return self._network
 
     def clear(self) -> None:
@@ -54,8 +62,10 @@ class PackedBiLM:
 
 
 def _versions(bilm: BiLM) -> tuple[object, ...]:
-    """Return values that change when an optimizer, `load_state_dict` or `.to` changes parameters."""
-    return tuple((p.data_ptr(), p.device, 0 if p.is_inference() else p._version) for p in bilm.parameters())
+    """Return values that change when an optimizer, `load_state_dict` or `.to` sets parameters."""
+    return tuple(
+        (p.data_ptr(), p.device, 0 if p.is_inference() else p._version) for p in bilm.parameters()
+    )
 
 
 def _sample_values(bilm: BiLM) -> Tensor:
@@ -63,7 +73,10 @@ def _sample_values(bilm: BiLM) -> Tensor:
 
     Writing into `.data`, for example to swap in averaged weights, does not change versions.
     """
-    flat = (p.detach().reshape(-1) if p.is_contiguous() else p.detach().flatten() for p in bilm.parameters())
+    flat = (
+        p.detach().reshape(-1) if p.is_contiguous() else p.detach().flatten()
+        for p in bilm.parameters()
+    )
     return torch.cat([values[:: max(1, len(values) // SAMPLES)] for values in flat])
 
 
@@ -75,7 +88,9 @@ def _pack(bilm: BiLM) -> FastBiLM:
     return FastBiLM(shared.requires_grad_(False))
 
 
-def forward_frozen(network: Network, batch: TypedBatch, start: BiLMState) -> tuple[list[Tensor], BiLMState]:
+def forward_frozen(
+    network: Network, batch: TypedBatch, start: BiLMState
+) -> tuple[list[Tensor], BiLMState]:
     """Compute the layers of a batch without gradients.
 
     Args:
@@ -89,7 +104,9 @@ def forward_frozen(network: Network, batch: TypedBatch, start: BiLMState) -> tup
     device = start.hidden.device
     with torch.no_grad():
         types = _encode_frozen(network, batch.type_ids)
-        layers, end = network.forward_types(types, batch.token_to_type.to(device), batch.lengths, start)
+        layers, end = network.forward_types(
+            types, batch.token_to_type.to(device), batch.lengths, start
+        )
     return list(layers.unbind(0)), end
 
 
@@ -125,21 +142,35 @@ def forward_differentiable(
     types = _encode_differentiable(bilm, batch.type_ids.to(device))
     tokens = types[batch.token_to_type.to(device)]
     packing = pack(batch.lengths)
-    order, back = (torch.from_numpy(index).to(device) for index in (packing.order, np.argsort(packing.order)))
+    order, back = (
+        torch.from_numpy(index).to(device) for index in (packing.order, np.argsort(packing.order))
+    )
     halves, ends = [], []
     for direction, rows in enumerate([packing.forward_rows, packing.backward_rows]):
         index, restored = (torch.from_numpy(part).to(device) for part in (rows, np.argsort(rows)))
         inputs, outputs = tokens[index], []
         for layer, lstm in enumerate(bilm.lstms(direction)):
-            first = LstmState(start.hidden[direction, layer, order], start.cell[direction, layer, order])
+            first = LstmState(
+                start.hidden[direction, layer, order], start.cell[direction, layer, order]
+            )
             layer_outputs, end = run_lstm(lstm, inputs, packing.batch_sizes, first)
-            inputs = layer_outputs + inputs if layer > 0 and config.use_skip_connections else layer_outputs
+            inputs = (
+                layer_outputs + inputs
+                if layer > 0 and config.use_skip_connections
+                else layer_outputs
+            )
             outputs.append(inputs[restored])
             ends.append(LstmState(*(part.detach()[back] for part in end)))
         halves.append(outputs)
-    layers = [tokens.repeat(1, DIRECTIONS), *(torch.cat(pair, dim=1) for pair in zip(*halves, strict=True))]
-    states = (torch.stack(parts) for parts in zip(*ends, strict=True))  # (direction * layer, sequence, dim)
-    return layers, BiLMState(*(state.view(DIRECTIONS, config.n_layers, *state.shape[1:]) for state in states))
+    layers = [
+        tokens.repeat(1, DIRECTIONS),
+        *(torch.cat(pair, dim=1) for pair in zip(*halves, strict=True)),
+    ]
+    # The shape is (direction * layer, sequence, dim)
+    states = (torch.stack(parts) for parts in zip(*ends, strict=True))
+    return layers, BiLMState(
+        *(state.view(DIRECTIONS, config.n_layers, *state.shape[1:]) for state in states)
+    )
 
 
 def _encode_differentiable(bilm: BiLM, ids: Tensor) -> Tensor:

@@ -41,7 +41,14 @@ class LstmCellWithProjection(nn.Module):
     """
 
     def __init__(
-        self, input_size: int, cell_size: int, output_size: int, *, projected: bool, cell_clip: float | None, projection_clip: float | None
+        self,
+        input_size: int,
+        cell_size: int,
+        output_size: int,
+        *,
+        projected: bool,
+        cell_clip: float | None,
+        projection_clip: float | None,
     ) -> None:
         super().__init__()
         self.input_size = input_size
@@ -63,14 +70,18 @@ class LstmCellWithProjection(nn.Module):
         """
         gates = functional.linear(torch.cat([inputs, state.hidden], dim=-1), self.weight, self.bias)
         i, j, f, o = gates.chunk(4, dim=-1)
-        cell = _clip(torch.sigmoid(f) * state.cell + torch.sigmoid(i) * torch.tanh(j), self.cell_clip)
+        cell = _clip(
+            torch.sigmoid(f) * state.cell + torch.sigmoid(i) * torch.tanh(j), self.cell_clip
+        )
         hidden = torch.sigmoid(o) * torch.tanh(cell)
         if self.projection is not None:
             hidden = _clip(functional.linear(hidden, self.projection), self.projection_clip)
         return LstmState(hidden, cell)
 
 
-RunLstm = Callable[[LstmCellWithProjection, Tensor, Sequence[int], LstmState], tuple[Tensor, LstmState]]
+RunLstm = Callable[
+    [LstmCellWithProjection, Tensor, Sequence[int], LstmState], tuple[Tensor, LstmState]
+]
 
 
 def run_by_definition(
@@ -94,11 +105,16 @@ def run_by_definition(
         active = len(rows)
         step = lstm(rows, LstmState(state.hidden[:active], state.cell[:active]))
         outputs.append(step.hidden)
-        state = LstmState(torch.cat([step.hidden, state.hidden[active:]]), torch.cat([step.cell, state.cell[active:]]))
+        state = LstmState(
+            torch.cat([step.hidden, state.hidden[active:]]),
+            torch.cat([step.cell, state.cell[active:]]),
+        )
     return torch.cat(outputs), state
 
 
-def run_packed(lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequence[int], state: LstmState) -> tuple[Tensor, LstmState]:
+def run_packed(
+    lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequence[int], state: LstmState
+) -> tuple[Tensor, LstmState]:
     """Run the cell as `run_by_definition` does, for inference.
 
     Inputs are projected in blocks of steps; other operations are in place.
@@ -128,7 +144,9 @@ def run_packed(lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequen
     return outputs, LstmState(hidden, cell)
 
 
-def _step_in_place(lstm: LstmCellWithProjection, gates: Tensor, hidden: Tensor, cell: Tensor) -> None:
+def _step_in_place(
+    lstm: LstmCellWithProjection, gates: Tensor, hidden: Tensor, cell: Tensor
+) -> None:
     output = hidden if lstm.projection is None else torch.empty_like(cell)
     step_in_torch(gates, None, None, cell, lstm.cell_clip, output)
     if lstm.projection is not None:

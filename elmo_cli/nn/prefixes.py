@@ -1,8 +1,8 @@
-"""Distinct prefixes of a batch of sequences: a tree for each direction, one node for each LSTM step to compute.
+"""Distinct prefixes of a batch of sequences: a tree per direction, a node per LSTM step.
 
-Where sequences start from one state, the state of an LSTM after a token depends on the tokens up to it
-alone, in every layer. So two sentences share the forward steps of a common beginning, and the backward
-steps of a common end.
+Where sequences start from one state, the state of an LSTM after a token depends on the tokens up to
+it alone, in every layer. So two sentences share the forward steps of a common beginning, and the
+backward steps of a common end.
 """
 
 from collections.abc import Sequence
@@ -24,28 +24,38 @@ class Depth(NamedTuple):
 
 
 class PrefixTree(NamedTuple):
-    """Nodes in the order in which they are computed: by depth, and in a depth by their longest sequence."""
+    """Nodes in the order of computation: by depth, then by their longest sequence."""
 
     depths: list[Depth]
     types: Index  # (node,): the word type that a node reads
-    parents: Index  # (node,): its place among the nodes of the depth before; 0 in the first, unless sequences are separate
+    # The shape is (node,): its place among the nodes of the depth before; 0 in the first, unless
+    # sequences are separate
+    parents: Index
     node_of_token: Index  # (token,), tokens as they were given
-    ends: Index  # (sequence,): the node of a sequence's last token, -1 where it is empty; longest sequence first
+    # The shape is (sequence,): the node of a sequence's last token, -1 where it is empty; longest
+    # sequence first
+    ends: Index
 
 
-def build_prefix_tree(types: Index, lengths: Sequence[int], *, backward: bool, shared: bool = True) -> PrefixTree:
+def build_prefix_tree(
+    types: Index, lengths: Sequence[int], *, backward: bool, shared: bool = True
+) -> PrefixTree:
     """Find the distinct prefixes of sequences, or of reversed sequences.
 
     Args:
         types: Word type of each token, (token,), the sequences one after another.
         lengths: Number of tokens of each sequence.
         backward: Whether sequences are read from their last token on.
-        shared: Whether sequences share nodes; they do not where each starts from a state of its own.
+        shared: Whether sequences share nodes; they do not where each starts from a state of its
+            own.
     """
     packing = pack(lengths)
     positions = packing.backward_rows if backward else packing.forward_rows
     n_types = int(types.max(initial=0)) + 1
-    node_of_token, ends = np.empty(len(types), dtype=np.int64), np.full(len(lengths), -1, dtype=np.int64)
+    node_of_token, ends = (
+        np.empty(len(types), dtype=np.int64),
+        np.full(len(lengths), -1, dtype=np.int64),
+    )
     depths, members_of, parents_of = [], [], []
     place = np.zeros(len(lengths), dtype=np.int64) if shared else np.arange(len(lengths))
     distinct = not shared  # once all sequences that are left differ, they do so to the end
@@ -65,11 +75,17 @@ def build_prefix_tree(types: Index, lengths: Sequence[int], *, backward: bool, s
         n_nodes += len(members)
         start += active
     none = np.empty(0, dtype=np.int64)
-    return PrefixTree(depths, types[np.concatenate([none, *members_of])], np.concatenate([none, *parents_of]), node_of_token, ends)
+    return PrefixTree(
+        depths,
+        types[np.concatenate([none, *members_of])],
+        np.concatenate([none, *parents_of]),
+        node_of_token,
+        ends,
+    )
 
 
 def _distinct(keys: Index) -> tuple[Index, Index]:
-    """Return where each distinct key occurs first, in this order, and for each key which of these it is."""
+    """Return the first place of each distinct key, in order, and each key's number among them."""
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
@@ -80,6 +96,11 @@ def _distinct(keys: Index) -> tuple[Index, Index]:
 def count_nodes(batch: Sequence[Sequence[str]]) -> int:
     """Return the number of nodes of sentences that are computed together, both directions."""
     rows: dict[str, int] = {}
-    types = np.array([rows.setdefault(token, len(rows)) for tokens in batch for token in tokens], dtype=np.int64)
+    types = np.array(
+        [rows.setdefault(token, len(rows)) for tokens in batch for token in tokens], dtype=np.int64
+    )
     lengths = [len(tokens) for tokens in batch]
-    return sum(len(build_prefix_tree(types, lengths, backward=backward).types) for backward in (False, True))
+    return sum(
+        len(build_prefix_tree(types, lengths, backward=backward).types)
+        for backward in (False, True)
+    )

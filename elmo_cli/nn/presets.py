@@ -8,7 +8,9 @@ from typing import Any
 FILTERS = [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256], [6, 512], [7, 1024]]
 
 
-def _options(filters: list[list[int]], n_highway: int, lstm_dim: int, projection_dim: int) -> dict[str, Any]:
+def _options(
+    filters: list[list[int]], n_highway: int, lstm_dim: int, projection_dim: int
+) -> dict[str, Any]:
     return {
         "lstm": {
             "use_skip_connections": True,

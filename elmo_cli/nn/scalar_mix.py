@@ -40,12 +40,21 @@ class ScalarMix(nn.Module):
         trainable: bool = True,
     ) -> None:
         super().__init__()
-        initial = [0.0] * mixture_size if initial_scalar_parameters is None else list(map(float, initial_scalar_parameters))
+        initial = (
+            [0.0] * mixture_size
+            if initial_scalar_parameters is None
+            else list(map(float, initial_scalar_parameters))
+        )
         if len(initial) != mixture_size:
-            raise ValueError(f"initial_scalar_parameters has {len(initial)} numbers for {mixture_size} layers; give one for each")
+            raise ValueError(
+                f"initial_scalar_parameters has {len(initial)} numbers for {mixture_size} layers; "
+                "give one for each"
+            )
         self.mixture_size = mixture_size
         self.do_layer_norm = do_layer_norm
-        self.scalar_parameters = nn.ParameterList(nn.Parameter(torch.tensor([value]), requires_grad=trainable) for value in initial)
+        self.scalar_parameters = nn.ParameterList(
+            nn.Parameter(torch.tensor([value]), requires_grad=trainable) for value in initial
+        )
         self.gamma = nn.Parameter(torch.ones(1), requires_grad=trainable)
 
     def forward(self, tensors: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
@@ -63,7 +72,10 @@ class ScalarMix(nn.Module):
             ValueError: The number of tensors differs from the number of layers.
         """
         if len(tensors) != self.mixture_size:
-            raise ValueError(f"got {len(tensors)} tensors for a mix of {self.mixture_size} layers; pass one for each layer")
+            raise ValueError(
+                f"got {len(tensors)} tensors for a mix of {self.mixture_size} layers; pass one for "
+                "each layer"
+            )
         if self.do_layer_norm:
             tensors = [_normalise(tensor, mask) for tensor in tensors]
         weights = torch.softmax(torch.cat(list(self.scalar_parameters)), dim=0)
@@ -74,13 +86,17 @@ class ScalarMix(nn.Module):
 
 
 def _normalise(tensor: Tensor, mask: Tensor | None) -> Tensor:
-    """Subtract the mean and divide by the standard deviation of the values that the mask selects."""
+    """Standardise by mean and standard deviation of the values that the mask selects."""
     if mask is None:
         mask = tensor.new_ones(tensor.shape[:-1])
     real = mask.to(tensor.dtype).unsqueeze(-1)
-    n_values = (mask.sum() * tensor.shape[-1]).to(torch.float32 if tensor.dtype != torch.float64 else torch.float64)
+    n_values = (mask.sum() * tensor.shape[-1]).to(
+        torch.float32 if tensor.dtype != torch.float64 else torch.float64
+    )
     mean = ((tensor * real).sum(dtype=n_values.dtype) / n_values).to(tensor.dtype)
-    variance = ((((tensor - mean) * real) ** 2).sum(dtype=n_values.dtype) / n_values).to(tensor.dtype)
+    variance = ((((tensor - mean) * real) ** 2).sum(dtype=n_values.dtype) / n_values).to(
+        tensor.dtype
+    )
     return (tensor - mean) / torch.sqrt(variance + VARIANCE_FLOOR)
 
 
@@ -113,8 +129,13 @@ class FixedMix:
         """
         values = layers.astype(np.float64)
         if self.layer_norm and values.size:
-            mean, variance = values.mean(axis=(1, 2), keepdims=True), values.var(axis=(1, 2), keepdims=True)
+            mean, variance = (
+                values.mean(axis=(1, 2), keepdims=True),
+                values.var(axis=(1, 2), keepdims=True),
+            )
             values = (values - mean) / np.sqrt(variance + VARIANCE_FLOOR)
         shares = np.exp(np.array(self.weights) - max(self.weights))
-        mixed: Array = (self.gamma * np.einsum("l,ltd->td", shares / shares.sum(), values)).astype(np.float32)
+        mixed: Array = (self.gamma * np.einsum("l,ltd->td", shares / shares.sum(), values)).astype(
+            np.float32
+        )
         return mixed

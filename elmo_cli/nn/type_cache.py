@@ -15,7 +15,8 @@ from elmo_cli.nn.characters import TokenMapper
 from elmo_cli.nn.parallel import RunBoth
 
 CNN_CHARACTERS = 8192  # characters in the CNN at a time, which bounds its memory
-MIN_BATCH_TYPES = 16  # a product of fewer rows may sum in another order: vectors would depend on the types met before
+# A product of fewer rows may sum in another order: vectors would depend on the types met before
+MIN_BATCH_TYPES = 16
 CACHED_TYPES = 1 << 16  # token vectors on the device: 128 MiB for a 512-dimensional model
 
 
@@ -72,9 +73,17 @@ class TypeCache:
         """
         with self.lock:
             rows = self.lookup(tokens)
-            types, of_tokens = (torch.from_numpy(part).to(self.vectors.device) for part in _distinct(rows))
+            types, of_tokens = (
+                torch.from_numpy(part).to(self.vectors.device) for part in _distinct(rows)
+            )
             truncated = (
-                [token for token, row in zip(tokens, rows, strict=True) if row in self.truncated_rows] if self.truncated_rows else []
+                [
+                    token
+                    for token, row in zip(tokens, rows, strict=True)
+                    if row in self.truncated_rows
+                ]
+                if self.truncated_rows
+                else []
             )
             return EncodedTokens(self.vectors[types], of_tokens, truncated)
 
@@ -105,8 +114,11 @@ class TypeCache:
                 self.truncated_rows.add(row)
 
     def _reserve(self, n_rows: int) -> None:
-        if n_rows > len(self.vectors):  # doubled, for a linear cost of copies; `capacity` may be exceeded by one batch
-            grown = self.vectors.new_empty(max(n_rows, min(2 * n_rows, self.capacity)), self.vectors.shape[1])
+        # doubled, for a linear cost of copies; `capacity` may be exceeded by one batch
+        if n_rows > len(self.vectors):
+            grown = self.vectors.new_empty(
+                max(n_rows, min(2 * n_rows, self.capacity)), self.vectors.shape[1]
+            )
             grown[: len(self.vectors)] = self.vectors
             self.vectors = grown
 
@@ -114,9 +126,12 @@ class TypeCache:
 def _distinct(rows: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the distinct rows by their first occurrence, and the place of each row among them.
 
-    That order does not depend on what the cache holds, nor then does the rounding of products of the types' vectors.
+    That order does not depend on what the cache holds, nor then does the rounding of products of
+    the types' vectors.
     """
-    distinct, first, places = np.unique(np.array(rows, dtype=np.int64), return_index=True, return_inverse=True)
+    distinct, first, places = np.unique(
+        np.array(rows, dtype=np.int64), return_index=True, return_inverse=True
+    )
     order = np.argsort(first)
     return distinct[order], np.argsort(order)[places]
 
@@ -133,7 +148,9 @@ def encode_types(bilm: TokenEncoder, types: Sequence[str]) -> Tensor:
     """
     ids = bilm.mapper.tokens_to_ids(types)
     vectors = next(bilm.parameters()).new_empty(len(types), bilm.config.projection_dim)
-    batches = list(bucket_by_length([len(token.encode("utf-8", "ignore")) for token in types], CNN_CHARACTERS))
+    batches = list(
+        bucket_by_length([len(token.encode("utf-8", "ignore")) for token in types], CNN_CHARACTERS)
+    )
 
     @torch.inference_mode()
     def encode(half: int) -> None:

@@ -32,7 +32,10 @@ def keeps_nothing(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":  #
     Raises:
         CorpusError: Always.
     """
-    raise CorpusError(f"{file}: --keep takes columns of {', '.join(name for name, reader in READERS.items() if 'keep' in reader.takes)}")
+    raise CorpusError(
+        f"{file}: --keep takes columns of "
+        f"{', '.join(name for name, reader in READERS.items() if 'keep' in reader.takes)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class CorpusFormat:
     """Description of a corpus format.
 
     Args:
-        read: Reader of a file; it passes the error of a bad line to its last argument and continues.
+        read: Reader of a file; it passes the error of a bad line to its last argument and
+            continues.
         suffixes: File name suffixes of the format, in lower case.
         takes: Fields of `ReadOptions` that the format uses.
         unit: Noun for a sentence of the format in messages.
@@ -61,23 +65,63 @@ _TEXT = frozenset({"encoding_errors"})
 _SPLIT = _TEXT | {"separator"}
 _TABLE = _SPLIT | {"column", "id_column", "keep"}
 _OBJECTS = _SPLIT | {"field", "id_field", "documents", "keep"}
-_CONLL = (".conll", ".iob", ".iob2", ".bio", ".v4_gold_conll", ".v4_auto_conll", ".gold_conll", ".auto_conll")
+_CONLL = (
+    ".conll",
+    ".iob",
+    ".iob2",
+    ".bio",
+    ".v4_gold_conll",
+    ".v4_auto_conll",
+    ".gold_conll",
+    ".auto_conll",
+)
 _FASTA = (".fasta", ".fa", ".faa", ".fas", ".fna", ".ffn", ".pep")
 
 READERS = {
     "text": CorpusFormat(read_text, (".txt", ".text", ".tok", ""), _SPLIT),
-    "parquet": CorpusFormat(read_parquet, (".parquet", ".pq"), _TABLE, "row", kept_in_parquet, is_sandboxed=True),
-    "arrow": CorpusFormat(read_arrow, (".arrow", ".feather", ".ipc", ".arrows"), _TABLE, "row", kept_in_arrow, is_sandboxed=True),
-    "jsonl": CorpusFormat(read_jsonl, (".jsonl", ".ndjson", ".jsonlines"), _OBJECTS, kept=kept_in_jsonl),
+    "parquet": CorpusFormat(
+        read_parquet, (".parquet", ".pq"), _TABLE, "row", kept_in_parquet, is_sandboxed=True
+    ),
+    "arrow": CorpusFormat(
+        read_arrow,
+        (".arrow", ".feather", ".ipc", ".arrows"),
+        _TABLE,
+        "row",
+        kept_in_arrow,
+        is_sandboxed=True,
+    ),
+    "jsonl": CorpusFormat(
+        read_jsonl, (".jsonl", ".ndjson", ".jsonlines"), _OBJECTS, kept=kept_in_jsonl
+    ),
     "csv": CorpusFormat(read_csv, (".csv",), _TABLE, "row", kept_texts),
     "tsv": CorpusFormat(read_tsv, (".tsv",), _TABLE, "row", kept_texts),
-    "conllu": CorpusFormat(read_conllu, (".conllu", ".conllup", ".conllx"), _TEXT | {"ignore_ids"}, "sentence"),
+    "conllu": CorpusFormat(
+        read_conllu, (".conllu", ".conllup", ".conllx"), _TEXT | {"ignore_ids"}, "sentence"
+    ),
     "conll": CorpusFormat(read_conll, _CONLL, _TEXT | {"token_column", "ignore_ids"}, "sentence"),
-    "fasta": CorpusFormat(read_fasta, _FASTA, _TEXT | {"ignore_ids", "id_field", "keep_case"}, "sequence"),
+    "fasta": CorpusFormat(
+        read_fasta, _FASTA, _TEXT | {"ignore_ids", "id_field", "keep_case"}, "sequence"
+    ),
 }
 FORMATS_BY_SUFFIX = {suffix: name for name, reader in READERS.items() for suffix in reader.suffixes}
-NO_CORPUS = {  # suffixes of files that are not text; any other unknown suffix is read as text, as by `allennlp elmo`
-    *(".h5", ".hdf5", ".npz", ".npy", ".pt", ".pkl", ".pickle", ".bin", ".avro", ".orc", ".sqlite", ".db", ".lmdb"),
+# Suffixes of files that are not text; any other unknown suffix is read as text, as by `allennlp
+# elmo`
+NO_CORPUS = {
+    *(
+        ".h5",
+        ".hdf5",
+        ".npz",
+        ".npy",
+        ".pt",
+        ".pkl",
+        ".pickle",
+        ".bin",
+        ".avro",
+        ".orc",
+        ".sqlite",
+        ".db",
+        ".lmdb",
+    ),
     *(".zip", ".tar", ".tgz", ".7z", ".rar", ".lz4", ".sz", ".snappy", ".br", ".z"),
     *(".json", ".xml", ".html", ".htm", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx"),
 }
@@ -102,9 +146,13 @@ def find_formats(named: Input, chosen: str | None) -> Iterator[tuple[InputFile, 
         return
     found = {file: _format_by_suffix(file) for file in named.files}
     if named.is_folder and len(set(found.values())) > 1:
-        examples = ", ".join(f"{file.name} ({name})" for name, file in {name: file for file, name in found.items()}.items())
+        examples = ", ".join(
+            f"{file.name} ({name})"
+            for name, file in {name: file for file, name in found.items()}.items()
+        )
         raise CorpusError(
-            f"{named.name}: contains files of several formats: {examples}; name the files or a pattern, or pass --input-format"
+            f"{named.name}: contains files of several formats: {examples}; name the files or a "
+            "pattern, or pass --input-format"
         )
     yield from found.items()
 
@@ -121,7 +169,11 @@ def unused_options(reading: ReadOptions, formats: set[str]) -> Iterator[tuple[st
     """
     for option in fields(ReadOptions):
         takers = [name for name, reader in READERS.items() if option.name in reader.takes]
-        if takers and getattr(reading, option.name) != getattr(PLAIN, option.name) and formats.isdisjoint(takers):
+        if (
+            takers
+            and getattr(reading, option.name) != getattr(PLAIN, option.name)
+            and formats.isdisjoint(takers)
+        ):
             yield f"--{option.name.replace('_', '-')}", takers
 
 
@@ -132,6 +184,7 @@ def _format_by_suffix(file: InputFile) -> str:
     suffix = (name.with_suffix("") if name.suffix.lower() in OPENERS else name).suffix.lower()
     if suffix in NO_CORPUS:
         raise CorpusError(
-            f"{file}: the suffix {suffix} is not one of a supported format; to read it as one, pass --input-format {'|'.join(READERS)}"
+            f"{file}: the suffix {suffix} is not one of a supported format; to read it as one, "
+            f"pass --input-format {'|'.join(READERS)}"
         )
     return FORMATS_BY_SUFFIX.get(suffix, "text")

@@ -1,8 +1,8 @@
 """Arrow IPC reader: files (also called Feather) and streams; each row is a sentence.
 
-The sizes that a compressed record batch declares are not checked here: `Corpus.scan` reads untrusted
-files in a child process with limits. A stream from standard input or a pipe is read only once and
-without limits, so it has to come from a trusted program.
+The sizes that a compressed record batch declares are not checked here: `Corpus.scan` reads
+untrusted files in a child process with limits. A stream from standard input or a pipe is read only
+once and without limits, so it has to come from a trusted program.
 """
 
 import mmap
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 MAGIC = b"ARROW1"
 
 
-def read_arrow(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
+def read_arrow(
+    file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error
+) -> Iterator[Sentence]:
     """Read an Arrow file or stream.
 
     Args:
@@ -55,7 +57,10 @@ def kept_in_arrow(file: InputFile, reading: ReadOptions) -> "pyarrow.Schema":
         CorpusError: The file cannot be read, is a stream, is not Arrow IPC, or lacks a column.
     """
     if is_stream(file):
-        raise CorpusError(f"{display_name(file)}: --keep reads the schema first, which a stream does not allow; name a file")
+        raise CorpusError(
+            f"{display_name(file)}: --keep reads the schema first, which a stream does not allow; "
+            "name a file"
+        )
     with _open(file) as (stream, _), failing_on_arrow(file, "Arrow"):
         schema = _reader(stream, None).schema
         check_columns(schema, reading, display_name(file))
@@ -69,7 +74,10 @@ def names_in_arrow(file: InputFile, reading: ReadOptions) -> list[str]:  # noqa:
         CorpusError: The file cannot be read, is a stream, or is not Arrow IPC.
     """
     if is_stream(file):
-        raise CorpusError(f"{display_name(file)}: its schema is read first, which a stream does not allow; name a file")
+        raise CorpusError(
+            f"{display_name(file)}: its schema is read first, which a stream does not allow; name "
+            "a file"
+        )
     with _open(file) as (stream, _), failing_on_arrow(file, "Arrow"):
         return list(_reader(stream, None).schema.names)
 
@@ -113,7 +121,11 @@ def _reader(stream: Any, fields: list[int] | None) -> Any:  # noqa: ANN401  # py
     stream.seek(0)
     is_file = stream.read(len(MAGIC)) == MAGIC
     stream.seek(0)
-    return ipc.open_file(stream, options=ipc.IpcReadOptions(included_fields=fields)) if is_file else ipc.open_stream(stream)
+    return (
+        ipc.open_file(stream, options=ipc.IpcReadOptions(included_fields=fields))
+        if is_file
+        else ipc.open_stream(stream)
+    )
 
 
 @contextmanager
@@ -141,7 +153,9 @@ def _map(stream: Any) -> tuple["pyarrow.NativeFile", Callable[[], None]]:  # noq
     import pyarrow
 
     memory = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    release = partial(memory.madvise, mmap.MADV_DONTNEED) if hasattr(mmap, "MADV_DONTNEED") else _nothing
+    release = (
+        partial(memory.madvise, mmap.MADV_DONTNEED) if hasattr(mmap, "MADV_DONTNEED") else _nothing
+    )
     return pyarrow.BufferReader(pyarrow.py_buffer(memory)), release
 
 

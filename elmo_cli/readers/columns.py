@@ -38,14 +38,22 @@ def find_column(column: str, names: list[str], option: str, place: str, advice: 
     """
     if names.count(column) != 1:
         fact = f"has {names.count(column) or 'no'} column{'s' * (column in names)} {column!r}"
-        shown = ", ".join(name[:SHOWN_LETTERS] for name in names[:SHOWN_COLUMNS]) + ", ..." * (len(names) > SHOWN_COLUMNS)
-        raise CorpusError(f"{place}: {fact}; its columns: {shown or 'none'}; choose one by {option}{advice}")
+        shown = ", ".join(name[:SHOWN_LETTERS] for name in names[:SHOWN_COLUMNS]) + ", ..." * (
+            len(names) > SHOWN_COLUMNS
+        )
+        raise CorpusError(
+            f"{place}: {fact}; its columns: {shown or 'none'}; choose one by {option}{advice}"
+        )
     return names.index(column)
 
 
 def needed_columns(reading: ReadOptions) -> list[str]:
     """Return the names of the columns to read, without duplicates."""
-    return list(dict.fromkeys([*reading.column, *([reading.id_column] if reading.id_column else []), *reading.keep]))
+    return list(
+        dict.fromkeys(
+            [*reading.column, *([reading.id_column] if reading.id_column else []), *reading.keep]
+        )
+    )
 
 
 def check_columns(schema: "pyarrow.Schema", reading: ReadOptions, name: str) -> None:
@@ -72,10 +80,14 @@ def kept_schema(schema: "pyarrow.Schema", reading: ReadOptions) -> "pyarrow.Sche
     """Return the schema of the columns to keep; a dictionary has the type of its values."""
     import pyarrow
 
-    return pyarrow.schema([(column, plain_type(schema.field(column).type)) for column in reading.keep])
+    return pyarrow.schema(
+        [(column, plain_type(schema.field(column).type)) for column in reading.keep]
+    )
 
 
-def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, name: str, report: OnError) -> Iterator[Sentence]:
+def read_batch(
+    batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, name: str, report: OnError
+) -> Iterator[Sentence]:
     """Iterate over the sentences of a record batch.
 
     Args:
@@ -87,7 +99,9 @@ def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, n
     """
     for start in range(0, batch.num_rows, MAX_ROWS):
         rows = batch.slice(start, MAX_ROWS)
-        for begin, end, problem in _pieces(rows, reading, f"{name}: rows {first + start + 1} to {first + start + rows.num_rows}"):
+        for begin, end, problem in _pieces(
+            rows, reading, f"{name}: rows {first + start + 1} to {first + start + rows.num_rows}"
+        ):
             number = first + start + begin
             if problem:
                 report(CorpusError(f"{name}: row {number + 1}: column {problem}"))
@@ -95,7 +109,9 @@ def read_batch(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, n
                 yield from _read_rows(rows.slice(begin, end - begin), number, reading, name, report)
 
 
-def _pieces(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> Iterator[tuple[int, int, str | None]]:
+def _pieces(
+    batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str
+) -> Iterator[tuple[int, int, str | None]]:
     """Iterate over slices of rows that are decoded together.
 
     Yields:
@@ -108,7 +124,9 @@ def _pieces(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> I
     try:
         weights = {column: value_bytes(batch.column(column)) for column in needed_columns(reading)}
     except DamagedError as error:
-        raise CorpusError(f"{place}: cannot be decoded ({error}); check that the file is complete") from None
+        raise CorpusError(
+            f"{place}: cannot be decoded ({error}); check that the file is complete"
+        ) from None
     tokens = {column: _counts(batch.column(column)) for column in reading.column}
     too_large = np.any([of > MAX_TOKENS for of in tokens.values()], axis=0) | np.any(
         [of > MAX_ROW_BYTES for of in weights.values()], axis=0
@@ -117,22 +135,41 @@ def _pieces(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> I
     begin = 0
     for stop in [*np.flatnonzero(too_large).tolist(), batch.num_rows]:
         while begin < stop:
-            end = int(np.searchsorted(sums, (sums[begin - 1] if begin else 0) + TARGET_BYTES, side="right"))
+            end = int(
+                np.searchsorted(
+                    sums, (sums[begin - 1] if begin else 0) + TARGET_BYTES, side="right"
+                )
+            )
             end = min(max(end, begin + 1), stop)
             yield begin, end, None
             begin = end
         if stop < batch.num_rows:
-            yield stop, stop + 1, _too_large(*({column: int(of[stop]) for column, of in each.items()} for each in (tokens, weights)))
+            yield (
+                stop,
+                stop + 1,
+                _too_large(
+                    *(
+                        {column: int(of[stop]) for column, of in each.items()}
+                        for each in (tokens, weights)
+                    )
+                ),
+            )
             begin = stop + 1
 
 
 def _too_large(tokens: dict[str, int], weights: dict[str, int]) -> str:
     longest = max(tokens, key=lambda name: tokens[name])
     if tokens[longest] > MAX_TOKENS:
-        return f"{longest!r} has {tokens[longest]:,} tokens, more than {MAX_TOKENS:,}; a row has to be a sentence"
+        return (
+            f"{longest!r} has {tokens[longest]:,} tokens, more than {MAX_TOKENS:,}; a row has to "
+            "be a sentence"
+        )
     heaviest = max(weights, key=lambda name: weights[name])
     least = weights[heaviest] >> 20
-    return f"{heaviest!r} takes {least:,} MiB or more, above {MAX_ROW_BYTES >> 20}; a row has to be a sentence"
+    return (
+        f"{heaviest!r} takes {least:,} MiB or more, above {MAX_ROW_BYTES >> 20}; a row has to be a "
+        "sentence"
+    )
 
 
 def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
@@ -147,8 +184,12 @@ def _counts(array: Any) -> "Integers":  # noqa: ANN401  # pyarrow is untyped
     return list_spans(array)[1] if is_list(array.type) else np.zeros(len(array), np.int64)
 
 
-def _read_rows(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, name: str, report: OnError) -> Iterator[Sentence]:
-    columns, ids, kept = _decode(batch, reading, f"{name}: rows {first + 1} to {first + batch.num_rows}")
+def _read_rows(
+    batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, name: str, report: OnError
+) -> Iterator[Sentence]:
+    columns, ids, kept = _decode(
+        batch, reading, f"{name}: rows {first + 1} to {first + batch.num_rows}"
+    )
     between, parts = SEPARATORS[reading.separator], parts_of(reading.column)
     cells = product(range(batch.num_rows), zip(reading.column, parts, columns, strict=True))
     for number, (i, (column, part, values)) in enumerate(cells, start=first * len(parts)):
@@ -160,29 +201,51 @@ def _read_rows(batch: "pyarrow.RecordBatch", first: int, reading: ReadOptions, n
             report(problem)
             continue
         row = first + i + 1 if part else None
-        yield sentence._replace(id=id_, kept=kept[i] if kept else (), row=row, part=part) if ids or kept or part else sentence
+        yield (
+            sentence._replace(id=id_, kept=kept[i] if kept else (), row=row, part=part)
+            if ids or kept or part
+            else sentence
+        )
 
 
 def _sentence(number: int, value: Any, between: str | None, place: str) -> Sentence:  # noqa: ANN401  # any value
     if isinstance(value, UnicodeDecodeError):
-        raise CorpusError(f"{place} is not UTF-8 ({value.reason}); pass --encoding-errors replace to keep it")
+        raise CorpusError(
+            f"{place} is not UTF-8 ({value.reason}); pass --encoding-errors replace to keep it"
+        )
     if isinstance(value, str) and len(value) > MAX_TOKENS < len(value.split(between, MAX_TOKENS)):
-        raise CorpusError(f"{place} has more than {MAX_TOKENS:,} tokens; a row has to be a sentence")
+        raise CorpusError(
+            f"{place} has more than {MAX_TOKENS:,} tokens; a row has to be a sentence"
+        )
     return parse_sentence(number, value, between, place)
 
 
-def _decode(batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str) -> tuple[list[list[Any]], list[Any], list[tuple[Any, ...]]]:
-    """Return the values of each sentence column, the ids (or []), and the values to keep (or [])."""
+def _decode(
+    batch: "pyarrow.RecordBatch", reading: ReadOptions, place: str
+) -> tuple[list[list[Any]], list[Any], list[tuple[Any, ...]]]:
+    """Return the values of each sentence column, the ids (or []), the values to keep (or [])."""
     import pyarrow
 
     try:
         columns = [_values(batch, column, reading.encoding_errors) for column in reading.column]
-        ids = _values(batch, reading.id_column, reading.encoding_errors) if reading.id_column else []
-        return columns, ids, list(zip(*(_kept_values(batch.column(column)) for column in reading.keep), strict=True))
+        ids = (
+            _values(batch, reading.id_column, reading.encoding_errors) if reading.id_column else []
+        )
+        return (
+            columns,
+            ids,
+            list(
+                zip(*(_kept_values(batch.column(column)) for column in reading.keep), strict=True)
+            ),
+        )
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{place}: a column to keep contains text that is not UTF-8 ({error.reason})") from None
+        raise CorpusError(
+            f"{place}: a column to keep contains text that is not UTF-8 ({error.reason})"
+        ) from None
     except pyarrow.ArrowException as error:
-        raise CorpusError(f"{place}: cannot be decoded ({str(error)[:200]}); check that the file is complete") from None
+        raise CorpusError(
+            f"{place}: cannot be decoded ({str(error)[:200]}); check that the file is complete"
+        ) from None
 
 
 def check_tokens(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
@@ -194,36 +257,54 @@ def check_tokens(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is 
     plain = plain_type(type_)
     without_tokens = getattr(plain, "list_size", 1) == 0
     if without_tokens or not (is_text(plain) or (is_list(plain) and is_text(plain.value_type))):
-        raise CorpusError(f"{place} is of type {str(type_)[:200]}; it has to contain lists of strings, or strings to be split")
+        raise CorpusError(
+            f"{place} is of type {str(type_)[:200]}; it has to contain lists of strings, or "
+            "strings to be split"
+        )
 
 
 def _check_id(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
     from pyarrow import types
 
     if not is_text(type_) and not types.is_integer(plain_type(type_)):
-        raise CorpusError(f"{place} is of type {str(type_)[:200]}; an id has to be a string or an integer")
+        raise CorpusError(
+            f"{place} is of type {str(type_)[:200]}; an id has to be a string or an integer"
+        )
 
 
 def _check_kept(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is untyped
     if "union<" in str(type_):
-        raise CorpusError(f"{place} is of type {str(type_)[:200]}, whose values do not have one type; it cannot be kept")
+        raise CorpusError(
+            f"{place} is of type {str(type_)[:200]}, whose values do not have one type; it cannot "
+            "be kept"
+        )
 
 
 def _values(batch: "pyarrow.RecordBatch", column: str, encoding_errors: str) -> list[Any]:
-    """Return a column as Python values; text that is not UTF-8 is decoded by `encoding_errors`, or its row is the error."""
+    """Return a column as Python values.
+
+    Text that is not UTF-8 is decoded by `encoding_errors`, or its row is the error.
+    """
     array = _decoded(batch.column(column))
     try:
         values: list[Any] = array.to_pylist()
     except UnicodeDecodeError:  # find the rows that contain it
         array = array.cast(_as_binary(array.type))
         values = array.to_pylist()
-    return list(map(partial(_as_text, encoding_errors=encoding_errors), values)) if "binary" in str(array.type) else values
+    return (
+        list(map(partial(_as_text, encoding_errors=encoding_errors), values))
+        if "binary" in str(array.type)
+        else values
+    )
 
 
 def _as_text(value: Any, encoding_errors: str) -> Any:  # noqa: ANN401  # any value
     try:
         if isinstance(value, list):
-            return [token.decode("utf-8", encoding_errors) if isinstance(token, bytes) else token for token in value]
+            return [
+                token.decode("utf-8", encoding_errors) if isinstance(token, bytes) else token
+                for token in value
+            ]
         return value.decode("utf-8", encoding_errors) if isinstance(value, bytes) else value
     except UnicodeDecodeError as error:
         return error
@@ -236,7 +317,10 @@ def _as_binary(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
 
 
 def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
-    """Return an array without extension types and dictionaries; pyarrow would look up the dictionary values of list elements one by one."""
+    """Return an array without extension types and dictionaries.
+
+    Pyarrow would look up the dictionary values of list elements one by one.
+    """
     import numpy as np
     import pyarrow
     from pyarrow import types
@@ -250,7 +334,9 @@ def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
     if is_list(array.type) and types.is_dictionary(array.type.value_type):
         offsets = np.concatenate([[0], np.cumsum(list_spans(array)[1])])
         nulls = np.append(array.is_null().to_numpy(zero_copy_only=False), False)
-        return pyarrow.LargeListArray.from_arrays(pyarrow.array(offsets, mask=nulls), _decoded(array.flatten()))
+        return pyarrow.LargeListArray.from_arrays(
+            pyarrow.array(offsets, mask=nulls), _decoded(array.flatten())
+        )
     return array
 
 

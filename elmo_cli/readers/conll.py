@@ -18,7 +18,8 @@ NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # in the ID column: a multiword token
 NEWDOC = re.compile(r"#\s*newdoc(?:\s+id\s*=\s*(\S.*?))?\s*")
 SENT_ID = re.compile(r"#\s*sent_id\s*=?\s*(\S.*?)\s*")
 COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(\S.*)")  # CoNLL-U Plus
-MARKS = ("-DOCSTART-", "#begin document", "#end document")  # between documents: CoNLL-2003; CoNLL-2012
+# Between documents: CoNLL-2003; CoNLL-2012
+MARKS = ("-DOCSTART-", "#begin document", "#end document")
 BEGIN = re.compile(r"#begin document \((.*)\)(?:; part (\d+))?.*")
 WORD_IN_2012 = 4  # the column
 
@@ -32,12 +33,14 @@ class _Comments(NamedTuple):
     announce: bool  # whether they begin a sentence even if no word follows
 
 
-def read_conllu(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
+def read_conllu(
+    file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error
+) -> Iterator[Sentence]:
     """Read the FORM column of CoNLL-U.
 
     Multiword tokens (`1-2`) and empty nodes (`1.1`) are not tokens. A form may contain blanks.
-    `# sent_id` is the id of the sentence, `# newdoc id` the document of the sentences up to the next
-    `# newdoc`.
+    `# sent_id` is the id of the sentence, `# newdoc id` the document of the sentences up to the
+    next `# newdoc`.
 
     Args:
         file: The file.
@@ -87,13 +90,18 @@ def _forms(words: Iterable[Line], column: int, name: str, report: OnError) -> It
 
 def _why_no_word(cells: list[str], column: int) -> str:
     if len(cells) <= column:
-        return f"has {len(cells)} of CoNLL-U's columns; they are separated by tabs (for other files: --input-format conll)"
+        return (
+            f"has {len(cells)} of CoNLL-U's columns; they are separated by tabs (for other files: "
+            "--input-format conll)"
+        )
     if not cells[0].isdecimal():
         return f"{cells[0][:40]!r} is not a word number, which the first column of CoNLL-U contains"
     return "the form is empty"
 
 
-def read_conll(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
+def read_conll(
+    file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error
+) -> Iterator[Sentence]:
     """Read one column of a column file.
 
     Columns are separated by tabs in a line that contains a tab, else by white space. Lines of
@@ -130,7 +138,10 @@ def read_conll(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = 
 
 
 def _sentences(lines: Iterable[Line], name: str) -> Iterator[tuple[bool, list[Line]]]:
-    """Iterate over runs of lines; True goes with the marks between documents, False with a sentence."""
+    """Iterate over runs of lines.
+
+    True goes with the marks between documents, False with a sentence.
+    """
     for block in sentence_blocks(lines, name):
         for is_mark, run in groupby(block, lambda numbered: numbered[1].startswith(MARKS)):
             yield is_mark, list(run)
@@ -145,7 +156,10 @@ def _cells(lines: Iterable[Line], column: int, name: str, report: OnError) -> It
     for at, line in lines:
         cells = line.split("\t", column) if "\t" in line else line.split(maxsplit=column)
         if len(cells) < column:
-            fact = f"has {len(cells)} column{'s' * (len(cells) != 1)}, fewer than --token-column {column}"
+            fact = (
+                f"has {len(cells)} column{'s' * (len(cells) != 1)}, fewer than --token-column "
+                f"{column}"
+            )
             report(CorpusError(f"{name}:{at}: {fact}"))
         elif not cells[column - 1].strip():
             report(CorpusError(f"{name}:{at}: column {column} is empty"))
@@ -171,7 +185,8 @@ def sentence_blocks(lines: Iterable[Line], name: str) -> Iterator[list[Line]]:
             held += len(line)
             if len(block) > MAX_TOKENS or held > MAX_BLOCK:
                 raise CorpusError(
-                    f"{name}:{block[0][0]}: {len(block) - 1:,} lines follow without a blank line, which has to end a sentence"
+                    f"{name}:{block[0][0]}: {len(block) - 1:,} lines follow without a blank line, "
+                    "which has to end a sentence"
                 )
         elif block:
             yield block

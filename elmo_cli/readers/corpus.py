@@ -59,7 +59,9 @@ class LocatedSentence(NamedTuple):
     def place(self) -> str:
         """Return the location for messages."""
         return (
-            f"{display_name(self.file)}:{self.number}" if self.unit == "line" else f"{display_name(self.file)}: {self.unit} {self.number}"
+            f"{display_name(self.file)}:{self.number}"
+            if self.unit == "line"
+            else f"{display_name(self.file)}: {self.unit} {self.number}"
         )
 
 
@@ -72,11 +74,13 @@ class CorpusScan:
     text_bytes: int = 0  # upper bound of the size of the sentences in JSON
     blank: list[str] = field(default_factory=list)  # locations of the first SHOWN blank lines
     n_blank: int = 0
-    widths: set[int] = field(default_factory=set)  # numbers of tokens of non-blank sentences; at most two are stored
+    # Numbers of tokens of non-blank sentences; at most two are stored
+    widths: set[int] = field(default_factory=set)
     blank_unit: str = "line"  # or "row", ...: unit of the first blank line
     problems: list[CorpusError] = field(default_factory=list)  # the first SHOWN problems
     n_problems: int = 0
-    digest: "hashlib._Hash | str" = field(default_factory=hashlib.sha256)  # of the content of all sentences
+    # Of the content of all sentences
+    digest: "hashlib._Hash | str" = field(default_factory=hashlib.sha256)
 
     def count(self, found: "LocatedSentence", *, among_many: bool = False) -> None:
         """Count a sentence.
@@ -104,7 +108,10 @@ class CorpusScan:
         return self.digest if isinstance(self.digest, str) else self.digest.hexdigest()
 
     def __getstate__(self) -> dict[str, object]:
-        """Return the pickled state: a hash object cannot be pickled, so an unpickled scan cannot count more sentences."""
+        """Return the pickled state.
+
+        A hash object cannot be pickled, so an unpickled scan cannot count more sentences.
+        """
         return {**vars(self), "digest": self.hexdigest()}
 
     def report(self, problem: CorpusError) -> None:
@@ -147,19 +154,30 @@ class Corpus:
         """Return the files, in order, and their formats.
 
         Raises:
-            CorpusError: An input has no files, the format of a file is unknown, or standard input is
-                named twice.
+            CorpusError: An input has no files, the format of a file is unknown, or standard input
+                is named twice.
         """
-        found = [file for name in self.inputs for file in find_formats(expand_input(str(name)), self.reading.format)]
+        found = [
+            file
+            for name in self.inputs
+            for file in find_formats(expand_input(str(name)), self.reading.format)
+        ]
         if sum(file == STDIN for file, _ in found) > 1:
-            raise CorpusError("-: standard input is named more than once, and can be read only once; name it once (a file called - is ./-)")
+            raise CorpusError(
+                "-: standard input is named more than once, and can be read only once; name it "
+                "once (a file called - is ./-)"
+            )
         return tuple(found)
 
     @property
     def name(self) -> str:
         """Return the name of the corpus for messages."""
         first, *others = self.inputs
-        return redact_url(f"{first} and {len(others)} more input{'s' * (len(others) > 1)}" if others else str(first))
+        return redact_url(
+            f"{first} and {len(others)} more input{'s' * (len(others) > 1)}"
+            if others
+            else str(first)
+        )
 
     @property
     def local_paths(self) -> list[Path]:
@@ -169,11 +187,14 @@ class Corpus:
     @property
     def stored_bytes(self) -> int:
         """Return the size of all files in bytes, local and remote; a stream counts 0."""
-        return sum(sandbox.stored_bytes(file) if isinstance(file, Path) else file.n_bytes for file, _ in self.files)
+        return sum(
+            sandbox.stored_bytes(file) if isinstance(file, Path) else file.n_bytes
+            for file, _ in self.files
+        )
 
     @cached_property
     def is_stream(self) -> bool:
-        """Return whether the corpus can be read only once, since it includes standard input or a pipe."""
+        """Return whether the corpus is readable only once: it has standard input or a pipe."""
         return any(is_stream(file) for file, _ in self.files)
 
     def misplaced_options(self) -> list[tuple[str, list[str]]]:
@@ -181,13 +202,14 @@ class Corpus:
         return list(unused_options(self.reading, {name for _, name in self.files}))
 
     def kept_fields(self) -> "pyarrow.Schema | None":
-        """Return the schema of the columns that are copied to the output, in the order of `Sentence.kept`.
+        """Return the schema of the columns copied to the output, in the order of `Sentence.kept`.
 
         Returns:
             The schema; None if no columns are kept.
 
         Raises:
-            CorpusError: A file lacks a column, or its columns have other types than the first file's.
+            CorpusError: A file lacks a column, or its columns have other types than the first
+                file's.
         """
         if not self.reading.keep:
             return None
@@ -201,7 +223,8 @@ class Corpus:
             if not schema.equals(expected):
                 ours, theirs = ", ".join(map(str, schema)), ", ".join(map(str, expected))
                 raise CorpusError(
-                    f"{display_name(file)}: its columns to keep are of other types ({ours}) than those of {display_name(first)} ({theirs})"
+                    f"{display_name(file)}: its columns to keep are of other types ({ours}) than "
+                    f"those of {display_name(first)} ({theirs})"
                 )
         return expected
 
@@ -223,7 +246,9 @@ class Corpus:
         if not any(READERS[name].is_sandboxed for _, name in self.files):
             return self._scan()
         limits = sandbox.limits_for(self.stored_bytes)
-        return sandbox.run_sandboxed(_scan_corpus, Path(self.name), self, limits=limits, error=CorpusError)
+        return sandbox.run_sandboxed(
+            _scan_corpus, Path(self.name), self, limits=limits, error=CorpusError
+        )
 
     def _scan(self) -> CorpusScan:
         scan, identifiers = CorpusScan(), DuplicateIds()
@@ -250,7 +275,8 @@ class Corpus:
             CorpusError: At the first problem.
         """
         scan = scan or CorpusScan()
-        seen: dict[str, str] | None = {} if self.is_stream else None  # duplicates in files are found by `scan`
+        # Duplicates in files are found by `scan`
+        seen: dict[str, str] | None = {} if self.is_stream else None
         for found in self._all(raise_error):
             scan.count(found, among_many=len(self.files) > 1)
             if seen is not None:
@@ -273,7 +299,9 @@ class Corpus:
                 for sentence in reader.read(file, self.reading, report):
                     number = int(sentence.key) + 1
                     row = number if sentence.row is None else sentence.row
-                    found = LocatedSentence(_placed(sentence, first, first_row), file, row, reader.unit)
+                    found = LocatedSentence(
+                        _placed(sentence, first, first_row), file, row, reader.unit
+                    )
                     if len(sentence.tokens) > (self.max_sentence_tokens or MAX_TOKENS):
                         report(self._too_long(found))
                     else:
@@ -283,21 +311,36 @@ class Corpus:
             first, first_row = first + number, first_row + row
 
     def _report_clashes(self, repeated: set[int], scan: CorpusScan) -> None:
-        """Read again and report the sentences whose ids occur more than once, given repeated hashes."""
+        """Read again and report sentences whose ids occur more than once, given repeated hashes."""
         seen: dict[str, str] = {}
         for found in self._all(lambda _: None):
             if hash(found.sentence.id) in repeated:
                 _check_is_new(found, seen, scan.report)
 
     def _too_long(self, found: LocatedSentence) -> CorpusError:
-        limit = f"--max-sentence-tokens {self.max_sentence_tokens:,}" if self.max_sentence_tokens else f"{MAX_TOKENS:,}"
+        limit = (
+            f"--max-sentence-tokens {self.max_sentence_tokens:,}"
+            if self.max_sentence_tokens
+            else f"{MAX_TOKENS:,}"
+        )
         remedy = "split it, or allow more by --max-sentence-tokens"
-        return CorpusError(f"{found.place()}: has {len(found.sentence.tokens):,} tokens, more than {limit}; {remedy}")
+        return CorpusError(
+            f"{found.place()}: has {len(found.sentence.tokens):,} tokens, more than {limit}; "
+            f"{remedy}"
+        )
 
     def _blank_error(self, scan: CorpusScan) -> CorpusError:
         remedy = "pass --blank-lines skip to drop them or keep to write empty arrays"
-        if scan.blank_unit == "line" and len(scan.widths) == 1 and max(scan.widths) <= MAX_COLUMNS and self.reading.format is None:
-            remedy += "; or, if each line is a token and a blank line ends a sentence, --input-format conll"
+        if (
+            scan.blank_unit == "line"
+            and len(scan.widths) == 1
+            and max(scan.widths) <= MAX_COLUMNS
+            and self.reading.format is None
+        ):
+            remedy += (
+                "; or, if each line is a token and a blank line ends a sentence, --input-format "
+                "conll"
+            )
         return CorpusError(f"{self.name}: {scan.blank_lines()}; {remedy}")
 
 
@@ -307,7 +350,11 @@ def _scan_corpus(_: Path, corpus: Corpus) -> CorpusScan:
 
 
 def _add_content(digest: "hashlib._Hash", sentence: Sentence) -> None:
-    digest.update("\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode("utf-8", "surrogatepass"))
+    digest.update(
+        "\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode(
+            "utf-8", "surrogatepass"
+        )
+    )
     if (own := (sentence.id, sentence.kept, sentence.document)) != (None, (), None):
         digest.update(repr(own if sentence.document else own[:2]).encode("utf-8", "surrogatepass"))
 
@@ -331,6 +378,11 @@ def _placed(sentence: Sentence, first: int, first_row: int) -> Sentence:
 def _check_is_new(found: LocatedSentence, seen: dict[str, str], report: OnError) -> None:
     id_ = found.sentence.id
     if id_ in seen:
-        report(CorpusError(f"{found.place()} has the id {id_!r} of {seen[id_]}; make ids unique, or do not use them ({NO_IDS})"))
+        report(
+            CorpusError(
+                f"{found.place()} has the id {id_!r} of {seen[id_]}; make ids unique, or do not "
+                f"use them ({NO_IDS})"
+            )
+        )
     elif id_ is not None:
         seen[id_] = found.place()

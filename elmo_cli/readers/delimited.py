@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     import pyarrow
 
 ADVICE_ON_COLUMNS = " (or is it a token a line: --input-format conll?)"
-MAX_CELL = 1 << 24  # characters: with a quote that is never closed, the rest of the file is one cell
+# characters: with a quote that is never closed, the rest of the file is one cell
+MAX_CELL = 1 << 24
 MAX_ROW = 1 << 25  # characters: quotes that are opened repeatedly make rows without end
-DIALECTS = {",": {"strict": True}, "\t": {"quoting": csv.QUOTE_NONE}}  # a quote in TSV is a token like any other
-ADVICE = {",": "quote a cell that contains a comma", "\t": "a tab separates cells and cannot be part of one"}
+# A quote in TSV is a token like any other
+DIALECTS = {",": {"strict": True}, "\t": {"quoting": csv.QUOTE_NONE}}
+ADVICE = {
+    ",": "quote a cell that contains a comma",
+    "\t": "a tab separates cells and cannot be part of one",
+}
 
 
 class _Place(NamedTuple):
@@ -32,7 +37,9 @@ class _Place(NamedTuple):
     kept: tuple[int, ...]
 
 
-def read_delimited(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error, *, delimiter: str) -> Iterator[Sentence]:
+def read_delimited(
+    file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error, *, delimiter: str
+) -> Iterator[Sentence]:
     """Read a table with a header.
 
     An empty cell or a blank line is a sentence without tokens. Quoted cells of CSV may contain line
@@ -48,8 +55,8 @@ def read_delimited(file: InputFile, reading: ReadOptions = PLAIN, report: OnErro
         Sentences, whose keys are row numbers from 0.
 
     Raises:
-        CorpusError: The file cannot be read, is not text, lacks a column, or contains a quote that is
-            not closed.
+        CorpusError: The file cannot be read, is not text, lacks a column, or contains a quote that
+            is not closed.
     """
     name, between = display_name(file), SEPARATORS[reading.separator]
     rows = _rows(file, reading, report, delimiter)
@@ -57,19 +64,34 @@ def read_delimited(file: InputFile, reading: ReadOptions = PLAIN, report: OnErro
     for number, (line, row) in enumerate(rows):
         cells = row or [""] * place.width
         if len(cells) != place.width:
-            report(CorpusError(f"{name}:{line}: the row has {len(row)} cells, the header {place.width}; {ADVICE[delimiter]}"))
+            report(
+                CorpusError(
+                    f"{name}:{line}: the row has {len(row)} cells, the header {place.width}; "
+                    f"{ADVICE[delimiter]}"
+                )
+            )
             continue
         try:
-            id_ = None if place.id is None or not row else parse_id(cells[place.id], f"{name}:{line}: column {reading.id_column!r}")
+            id_ = (
+                None
+                if place.id is None or not row
+                else parse_id(cells[place.id], f"{name}:{line}: column {reading.id_column!r}")
+            )
         except CorpusError as problem:
             report(problem)
             continue
         kept = tuple(cells[i] for i in place.kept)
-        for key, (part, column) in enumerate(zip(parts, place.tokens, strict=True), start=number * len(parts)):
-            yield split_text(key, cells[column], between)._replace(id=id_, kept=kept, row=number + 1, part=part)
+        for key, (part, column) in enumerate(
+            zip(parts, place.tokens, strict=True), start=number * len(parts)
+        ):
+            yield split_text(key, cells[column], between)._replace(
+                id=id_, kept=kept, row=number + 1, part=part
+            )
 
 
-def _rows(file: InputFile, reading: ReadOptions, report: OnError, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(
+    file: InputFile, reading: ReadOptions, report: OnError, delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
     """Iterate over the rows, each with the number of its last line."""
     csv.field_size_limit(MAX_CELL)
     held = 0  # characters of the row
@@ -89,7 +111,8 @@ def _rows(file: InputFile, reading: ReadOptions, report: OnError, delimiter: str
             held = 0
     except csv.Error as error:
         raise CorpusError(
-            f"{display_name(file)}:{table.line_num}: is not valid CSV ({error}); check the quotes after the last complete row"
+            f"{display_name(file)}:{table.line_num}: is not valid CSV ({error}); check the quotes "
+            "after the last complete row"
         ) from None
 
 

@@ -1,11 +1,11 @@
 """FASTA reader: protein sequences, one token for each residue.
 
-As in SeqVec's own reader, blanks inside a sequence are left out, and residues are converted to upper
-case, on which its model was trained (lower case marks repeats and masked regions in many files). Gaps
-(`-`, `.`) and a stop `*` within a sequence are tokens. Unlike in SeqVec's reader, a `*` at the end is
-dropped, lines that begin with `;` are comments, and a character that is not a residue (a digit, a `>`
-within a line) is an error. SeqVec's `--id 1`, a field of the header by number from 0, is
-`--id-field 2` here.
+As in SeqVec's own reader, blanks inside a sequence are left out, and residues are converted to
+upper case, on which its model was trained (lower case marks repeats and masked regions in many
+files). Gaps (`-`, `.`) and a stop `*` within a sequence are tokens. Unlike in SeqVec's reader, a
+`*` at the end is dropped, lines that begin with `;` are comments, and a character that is not a
+residue (a digit, a `>` within a line) is an error. SeqVec's `--id 1`, a field of the header by
+number from 0, is `--id-field 2` here.
 """
 
 import re
@@ -21,7 +21,9 @@ from elmo_cli.types import Sentence
 NO_RESIDUE = re.compile(r"[^A-Za-z*.\-]")  # letters of either case, a stop, gaps of an alignment
 
 
-def read_fasta(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
+def read_fasta(
+    file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error
+) -> Iterator[Sentence]:
     """Read the sequences of a FASTA file.
 
     The first word of a header is the id of the sequence, or field `reading.id_field` of it, from 1,
@@ -57,20 +59,35 @@ def _records(file: InputFile, reading: ReadOptions, report: OnError) -> Iterator
             continue
         part = "" if line.startswith(";") else "".join(line.split())
         if part and id_ is None:
-            raise CorpusError(f"{name}:{at}: a sequence before the first header; a line '>' and an id has to come first")
+            raise CorpusError(
+                f"{name}:{at}: a sequence before the first header; a line '>' and an id has to "
+                "come first"
+            )
         length += len(part)
         if length > MAX_TOKENS:
-            raise CorpusError(f"{name}:{at}: the sequence {id_} has more than {MAX_TOKENS:,} residues; split it")
+            raise CorpusError(
+                f"{name}:{at}: the sequence {id_} has more than {MAX_TOKENS:,} residues; split it"
+            )
         if bad := NO_RESIDUE.search(part):
-            report(CorpusError(f"{name}:{at}: {bad[0]!r} is not a residue; a sequence has letters, '*', '-' and '.'"))
+            report(
+                CorpusError(
+                    f"{name}:{at}: {bad[0]!r} is not a residue; a sequence has letters, '*', '-' "
+                    "and '.'"
+                )
+            )
         parts.append(part)
     if id_ is not None:
         yield id_, "".join(parts)
 
 
 def _number(id_field: str | None, name: str) -> int | None:
-    if id_field is not None and not (id_field.isascii() and id_field.isdecimal() and int(id_field[:9]) > 0):
-        raise CorpusError(f"{name}: --id-field {id_field}: for FASTA it has to be a number, from 1: the P1 of '>sp|P1|NAME' is field 2")
+    if id_field is not None and not (
+        id_field.isascii() and id_field.isdecimal() and int(id_field[:9]) > 0
+    ):
+        raise CorpusError(
+            f"{name}: --id-field {id_field}: for FASTA it has to be a number, from 1: the P1 of "
+            "'>sp|P1|NAME' is field 2"
+        )
     return None if id_field is None else int(id_field[:9])
 
 
@@ -82,6 +99,11 @@ def _id(header: str, field: int | None, place: str, report: OnError) -> str:
         return words[0] if words else ""
     fields = words[0].split("|")
     if field > len(fields) or not fields[field - 1]:
-        report(CorpusError(f"{place}: the header's first word {words[0][:60]!r} has no field {field} between '|'; leave out --id-field"))
+        report(
+            CorpusError(
+                f"{place}: the header's first word {words[0][:60]!r} has no field {field} between "
+                "'|'; leave out --id-field"
+            )
+        )
         return words[0]
     return fields[field - 1]

@@ -1,6 +1,7 @@
 """Lines of UTF-8 text files, compressed or not; only LF, CRLF and CR end a line.
 
-A byte-order mark at the start is dropped, as is a Ctrl-Z (0x1a) at the end, which DOS programs write.
+A byte-order mark at the start is dropped, as is a Ctrl-Z (0x1a) at the end, which DOS programs
+write.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,8 @@ from elmo_cli.io.compression import read_blocks
 from elmo_cli.io.inputs import InputFile, display_name
 from elmo_cli.readers.options import OnError
 
-MAX_LINE_BYTES = 1 << 25  # a complete line is in memory, and that many short tokens take thirty times as much
+# A complete line is in memory, and that many short tokens take thirty times as much
+MAX_LINE_BYTES = 1 << 25
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 END_OF_FILE = b"\x1a"
 MAGIC = {
@@ -48,12 +50,15 @@ def read_lines(file: InputFile, encoding_errors: str, report: OnError) -> Iterat
         if full == END_OF_FILE:
             return
         try:
-            text = (line[len(UTF8_MARK) :] if offset == 0 and line.startswith(UTF8_MARK) else line).decode("utf-8", encoding_errors)
+            text = (
+                line[len(UTF8_MARK) :] if offset == 0 and line.startswith(UTF8_MARK) else line
+            ).decode("utf-8", encoding_errors)
         except UnicodeDecodeError as error:
             where = offset + len(line) - len(error.object) + error.start
             report(
                 CorpusError(
-                    f"{name}:{number}: byte 0x{error.object[error.start]:02x} at byte offset {where} is not UTF-8; "
+                    f"{name}:{number}: byte 0x{error.object[error.start]:02x} at byte offset "
+                    f"{where} is not UTF-8; "
                     "convert the file, or pass --encoding-errors replace to keep the line"
                 )
             )
@@ -74,16 +79,27 @@ def _check_is_text(block: bytes, name: str) -> None:
         if block.startswith(magic):
             raise CorpusError(f"{name}: is {what}")
     if _is_wide(block):
-        raise CorpusError(f"{name}: is UTF-16 or UTF-32, or not text; convert text first: iconv -f UTF-16 -t UTF-8")
+        raise CorpusError(
+            f"{name}: is UTF-16 or UTF-32, or not text; convert text first: iconv -f UTF-16 -t "
+            "UTF-8"
+        )
 
 
 def _is_wide(block: bytes) -> bool:
-    """Return whether a block is UTF-16 or UTF-32: by its byte-order mark, or since two bytes of five or more are zero."""
-    return block.startswith(UTF16_MARKS) or (len(block) > 3 and block.count(0) * 5 >= len(block) * 2)
+    """Return whether a block is UTF-16 or UTF-32.
+
+    It has a byte-order mark, or two bytes of five or more are zero.
+    """
+    return block.startswith(UTF16_MARKS) or (
+        len(block) > 3 and block.count(0) * 5 >= len(block) * 2
+    )
 
 
 def _split(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """Iterate over the lines with their ends; bytes.splitlines, unlike str.splitlines, splits at LF, CRLF and CR only."""
+    """Iterate over the lines with their ends.
+
+    Bytes.splitlines, unlike str.splitlines, splits at LF, CRLF and CR only.
+    """
     pending: list[bytes] = []
     held = 0  # bytes
     for block in blocks:
@@ -92,11 +108,13 @@ def _split(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
         if b"\n" not in block and b"\r" not in block:
             if held > MAX_LINE_BYTES:
                 raise CorpusError(
-                    f"{name}: a line has more than {MAX_LINE_BYTES >> 20} MiB; check that it is a text file with one sentence in each line"
+                    f"{name}: a line has more than {MAX_LINE_BYTES >> 20} MiB; check that it is a "
+                    "text file with one sentence in each line"
                 )
             continue
         *lines, last = b"".join(pending).splitlines(keepends=True)
-        pending, held = [last], len(last)  # it may continue in the next block, and a CR at its end may be half of a CRLF
+        # It may continue in the next block, and a CR at its end may be half of a CRLF
+        pending, held = [last], len(last)
         yield from lines
     if pending:
         yield from b"".join(pending).splitlines(keepends=True)

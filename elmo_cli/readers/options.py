@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from elmo_cli.errors import CorpusError, UsageError
 
-OnError = Callable[[CorpusError], None]  # takes the error of one line or row; the reader continues if it returns
+# Takes the error of one line or row; the reader continues if it returns
+OnError = Callable[[CorpusError], None]
 
 
 def raise_error(problem: CorpusError) -> None:
@@ -64,11 +65,16 @@ class ReadOptions:
 
     def of_text(self) -> "ReadOptions":
         """Return the options that apply to any other text, whatever its format."""
-        return ReadOptions(separator=self.separator, encoding_errors=self.encoding_errors, detect=False)
+        return ReadOptions(
+            separator=self.separator, encoding_errors=self.encoding_errors, detect=False
+        )
 
 
 def parts_of(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the id suffixes of the sentences of a row, given their columns or fields; ("",) for one sentence."""
+    """Return the id suffixes of the sentences of a row, given their columns or fields.
+
+    ("",) for one sentence.
+    """
     return names if len(names) > 1 else ("",)
 
 

@@ -1,8 +1,8 @@
 """Parquet reader: each row is a sentence.
 
-Only the needed columns are read, page by page, so that a row group does not have to fit into memory.
-The sizes that a page declares are not checked here: `Corpus.scan` reads untrusted files in a child
-process with limits.
+Only the needed columns are read, page by page, so that a row group does not have to fit into
+memory. The sizes that a page declares are not checked here: `Corpus.scan` reads untrusted files in
+a child process with limits.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,9 @@ MAX_ROWS, BATCH_BYTES = 1 << 13, 1 << 24  # read at once, by the sizes that the 
 BUFFERED: dict[str, Any] = {"buffer_size": 1 << 20, "pre_buffer": False}  # a page, not a row group
 
 
-def read_parquet(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
+def read_parquet(
+    file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error
+) -> Iterator[Sentence]:
     """Read a Parquet file.
 
     Args:
@@ -72,17 +74,24 @@ def names_in_parquet(file: InputFile, reading: ReadOptions) -> list[str]:  # noq
         return list(table.schema_arrow.names)
 
 
-def _batches(table: "ParquetFile", columns: list[str], file: InputFile) -> "Iterator[pyarrow.RecordBatch]":
+def _batches(
+    table: "ParquetFile", columns: list[str], file: InputFile
+) -> "Iterator[pyarrow.RecordBatch]":
     for number in range(table.num_row_groups):
         with failing_on_arrow(file, "Parquet"):
-            group = table.metadata.row_group(number)  # not its columns: damaged metadata of a column crashes the process
+            # Not its columns: damaged metadata of a column crashes the process
+            group = table.metadata.row_group(number)
             rows = min(MAX_ROWS, BATCH_BYTES * group.num_rows // max(1, group.total_byte_size))
-            batches = table.iter_batches(max(1, rows), row_groups=[number], columns=columns, use_threads=False)
+            batches = table.iter_batches(
+                max(1, rows), row_groups=[number], columns=columns, use_threads=False
+            )
         while (batch := _next(batches, file)) is not None:
             yield batch
 
 
-def _next(batches: "Iterator[pyarrow.RecordBatch]", file: InputFile) -> "pyarrow.RecordBatch | None":
+def _next(
+    batches: "Iterator[pyarrow.RecordBatch]", file: InputFile
+) -> "pyarrow.RecordBatch | None":
     with failing_on_arrow(file, "Parquet"):
         return next(batches, None)
 
@@ -105,12 +114,19 @@ def failing_on_arrow(file: InputFile, kind: str) -> Iterator[None]:
             yield
         except MemoryError as error:  # an ArrowException as well
             reason = str(error).partition("\n")[0][:200] or "out of memory"
-            remedy = "check that it was written to its end, or write it again in smaller row groups or record batches"
-            raise CorpusError(f"{display_name(file)}: takes more memory to read than is allowed ({reason}); {remedy}") from None
+            remedy = (
+                "check that it was written to its end, or write it again in smaller row groups or "
+                "record batches"
+            )
+            raise CorpusError(
+                f"{display_name(file)}: takes more memory to read than is allowed ({reason}); "
+                f"{remedy}"
+            ) from None
         except (pyarrow.ArrowException, DamagedError) as error:
             reason = str(error).partition("\n")[0][:200]
             raise CorpusError(
-                f"{display_name(file)}: is not a complete {kind} file ({reason}); check that it was written to its end"
+                f"{display_name(file)}: is not a complete {kind} file ({reason}); check that it "
+                "was written to its end"
             ) from None
 
 
@@ -120,7 +136,8 @@ def _open(file: InputFile) -> Iterator["ParquetFile"]:
 
     if is_stream(file):
         raise CorpusError(
-            f"{display_name(file)}: Parquet has its metadata at the end of the file and cannot be read from a stream; name a file"
+            f"{display_name(file)}: Parquet has its metadata at the end of the file and cannot be "
+            "read from a stream; name a file"
         )
     with failing_on_arrow(file, "Parquet"):
         stream = file.open("rb") if isinstance(file, Path) else file.open_seekable()
@@ -138,13 +155,19 @@ def _check_footer(stream: Any, file: InputFile) -> None:  # noqa: ANN401  # a fi
     stream.seek(0)
     if size < 12 or stream.read(4) != MAGIC or end[4:] != MAGIC:
         raise CorpusError(
-            f"{display_name(file)}: is not a complete Parquet file; check that it was written to its end, and is not compressed"
+            f"{display_name(file)}: is not a complete Parquet file; check that it was written to "
+            "its end, and is not compressed"
         )
     stream.seek(0)
     length = int.from_bytes(end[:4], "little")
     if length > min(size, MAX_FOOTER_BYTES):
-        remedy = "check that it was written to its end" if length > size else "write it again with fewer columns or larger row groups"
+        remedy = (
+            "check that it was written to its end"
+            if length > size
+            else "write it again with fewer columns or larger row groups"
+        )
         raise CorpusError(
-            f"{display_name(file)}: its footer declares {length:,} bytes, more than a file of {size:,} bytes can have "
+            f"{display_name(file)}: its footer declares {length:,} bytes, more than a file of "
+            f"{size:,} bytes can have "
             f"or than is read; {remedy}"
         )

@@ -13,7 +13,9 @@ from elmo_cli.readers.tokens import SEPARATORS, split_text
 from elmo_cli.types import Sentence
 
 
-def read_text(file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error) -> Iterator[Sentence]:
+def read_text(
+    file: InputFile, reading: ReadOptions = PLAIN, report: OnError = raise_error
+) -> Iterator[Sentence]:
     """Read a text file; a blank line is a sentence without tokens.
 
     Args:

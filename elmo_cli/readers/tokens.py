@@ -7,7 +7,15 @@ from elmo_cli.types import Sentence
 
 SEPARATORS = {"whitespace": None, "tab": "\t", "space": " "}
 MAX_TOKENS = 1 << 20  # of a sentence: with more, its end was probably missed
-KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list", bytes: "binary"}
+KINDS = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    dict: "an object",
+    list: "a list",
+    bytes: "binary",
+}
 
 
 def split_text(number: int, text: str, between: str | None) -> Sentence:
@@ -20,7 +28,9 @@ def split_text(number: int, text: str, between: str | None) -> Sentence:
     """
     if between is None:
         return Sentence(str(number), text.split(), text.strip())
-    return Sentence(str(number), [token for token in text.split(between) if token], text.strip(between))
+    return Sentence(
+        str(number), [token for token in text.split(between) if token], text.strip(between)
+    )
 
 
 def parse_sentence(number: int, value: Any, between: str | None, place: str) -> Sentence:  # noqa: ANN401  # any value of the input
@@ -55,13 +65,22 @@ def parse_id(value: Any, place: str) -> str:  # noqa: ANN401  # any value of the
         CorpusError: The value is empty or of another type.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise CorpusError(f"{place} is {'empty' if value == '' else _kind(value)}; the id of a sentence has to be a text or an integer")
+        raise CorpusError(
+            f"{place} is {'empty' if value == '' else _kind(value)}; the id of a sentence has to "
+            "be a text or an integer"
+        )
     return str(value)
 
 
 def _bad_token(tokens: list[Any]) -> str:
-    number, token = next((number, token) for number, token in enumerate(tokens, start=1) if not isinstance(token, str) or not token)
-    return f"token {number} is {_kind(token)}; every token has to be a text of at least one character"
+    number, token = next(
+        (number, token)
+        for number, token in enumerate(tokens, start=1)
+        if not isinstance(token, str) or not token
+    )
+    return (
+        f"token {number} is {_kind(token)}; every token has to be a text of at least one character"
+    )
 
 
 def _kind(value: Any) -> str:  # noqa: ANN401  # anything

@@ -31,7 +31,11 @@ class BpttBatch(NamedTuple):
 
     def to(self, device: torch.device) -> "BpttBatch":
         """Return the window on a device."""
-        return BpttBatch(self.types.to(device), self.targets.to(device), None if self.reset is None else self.reset.to(device))
+        return BpttBatch(
+            self.types.to(device),
+            self.targets.to(device),
+            None if self.reset is None else self.reset.to(device),
+        )
 
 
 OPENING = ((EOS_ID, BOS_ID), (BOS_ID, EOS_ID))  # by direction: end mark, start mark
@@ -73,7 +77,9 @@ def make_streams(n_targets: int, n_streams: int, unroll: int, n_workers: int = 1
     return Streams(n_streams, unroll, n_targets // n_streams)
 
 
-def read_window(text: EncodedText, streams: Streams, step: int, reset_share: float, seed: int, rows: slice) -> BpttBatch:
+def read_window(
+    text: EncodedText, streams: Streams, step: int, reset_share: float, seed: int, rows: slice
+) -> BpttBatch:
     """Read the window of one step.
 
     If a piece is not a multiple of the window, successive epochs start at successive targets, so
@@ -94,14 +100,19 @@ def read_window(text: EncodedText, streams: Streams, step: int, reset_share: flo
     offset = epoch % (streams.piece % streams.unroll + 1)
     starts = np.arange(streams.n_streams)[rows] * streams.piece + offset + position * streams.unroll
     positions = starts + np.arange(streams.unroll + 1)[:, None]
-    targets = torch.stack([torch.from_numpy(words[positions].astype(np.int64)) for words in text.words])  # (direction, step + 1, row)
+    # The shape is (direction, step + 1, row)
+    targets = torch.stack(
+        [torch.from_numpy(words[positions].astype(np.int64)) for words in text.words]
+    )
     window = window_of(targets[:, :-1], targets[:, 1:], text.facts.vocabulary)
     if reset_share == 0 or window.reset is None:
         return window._replace(reset=None)
     if reset_share == 1:
         return window
     shape = (len(targets), streams.unroll, streams.n_streams)
-    is_drawn = torch.rand(shape, generator=torch.Generator().manual_seed(seed))[..., rows] < reset_share
+    is_drawn = (
+        torch.rand(shape, generator=torch.Generator().manual_seed(seed))[..., rows] < reset_share
+    )
     return window._replace(reset=window.reset & is_drawn)
 
 

@@ -18,7 +18,9 @@ GROUPS = 8  # of words of similar length
 POSITION_BITS = 16  # bits of a float that are zero after a bfloat16
 
 
-def encode_words(encoder: CharacterEncoder, characters: Tensor, lengths: Tensor, dtype: torch.dtype) -> Tensor:
+def encode_words(
+    encoder: CharacterEncoder, characters: Tensor, lengths: Tensor, dtype: torch.dtype
+) -> Tensor:
     """Encode words that are sorted by length.
 
     Args:
@@ -31,17 +33,31 @@ def encode_words(encoder: CharacterEncoder, characters: Tensor, lengths: Tensor,
     Returns:
         Token vectors, (word, projection_dim).
     """
-    weights = [(cast("Tensor", convolution.weight), cast("Tensor", convolution.bias)) for convolution in encoder.convolutions]
+    weights = [
+        (cast("Tensor", convolution.weight), cast("Tensor", convolution.bias))
+        for convolution in encoder.convolutions
+    ]
     filters = [weight.permute(2, 1, 0) for weight, _ in weights]  # (width, dim, number)
     biases = torch.cat([bias for _, bias in weights])
-    with torch.autocast(characters.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-        x = encoder.activation(max_over_time(characters, lengths, encoder.characters.weight, filters, dtype) + biases.to(dtype))
+    with torch.autocast(
+        characters.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16
+    ):
+        x = encoder.activation(
+            max_over_time(characters, lengths, encoder.characters.weight, filters, dtype)
+            + biases.to(dtype)
+        )
         for highway in encoder.highways:
             x = highway(x)
         return encoder.projection(x)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
-def max_over_time(characters: Tensor, lengths: Tensor, embedding: Tensor, filters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+def max_over_time(
+    characters: Tensor,
+    lengths: Tensor,
+    embedding: Tensor,
+    filters: Sequence[Tensor],
+    dtype: torch.dtype,
+) -> Tensor:
     """Return the maximum of every filter over time, before bias and activation.
 
     Args:
@@ -63,9 +79,12 @@ def max_over_time(characters: Tensor, lengths: Tensor, embedding: Tensor, filter
     for rows, ends in zip(characters.chunk(GROUPS), lengths.chunk(GROUPS), strict=True):
         positions = min(int(ends[-1]) + 1, max_characters)
         windows = rows[:, : positions + max(widths) - 1].unfold(1, max(widths), 1)
-        products = (functional.embedding(windows, table).flatten(2).flatten(0, 1) @ matrix).view(len(rows), positions, -1)
+        products = (functional.embedding(windows, table).flatten(2).flatten(0, 1) @ matrix).view(
+            len(rows), positions, -1
+        )
         if positions > max_characters - max(widths) + 1:
-            products = products.masked_fill(outside[:positions], torch.finfo(dtype).min)  # not -inf: with position bits it would be NaN
+            # Not -inf: with position bits it would be NaN
+            products = products.masked_fill(outside[:positions], torch.finfo(dtype).min)
         maxima.append(_MaxOverTime.apply(products))  # type: ignore[no-untyped-call]
     return torch.cat(maxima)
 
@@ -73,12 +92,16 @@ def max_over_time(characters: Tensor, lengths: Tensor, embedding: Tensor, filter
 def _joined(filters: Sequence[Tensor]) -> Tensor:
     """Return all filters as one matrix (widest * dim, all filters), padded with zeros."""
     widest = max(len(f) for f in filters)
-    return torch.cat([functional.pad(f, (0, 0, 0, 0, 0, widest - len(f))) for f in filters], -1).flatten(0, 1)
+    return torch.cat(
+        [functional.pad(f, (0, 0, 0, 0, 0, widest - len(f))) for f in filters], -1
+    ).flatten(0, 1)
 
 
 def _outside(widths: Sequence[int], numbers: Sequence[int], max_characters: int) -> Tensor:
     """Return where a window extends beyond the characters, (max_characters, all filters) bool."""
-    last = torch.tensor([max_characters - w for w in widths]).repeat_interleave(torch.tensor(numbers))
+    last = torch.tensor([max_characters - w for w in widths]).repeat_interleave(
+        torch.tensor(numbers)
+    )
     return torch.arange(max_characters)[:, None] > last
 
 
@@ -96,7 +119,9 @@ class _MaxOverTime(torch.autograd.Function):
             maxima, ctx.where = values.max(1)
             return maxima
         tagged = values.float()
-        tagged.view(torch.int32).bitwise_or_(torch.arange(values.shape[1], dtype=torch.int32, device=values.device)[:, None])
+        tagged.view(torch.int32).bitwise_or_(
+            torch.arange(values.shape[1], dtype=torch.int32, device=values.device)[:, None]
+        )
         best = tagged.amax(1).view(torch.int32)
         ctx.where = (best & ((1 << POSITION_BITS) - 1)).long()
         return best.bitwise_and_(-(1 << POSITION_BITS)).view(torch.float32).bfloat16()

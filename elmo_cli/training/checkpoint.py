@@ -79,7 +79,15 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise ModelError(f"{folder}: has no checkpoint to resume from{hint}")
     try:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, EOFError, TypeError, ValueError, KeyError, UnpicklingError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        TypeError,
+        ValueError,
+        KeyError,
+        UnpicklingError,
+    ) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{path}: not a complete checkpoint ({reason}); start a new run") from None
 
@@ -95,11 +103,14 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         DiskError: The file cannot be written; a previous one is intact.
     """
     kept = "the previous file is intact; " if path.exists() else ""
-    with writing_errors(path, f"{kept}{MAKE_ROOM}", also=(RuntimeError,)):  # h5py's and torch's for a full disk
+    # h5py's and torch's for a full disk
+    with writing_errors(path, f"{kept}{MAKE_ROOM}", also=(RuntimeError,)):
         atomic_write(path, write)
 
 
-def export_model(folder: Path, model: LanguageModel, words: list[str], facts: dict[str, Any], dtype: str) -> None:
+def export_model(
+    folder: Path, model: LanguageModel, words: list[str], facts: dict[str, Any], dtype: str
+) -> None:
     """Write options.json, weights.hdf5, vocab.txt and softmax.hdf5.
 
     Args:
@@ -112,12 +123,17 @@ def export_model(folder: Path, model: LanguageModel, words: list[str], facts: di
     Raises:
         OutputError: The files cannot be written.
     """
-    n_bytes = {"float16": 2, "float32": 4}[dtype] * sum(parameter.numel() for parameter in model.parameters())
+    n_bytes = {"float16": 2, "float32": 4}[dtype] * sum(
+        parameter.numel() for parameter in model.parameters()
+    )
     check_disk_space(folder / "weights.hdf5", RESERVE * n_bytes, MAKE_ROOM)
     replace_file(folder / "vocab.txt", lambda path: write_vocabulary(words, path))
     replace_file(folder / SOFTMAX, lambda path: _save_softmax(model.softmax, path, dtype))
     options = json.dumps({**to_options(model.bilm.config), **facts}, indent=2) + "\n"
-    replace_file(folder / "weights.hdf5", lambda path: save_bilm(model.bilm, folder / WORK / "options.json", path, dtype))
+    replace_file(
+        folder / "weights.hdf5",
+        lambda path: save_bilm(model.bilm, folder / WORK / "options.json", path, dtype),
+    )
     replace_file(folder / "options.json", lambda path: _write_text(path, options))
 
 
@@ -149,7 +165,9 @@ def load_softmax(folder: Path, dim: int) -> tuple[Softmax, list[str]]:
                 check_tensor(tensors, name, shape, path, f"the model with {words.name}")
             weight, bias = (read_tensor(tensors[name]) for name in shapes)
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's for a damaged file
-        raise ModelError(f"{path}: not a readable softmax ({error}); check that the file is complete") from None
+        raise ModelError(
+            f"{path}: not a readable softmax ({error}); check that the file is complete"
+        ) from None
     softmax = Softmax(*weight.shape)
     softmax.load_state_dict({"weight": weight, "bias": bias}, strict=True, assign=True)
     return softmax, vocabulary

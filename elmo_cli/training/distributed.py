@@ -37,7 +37,9 @@ class ProcessGroup:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         distributed.all_reduce(flat)
         flat /= self.world
-        for tensor, mean in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, mean in zip(
+            tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True
+        ):
             tensor.copy_(mean.view_as(tensor))
 
     def gather_streams(self, state: Tensor) -> Tensor:

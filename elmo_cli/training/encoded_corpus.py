@@ -48,7 +48,7 @@ class TextFacts:
 
     @property
     def targets(self) -> int:
-        """Number of words that each direction predicts: the tokens, and one boundary per sentence."""
+        """Number of words that each direction predicts: tokens, and one boundary a sentence."""
         return self.tokens + self.sentences
 
 
@@ -77,8 +77,12 @@ class EncodedText:
 
     def __init__(self, folder: Path, facts: TextFacts) -> None:
         self.facts = facts
-        self.words = [np.memmap(folder / f"{name}.i32", dtype=np.int32, mode="r") for name in DIRECTIONS]
-        self.characters = np.memmap(folder / "characters.i16", dtype=np.int16, mode="r").reshape(facts.types, -1)
+        self.words = [
+            np.memmap(folder / f"{name}.i32", dtype=np.int32, mode="r") for name in DIRECTIONS
+        ]
+        self.characters = np.memmap(folder / "characters.i16", dtype=np.int16, mode="r").reshape(
+            facts.types, -1
+        )
 
     def rows(self, types: Tensor) -> tuple[Tensor, Tensor]:
         """Return the character ids of types.
@@ -90,7 +94,9 @@ class EncodedText:
             Ids padded on the right, (type, character) int32, and lengths with both markers,
             (type,).
         """
-        ids = torch.from_numpy(self.characters[types.cpu().numpy()].astype(np.int32)).to(types.device)
+        ids = torch.from_numpy(self.characters[types.cpu().numpy()].astype(np.int32)).to(
+            types.device
+        )
         return ids, (ids != PADDING).sum(1)
 
     def check(self) -> None:
@@ -101,7 +107,9 @@ class EncodedText:
         """
         for name, words in zip(DIRECTIONS, self.words, strict=True):
             if len(words) != self.facts.targets + 1:
-                raise ValueError(f"{name}.i32 has {len(words):,} words, not {self.facts.targets + 1:,}")
+                raise ValueError(
+                    f"{name}.i32 has {len(words):,} words, not {self.facts.targets + 1:,}"
+                )
             if words.min() < 0 or words.max() >= self.facts.types:
                 raise ValueError(f"{name}.i32 has words outside the corpus")
 
@@ -122,12 +130,18 @@ def open_text(folder: Path) -> EncodedText:
         text = EncodedText(folder, TextFacts(**json.loads((folder / "text.json").read_bytes())))
         text.check()
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder}: its encoded corpus is damaged ({error}); start a new run in another folder") from None
+        raise ModelError(
+            f"{folder}: its encoded corpus is damaged ({error}); start a new run in another folder"
+        ) from None
     return text
 
 
 def encode_corpus(
-    sentences: Iterable[list[str]], folder: Path, choice: VocabularyChoice, mapper: CharacterMapper, widest: int
+    sentences: Iterable[list[str]],
+    folder: Path,
+    choice: VocabularyChoice,
+    mapper: CharacterMapper,
+    widest: int,
 ) -> tuple[TextFacts, list[str]]:
     """Write an encoded corpus.
 
@@ -155,14 +169,24 @@ def encode_corpus(
         counts = _count(folder / "forward.i32", len(types))
         n_tokens = int(counts.sum()) - n_sentences
         if n_tokens == 0:
-            raise CorpusError("the corpus has no tokens; pass files of tokenized text, one sentence per line")
-        vocabulary = list(choice.words) if choice.words else choose_words(types, counts.tolist(), choice.size, choice.min_count)
+            raise CorpusError(
+                "the corpus has no tokens; pass files of tokenized text, one sentence per line"
+            )
+        vocabulary = (
+            list(choice.words)
+            if choice.words
+            else choose_words(types, counts.tolist(), choice.size, choice.min_count)
+        )
         order = _vocabulary_first(types, vocabulary, ids)
         renumbered = np.empty(len(ids), dtype=np.int32)
         renumbered[order] = np.arange(len(ids), dtype=np.int32)
         for name in DIRECTIONS:
             _renumber(folder / f"{name}.i32", renumbered)
-        unknown = n_tokens + n_sentences - int(counts[[i for i in order[: len(vocabulary)] if i < len(counts)]].sum())
+        unknown = (
+            n_tokens
+            + n_sentences
+            - int(counts[[i for i in order[: len(vocabulary)] if i < len(counts)]].sum())
+        )
         types = list(ids)
         _write_characters([types[i] for i in order], folder / "characters.i16", mapper, widest)
         facts = TextFacts(n_sentences, n_tokens, len(types), len(vocabulary), unknown)
@@ -179,7 +203,10 @@ def without_boundaries(tokens: list[str]) -> list[str]:
 
 def _write_numbers(sentences: Iterable[list[str]], folder: Path, ids: defaultdict[str, int]) -> int:
     forward, backward, n_sentences = array("i", [EOS_ID]), array("i", [BOS_ID]), 0
-    with (folder / "forward.i32").open("wb") as forward_file, (folder / "backward.i32").open("wb") as backward_file:
+    with (
+        (folder / "forward.i32").open("wb") as forward_file,
+        (folder / "backward.i32").open("wb") as backward_file,
+    ):
         for tokens in sentences:
             numbers = list(map(ids.__getitem__, without_boundaries(tokens)))
             if not numbers:
@@ -211,7 +238,9 @@ def _count(path: Path, n_types: int) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _vocabulary_first(types: Sequence[str], vocabulary: Sequence[str], ids: defaultdict[str, int]) -> npt.NDArray[np.int64]:
+def _vocabulary_first(
+    types: Sequence[str], vocabulary: Sequence[str], ids: defaultdict[str, int]
+) -> npt.NDArray[np.int64]:
     first = [ids[word] for word in vocabulary]  # assigns numbers to words that the corpus lacks
     known = set(first)
     return np.array([*first, *(i for i in range(len(types)) if i not in known)], dtype=np.int64)
@@ -227,8 +256,12 @@ def _blocks(targets: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.int32]]:
         yield targets[start : start + FLUSH_TARGETS]
 
 
-def _write_characters(types: Sequence[str], path: Path, mapper: CharacterMapper, widest: int) -> None:
+def _write_characters(
+    types: Sequence[str], path: Path, mapper: CharacterMapper, widest: int
+) -> None:
     padding = np.full(widest - 1, PADDING, dtype=np.int16)
     with path.open("wb") as file:
         for token in types:
-            file.write(np.concatenate([mapper.token_ids(token).astype(np.int16), padding]).tobytes())
+            file.write(
+                np.concatenate([mapper.token_ids(token).astype(np.int16), padding]).tobytes()
+            )

@@ -70,7 +70,12 @@ def distinct_words(types: Tensor, lengths: Callable[[Tensor], Tensor]) -> Distin
 
 
 def fill_gradients(
-    model: LanguageModel, window: BpttBatch, state: BiLMState, rows: CharacterRows, options: StepOptions, run_both: RunBoth
+    model: LanguageModel,
+    window: BpttBatch,
+    state: BiLMState,
+    rows: CharacterRows,
+    options: StepOptions,
+    run_both: RunBoth,
 ) -> tuple[Tensor, BiLMState]:
     """Set each parameter's gradient to that of the mean loss of both directions.
 
@@ -87,8 +92,14 @@ def fill_gradients(
     Returns:
         Losses in nats, (direction,), and the state after the window.
     """
-    words, bilm_learns = distinct_words(window.types, lambda types: rows(types)[1]), not options.softmax_alone
-    encoder, softmax = cast("CharacterEncoder", model.bilm.character_encoder), model.softmax_parameters()
+    words, bilm_learns = (
+        distinct_words(window.types, lambda types: rows(types)[1]),
+        not options.softmax_alone,
+    )
+    encoder, softmax = (
+        cast("CharacterEncoder", model.bilm.character_encoder),
+        model.softmax_parameters(),
+    )
 
     def encode(half: int) -> Tensor:
         with torch.set_grad_enabled(bilm_learns):  # per thread
@@ -99,10 +110,22 @@ def fill_gradients(
         reset = None if window.reset is None else window.reset[d]
         with torch.set_grad_enabled(bilm_learns):
             inputs = functional.embedding(words.token_to_word[d], leaf)
-            hidden, end = run_direction(model.bilm, d, inputs, state, reset, options.dtype, options.dropout)
-        loss = cross_entropy(hidden.flatten(0, 1), window.targets[d].flatten(), model.softmax, options.candidates, options.dtype)
+            hidden, end = run_direction(
+                model.bilm, d, inputs, state, reset, options.dtype, options.dropout
+            )
+        loss = cross_entropy(
+            hidden.flatten(0, 1),
+            window.targets[d].flatten(),
+            model.softmax,
+            options.candidates,
+            options.dtype,
+        )
         parameters = [*softmax, *([leaf, *model.direction_parameters(d)] if bilm_learns else [])]
-        return loss.detach(), end, torch.autograd.grad(loss * (options.loss_scale / DIRECTIONS), parameters)
+        return (
+            loss.detach(),
+            end,
+            torch.autograd.grad(loss * (options.loss_scale / DIRECTIONS), parameters),
+        )
 
     vectors = run_both(encode)
     table = torch.cat([half.detach() for half in vectors])
@@ -116,7 +139,9 @@ def fill_gradients(
         _assign(wanted, [a + b for a, b in zip(*by_half, strict=True)])
         for d, gradients in enumerate((grads_0, grads_1)):
             _assign(model.direction_parameters(d), gradients[shared + 1 :])
-    return torch.stack([loss_0, loss_1]), BiLMState(*(torch.stack(pair) for pair in zip(state_0, state_1, strict=True)))
+    return torch.stack([loss_0, loss_1]), BiLMState(
+        *(torch.stack(pair) for pair in zip(state_0, state_1, strict=True))
+    )
 
 
 def _assign(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:

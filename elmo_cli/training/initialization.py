@@ -51,7 +51,10 @@ class Initialization:
         """
         generator = torch.Generator().manual_seed(seed)
         if self.bilm is None or self.folder is None:
-            return LanguageModel(new_bilm(self.config, generator), new_softmax(len(words), self.config.projection_dim, generator))
+            return LanguageModel(
+                new_bilm(self.config, generator),
+                new_softmax(len(words), self.config.projection_dim, generator),
+            )
         softmax = new_softmax(len(words), self.config.projection_dim, generator)
         if not self.lacks_softmax:
             _copy_rows(*load_softmax(self.folder, self.config.projection_dim), softmax, words)
@@ -79,9 +82,15 @@ def find_start(run: Run) -> Initialization:
     files = find_model(run.start)
     bilm, folder = files.load(), files.folder
     if not isinstance(bilm.character_encoder, CharacterEncoder):
-        raise ModelError(f"{run.start}: is a model of ELMoForManyLangs; --from takes models in the published format")
+        raise ModelError(
+            f"{run.start}: is a model of ELMoForManyLangs; --from takes models in the published "
+            "format"
+        )
     if config is not None and config != bilm.config:
-        raise ModelError(f"{run.start}: its architecture differs from --options or --preset; leave these out with --from")
+        raise ModelError(
+            f"{run.start}: its architecture differs from --options or --preset; leave these out "
+            "with --from"
+        )
     if run.vocabulary == "old" and not (folder / "vocab.txt").is_file():
         raise ModelError(f"{run.start}: has no vocabulary (vocab.txt); pass --vocabulary new")
     old_words = read_vocabulary(folder / "vocab.txt") if run.vocabulary == "old" else None

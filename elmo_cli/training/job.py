@@ -1,4 +1,4 @@
-"""Training job: checks, encoding of the corpus, construction of the model, and the training loop."""
+"""Training job: checks, encoding of the corpus, construction of the model, training loop."""
 
 import json
 import os
@@ -20,7 +20,14 @@ from elmo_cli.readers.corpus import Corpus
 from elmo_cli.readers.options import ReadOptions
 from elmo_cli.training import log
 from elmo_cli.training.bptt import make_streams
-from elmo_cli.training.checkpoint import CHECKPOINT, MAKE_ROOM, WORK, load_checkpoint, replace_file, save_checkpoint
+from elmo_cli.training.checkpoint import (
+    CHECKPOINT,
+    MAKE_ROOM,
+    WORK,
+    load_checkpoint,
+    replace_file,
+    save_checkpoint,
+)
 from elmo_cli.training.distributed import ProcessGroup, start_workers
 from elmo_cli.training.encoded_corpus import EncodedText, VocabularyChoice, encode_corpus, open_text
 from elmo_cli.training.initialization import Initialization, find_start
@@ -91,9 +98,21 @@ class TrainJob:
             work = self.folder / WORK
             text, words = open_text(work), read_vocabulary(work / "vocab.txt")
             if len(words) != text.facts.vocabulary:
-                raise ModelError(f"{work / 'vocab.txt'}: does not match the encoded corpus; start a new run in another folder")
+                raise ModelError(
+                    f"{work / 'vocab.txt'}: does not match the encoded corpus; start a new run in "
+                    "another folder"
+                )
             trainer = self._make_trainer(start, text, words, workers, device)
-            loop = TrainingLoop(trainer, self.run, self.folder, words, held_out, self.checkpoint_minutes, self.asked_to_stop, self.notes)
+            loop = TrainingLoop(
+                trainer,
+                self.run,
+                self.folder,
+                words,
+                held_out,
+                self.checkpoint_minutes,
+                self.asked_to_stop,
+                self.notes,
+            )
             yield from loop.train()
 
     def _with_defaults(self, start: Initialization, device: str) -> Run:
@@ -102,8 +121,13 @@ class TrainJob:
         if first is None:
             first = SOFTMAX_FIRST if start.lacks_softmax else 0.0
             if first:
-                self.notes.append(f"{self.run.start}: has no softmax, so that the first {first:.0%} of the run train only a new one")
-        resolved = replace(settings, precision=best_precision(settings.precision, device), softmax_first=first)
+                self.notes.append(
+                    f"{self.run.start}: has no softmax, so that the first {first:.0%} of the run "
+                    "train only a new one"
+                )
+        resolved = replace(
+            settings, precision=best_precision(settings.precision, device), softmax_first=first
+        )
         return replace(self.run, settings=resolved)
 
     def _prepare(self, start: Initialization, resources: ExitStack) -> None:
@@ -120,18 +144,33 @@ class TrainJob:
         work = self.folder / WORK
         choice = VocabularyChoice(self.run.vocabulary_size, self.run.min_count, start.old_words)
         widest = max(width for width, _ in start.config.filters)
-        _, words = encode_corpus(self._sentences(), work, choice, CharacterMapper(start.config.max_characters), widest)
+        _, words = encode_corpus(
+            self._sentences(), work, choice, CharacterMapper(start.config.max_characters), widest
+        )
         with writing_errors(work, MAKE_ROOM):
             write_vocabulary(words, work / "vocab.txt")
         write_run(self.run, self.folder)
 
-    def _make_trainer(self, start: Initialization, text: EncodedText, words: list[str], workers: ProcessGroup, device: str) -> Trainer:
+    def _make_trainer(
+        self,
+        start: Initialization,
+        text: EncodedText,
+        words: list[str],
+        workers: ProcessGroup,
+        device: str,
+    ) -> Trainer:
         settings = self.run.settings
         streams = make_streams(text.facts.targets, settings.streams, settings.unroll, workers.world)
         if streams.windows == 0:
-            raise CorpusError(f"the corpus has {text.facts.targets:,} words to predict, too few for {workers.world} processes; use fewer")
+            raise CorpusError(
+                f"the corpus has {text.facts.targets:,} words to predict, too few for "
+                f"{workers.world} processes; use fewer"
+            )
         if workers.rank == 0 and streams.n_streams < settings.streams:
-            self.notes.append(f"the corpus fills {streams.n_streams} streams of {streams.unroll} steps, not {settings.streams}")
+            self.notes.append(
+                f"the corpus fills {streams.n_streams} streams of {streams.unroll} steps, not "
+                f"{settings.streams}"
+            )
         model = start.make_model(words, settings.seed).to(device)
         trainer = Trainer(model, text, streams, settings, workers, torch.device(device))
         if self.resume:
@@ -146,7 +185,13 @@ class TrainJob:
         return trainer
 
     def _open_corpus(self, path: Path) -> Corpus:
-        return Corpus([path], "skip", ReadOptions(separator=self.run.separator, encoding_errors=self.run.encoding_errors, detect=False))
+        return Corpus(
+            [path],
+            "skip",
+            ReadOptions(
+                separator=self.run.separator, encoding_errors=self.run.encoding_errors, detect=False
+            ),
+        )
 
     def _sentences(self) -> Iterator[list[str]]:
         """Return the sentences of the corpus, until a stop is requested."""
@@ -202,7 +247,9 @@ def read_run(folder: Path) -> Run:
     try:
         return Run.from_json(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{path}: not the description of a run ({error}); start a new run") from None
+        raise ModelError(
+            f"{path}: not the description of a run ({error}); start a new run"
+        ) from None
 
 
 def _make_folder(folder: Path) -> bool:
@@ -211,9 +258,14 @@ def _make_folder(folder: Path) -> bool:
     A folder of a run that ended before its first checkpoint is accepted.
     """
     can_resume, existed = (folder / WORK / CHECKPOINT).exists(), folder.is_dir()
-    is_incomplete = existed and not can_resume and [path.name for path in folder.iterdir()] == [WORK]
+    is_incomplete = (
+        existed and not can_resume and [path.name for path in folder.iterdir()] == [WORK]
+    )
     if folder.exists() and not is_incomplete and (not existed or any(folder.iterdir())):
-        raise OutputError(f"{folder}: exists already; {'continue it with --resume' if can_resume else 'choose another folder'}")
+        raise OutputError(
+            f"{folder}: exists already; "
+            f"{'continue it with --resume' if can_resume else 'choose another folder'}"
+        )
     if not folder.parent.is_dir():
         raise OutputError(f"{folder.parent}: no such folder; create it first")
     if not os.access(folder.parent, os.W_OK):

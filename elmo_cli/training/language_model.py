@@ -66,7 +66,9 @@ class Dropout(NamedTuple):
 
     def masks(self, direction: int, device: torch.device) -> "DropoutMasks":
         """Return the masks of one direction."""
-        return DropoutMasks(self.share, torch.Generator(device).manual_seed(DIRECTIONS * self.seed + direction))
+        return DropoutMasks(
+            self.share, torch.Generator(device).manual_seed(DIRECTIONS * self.seed + direction)
+        )
 
 
 class DropoutMasks(NamedTuple):
@@ -84,7 +86,13 @@ class DropoutMasks(NamedTuple):
 
 
 def run_direction(
-    bilm: BiLM, direction: int, inputs: Tensor, state: BiLMState, reset: Tensor | None, dtype: torch.dtype, dropout: Dropout
+    bilm: BiLM,
+    direction: int,
+    inputs: Tensor,
+    state: BiLMState,
+    reset: Tensor | None,
+    dtype: torch.dtype,
+    dropout: Dropout,
 ) -> tuple[Tensor, LstmState]:
     """Run one direction over a window.
 

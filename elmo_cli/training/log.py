@@ -28,7 +28,9 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
     """
     path = folder / LOG
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    yield from (entry for line in lines if line.endswith(b"\n") and (entry := _entry(line)) is not None)
+    yield from (
+        entry for line in lines if line.endswith(b"\n") and (entry := _entry(line)) is not None
+    )
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
@@ -36,7 +38,12 @@ def _entry(line: bytes) -> dict[str, Any] | None:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) and all(_is_number(entry.get(name)) for name in ("step", "words")) else None
+    return (
+        entry
+        if isinstance(entry, dict)
+        and all(_is_number(entry.get(name)) for name in ("step", "words"))
+        else None
+    )
 
 
 def _is_number(value: object) -> bool:
@@ -93,12 +100,27 @@ def curve(folder: Path) -> Any:  # matplotlib is untyped
     entries = list(read(folder))
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    training = [(entry["words"], entry["perplexity"]) for entry in entries if _is_number(entry.get("perplexity"))]
-    axes.plot(*zip(*training, strict=True), linewidth=0.8, label="training, this run's softmax") if training else None
+    training = [
+        (entry["words"], entry["perplexity"])
+        for entry in entries
+        if _is_number(entry.get("perplexity"))
+    ]
+    axes.plot(
+        *zip(*training, strict=True), linewidth=0.8, label="training, this run's softmax"
+    ) if training else None
     for state in ("zero", "carried"):
-        held_out = [(entry["words"], found) for entry in entries if (found := _held_out(entry, state)) is not None]
+        held_out = [
+            (entry["words"], found)
+            for entry in entries
+            if (found := _held_out(entry, state)) is not None
+        ]
         if held_out:
-            axes.plot(*zip(*held_out, strict=True), marker="o", markersize=3, label=f"held out, full softmax, {state} state")
+            axes.plot(
+                *zip(*held_out, strict=True),
+                marker="o",
+                markersize=3,
+                label=f"held out, full softmax, {state} state",
+            )
     axes.set(xlabel="words predicted in each direction", ylabel="perplexity", yscale="log")
     axes.grid(visible=True, which="both", alpha=0.3)
     if training or axes.lines:

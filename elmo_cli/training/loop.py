@@ -1,4 +1,4 @@
-"""Training loop: steps to the end of a run, with its log, checkpoints, model folder and model card."""
+"""Training loop of a run, with its log, checkpoints, model folder and model card."""
 
 import math
 import shutil
@@ -11,7 +11,13 @@ from typing import NamedTuple
 from elmo_cli.io.atomic import writing_errors
 from elmo_cli.nn.parallel import InThreads, RunBoth, in_sequence
 from elmo_cli.training import log
-from elmo_cli.training.checkpoint import MAKE_ROOM, WORK, export_model, replace_file, save_checkpoint
+from elmo_cli.training.checkpoint import (
+    MAKE_ROOM,
+    WORK,
+    export_model,
+    replace_file,
+    save_checkpoint,
+)
 from elmo_cli.training.model_card import Card, write_card
 from elmo_cli.training.perplexity import Perplexity, score_text
 from elmo_cli.training.settings import Run
@@ -86,7 +92,8 @@ class TrainingLoop:
         trainer = self.trainer
         saved_step, saved_seconds = trainer.step, trainer.seconds
         run_both: RunBoth = InThreads() if trainer.device.type == "cpu" else in_sequence
-        if trainer.share_done >= 1:  # stopped between its last checkpoint and the export of the model
+        # Stopped between its last checkpoint and the export of the model
+        if trainer.share_done >= 1:
             yield self._save(trainer.evaluate_loss(run_both), complete=True)
         while trainer.share_done < 1:
             with self._adding_remedy(saved_step):
@@ -112,31 +119,54 @@ class TrainingLoop:
         """Plot the log; a failure of the plot does not fail the run."""
         try:
             if not log.draw(self.folder):
-                self.notes.append("no curve.png: matplotlib is not installed; run pip install 'elmo-cli[analysis]'")
+                self.notes.append(
+                    "no curve.png: matplotlib is not installed; run pip install "
+                    "'elmo-cli[analysis]'"
+                )
         except OSError as error:  # the disk is full, or matplotlib has no cache folder
             (self.folder / log.CURVE).unlink(missing_ok=True)
-            self.notes.append(f"no curve.png: it cannot be drawn ({error.strerror or str(error).splitlines()[0]})")
+            self.notes.append(
+                f"no curve.png: it cannot be drawn ({error.strerror or str(error).splitlines()[0]})"
+            )
 
     @contextmanager
     def _adding_remedy(self, saved_step: int) -> Iterator[None]:
         try:
             yield
         except DivergenceError as error:
-            remedy = f"resume from the checkpoint of step {saved_step:,} with --resume and a lower --learning-rate"
+            remedy = (
+                f"resume from the checkpoint of step {saved_step:,} with --resume and a lower "
+                "--learning-rate"
+            )
             raise DivergenceError(f"{self.folder}: {error}; {remedy}") from None
 
-    def _log(self, result: StepResult, scores: dict[str, Perplexity] | None = None) -> TrainProgress:
+    def _log(
+        self, result: StepResult, scores: dict[str, Perplexity] | None = None
+    ) -> TrainProgress:
         losses = self.losses or [result.loss]
         trainer, loss = self.trainer, sum(losses) / len(losses)
         self.losses.clear()
         zero = scores["zero"].average if scores else None
-        progress = TrainProgress(trainer.step, trainer.targets, trainer.share_done, trainer.seconds, loss, zero)
+        progress = TrainProgress(
+            trainer.step, trainer.targets, trainer.share_done, trainer.seconds, loss, zero
+        )
         if self.is_first:
-            figures = {"step": progress.step, "words": progress.words, "seconds": round(progress.seconds, 2)}
+            figures = {
+                "step": progress.step,
+                "words": progress.words,
+                "seconds": round(progress.seconds, 2),
+            }
             rates = {"learning_rate": result.learning_rate, "gradient_norm": result.gradient_norm}
-            held_out = {"held_out": {state: _figures(score) for state, score in scores.items()}} if scores else {}
+            held_out = (
+                {"held_out": {state: _figures(score) for state, score in scores.items()}}
+                if scores
+                else {}
+            )
             with writing_errors(self.folder, MAKE_ROOM):
-                log.append(self.folder, {**figures, "loss": loss, "perplexity": perplexity(loss), **rates, **held_out})
+                log.append(
+                    self.folder,
+                    {**figures, "loss": loss, "perplexity": perplexity(loss), **rates, **held_out},
+                )
         return progress
 
     def _save(self, result: StepResult, *, complete: bool) -> TrainProgress:
@@ -148,9 +178,19 @@ class TrainingLoop:
             save_checkpoint(self.folder, checkpoint)
             if self.held_out:
                 ids = {word: i for i, word in enumerate(self.words)}
-                scores = {state: score_text(trainer.model, ids, self.held_out, carried=carried) for state, carried in STATES.items()}
+                scores = {
+                    state: score_text(trainer.model, ids, self.held_out, carried=carried)
+                    for state, carried in STATES.items()
+                }
             export_model(self.folder, trainer.model, self.words, self._facts(), self.run.storage)
-            card = write_card(self._card(), trainer.step, trainer.targets, trainer.seconds, scores, complete=complete)
+            card = write_card(
+                self._card(),
+                trainer.step,
+                trainer.targets,
+                trainer.seconds,
+                scores,
+                complete=complete,
+            )
             replace_file(self.folder / "README.md", lambda path: _write(path, card))
         return self._log(result, scores)
 
@@ -175,7 +215,9 @@ class TrainingLoop:
             facts=self.trainer.text.facts,
             settings=self.run.settings,
             parameters=sum(parameter.numel() for parameter in self.trainer.model.bilm.parameters()),
-            start=f"the weights of {Path(self.run.start).name}" if self.run.start else "random weights",
+            start=f"the weights of {Path(self.run.start).name}"
+            if self.run.start
+            else "random weights",
             licence=self.run.licence,
         )
 
@@ -186,7 +228,12 @@ def perplexity(loss: float) -> float:
 
 
 def _figures(score: Perplexity) -> dict[str, float]:
-    return {"forward": score.forward, "backward": score.backward, "average": score.average, "unknown_rate": score.unknown_rate}
+    return {
+        "forward": score.forward,
+        "backward": score.backward,
+        "average": score.average,
+        "unknown_rate": score.unknown_rate,
+    }
 
 
 def _write(path: Path, text: str) -> None:

@@ -24,7 +24,11 @@ class Clips(NamedTuple):
 
 
 def train_layer(
-    lstm: LstmCellWithProjection, inputs: Tensor, state: LstmState, reset: Tensor | None, dtype: torch.dtype
+    lstm: LstmCellWithProjection,
+    inputs: Tensor,
+    state: LstmState,
+    reset: Tensor | None,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, LstmState]:
     """Run a layer over a window; the states have no gradient.
 
@@ -44,7 +48,9 @@ def train_layer(
     if lstm.projection is None:
         return run_window_by_definition(lstm, inputs.to(lstm.weight.dtype), state, reset)
     clips = Clips(lstm.cell_clip or math.inf, lstm.projection_clip or math.inf)
-    outputs, hidden, cell = _Layer.apply(inputs, *state, lstm.weight, lstm.bias, lstm.projection, reset, clips, dtype)  # type: ignore[no-untyped-call]
+    outputs, hidden, cell = _Layer.apply(
+        inputs, *state, lstm.weight, lstm.bias, lstm.projection, reset, clips, dtype
+    )  # type: ignore[no-untyped-call]
     return outputs, LstmState(hidden, cell)
 
 
@@ -82,13 +88,16 @@ def _double_candidate(weights: Tensor) -> Tensor:
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, hidden: Tensor, cell: Tensor, weight: Tensor, bias: Tensor, projection: Tensor,
+        ctx: Any, inputs: Tensor, hidden: Tensor, cell: Tensor,
+        weight: Tensor, bias: Tensor, projection: Tensor,
         reset: Tensor | None, clips: Clips, dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         (steps, rows, size), (width, out) = inputs.shape, projection.T.shape
         x, w_projection = inputs.to(dtype), projection.to(dtype).T.contiguous()
         w = _double_candidate(weight.clone()).to(dtype).T.contiguous()  # (input + output, 4 * cell)
-        gates = torch.addmm(_double_candidate(bias.clone()).to(dtype), x.reshape(-1, size), w[:size]).view(steps, rows, 4 * width)
+        gates = torch.addmm(
+            _double_candidate(bias.clone()).to(dtype), x.reshape(-1, size), w[:size]
+        ).view(steps, rows, 4 * width)
         if reset is not None:
             gates[..., 2 * width : 3 * width].masked_fill_(reset[..., None], FORGET_ALL)
         outputs = x.new_empty(steps + 1, rows, out)
@@ -98,7 +107,9 @@ class _Layer(torch.autograd.Function):
         for t in range(steps):
             gates[t].addmm_(_reset_hidden(outputs[t], reset, t), w[size:])
             step_forward(gates[t], cells[t], cells[t + 1], raw[t], clips.cell)
-            torch.clamp(raw[t] @ w_projection, -clips.projection, clips.projection, out=outputs[t + 1])
+            torch.clamp(
+                raw[t] @ w_projection, -clips.projection, clips.projection, out=outputs[t + 1]
+            )
         ctx.saved = x, outputs, raw, gates, cells, w, w_projection, reset
         ctx.clips = clips
         last = outputs[-1].to(hidden.dtype), cells[-1].clone()
@@ -112,22 +123,39 @@ class _Layer(torch.autograd.Function):
         flat = d_z.flatten(0, 1)
         d_inputs = (flat @ w[: x.shape[-1]].T).view_as(x)
         hidden = outputs[:-1] if reset is None else outputs[:-1].masked_fill(reset[..., None], 0)
-        d_weight = torch.cat([flat.T @ part.flatten(0, 1) for part in (x, hidden)], -1).to(cells.dtype)
-        d_bias = (flat.new_ones(1, len(flat)) @ flat)[0].to(cells.dtype)  # sum() in bfloat16 takes ten times as long
+        d_weight = torch.cat([flat.T @ part.flatten(0, 1) for part in (x, hidden)], -1).to(
+            cells.dtype
+        )
+        # sum() in bfloat16 takes ten times as long
+        d_bias = (flat.new_ones(1, len(flat)) @ flat)[0].to(cells.dtype)
         d_projection = (d_projected.flatten(0, 1).T @ raw.flatten(0, 1)).to(cells.dtype)
-        return d_inputs, None, None, _double_candidate(d_weight), _double_candidate(d_bias), d_projection, None, None, None
+        return (
+            d_inputs,
+            None,
+            None,
+            _double_candidate(d_weight),
+            _double_candidate(d_bias),
+            d_projection,
+            None,
+            None,
+            None,
+        )
 
 
 def _unrolled_gradient(ctx: Any, d_outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return gradients of the pre-activations and of the unclipped projections, from the last step."""
+    """Return gradients of pre-activations and unclipped projections, from the last step."""
     x, outputs, _, gates, cells, w, w_projection, reset = ctx.saved
     w_state, w_back, clips = w[x.shape[-1] :].T, w_projection.T, ctx.clips
     d_z, d_projected = torch.empty_like(gates), torch.empty_like(d_outputs)
     d_hidden, d_cell = torch.zeros_like(outputs[0]), torch.zeros_like(cells[0])
     for t in reversed(range(len(x))):
         d_hidden += d_outputs[t]
-        d_projected[t] = torch.ops.aten.hardtanh_backward(d_hidden, outputs[t + 1], -clips.projection, clips.projection)
-        step_backward(d_projected[t] @ w_back, d_cell, gates[t], cells[t], cells[t + 1], d_z[t], clips.cell)
+        d_projected[t] = torch.ops.aten.hardtanh_backward(
+            d_hidden, outputs[t + 1], -clips.projection, clips.projection
+        )
+        step_backward(
+            d_projected[t] @ w_back, d_cell, gates[t], cells[t], cells[t + 1], d_z[t], clips.cell
+        )
         d_hidden = _reset_hidden(d_z[t] @ w_state, reset, t)
     return d_z, d_projected
 

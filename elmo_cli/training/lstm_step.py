@@ -27,7 +27,15 @@ def step_forward(z: Tensor, before: Tensor, cell: Tensor, output: Tensor, clip: 
     output.copy_(_tanh(cell).mul_(o))
 
 
-def step_backward(d_output: Tensor, d_cell: Tensor, gates: Tensor, before: Tensor, cell: Tensor, d_z: Tensor, clip: float) -> None:
+def step_backward(
+    d_output: Tensor,
+    d_cell: Tensor,
+    gates: Tensor,
+    before: Tensor,
+    cell: Tensor,
+    d_z: Tensor,
+    clip: float,
+) -> None:
     """Compute the gradients of a step.
 
     Args:
@@ -47,7 +55,8 @@ def step_backward(d_output: Tensor, d_cell: Tensor, gates: Tensor, before: Tenso
     tanh_cell = _tanh(cell)
     torch.mul(upstream, tanh_cell, out=d_o)
     d_cell += torch.ops.aten.tanh_backward(upstream * o, tanh_cell)
-    d_cell.copy_(torch.ops.aten.hardtanh_backward(d_cell, cell, -clip, clip))  # zero where the cell was clipped
+    # Zero where the cell was clipped
+    d_cell.copy_(torch.ops.aten.hardtanh_backward(d_cell, cell, -clip, clip))
     torch.mul(d_cell, i, out=d_j).mul_(2)
     torch.mul(d_cell, j, out=d_i).mul_(2).sub_(d_cell)
     torch.mul(d_cell, before, out=d_f)

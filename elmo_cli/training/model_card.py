@@ -37,7 +37,15 @@ class Card:
     licence: str | None
 
 
-def write_card(card: Card, step: int, targets: int, seconds: float, scores: dict[str, Perplexity], *, complete: bool) -> str:
+def write_card(
+    card: Card,
+    step: int,
+    targets: int,
+    seconds: float,
+    scores: dict[str, Perplexity],
+    *,
+    complete: bool,
+) -> str:
     """Return the model card as Markdown.
 
     Args:
@@ -54,16 +62,25 @@ def write_card(card: Card, step: int, targets: int, seconds: float, scores: dict
     lines = [
         f"# {card.name}",
         "",
-        f"A bidirectional language model (ELMo, Peters et al. 2018) trained with elmo {card.version}; {used}.",
+        (
+            "A bidirectional language model (ELMo, Peters et al. 2018) trained with elmo "
+            f"{card.version}; {used}."
+        ),
         "",
         "| | |",
         "|---|---|",
         f"| corpus | {', '.join(card.corpora)} |",
-        f"| | {facts.tokens:,} tokens, {facts.sentences:,} sentences, {facts.types:,} distinct words |",
+        (
+            f"| | {facts.tokens:,} tokens, {facts.sentences:,} sentences, {facts.types:,} distinct "
+            "words |"
+        ),
         f"| vocabulary of the softmax | {facts.vocabulary:,} words; {outside} |",
         f"| parameters without softmax | {card.parameters:,} |",
         f"| start | {card.start} |",
-        f"| steps{done} | {step:,}: {targets:,} words predicted in each direction, {targets / facts.targets:.2f} epochs |",
+        (
+            f"| steps{done} | {step:,}: {targets:,} words predicted in each direction, "
+            f"{targets / facts.targets:.2f} epochs |"
+        ),
         f"| time | {seconds / 60:.1f} minutes |",
         f"| state | {_state(card.settings.reset_share)} |",
         f"| optimiser | {_optimiser(card.settings, facts.vocabulary)} |",
@@ -71,14 +88,26 @@ def write_card(card: Card, step: int, targets: int, seconds: float, scores: dict
         "",
     ]
     if scores:
-        lines += [f"Perplexity on a held-out sample (full softmax; {', '.join(card.held_out)}):", ""]
-        lines += ["| state at sentence starts | forward | backward | average | tokens | unknown |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"Perplexity on a held-out sample (full softmax; {', '.join(card.held_out)}):",
+            "",
+        ]
+        lines += [
+            "| state at sentence starts | forward | backward | average | tokens | unknown |",
+            "|---|---|---|---|---|---|",
+        ]
         for state, score in scores.items():
-            numbers = f"{score.forward:.1f} | {score.backward:.1f} | {score.average:.1f} | {score.tokens:,}"
+            numbers = (
+                f"{score.forward:.1f} | {score.backward:.1f} | {score.average:.1f} | "
+                f"{score.tokens:,}"
+            )
             lines.append(f"| {state} | {numbers} | {100 * score.unknown_rate:.2f} % |")
         lines.append("")
     lines += ["Command:", "", f"    {card.command}", "", "## Licence", ""]
-    lines.append(card.licence or "Not stated. State the conditions that the licences of the corpus impose on the weights.")
+    lines.append(
+        card.licence
+        or "Not stated. State the conditions that the licences of the corpus impose on the weights."
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -87,13 +116,26 @@ def _state(reset_share: float) -> str:
         return "carried from sentence to sentence, as the published models were trained"
     if reset_share == 1:
         return "zero at every sentence start"
-    return f"zero at {100 * reset_share:g} % of the sentence starts, otherwise carried from sentence to sentence"
+    return (
+        f"zero at {100 * reset_share:g} % of the sentence starts, otherwise carried from sentence "
+        "to sentence"
+    )
 
 
 def _optimiser(settings: Settings, n_words: int) -> str:
-    softmax = f"softmax over {settings.samples:,} log-uniform draws" if settings.is_sampled(n_words) else "full softmax"
-    first = f"; the softmax alone in the first {100 * settings.softmax_first:g} %" if settings.softmax_first else ""
+    softmax = (
+        f"softmax over {settings.samples:,} log-uniform draws"
+        if settings.is_sampled(n_words)
+        else "full softmax"
+    )
+    first = (
+        f"; the softmax alone in the first {100 * settings.softmax_first:g} %"
+        if settings.softmax_first
+        else ""
+    )
     return (
-        f"{settings.optimizer}, learning rate {settings.learning_rate:g}, gradient clipped at {settings.gradient_clip:g}, "
-        f"dropout {settings.dropout:g}, {settings.streams} streams of {settings.unroll} steps, {softmax}{first}"
+        f"{settings.optimizer}, learning rate {settings.learning_rate:g}, gradient clipped at "
+        f"{settings.gradient_clip:g}, "
+        f"dropout {settings.dropout:g}, {settings.streams} streams of {settings.unroll} steps, "
+        f"{softmax}{first}"
     )

@@ -66,7 +66,9 @@ class Perplexity(NamedTuple):
     @property
     def average(self) -> float:
         """Perplexity of the mean loss of both directions."""
-        return _perplexity((self.forward_loss + self.backward_loss) / 2, self.tokens + self.sentences)
+        return _perplexity(
+            (self.forward_loss + self.backward_loss) / 2, self.tokens + self.sentences
+        )
 
     @property
     def unknown_rate(self) -> float:
@@ -83,7 +85,13 @@ class _Layout(NamedTuple):
 
 
 @torch.no_grad()
-def score_text(model: LanguageModel, vocabulary: Mapping[str, int], sentences: Iterable[Tokens], *, carried: bool) -> Perplexity:
+def score_text(
+    model: LanguageModel,
+    vocabulary: Mapping[str, int],
+    sentences: Iterable[Tokens],
+    *,
+    carried: bool,
+) -> Perplexity:
     """Score sentences in order; the memory does not depend on their number.
 
     Args:
@@ -99,9 +107,16 @@ def score_text(model: LanguageModel, vocabulary: Mapping[str, int], sentences: I
     total = Perplexity()
     for section in _sections(sentences):
         losses = [
-            _direction_loss(model, direction, _lay_out(section, direction, types, vocabulary), types, carried) for direction in (0, 1)
+            _direction_loss(
+                model, direction, _lay_out(section, direction, types, vocabulary), types, carried
+            )
+            for direction in (0, 1)
         ]
-        unknown = sum(vocabulary.get(token, UNKNOWN_ID) == UNKNOWN_ID for tokens in section for token in tokens)
+        unknown = sum(
+            vocabulary.get(token, UNKNOWN_ID) == UNKNOWN_ID
+            for tokens in section
+            for token in tokens
+        )
         total = total.add(Perplexity(len(section), sum(map(len, section)), unknown, *losses))
     return total
 
@@ -120,7 +135,9 @@ def _sections(sentences: Iterable[Tokens]) -> Iterator[list[Tokens]]:
         yield section
 
 
-def _lay_out(sentences: Sequence[Tokens], direction: int, types: TypeCache, vocabulary: Mapping[str, int]) -> _Layout:
+def _lay_out(
+    sentences: Sequence[Tokens], direction: int, types: TypeCache, vocabulary: Mapping[str, int]
+) -> _Layout:
     """Distribute complete sentences, in order, over streams of similar length."""
     share = sum(map(len, sentences)) / STREAMS
     opening, closing = (BOS, EOS) if direction == 0 else (EOS, BOS)
@@ -138,20 +155,38 @@ def _lay_out(sentences: Sequence[Tokens], direction: int, types: TypeCache, voca
     longest = max(map(len, inputs))
     rows = torch.zeros(longest, len(inputs), dtype=torch.long)
     wanted = torch.full((longest, len(inputs)), NO_TARGET)
-    lookup = dict(zip(words := list(dict.fromkeys(word for stream in inputs for word in stream)), types.lookup(words), strict=True))
+    lookup = dict(
+        zip(
+            words := list(dict.fromkeys(word for stream in inputs for word in stream)),
+            types.lookup(words),
+            strict=True,
+        )
+    )
     for column, (stream, predicted) in enumerate(zip(inputs, targets, strict=True)):
         rows[: len(stream), column] = torch.tensor([lookup[word] for word in stream])
-        wanted[: len(stream), column] = torch.tensor([vocabulary.get(word, UNKNOWN_ID) for word in predicted])
+        wanted[: len(stream), column] = torch.tensor(
+            [vocabulary.get(word, UNKNOWN_ID) for word in predicted]
+        )
     return _Layout(rows, wanted, rows == lookup[opening])
 
 
-def _direction_loss(model: LanguageModel, direction: int, layout: _Layout, types: TypeCache, carried: bool) -> float:
+def _direction_loss(
+    model: LanguageModel, direction: int, layout: _Layout, types: TypeCache, carried: bool
+) -> float:
     device = types.vectors.device
     state, loss = model.bilm.zero_state(layout.rows.shape[1]), 0.0
     for start in range(0, len(layout.rows), UNROLL):
         rows, targets, reset = (part[start : start + UNROLL].to(device) for part in layout)
         inputs = functional.embedding(rows, types.vectors)
-        hidden, end = run_direction(model.bilm, direction, inputs, state, None if carried else reset, inputs.dtype, Dropout(0, 0))
+        hidden, end = run_direction(
+            model.bilm,
+            direction,
+            inputs,
+            state,
+            None if carried else reset,
+            inputs.dtype,
+            Dropout(0, 0),
+        )
         state.hidden[direction], state.cell[direction] = end
         loss += _sum_loss(hidden.flatten(0, 1), targets.flatten(), model.softmax)
     return loss
@@ -162,7 +197,9 @@ def _sum_loss(hidden: Tensor, targets: Tensor, softmax: Softmax) -> float:
     loss = 0.0
     for h, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True):
         logits = functional.linear(h, softmax.weight, softmax.bias)
-        loss += float(functional.cross_entropy(logits, wanted, ignore_index=NO_TARGET, reduction="sum"))
+        loss += float(
+            functional.cross_entropy(logits, wanted, ignore_index=NO_TARGET, reduction="sum")
+        )
     return loss
 
 

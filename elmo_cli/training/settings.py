@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 LEARNING_RATES = {"adagrad": 0.2, "adamw": 2e-3}
-GRADIENT_CLIPS = {"adagrad": 10.0, "adamw": 1.0}  # for bilm-tf's summed loss of a window's steps, and our mean
+# For bilm-tf's summed loss of a window's steps, and our mean
+GRADIENT_CLIPS = {"adagrad": 10.0, "adamw": 1.0}
 FLOOR = 0.05  # last learning rate of the cosine, as a share of the peak
 
 
@@ -91,7 +92,11 @@ class Settings:
         if self.optimizer == "adagrad":
             return self.learning_rate
         cosine = 0.5 * (1 + math.cos(math.pi * share_done))
-        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warm_up)) * (FLOOR + (1 - FLOOR) * cosine)
+        return (
+            self.learning_rate
+            * min(1.0, (step + 1) / max(1, self.warm_up))
+            * (FLOOR + (1 - FLOOR) * cosine)
+        )
 
 
 @dataclass(frozen=True)

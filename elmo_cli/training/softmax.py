@@ -52,7 +52,13 @@ def log_uniform_words(n_words: int, tries: int, generator: torch.Generator) -> T
     Returns:
         (candidate,) int64
     """
-    drawn = torch.rand(tries, generator=generator, dtype=torch.float64).mul_(math.log(n_words + 1)).exp_().long() - 1
+    drawn = (
+        torch.rand(tries, generator=generator, dtype=torch.float64)
+        .mul_(math.log(n_words + 1))
+        .exp_()
+        .long()
+        - 1
+    )
     words: Tensor = torch.unique(drawn.clamp_(max=n_words - 1))
     return words
 
@@ -72,7 +78,9 @@ def log_expected_counts(n_words: int, tries: int) -> Tensor:
     return torch.log(-torch.expm1(tries * torch.log1p(-chance))).float()
 
 
-def cross_entropy(hidden: Tensor, targets: Tensor, softmax: Softmax, candidates: Candidates, dtype: torch.dtype) -> Tensor:
+def cross_entropy(
+    hidden: Tensor, targets: Tensor, softmax: Softmax, candidates: Candidates, dtype: torch.dtype
+) -> Tensor:
     """Return the mean loss in nats.
 
     Args:
@@ -82,21 +90,31 @@ def cross_entropy(hidden: Tensor, targets: Tensor, softmax: Softmax, candidates:
         candidates: Words that the softmax is computed over.
         dtype: Type of the products.
     """
-    loss: Tensor = _CrossEntropy.apply(hidden, targets, softmax.weight, softmax.bias, candidates, dtype)  # type: ignore[no-untyped-call]
+    loss: Tensor = _CrossEntropy.apply(
+        hidden, targets, softmax.weight, softmax.bias, candidates, dtype
+    )  # type: ignore[no-untyped-call]
     return loss
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, candidates: Candidates, dtype: torch.dtype
+        ctx: Any,
+        hidden: Tensor,
+        targets: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        candidates: Candidates,
+        dtype: torch.dtype,
     ) -> Tensor:
         words, log_expected = candidates
         h, offsets = hidden.to(dtype), bias - log_expected
         w, w_true = weight[words].to(dtype), weight[targets].to(dtype)
         logits_true = (h * w_true).sum(-1) + offsets[targets]
         positions = torch.arange(len(words), device=h.device)
-        hits = torch.full((len(weight),), -1, device=h.device).index_copy_(0, words, positions)[targets]
+        hits = torch.full((len(weight),), -1, device=h.device).index_copy_(0, words, positions)[
+            targets
+        ]
         d_hidden, d_w = torch.empty_like(h), weight.new_zeros(w.shape)
         d_bias, p_true = weight.new_zeros(len(w)), weight.new_empty(len(h))
         n_rows = min(len(h), max(1, BLOCK_LOGITS // len(words)))
@@ -115,15 +133,30 @@ class _CrossEntropy(torch.autograd.Function):
         d_true = p_true - 1
         d_hidden += d_true[:, None] * w_true
         ctx.scale = 1 / len(h)
-        ctx.save_for_backward(d_hidden, targets, words, d_w, d_bias, (d_true[:, None] * h).to(weight.dtype), d_true, weight)
+        ctx.save_for_backward(
+            d_hidden,
+            targets,
+            words,
+            d_w,
+            d_bias,
+            (d_true[:, None] * h).to(weight.dtype),
+            d_true,
+            weight,
+        )
         return -p_true.log().mean()
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         d_hidden, targets, words, d_w, d_bias, d_w_true, d_true, weight = ctx.saved_tensors
         scale = float(upstream) * ctx.scale
-        d_weight = torch.zeros_like(weight).index_copy_(0, words, d_w).index_add_(0, targets, d_w_true)
-        d_all_bias = weight.new_zeros(len(weight)).index_copy_(0, words, d_bias).index_add_(0, targets, d_true)
+        d_weight = (
+            torch.zeros_like(weight).index_copy_(0, words, d_w).index_add_(0, targets, d_w_true)
+        )
+        d_all_bias = (
+            weight.new_zeros(len(weight))
+            .index_copy_(0, words, d_bias)
+            .index_add_(0, targets, d_true)
+        )
         return d_hidden * scale, None, d_weight.mul_(scale), d_all_bias.mul_(scale), None, None
 
 

@@ -74,7 +74,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.rows = self.workers.share(self.streams.n_streams)
-        self.total_steps = self.settings.total_steps(self.streams.windows, self.streams.n_streams, self.streams.unroll)
+        self.total_steps = self.settings.total_steps(
+            self.streams.windows, self.streams.n_streams, self.streams.unroll
+        )
         self.optimizer = _make_optimizer(self.settings, self.model)
         self.state = self.model.bilm.zero_state(self.rows.stop - self.rows.start)
         n_words = self.text.facts.vocabulary
@@ -118,21 +120,34 @@ class Trainer:
             DivergenceError: The loss or its gradient is not finite; the weights are unchanged.
         """
         start = time.perf_counter()
-        rate = self.settings.rate(self.step if self.softmax_is_first else self._n_bilm_steps(), self.share_done)
+        rate = self.settings.rate(
+            self.step if self.softmax_is_first else self._n_bilm_steps(), self.share_done
+        )
         losses, state = self._fill_gradients(run_both)
         parameters = list(self.model.parameters())
-        clock = losses.new_tensor([time.perf_counter() - start, float(stop)])  # equal in all processes
-        self.workers.average([losses, clock, *(parameter.grad for parameter in parameters if parameter.grad is not None)])
+        # Equal in all processes
+        clock = losses.new_tensor([time.perf_counter() - start, float(stop)])
+        self.workers.average(
+            [
+                losses,
+                clock,
+                *(parameter.grad for parameter in parameters if parameter.grad is not None),
+            ]
+        )
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip))
         loss = float(losses.mean())
         if not math.isfinite(loss) or not math.isfinite(norm):
-            raise DivergenceError(f"the loss at step {self.step + 1:,} is {loss:g}, its gradient's norm {norm:g}")
+            raise DivergenceError(
+                f"the loss at step {self.step + 1:,} is {loss:g}, its gradient's norm {norm:g}"
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.state = state
         self.step += 1
-        self.seconds += max(0.0, float(clock[0]) if self.workers.world > 1 else time.perf_counter() - start)
+        self.seconds += max(
+            0.0, float(clock[0]) if self.workers.world > 1 else time.perf_counter() - start
+        )
         return StepResult(loss, rate, norm, bool(clock[1] > 0))
 
     def evaluate_loss(self, run_both: RunBoth) -> StepResult:
@@ -160,12 +175,15 @@ class Trainer:
         All random numbers depend on the seed and the step only.
         """
         settings, seed = self.settings, self.settings.seed * SEEDS + self.step
-        window = read_window(self.text, self.streams, self.step, settings.reset_share, seed, self.rows).to(self.device)
+        window = read_window(
+            self.text, self.streams, self.step, settings.reset_share, seed, self.rows
+        ).to(self.device)
         options = StepOptions(
             self._candidates(seed),
             Dropout(settings.dropout, seed * self.workers.world + self.workers.rank),
             DTYPES[settings.precision],
-            self.streams.unroll if settings.optimizer == "adagrad" else 1.0,  # bilm-tf sums the losses of a window's steps
+            # bilm-tf sums the losses of a window's steps
+            self.streams.unroll if settings.optimizer == "adagrad" else 1.0,
             self.softmax_is_first,
         )
         return fill_gradients(self.model, window, self.state, self.text.rows, options, run_both)
@@ -173,28 +191,46 @@ class Trainer:
     def _candidates(self, seed: int) -> Candidates:
         if self._every_word is not None:
             return self._every_word
-        words = log_uniform_words(self.text.facts.vocabulary, self.settings.samples, torch.Generator().manual_seed(seed))
+        words = log_uniform_words(
+            self.text.facts.vocabulary, self.settings.samples, torch.Generator().manual_seed(seed)
+        )
         return Candidates(words.to(self.device), self._log_expected)
 
     def checkpoint(self) -> Checkpoint:
         """Return the state that `restore` needs; all processes must call it."""
         hidden, cell = (self.workers.gather_streams(part) for part in self.state)
-        return Checkpoint(self.step, self.seconds, self.model.state_dict(), self.optimizer.state_dict(), hidden, cell)
+        return Checkpoint(
+            self.step,
+            self.seconds,
+            self.model.state_dict(),
+            self.optimizer.state_dict(),
+            hidden,
+            cell,
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint."""
         self.step, self.seconds = checkpoint.step, checkpoint.seconds
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
-        self.state = BiLMState(*(part[:, :, self.rows].to(self.device) for part in (checkpoint.hidden, checkpoint.cell)))
+        self.state = BiLMState(
+            *(
+                part[:, :, self.rows].to(self.device)
+                for part in (checkpoint.hidden, checkpoint.cell)
+            )
+        )
 
 
 def _make_optimizer(settings: Settings, model: LanguageModel) -> torch.optim.Optimizer:
     parameters: list[Tensor] = list(model.parameters())
     if settings.optimizer == "adagrad":
-        return torch.optim.Adagrad(parameters, lr=settings.learning_rate, initial_accumulator_value=START_ACCUMULATOR)
+        return torch.optim.Adagrad(
+            parameters, lr=settings.learning_rate, initial_accumulator_value=START_ACCUMULATOR
+        )
     fused = parameters[0].device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, fused=fused)
+    return torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, weight_decay=WEIGHT_DECAY, fused=fused
+    )
 
 
 def tune_memory() -> None:

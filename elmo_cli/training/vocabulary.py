@@ -11,7 +11,9 @@ SPECIAL = (BOS, EOS, UNKNOWN)
 BOS_ID, EOS_ID, UNKNOWN_ID = range(3)
 
 
-def choose_words(words: Sequence[str], counts: Sequence[int], size: int | None, min_count: int) -> list[str]:
+def choose_words(
+    words: Sequence[str], counts: Sequence[int], size: int | None, min_count: int
+) -> list[str]:
     """Choose a vocabulary: the special words, then the most frequent others.
 
     Args:
@@ -26,7 +28,11 @@ def choose_words(words: Sequence[str], counts: Sequence[int], size: int | None, 
     Raises:
         CorpusError: Fewer than two words remain.
     """
-    kept = [i for i in sorted(range(len(words)), key=lambda i: -counts[i]) if counts[i] >= min_count and _is_listed(words[i])]
+    kept = [
+        i
+        for i in sorted(range(len(words)), key=lambda i: -counts[i])
+        if counts[i] >= min_count and _is_listed(words[i])
+    ]
     chosen = [words[i] for i in kept[: None if size is None else max(0, size - len(SPECIAL))]]
     if len(chosen) < 2:
         found = ", ".join(repr(word) for word in chosen) or "none"
@@ -64,7 +70,10 @@ def read_vocabulary(path: Path) -> list[str]:
         raise ModelError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
     words = words[:-1] if words[-1] == "" else words
     if tuple(words[: len(SPECIAL)]) != SPECIAL:
-        raise ModelError(f"{path}: does not start with {', '.join(SPECIAL)}; these three come first in a vocabulary")
+        raise ModelError(
+            f"{path}: does not start with {', '.join(SPECIAL)}; these three come first in a "
+            "vocabulary"
+        )
     if len(set(words)) != len(words):
         raise ModelError(f"{path}: contains a word twice; remove one of the lines")
     return words

@@ -18,7 +18,9 @@ JOB = [Progress(10, 100), Progress(20, 200)]
 def words_on(file: io.StringIO, *, terminal: bool, quiet: bool = False) -> UserConsole:
     words = UserConsole(quiet=quiet)
     file.isatty = lambda: terminal
-    words._console = Console(file=file, force_terminal=terminal, width=100, markup=False, highlight=False)
+    words._console = Console(
+        file=file, force_terminal=terminal, width=100, markup=False, highlight=False
+    )
     return words
 
 
@@ -66,8 +68,12 @@ def test_on_a_terminal_progress_is_drawn_and_taken_away():
     assert file.getvalue().endswith("\x1b[2K")
 
 
-@pytest.mark.parametrize(("total", "start"), [(200, "50.0 %: 10 sentences"), (None, "10 sentences")])
-def test_elsewhere_it_is_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch, total: int | None, start: str):
+@pytest.mark.parametrize(
+    ("total", "start"), [(200, "50.0 %: 10 sentences"), (None, "10 sentences")]
+)
+def test_elsewhere_it_is_a_plain_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, total: int | None, start: str
+):
     monkeypatch.setattr(console, "LOG_SECONDS", 0)
     file = io.StringIO()
     assert words_on(file, terminal=False).track(JOB, total) == JOB[-1]
@@ -82,7 +88,9 @@ def fetching(words: UserConsole) -> None:
             cache.progress("weights.hdf5", done, 10_000)
 
 
-def test_a_download_is_drawn_on_a_terminal_and_a_line_now_and_then_elsewhere(monkeypatch: pytest.MonkeyPatch):
+def test_a_download_is_drawn_on_a_terminal_and_a_line_now_and_then_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr(console, "LOG_SECONDS", 0)
     drawn, logged, quiet = io.StringIO(), io.StringIO(), io.StringIO()
     fetching(words_on(drawn, terminal=True))
@@ -114,4 +122,9 @@ def test_a_job_without_windows_ends_at_nothing():
 
 def test_numbers_are_said_with_their_units():
     assert [count(1, "token"), count(12345, "token")] == ["1 token", "12,345 tokens"]
-    assert [size(999), size(1000), size(2.5e9), size(3e13)] == ["999 bytes", "1.0 kB", "2.5 GB", "30.0 TB"]
+    assert [size(999), size(1000), size(2.5e9), size(3e13)] == [
+        "999 bytes",
+        "1.0 kB",
+        "2.5 GB",
+        "30.0 TB",
+    ]

@@ -1,4 +1,6 @@
-"""`elmo convert` stopped half way: what is kept when it was told to, how it goes on, what it refuses, and what it says is lost."""
+"""`elmo convert` stopped half way: what is kept when it was told to, how it goes on, what it
+refuses, and what it says is lost.
+"""
 
 import json
 import os
@@ -33,7 +35,10 @@ def sources(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the features of the sample corpus in several layouts."""
     folder = tmp_path_factory.mktemp("sources")
     corpus = folder / "corpus.jsonl"
-    rows = ({"tokens": tokens, "id": f"doc/{i // 50}/{i % 50}"} for i, tokens in enumerate(sentences_of(SAMPLE)))
+    rows = (
+        {"tokens": tokens, "id": f"doc/{i // 50}/{i % 50}"}
+        for i, tokens in enumerate(sentences_of(SAMPLE))
+    )
     corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
     reading = ("--field", "tokens", "--id-field", "id", "--model", model)
     call("embed", corpus, folder / "a.h5", *reading)
@@ -62,14 +67,24 @@ def call(*arguments: object) -> None:
 
 @pytest.fixture
 def run(elmo: Elmo, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A function that converts one of them in small windows; `after` stops it in the write after so many windows."""
+    """A function that converts one of them in small windows.
+
+    `after` stops it in the write after so many windows.
+    """
     monkeypatch.setattr(convert_job, "WINDOW_TOKENS", WINDOW)
 
-    def convert(*options: object, source: str | Path = "a.h5", after: int | None = None, by: BaseException | None = None) -> Result:
+    def convert(
+        *options: object,
+        source: str | Path = "a.h5",
+        after: int | None = None,
+        by: BaseException | None = None,
+    ) -> Result:
         with monkeypatch.context() as patch:
             if after is not None:
                 stop_writing(patch, PackedWriter, after, by or KeyboardInterrupt(signal.SIGTERM))
-            return elmo("convert", sources / source, tmp_path / "out.h5", "--layout", "packed", *options)
+            return elmo(
+                "convert", sources / source, tmp_path / "out.h5", "--layout", "packed", *options
+            )
 
     return convert
 
@@ -94,19 +109,32 @@ def test_a_resumed_conversion_writes_the_same_file(run: Run, tmp_path: Path, sou
 @pytest.mark.parametrize("source", NAMES)
 def test_features_are_streamed_from_any_sentence_on(sources: Path, source: str):
     with open_features(sources / source) as features:
-        whole = [(s, array.tobytes()) for window in features.windows() for s, array in zip(*window, strict=True)]
+        whole = [
+            (s, array.tobytes())
+            for window in features.windows()
+            for s, array in zip(*window, strict=True)
+        ]
         assert len(whole) == N_SENTENCES
         for first in (1, 77, N_SENTENCES - 1, N_SENTENCES):
-            assert [(s, array.tobytes()) for window in features.windows(first) for s, array in zip(*window, strict=True)] == whole[first:]
+            assert [
+                (s, array.tobytes())
+                for window in features.windows(first)
+                for s, array in zip(*window, strict=True)
+            ] == whole[first:]
 
 
 def test_what_is_kept_is_not_read_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run("--resume", after=4)
     begun = []
     windows = convert_job.Features.windows
-    monkeypatch.setattr(convert_job.Features, "windows", lambda features, first=0: begun.append(first) or windows(features, first))
+    monkeypatch.setattr(
+        convert_job.Features,
+        "windows",
+        lambda features, first=0: begun.append(first) or windows(features, first),
+    )
     kept = run("--resume", after=9).stderr
-    looked, went_on = begun  # through all of the source for damage, and then from where it had stopped
+    # Through all of the source for damage, and then from where it had stopped
+    looked, went_on = begun
     assert (looked, went_on > 0) == (0, True)
     assert f"Stopped by SIGTERM; {N_SENTENCES} sentences are kept" in kept
     assert work_of(tmp_path).is_dir()
@@ -150,10 +178,16 @@ def test_a_source_that_was_written_anew_is_refused(run: Run, sources: Path, tmp_
     assert "it differs in the source (" in run("--resume", source=copy).stderr
 
 
-def test_other_sentences_under_the_same_identity_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch):
+def test_other_sentences_under_the_same_identity_are_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
     run("--resume", after=3)
     sentence = convert_job.Features.sentence
-    monkeypatch.setattr(convert_job.Features, "sentence", lambda features, i: sentence(features, (i + 1) % N_SENTENCES))
+    monkeypatch.setattr(
+        convert_job.Features,
+        "sentence",
+        lambda features, i: sentence(features, (i + 1) % N_SENTENCES),
+    )
     result = run("--resume")
     assert result.exit_code == 1
     assert "the unfinished run read another input: sentence 1 was another one" in result.stderr
@@ -162,10 +196,13 @@ def test_other_sentences_under_the_same_identity_are_refused(run: Run, monkeypat
 def test_a_finished_conversion_is_not_done_twice(run: Run, tmp_path: Path):
     assert run("--resume").exit_code == 0
     assert "out.h5: is already complete, written by the same job" in run("--resume").stderr
-    assert "out.h5: exists already; pass --overwrite" in run("--resume", "--dtype", "float16").stderr
+    assert (
+        "out.h5: exists already; pass --overwrite" in run("--resume", "--dtype", "float16").stderr
+    )
     assert run("--overwrite").exit_code == 0
     with open_features(tmp_path / "out.h5") as features:
-        assert "job_sha256" not in features.metadata  # a file's time of change is none of its content
+        # A file's time of change is none of its content
+        assert "job_sha256" not in features.metadata
 
 
 def test_two_conversions_to_one_output_are_refused(run: Run, tmp_path: Path):
@@ -175,51 +212,79 @@ def test_two_conversions_to_one_output_are_refused(run: Run, tmp_path: Path):
 
 def test_options_that_cannot_go_together_are_wrong_usage(run: Run, elmo: Elmo, sources: Path):
     assert run("--resume", "--fresh").exit_code == 2
-    assert elmo("convert", sources / "a.h5", "-", "--output-format", "jsonl", "--resume").exit_code == 2
+    assert (
+        elmo("convert", sources / "a.h5", "-", "--output-format", "jsonl", "--resume").exit_code
+        == 2
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_signalled_conversion_is_resumed(sources: Path, tmp_path: Path, number: signal.Signals, code: int):
+def test_a_signalled_conversion_is_resumed(
+    sources: Path, tmp_path: Path, number: signal.Signals, code: int
+):
     """The process stops itself after its third window, at the very moment when that is kept."""
     main_ = (
         "import os, signal, sys, time; from elmo_cli.features import convert as convert_job\n"
-        "from elmo_cli.cli import main as cli; from elmo_cli.features.resume.writer import ResumableWriter as J\n"
+        "from elmo_cli.cli import main as cli; from elmo_cli.features.resume.writer import "
+        "ResumableWriter as J\n"
         f"convert_job.WINDOW_TOKENS = {WINDOW}; keep, parts = J._pass_on, []\n"
         "def pass_on(store, *window):\n"
         "    parts.append(0); keep(store, *window)\n"
-        "    if len(parts) == int(sys.argv[1]): os.kill(os.getpid(), int(sys.argv[2])); time.sleep(60)\n"
+        "    if len(parts) == int(sys.argv[1]): os.kill(os.getpid(), int(sys.argv[2])); "
+        "time.sleep(60)\n"
         "J._pass_on = pass_on; cli.main(sys.argv[3:])"
     )
     arguments = ["convert", sources / "a.jsonl", tmp_path / "out.npz", "--resume"]
-    stopped = subprocess.run([sys.executable, "-c", main_, "3", str(int(number)), *arguments], capture_output=True, text=True, check=False)
+    stopped = subprocess.run(
+        [sys.executable, "-c", main_, "3", str(int(number)), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert stopped.returncode == code, stopped.stderr
     assert not (tmp_path / "out.npz").exists()
     if number == signal.SIGINT:
         assert stopped.stderr.startswith("Stopped by SIGINT; ")
         assert stopped.stderr.endswith("sentences are kept: pass --resume to continue.\n")
-    again = subprocess.run([sys.executable, "-c", main_, "-1", "0", *arguments], capture_output=True, text=True, check=False)
+    again = subprocess.run(
+        [sys.executable, "-c", main_, "-1", "0", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert again.returncode == 0, again.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.npz"]
     with open_features(tmp_path / "out.npz") as ours, open_features(sources / "a.jsonl") as theirs:
         assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
 
 
-def test_tokens_that_have_no_place_are_said_to_be_left_out(elmo: Elmo, sources: Path, tmp_path: Path):
+def test_tokens_that_have_no_place_are_said_to_be_left_out(
+    elmo: Elmo, sources: Path, tmp_path: Path
+):
     result = elmo("convert", sources / "packed.h5", tmp_path / "a.h5", "--layout", "e2e-coref")
-    assert f"Warning: left out the tokens of {N_SENTENCES} sentences: e2e-coref has no place for them" in result.stderr
+    assert (
+        f"Warning: left out the tokens of {N_SENTENCES} sentences: e2e-coref has no place for them"
+        in result.stderr
+    )
     again = elmo("convert", tmp_path / "a.h5", tmp_path / "b.h5", "--layout", "e2e-coref")
     assert (again.exit_code, "left out" in again.stderr) == (0, False)
 
 
-def test_a_sentence_without_the_id_that_the_layout_needs_stops_it_before_anything_is_kept(elmo: Elmo, model: Path, tmp_path: Path):
+def test_a_sentence_without_the_id_that_the_layout_needs_stops_it_before_anything_is_kept(
+    elmo: Elmo, model: Path, tmp_path: Path
+):
     assert elmo("embed", SAMPLE, tmp_path / "plain.h5", "--model", model).exit_code == 0
-    result = elmo("convert", tmp_path / "plain.h5", tmp_path / "out.h5", "--layout", "e2e-coref", "--resume")
+    result = elmo(
+        "convert", tmp_path / "plain.h5", tmp_path / "out.h5", "--layout", "e2e-coref", "--resume"
+    )
     assert result.exit_code == 1
     assert [path.name for path in tmp_path.iterdir()] == ["plain.h5"]
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
-def test_a_vector_that_is_no_number_stops_it(elmo: Elmo, sources: Path, tmp_path: Path, value: float):
+def test_a_vector_that_is_no_number_stops_it(
+    elmo: Elmo, sources: Path, tmp_path: Path, value: float
+):
     source = tmp_path / "source.h5"
     source.write_bytes((sources / "a.h5").read_bytes())
     with h5py.File(source, "r+") as file:
@@ -244,7 +309,9 @@ def test_a_value_that_float16_cannot_hold_stops_it(elmo: Elmo, sources: Path, tm
     assert "a value of 100,000 exceeds its maximum" in result.stderr
 
 
-def test_a_source_that_does_not_fit_its_checksums_stops_it(elmo: Elmo, sources: Path, tmp_path: Path):
+def test_a_source_that_does_not_fit_its_checksums_stops_it(
+    elmo: Elmo, sources: Path, tmp_path: Path
+):
     source = tmp_path / "source.h5"
     source.write_bytes((sources / "a.h5").read_bytes())
     with h5py.File(source, "r+") as file:
@@ -258,5 +325,8 @@ def test_a_source_that_does_not_fit_its_checksums_stops_it(elmo: Elmo, sources: 
 def test_what_tells_no_sentences_cannot_be_named_by_them(elmo: Elmo, sources: Path, tmp_path: Path):
     result = elmo("convert", sources / "coref.h5", tmp_path / "out.h5", "--keys", "sentence")
     assert result.exit_code == 1
-    assert f"--keys sentence: {sources / 'coref.h5'} does not contain its sentences; pass --keys number or id" in result.stderr
+    assert (
+        f"--keys sentence: {sources / 'coref.h5'} does not contain its sentences; pass --keys "
+        "number or id" in result.stderr
+    )
     assert list(tmp_path.iterdir()) == []

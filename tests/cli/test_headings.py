@@ -19,14 +19,24 @@ from elmo_cli.cli.option_groups import (
 from elmo_cli.errors import UsageError
 
 
-@pytest.mark.parametrize(("command", "groups"), [(embed.command, HEADINGS), (convert.command, ("Output", "Resume", "Other options"))])
+@pytest.mark.parametrize(
+    ("command", "groups"),
+    [(embed.command, HEADINGS), (convert.command, ("Output", "Resume", "Other options"))],
+)
 def test_help_lists_options_below_headings(command: click.Command, groups: tuple[str, ...]):
     lines = CliRunner().invoke(command, ["--help"]).output.splitlines()
-    found = [line.removesuffix(":") for line in lines if line and not line.startswith((" ", "Usage"))]
+    found = [
+        line.removesuffix(":") for line in lines if line and not line.startswith((" ", "Usage"))
+    ]
     assert found == list(groups)
     assert not any("1099511627776" in line for line in lines)  # a range without a meaning to a user
     hidden = {"--file-friendly-logging", "--vocab-path", "--include-package"}
-    shown = {name for option in command.params if isinstance(option, click.Option) for name in option.opts} - hidden
+    shown = {
+        name
+        for option in command.params
+        if isinstance(option, click.Option)
+        for name in option.opts
+    } - hidden
     assert all(any(name in line for line in lines) for name in shown)
 
 

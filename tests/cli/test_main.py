@@ -39,11 +39,16 @@ def test_the_main_job_writes_every_sentence_and_says_so(elmo: Elmo, model: Path,
     assert result.stdout == ""
     sentences = sentences_of(SAMPLE)
     n_tokens = sum(map(len, sentences))
-    pattern = rf"{len(sentences)} sentences, {n_tokens:,} tokens in [\d.]+ s \([\d,]+ tokens/s\): .*out\.h5, [\d.]+ kB, by tiny, "
+    pattern = (
+        rf"{len(sentences)} sentences, {n_tokens:,} tokens in [\d.]+ s \([\d,]+ tokens/s\): "
+        r".*out\.h5, [\d.]+ kB, by tiny, "
+    )
     pattern += rf"sha256 {hashlib.sha256((model / 'weights.hdf5').read_bytes()).hexdigest()}\n"
     assert re.fullmatch(pattern, result.stderr)
     features = read_features(out)
-    assert [features[str(i)].shape for i in range(len(sentences))] == [(3, len(tokens), 12) for tokens in sentences]
+    assert [features[str(i)].shape for i in range(len(sentences))] == [
+        (3, len(tokens), 12) for tokens in sentences
+    ]
 
 
 def test_metadata_is_in_attributes_only(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
@@ -54,14 +59,23 @@ def test_metadata_is_in_attributes_only(elmo: Elmo, model: Path, corpus: Corpus,
         assert file.attrs["model"] == "tiny"
         assert len(file.attrs["model_sha256"]) == 64
         assert json.loads(file.attrs["options"]) == json.loads((model / "options.json").read_text())
-        assert (file.attrs["layers"], file.attrs["dtype"], file.attrs["start_state"]) == ("all", "float32", "zero")
+        assert (file.attrs["layers"], file.attrs["dtype"], file.attrs["start_state"]) == (
+            "all",
+            "float32",
+            "zero",
+        )
 
 
 def test_layers_are_chosen_as_named(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
     path = corpus("a b c\n")
 
     def run(*options: str) -> np.ndarray:
-        assert elmo("embed", path, tmp_path / "out.h5", "--model", model, "--overwrite", *options).exit_code == 0
+        assert (
+            elmo(
+                "embed", path, tmp_path / "out.h5", "--model", model, "--overwrite", *options
+            ).exit_code
+            == 0
+        )
         return read_features(tmp_path / "out.h5")["0"]
 
     everything = run()
@@ -77,18 +91,48 @@ def test_layers_are_chosen_as_named(elmo: Elmo, model: Path, corpus: Corpus, tmp
         np.testing.assert_allclose(run(*options), expected, rtol=1e-6)
 
 
-def test_the_spellings_of_allennlp_elmo_are_taken(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
+def test_the_spellings_of_allennlp_elmo_are_taken(
+    elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path
+):
     result = elmo(
-        *("embed", "--average", corpus("a b\nc\n"), tmp_path / "out.h5", "--cuda-device", "-1", "--batch-size", "2", "--forget-sentences"),
-        *("--options-file", model / "options.json", "--weight-file", model / "weights.hdf5", "--file-friendly-logging"),
+        *(
+            "embed",
+            "--average",
+            corpus("a b\nc\n"),
+            tmp_path / "out.h5",
+            "--cuda-device",
+            "-1",
+            "--batch-size",
+            "2",
+            "--forget-sentences",
+        ),
+        *(
+            "--options-file",
+            model / "options.json",
+            "--weight-file",
+            model / "weights.hdf5",
+            "--file-friendly-logging",
+        ),
         *("--vocab-path", "unused", "--include-package", "unused"),
     )
     assert result.exit_code == 0, result.output
-    assert {name: array.shape for name, array in read_features(tmp_path / "out.h5").items()} == {"0": (2, 12), "1": (1, 12)}
+    assert {name: array.shape for name, array in read_features(tmp_path / "out.h5").items()} == {
+        "0": (2, 12),
+        "1": (1, 12),
+    }
 
 
-def test_sentence_keys_keep_the_first_of_equal_sentences_and_say_so(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
-    result = elmo("embed", corpus("a / b\nc\nc\n"), tmp_path / "out.h5", "--model", model, "--use-sentence-keys")
+def test_sentence_keys_keep_the_first_of_equal_sentences_and_say_so(
+    elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path
+):
+    result = elmo(
+        "embed",
+        corpus("a / b\nc\nc\n"),
+        tmp_path / "out.h5",
+        "--model",
+        model,
+        "--use-sentence-keys",
+    )
     assert ": 1 left out" in result.stderr
     assert set(read_features(tmp_path / "out.h5")) == {"a \\s b", "c"}
 
@@ -97,11 +141,26 @@ def test_stdin_is_read_and_gives_the_same(elmo: Elmo, model: Path, tmp_path: Pat
     elmo("embed", SAMPLE, tmp_path / "file.h5", "--model", model)
     result = elmo("embed", "-", tmp_path / "stdin.h5", "--model", model, stdin=SAMPLE.read_bytes())
     assert result.exit_code == 0, result.output
-    assert max_difference(read_features(tmp_path / "file.h5"), read_features(tmp_path / "stdin.h5")) == 0
+    assert (
+        max_difference(read_features(tmp_path / "file.h5"), read_features(tmp_path / "stdin.h5"))
+        == 0
+    )
 
 
-def test_a_bad_line_of_stdin_stops_the_run_and_leaves_nothing(elmo: Elmo, model: Path, tmp_path: Path):
-    result = elmo("embed", "-", tmp_path / "out.h5", "--model", model, "--window-tokens", 2, "--no-resume", stdin=b"a b\nc d\n\xff\n")
+def test_a_bad_line_of_stdin_stops_the_run_and_leaves_nothing(
+    elmo: Elmo, model: Path, tmp_path: Path
+):
+    result = elmo(
+        "embed",
+        "-",
+        tmp_path / "out.h5",
+        "--model",
+        model,
+        "--window-tokens",
+        2,
+        "--no-resume",
+        stdin=b"a b\nc d\n\xff\n",
+    )
     assert_one_line_error(result, "standard input:3: byte 0xff at byte offset 8")
     assert list(tmp_path.iterdir()) == []
 
@@ -109,7 +168,9 @@ def test_a_bad_line_of_stdin_stops_the_run_and_leaves_nothing(elmo: Elmo, model:
 def test_blank_lines_keep_their_numbers(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
     path = corpus("a b\n\nc\n")
     kept = elmo("embed", path, tmp_path / "kept.h5", "--model", model, "--blank-lines", "keep")
-    skipped = elmo("embed", path, tmp_path / "skipped.h5", "--model", model, "--blank-lines", "skip")
+    skipped = elmo(
+        "embed", path, tmp_path / "skipped.h5", "--model", model, "--blank-lines", "skip"
+    )
     assert kept.exit_code == skipped.exit_code == 0
     assert {name: array.shape for name, array in read_features(tmp_path / "kept.h5").items()} == {
         "0": (3, 2, 12),
@@ -120,10 +181,18 @@ def test_blank_lines_keep_their_numbers(elmo: Elmo, model: Path, corpus: Corpus,
     assert "skipped 1 blank line (2)" in skipped.stderr
 
 
-def test_starts_are_told_apart_in_numbers_and_metadata(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
+def test_starts_are_told_apart_in_numbers_and_metadata(
+    elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path
+):
     path, seen = corpus("a b\na b\n"), {}
-    for name, options in {"zero": [], "primed": ["--prime", SAMPLE], "carried": ["--stateful", "--batch-size", 1]}.items():
-        assert elmo("embed", path, tmp_path / f"{name}.h5", "--model", model, *options).exit_code == 0
+    for name, options in {
+        "zero": [],
+        "primed": ["--prime", SAMPLE],
+        "carried": ["--stateful", "--batch-size", 1],
+    }.items():
+        assert (
+            elmo("embed", path, tmp_path / f"{name}.h5", "--model", model, *options).exit_code == 0
+        )
         seen[name] = read_features(tmp_path / f"{name}.h5")
         with h5py.File(tmp_path / f"{name}.h5") as file:
             assert file.attrs["start_state"].startswith(name)
@@ -134,7 +203,9 @@ def test_starts_are_told_apart_in_numbers_and_metadata(elmo: Elmo, model: Path, 
     np.testing.assert_allclose(seen["zero"]["0"], seen["carried"]["0"], atol=1e-6)
 
 
-def test_an_empty_corpus_makes_an_empty_file_and_a_warning(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
+def test_an_empty_corpus_makes_an_empty_file_and_a_warning(
+    elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path
+):
     result = elmo("embed", corpus(""), tmp_path / "out.h5", "--model", model)
     assert result.exit_code == 0
     assert "Warning" in result.stderr
@@ -161,35 +232,97 @@ BAD = {
     "output folder missing": (["good.txt", "none/out.h5"], 1, ["none: no such folder"]),
     "output a directory": (["good.txt", "."], 1, [".: is a directory"]),
     "output to stdout": (["good.txt", "-"], 2, ["-: HDF5 cannot be written to standard output"]),
-    "priming from stdin": (["good.txt", "out.h5", "--prime", "-"], 1, ["--prime -: must be one file"]),
-    "output is input": (["good.txt", "good.txt", "--overwrite"], 1, ["good.txt: is read by this run"]),
-    "output is priming text": (["good.txt", "blank.txt", "--prime", "blank.txt", "--overwrite"], 1, ["blank.txt: is read by this run"]),
+    "priming from stdin": (
+        ["good.txt", "out.h5", "--prime", "-"],
+        1,
+        ["--prime -: must be one file"],
+    ),
+    "output is input": (
+        ["good.txt", "good.txt", "--overwrite"],
+        1,
+        ["good.txt: is read by this run"],
+    ),
+    "output is priming text": (
+        ["good.txt", "blank.txt", "--prime", "blank.txt", "--overwrite"],
+        1,
+        ["blank.txt: is read by this run"],
+    ),
     "output is a pipe": (["good.txt", "pipe", "--overwrite"], 1, ["pipe: is not a regular file"]),
-    "empty priming text": (["good.txt", "out.h5", "--prime", "empty.txt"], 1, ["--prime empty.txt: contains no tokens"]),
+    "empty priming text": (
+        ["good.txt", "out.h5", "--prime", "empty.txt"],
+        1,
+        ["--prime empty.txt: contains no tokens"],
+    ),
     "name too long": (["x" * 5000, "out.h5"], 1, ["File name too long"]),
     "missing model": (["good.txt", "out.h5", "--model", "none"], 1, ["none: no such model"]),
-    "folder without model": (["good.txt", "out.h5", "--model", "."], 1, ["no model found", "found"]),
-    "options without weights": (["good.txt", "out.h5", "--options", "good.txt"], 1, ["--options and --weights are used together"]),
-    "missing weights": (["good.txt", "out.h5", "--options", "good.txt", "--weights", "none"], 1, ["none: no such weights file"]),
-    "options no JSON": (["good.txt", "out.h5", "--options", "good.txt", "--weights", "good.txt"], 1, ["good.txt: not a JSON file"]),
-    "unknown layer": (["good.txt", "out.h5", "--layers", "0,3"], 1, ["layers '0,3': the model has layers 0 to 2"]),
-    "no layer": (["good.txt", "out.h5", "--layers", "topp"], 1, ["layers 'topp': takes all, top, average"]),
+    "folder without model": (
+        ["good.txt", "out.h5", "--model", "."],
+        1,
+        ["no model found", "found"],
+    ),
+    "options without weights": (
+        ["good.txt", "out.h5", "--options", "good.txt"],
+        1,
+        ["--options and --weights are used together"],
+    ),
+    "missing weights": (
+        ["good.txt", "out.h5", "--options", "good.txt", "--weights", "none"],
+        1,
+        ["none: no such weights file"],
+    ),
+    "options no JSON": (
+        ["good.txt", "out.h5", "--options", "good.txt", "--weights", "good.txt"],
+        1,
+        ["good.txt: not a JSON file"],
+    ),
+    "unknown layer": (
+        ["good.txt", "out.h5", "--layers", "0,3"],
+        1,
+        ["layers '0,3': the model has layers 0 to 2"],
+    ),
+    "no layer": (
+        ["good.txt", "out.h5", "--layers", "topp"],
+        1,
+        ["layers 'topp': takes all, top, average"],
+    ),
     "missing priming text": (["good.txt", "out.h5", "--prime", "none"], 1, ["none: no such file"]),
-    "absent device": (["good.txt", "out.h5", "--device", "cuda:77"], 1, ["--device cuda:77: not available here"]),
-    "unknown device": (["good.txt", "out.h5", "--device", "gpu"], 2, ["'gpu' is none of auto, all, cpu, cuda"]),
+    "absent device": (
+        ["good.txt", "out.h5", "--device", "cuda:77"],
+        1,
+        ["--device cuda:77: not available here"],
+    ),
+    "unknown device": (
+        ["good.txt", "out.h5", "--device", "gpu"],
+        2,
+        ["'gpu' is none of auto, all, cpu, cuda"],
+    ),
     "two layer choices": (["good.txt", "out.h5", "--all", "--top"], 2, ["pass one of them"]),
-    "two starts": (["good.txt", "out.h5", "--stateful", "--prime", "good.txt"], 2, ["pass one of them"]),
+    "two starts": (
+        ["good.txt", "out.h5", "--stateful", "--prime", "good.txt"],
+        2,
+        ["pass one of them"],
+    ),
     "no output": (["good.txt"], 2, ["Missing argument 'OUTPUT'"]),
     "unknown option": (["good.txt", "out.h5", "--colour"], 2, ["No such option"]),
     "escape in a name": (["no\x1b[31m\n.txt", "out.h5"], 1, ["no\\x1b[31m\\n.txt: no such file"]),
-    "too long a sentence": (["good.txt", "out.h5", "--max-sentence-tokens", "1"], 1, ["good.txt:1: has 2 tokens, more than"]),
+    "too long a sentence": (
+        ["good.txt", "out.h5", "--max-sentence-tokens", "1"],
+        1,
+        ["good.txt:1: has 2 tokens, more than"],
+    ),
     "too many threads": (["good.txt", "out.h5", "--threads", "5000"], 2, ["1<=x<=1024"]),
 }
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), BAD.values(), ids=BAD.keys())
 def test_a_mistake_is_one_clear_line_and_leaves_nothing(
-    elmo: Elmo, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: list[str]
+    elmo: Elmo,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    words: list[str],
 ):
     monkeypatch.chdir(tmp_path)
     files = {
@@ -208,29 +341,70 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing(
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_weights_of_another_model_are_one_error(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
+def test_weights_of_another_model_are_one_error(
+    elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path
+):
     options = tmp_path / "options.json"
     options.write_text((model / "options.json").read_text().replace('"dim": 10', '"dim": 11'))
-    result = elmo("embed", corpus("a\n"), tmp_path / "out.h5", "--options", options, "--weights", model / "weights.hdf5")
-    assert_one_line_error(result, "RNN_0/RNN/MultiRNNCell/Cell0/LSTMCell/W_0", "(12, 40)", "(12, 44)", "options.json", "weights.hdf5")
+    result = elmo(
+        "embed",
+        corpus("a\n"),
+        tmp_path / "out.h5",
+        "--options",
+        options,
+        "--weights",
+        model / "weights.hdf5",
+    )
+    assert_one_line_error(
+        result,
+        "RNN_0/RNN/MultiRNNCell/Cell0/LSTMCell/W_0",
+        "(12, 40)",
+        "(12, 44)",
+        "options.json",
+        "weights.hdf5",
+    )
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_is_an_error(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
+def test_a_folder_without_permission_is_an_error(
+    elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path
+):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    assert_one_line_error(elmo("embed", corpus("a\n"), locked / "out.h5", "--model", model), "cannot be written (Permission denied)")
+    assert_one_line_error(
+        elmo("embed", corpus("a\n"), locked / "out.h5", "--model", model),
+        "cannot be written (Permission denied)",
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_exits_by_its_signal_and_leaves_nothing(model: Path, tmp_path: Path, number: signal.Signals, code: int):
-    command = [sys.executable, "-m", "elmo_cli", "embed", "-", tmp_path / "out.h5", "--model", model, "--window-tokens", "1", "--no-resume"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_a_stopped_run_exits_by_its_signal_and_leaves_nothing(
+    model: Path, tmp_path: Path, number: signal.Signals, code: int
+):
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "embed",
+        "-",
+        tmp_path / "out.h5",
+        "--model",
+        model,
+        "--window-tokens",
+        "1",
+        "--no-resume",
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdin
         process.stdin.write("a b\n" * 10_000)
         process.stdin.flush()
         deadline = time.monotonic() + 60
-        while not any(path.stat().st_size > 10_000 for path in tmp_path.glob(".out.h5.*/*")) and time.monotonic() < deadline:
+        while (
+            not any(path.stat().st_size > 10_000 for path in tmp_path.glob(".out.h5.*/*"))
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)  # until windows have been written
         process.send_signal(number)
         _, words = process.communicate(timeout=60)
@@ -242,17 +416,39 @@ def test_a_stopped_run_exits_by_its_signal_and_leaves_nothing(model: Path, tmp_p
 def test_names_that_are_no_utf8_are_taken(model: Path, tmp_path: Path):
     corpus = Path(os.fsdecode(os.fsencode(tmp_path) + b"/s\xff.txt"))
     corpus.write_text("a b\n")
-    command = [sys.executable, "-m", "elmo_cli", "embed", corpus, tmp_path / "out.h5", "--model", model]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "embed",
+        corpus,
+        tmp_path / "out.h5",
+        "--model",
+        model,
+    ]
     assert subprocess.run(command, check=False).returncode == 0
     with h5py.File(tmp_path / "out.h5") as file:
         assert "s\\udcff.txt" in file.attrs["command"]
 
 
-@pytest.mark.parametrize(("layers", "shape"), [("all", (3, 0, 12)), ("top", (0, 12)), ("average", (0, 12)), ("0,2", (2, 0, 12))])
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [("all", (3, 0, 12)), ("top", (0, 12)), ("average", (0, 12)), ("0,2", (2, 0, 12))],
+)
 def test_a_kept_blank_line_is_an_empty_array_of_every_choice(
     elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path, layers: str, shape: tuple[int, ...]
 ):
-    result = elmo("embed", corpus("a\n\n"), tmp_path / "out.h5", "--model", model, "--blank-lines", "keep", "--layers", layers)
+    result = elmo(
+        "embed",
+        corpus("a\n\n"),
+        tmp_path / "out.h5",
+        "--model",
+        model,
+        "--blank-lines",
+        "keep",
+        "--layers",
+        layers,
+    )
     assert result.exit_code == 0, result.output
     assert read_features(tmp_path / "out.h5")["1"].shape == shape
 
@@ -269,7 +465,9 @@ def test_a_link_is_followed_and_stays(elmo: Elmo, model: Path, corpus: Corpus, t
 def test_an_unreadable_file_is_an_error(elmo: Elmo, model: Path, corpus: Corpus, tmp_path: Path):
     path = corpus("a\n")
     path.chmod(0)
-    assert_one_line_error(elmo("embed", path, tmp_path / "out.h5", "--model", model), "permission denied")
+    assert_one_line_error(
+        elmo("embed", path, tmp_path / "out.h5", "--model", model), "permission denied"
+    )
 
 
 @pytest.mark.parametrize("room", [1_000, 200_000, 980_000])
@@ -301,7 +499,16 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(model: Path, tmp_path: Path
 
 
 def test_words_that_nobody_reads_do_not_end_the_work(model: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "elmo_cli", "embed", SAMPLE, tmp_path / "out.h5", "--model", model]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "embed",
+        SAMPLE,
+        tmp_path / "out.h5",
+        "--model",
+        model,
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         assert process.stderr
         process.stderr.close()
@@ -310,30 +517,63 @@ def test_words_that_nobody_reads_do_not_end_the_work(model: Path, tmp_path: Path
 
 
 def test_a_closed_standard_error_loses_words_only(model: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "elmo_cli", "embed", SAMPLE, tmp_path / "out.h5", "--model", model]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "embed",
+        SAMPLE,
+        tmp_path / "out.h5",
+        "--model",
+        model,
+    ]
     for code in (0, 1):  # the second time it exists already
-        assert subprocess.run(["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *map(str, command)], check=False).returncode == code
+        assert (
+            subprocess.run(
+                ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *map(str, command)], check=False
+            ).returncode
+            == code
+        )
         assert h5py.is_hdf5(tmp_path / "out.h5")
 
 
 def test_help_needs_no_torch_and_every_help_ends_with_an_example():
     program = (
-        "import sys; from elmo_cli.cli.main import main; sys.argv = ['elmo', {}]\ntry: main()\nfinally: sys.exit('torch' in sys.modules)"
+        "import sys; from elmo_cli.cli.main import main; sys.argv = ['elmo', {}]\ntry: "
+        "main()\nfinally: sys.exit('torch' in sys.modules)"
     )
     for arguments in ("'--help'", "'embed', '--help'"):
-        done = subprocess.run([sys.executable, "-c", program.format(arguments)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         assert "Example" in done.stdout
         assert "elmo embed" in done.stdout
 
 
 def test_the_module_is_the_command():
-    done = subprocess.run([sys.executable, "-m", "elmo_cli", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "elmo_cli", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"elmo {elmo_cli.__version__}\n"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="the system has no disk that is always full"
+)
 def test_a_full_disk_behind_standard_output_is_one_line():
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-m", "elmo_cli", "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "Error: cannot write (No space left on device); free disk space, or write elsewhere\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "elmo_cli", "models"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: cannot write (No space left on device); free disk space, or write elsewhere\n",
+    )

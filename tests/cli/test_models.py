@@ -1,4 +1,6 @@
-"""A model by name: fetched once, kept, checked against what is known of it, and taken from files that were put there by hand."""
+"""A model by name: fetched once, kept, checked against what is known of it, and taken from files
+that were put there by hand.
+"""
 
 import errno
 import hashlib
@@ -33,7 +35,8 @@ def cache(tmp_path: Path) -> Cache:
 def known(server: FlakyServer, model: Path, monkeypatch: pytest.MonkeyPatch) -> KnownModel:
     """A model of the catalogue whose weights' hash is not published."""
     files = tuple(
-        WebFile(f"elmo_{name}", (server.url(f"/{name}", whole((model / name).read_bytes())),)) for name in ("options.json", "weights.hdf5")
+        WebFile(f"elmo_{name}", (server.url(f"/{name}", whole((model / name).read_bytes())),))
+        for name in ("options.json", "weights.hdf5")
     )
     entry = KnownModel("mine", "English", "", "", "", "", "allennlp", files)
     monkeypatch.setattr(models, "load_catalogue", lambda: {"mine": entry})
@@ -85,7 +88,9 @@ def test_a_published_hash_holds_for_files_put_there_by_hand(
 
 
 @pytest.mark.usefixtures("known")
-def test_files_put_there_by_hand_under_other_names_are_taken(model: Path, cache: Cache, server: FlakyServer):
+def test_files_put_there_by_hand_under_other_names_are_taken(
+    model: Path, cache: Cache, server: FlakyServer
+):
     cache.place("mine").mkdir(parents=True)
     for path in model.iterdir():
         (cache.place("mine") / path.name).write_bytes(path.read_bytes())
@@ -104,11 +109,17 @@ def test_an_archive_may_be_put_there_by_hand_as_it_is_or_unpacked(tmp_path: Path
         place.mkdir(parents=True)
         zipped(folder, place / "142.zip")
     found = find_model("efml-de", cache=cache)
-    assert (found.name, found.format, found.load().config.lstm_dim) == ("efml-de", "elmoformanylangs", 10)
+    assert (found.name, found.format, found.load().config.lstm_dim) == (
+        "efml-de",
+        "elmoformanylangs",
+        10,
+    )
 
 
 @pytest.mark.usefixtures("known")
-def test_a_cache_that_may_only_be_read_is_used_as_it_is(model: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch):
+def test_a_cache_that_may_only_be_read_is_used_as_it_is(
+    model: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+):
     cache.place("mine").mkdir(parents=True)
     for path in model.iterdir():
         (cache.place("mine") / f"elmo_{path.name}").write_bytes(path.read_bytes())
@@ -123,13 +134,19 @@ def test_a_cache_that_may_only_be_read_is_used_as_it_is(model: Path, cache: Cach
 
 @pytest.mark.usefixtures("known")
 def test_what_is_no_model_is_not_kept(server: FlakyServer, model: Path, cache: Cache):
-    server.url("/weights.hdf5", cut((model / "weights.hdf5").read_bytes(), 5000, 5000), whole((model / "weights.hdf5").read_bytes()))
+    server.url(
+        "/weights.hdf5",
+        cut((model / "weights.hdf5").read_bytes(), 5000, 5000),
+        whole((model / "weights.hdf5").read_bytes()),
+    )
     with pytest.raises(ModelError, match="not a readable HDF5 file"):
         find_model("mine", cache=cache)
     assert find_model("mine", cache=cache).load().config.lstm_dim == 10
 
 
-def test_offline_nothing_is_asked_for_and_the_line_says_what_to_do(server: FlakyServer, known: KnownModel, tmp_path: Path):
+def test_offline_nothing_is_asked_for_and_the_line_says_what_to_do(
+    server: FlakyServer, known: KnownModel, tmp_path: Path
+):
     with pytest.raises(DownloadError) as caught:
         find_model("mine", cache=Cache(tmp_path / "cache", offline=True))
     for file in known.files:
@@ -140,7 +157,10 @@ def test_offline_nothing_is_asked_for_and_the_line_says_what_to_do(server: Flaky
 @pytest.mark.usefixtures("known")
 def test_without_a_network_the_line_says_what_to_do(cache: Cache, server: FlakyServer):
     server.acts.clear()
-    with pytest.raises(DownloadError, match=r"returned 404 .* by hand, put .*weights\.hdf5 at .*mine/elmo_weights\.hdf5"):
+    with pytest.raises(
+        DownloadError,
+        match=r"returned 404 .* by hand, put .*weights\.hdf5 at .*mine/elmo_weights\.hdf5",
+    ):
         find_model("mine", cache=cache)
 
 
@@ -151,21 +171,39 @@ def zipped(model: Path, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_a_model_is_taken_from_a_url(server: FlakyServer, model: Path, cache: Cache, tmp_path: Path):
+def test_a_model_is_taken_from_a_url(
+    server: FlakyServer, model: Path, cache: Cache, tmp_path: Path
+):
     url = server.url("/x/my_elmo.zip?download=1", whole(zipped(model, tmp_path / "a.zip")))
     for _ in range(2):
         found = find_model(url, cache=cache)
         assert (found.name, found.load().config.lstm_dim) == ("my_elmo", 10)
     assert len(server.requests["/x/my_elmo.zip?download=1"]) == 1
     with pytest.raises(ModelError, match="not a zip or tar archive"):
-        find_model(server.url("/weights.hdf5", whole((model / "weights.hdf5").read_bytes())), cache=cache)
+        find_model(
+            server.url("/weights.hdf5", whole((model / "weights.hdf5").read_bytes())), cache=cache
+        )
 
 
 def test_secrets_of_a_model_s_url_are_neither_shown_nor_written(
-    server: FlakyServer, model: Path, tmp_path: Path, elmo: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    server: FlakyServer,
+    model: Path,
+    tmp_path: Path,
+    elmo: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    url = server.url("/a.zip?token=SECRET", whole(zipped(model, tmp_path / "a.zip"))).replace("://", "://me:SECRET@")
-    arguments = ["embed", SAMPLE, tmp_path / "out.h5", "--model", url, "--cache-dir", tmp_path / "cache"]
+    url = server.url("/a.zip?token=SECRET", whole(zipped(model, tmp_path / "a.zip"))).replace(
+        "://", "://me:SECRET@"
+    )
+    arguments = [
+        "embed",
+        SAMPLE,
+        tmp_path / "out.h5",
+        "--model",
+        url,
+        "--cache-dir",
+        tmp_path / "cache",
+    ]
     monkeypatch.setattr(sys, "argv", ["elmo", *map(str, arguments)])
     for options in (["--offline"], []):
         result = elmo(*arguments, *options)
@@ -176,7 +214,9 @@ def test_secrets_of_a_model_s_url_are_neither_shown_nor_written(
         assert "SECRET" not in str(features.metadata)
 
 
-def test_two_urls_are_a_model_and_published_ones_a_known_model(server: FlakyServer, known: KnownModel, model: Path, cache: Cache):
+def test_two_urls_are_a_model_and_published_ones_a_known_model(
+    server: FlakyServer, known: KnownModel, model: Path, cache: Cache
+):
     options, weights = (file.urls[0] for file in known.files)
     assert find_model(None, options, weights, cache).name == "mine"
     other = server.url("/other", whole((model / "weights.hdf5").read_bytes()))
@@ -196,7 +236,9 @@ def test_one_of_options_and_weights_may_be_a_url(server: FlakyServer, model: Pat
     assert find_model(None, url, str(model / "weights.hdf5"), cache).load().config.lstm_dim == 10
 
 
-def test_a_file_that_is_fetched_beside_a_local_one_is_kept_only_if_they_load(server: FlakyServer, model: Path, cache: Cache):
+def test_a_file_that_is_fetched_beside_a_local_one_is_kept_only_if_they_load(
+    server: FlakyServer, model: Path, cache: Cache
+):
     url = server.url("/w.hdf5", whole(b"<html>"), whole((model / "weights.hdf5").read_bytes()))
     with pytest.raises(ModelError):
         find_model(None, str(model / "options.json"), url, cache)
@@ -209,28 +251,56 @@ def test_other_urls_are_refused(url: str, cache: Cache):
         find_model(url, cache=cache)
 
 
-def test_two_runs_at_once_fetch_once_and_both_succeed(server: FlakyServer, model: Path, tmp_path: Path):
+def test_two_runs_at_once_fetch_once_and_both_succeed(
+    server: FlakyServer, model: Path, tmp_path: Path
+):
     content = zipped(model, tmp_path / "a.zip")
 
     def slowly(request) -> None:
         time.sleep(0.5)
         whole(content)(request)
 
-    command = [sys.executable, "-m", "elmo_cli", "models", "download", server.url("/a.zip", slowly), "--cache-dir", tmp_path / "cache"]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "models",
+        "download",
+        server.url("/a.zip", slowly),
+        "--cache-dir",
+        tmp_path / "cache",
+    ]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     outputs = [run.communicate(timeout=120) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert len({out for out, _ in outputs}) == 1
     assert len(server.requests["/a.zip"]) == 1
 
 
-def test_after_a_kill_a_download_goes_on(server: FlakyServer, model: Path, tmp_path: Path, cache: Cache):
+def test_after_a_kill_a_download_goes_on(
+    server: FlakyServer, model: Path, tmp_path: Path, cache: Cache
+):
     content = zipped(model, tmp_path / "a.zip")
     url = server.url("/a.zip", stall(content, 20_000), whole(content))
-    command = [sys.executable, "-m", "elmo_cli", "models", "download", url, "--cache-dir", cache.folder]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "models",
+        "download",
+        url,
+        "--cache-dir",
+        cache.folder,
+    ]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as run:
         deadline = time.monotonic() + 60
-        while not any(path.stat().st_size for path in cache.folder.rglob("*.partial")) and time.monotonic() < deadline:
+        while (
+            not any(path.stat().st_size for path in cache.folder.rglob("*.partial"))
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
         run.kill()
     assert find_model(url, cache=cache).load().config.lstm_dim == 10
@@ -241,7 +311,16 @@ def test_after_a_kill_a_download_goes_on(server: FlakyServer, model: Path, tmp_p
 
 def test_the_catalogue_is_whole():
     catalogue = load_catalogue()
-    assert {"tiny", "small", "medium", "original", "original-5.5b", "pubmed", "portuguese-wiki", "portuguese-brwac"} <= set(catalogue)
+    assert {
+        "tiny",
+        "small",
+        "medium",
+        "original",
+        "original-5.5b",
+        "pubmed",
+        "portuguese-wiki",
+        "portuguese-brwac",
+    } <= set(catalogue)
     assert {"japanese", "german", "basque", "tamil", "seqvec"} <= set(catalogue)
     assert len([name for name in catalogue if name.startswith("efml-")]) == 44
     for known in catalogue.values():
@@ -256,7 +335,9 @@ def test_the_catalogue_is_whole():
     assert len(urls) == len(set(urls))
 
 
-def test_the_command_line_brings_lists_shows_checks_and_removes(elmo: Callable[..., Result], known: KnownModel, cache: Cache):
+def test_the_command_line_brings_lists_shows_checks_and_removes(
+    elmo: Callable[..., Result], known: KnownModel, cache: Cache
+):
     here = ("--cache-dir", cache.folder)
     assert elmo("models", *here).stdout.splitlines()[1].split() == ["mine", "English", "no"]
     assert "elmo models download mine" in elmo("models", "path", "mine", *here).stderr

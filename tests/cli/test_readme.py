@@ -1,4 +1,6 @@
-"""README.md and the guides: their commands and options exist, their examples run and print what they show."""
+"""README.md and the guides: their commands and options exist, their examples run and print what
+they show.
+"""
 
 import re
 import shlex
@@ -18,7 +20,16 @@ from tests.conftest import SAMPLE
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = {name: read_guide(name) for name in guide_names()}
-OTHER_PROGRAMS = {"--nproc-per-node", "--kills", "--fill", "--layer", "--protein", "--vector", "--text"}  # options of other tools
+# Options of other tools
+OTHER_PROGRAMS = {
+    "--nproc-per-node",
+    "--kills",
+    "--fill",
+    "--layer",
+    "--protein",
+    "--vector",
+    "--text",
+}
 PAGES = {"README": README, **GUIDES}
 
 
@@ -33,10 +44,21 @@ every_page = pytest.mark.parametrize("page", PAGES)
 def test_every_option_that_a_page_names_exists(page: str):
     text = PAGES[page]
     commands = [import_module(f"elmo_cli.cli.commands.{name}").command for name in cli.COMMANDS]
-    commands += [below for command in commands for below in getattr(command, "commands", {}).values()]
-    known = {name for command in commands for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    commands += [
+        below for command in commands for below in getattr(command, "commands", {}).values()
+    ]
+    known = {
+        name
+        for command in commands
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
     known |= {"--help", "--version", *OTHER_PROGRAMS}
-    named = {name for span in re.findall(r"`([^`\n]+)`", text) for name in re.findall(r"(?<!-)--[a-z][a-z0-9-]+", span)} | {
+    named = {
+        name
+        for span in re.findall(r"`([^`\n]+)`", text)
+        for name in re.findall(r"(?<!-)--[a-z][a-z0-9-]+", span)
+    } | {
         word for block in blocks("sh", text) for word in re.findall(r" (--[a-z][a-z0-9-]+)", block)
     }
     assert named - known == set()
@@ -47,7 +69,11 @@ def test_every_command_that_a_page_names_exists(page: str):
     lines = [line for block in blocks("sh", PAGES[page]) for line in block.splitlines()]
     named = {shlex.split(line, comments=True)[1] for line in lines if line.startswith("elmo ")}
     assert named <= set(cli.COMMANDS)
-    of_models = [words[2:3] for line in lines if (words := shlex.split(line, comments=True))[:2] == ["elmo", "models"]]
+    of_models = [
+        words[2:3]
+        for line in lines
+        if (words := shlex.split(line, comments=True))[:2] == ["elmo", "models"]
+    ]
     below = {name for words in of_models for name in words}
     assert below <= set(import_module("elmo_cli.cli.commands.models").command.commands)
 
@@ -75,7 +101,10 @@ def test_the_readme_is_read_in_ten_minutes():
 
 
 def test_the_worked_example_prints_what_the_readme_says(
-    elmo: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    elmo: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.chdir(tmp_path)
     assert elmo("embed", SAMPLE, "out.h5").exit_code == 0
@@ -83,16 +112,24 @@ def test_the_worked_example_prints_what_the_readme_says(
     lines = [re.findall(r"-?[\d.]+", line) for line in capsys.readouterr().out.splitlines()]
     assert [line[0] for line in lines] == ["0", "1", "2"]
     assert lines[0][1:] == ["1.000", "1.000"]  # layer 0 has no context
-    assert all(float(money_loan) > float(money_river) + 0.1 for _, money_loan, money_river in lines[1:])
-    shown = re.findall(r"^    (\d) money-loan ([\d.]+) money-river ([\d.]+)$", README, flags=re.MULTILINE)
-    np.testing.assert_allclose(np.array(lines, dtype=float), np.array(shown, dtype=float), atol=0.002)
+    assert all(
+        float(money_loan) > float(money_river) + 0.1 for _, money_loan, money_river in lines[1:]
+    )
+    shown = re.findall(
+        r"^    (\d) money-loan ([\d.]+) money-river ([\d.]+)$", README, flags=re.MULTILINE
+    )
+    np.testing.assert_allclose(
+        np.array(lines, dtype=float), np.array(shown, dtype=float), atol=0.002
+    )
 
 
 def python_block(word: str) -> str:
     return next(block for block in blocks("python") if word in block)
 
 
-def test_the_way_to_read_features_back_runs(elmo: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_way_to_read_features_back_runs(
+    elmo: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     assert elmo("embed", SAMPLE, "out.h5").exit_code == 0
     names: dict[str, object] = {}
@@ -102,15 +139,22 @@ def test_the_way_to_read_features_back_runs(elmo: Callable[..., Result], tmp_pat
 
 
 def test_five_lines_of_scikit_learn_train_on_pooled_features(
-    elmo: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    elmo: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     pytest.importorskip("pandas")
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
     for name in ("train", "test"):
-        questions = [f"place\tWhere is {name} {i} ?\nperson\tWho was {name} {i} ?\n" for i in range(10)]
+        questions = [
+            f"place\tWhere is {name} {i} ?\nperson\tWho was {name} {i} ?\n" for i in range(10)
+        ]
         Path(f"{name}.tsv").write_text("label\ttext\n" + "".join(questions))
-    commands = [line for block in blocks("sh") for line in block.splitlines() if "--keep label" in line]
+    commands = [
+        line for block in blocks("sh") for line in block.splitlines() if "--keep label" in line
+    ]
     assert [elmo(*shlex.split(line)[1:]).exit_code for line in commands] == [0, 0]
     exec(compile(python_block("LogisticRegression"), "README.md", "exec"), {})  # noqa: S102  # our own text
     assert float(capsys.readouterr().out) == 1.0

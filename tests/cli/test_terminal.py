@@ -1,4 +1,6 @@
-"""Every command that draws a bar, at a terminal: that it ends, what is drawn, and that the cursor is there afterwards."""
+"""Every command that draws a bar, at a terminal: that it ends, what is drawn, and that the cursor
+is there afterwards.
+"""
 
 import json
 import signal
@@ -67,19 +69,29 @@ def assert_drawn(seen: Seen, columns: int = 80) -> None:
 
 
 @pytest.mark.parametrize("columns", [20, 80, 200])
-def test_embed_draws_a_bar_of_one_line(terminal: Terminal, text: Path, model: Path, tmp_path: Path, columns: int):
+def test_embed_draws_a_bar_of_one_line(
+    terminal: Terminal, text: Path, model: Path, tmp_path: Path, columns: int
+):
     terminal.resize(columns)
-    seen = terminal.run("embed", text, tmp_path / "out.h5", "--model", model, "--window-tokens", 300)
+    seen = terminal.run(
+        "embed", text, tmp_path / "out.h5", "--model", model, "--window-tokens", 300
+    )
     assert seen.code == 0, seen.output
     assert_drawn(seen, columns)
     assert (tmp_path / "out.h5").is_file()
     assert "tokens/s): " in seen.output.replace("\r\n", "")
 
 
-def test_the_bar_moves_and_follows_the_width(terminal: Terminal, text: Path, model: Path, tmp_path: Path):
+def test_the_bar_moves_and_follows_the_width(
+    terminal: Terminal, text: Path, model: Path, tmp_path: Path
+):
     seen = terminal.run(
         *("embed", text, tmp_path / "out.h5", "--model", model, "--window-tokens", 300),
-        at=[("%", lambda: terminal.resize(20)), (ERASED, lambda: None), (ERASED, lambda: terminal.type(CTRL_C))],
+        at=[
+            ("%", lambda: terminal.resize(20)),
+            (ERASED, lambda: None),
+            (ERASED, lambda: terminal.type(CTRL_C)),
+        ],
         hold=1,
     )
     assert seen.code == 130, seen.output
@@ -97,23 +109,47 @@ def test_convert_draws_a_bar(terminal: Terminal, features: Path, tmp_path: Path)
     assert seen.code == 0, seen.output
     assert_drawn(seen)
     assert (tmp_path / "out.parquet").is_file()
-    stopped = terminal.run("convert", features, tmp_path / "half.parquet", at=[("tokens/s", lambda: terminal.type(CTRL_C))], hold=1)
+    stopped = terminal.run(
+        "convert",
+        features,
+        tmp_path / "half.parquet",
+        at=[("tokens/s", lambda: terminal.type(CTRL_C))],
+        hold=1,
+    )
     assert stopped.code == 130, stopped.output
     assert_drawn(stopped)
     assert not (tmp_path / "half.parquet").exists()
 
 
-def test_train_draws_a_bar_and_evaluate_ends(terminal: Terminal, text: Path, options: Path, tmp_path: Path):
-    seen = terminal.run("train", text, tmp_path / "model", "--options", options, "--steps", 3, "--held-out", text, *QUICK)
+def test_train_draws_a_bar_and_evaluate_ends(
+    terminal: Terminal, text: Path, options: Path, tmp_path: Path
+):
+    seen = terminal.run(
+        "train",
+        text,
+        tmp_path / "model",
+        "--options",
+        options,
+        "--steps",
+        3,
+        "--held-out",
+        text,
+        *QUICK,
+    )
     assert seen.code == 0, seen.output
     assert_drawn(seen)
     assert (tmp_path / "model" / "weights.hdf5").is_file()
-    assert "\n100.0 %: step 3" in seen.output.replace(ERASED, "\n")  # a line that is written above the bar
+    # A line that is written above the bar
+    assert "\n100.0 %: step 3" in seen.output.replace(ERASED, "\n")
     seen = terminal.run("evaluate", tmp_path / "model", text)
-    assert (seen.code, "perplexity" in seen.output or "average" in seen.output) == (0, True), seen.output
+    assert (seen.code, "perplexity" in seen.output or "average" in seen.output) == (0, True), (
+        seen.output
+    )
 
 
-def test_train_is_stopped_with_a_checkpoint(terminal: Terminal, text: Path, options: Path, tmp_path: Path):
+def test_train_is_stopped_with_a_checkpoint(
+    terminal: Terminal, text: Path, options: Path, tmp_path: Path
+):
     seen = terminal.run(
         *("train", text, tmp_path / "model", "--options", options, "--steps", 100_000, *QUICK),
         at=[("step ", lambda: terminal.type(CTRL_C))],
@@ -123,41 +159,86 @@ def test_train_is_stopped_with_a_checkpoint(terminal: Terminal, text: Path, opti
     assert "checkpoint saved" in seen.output
 
 
-def test_a_download_draws_a_bar(terminal: Terminal, server: FlakyServer, model: Path, tmp_path: Path):
+def test_a_download_draws_a_bar(
+    terminal: Terminal, server: FlakyServer, model: Path, tmp_path: Path
+):
     content = zipped(model, tmp_path / "a.zip")
-    seen = terminal.run("models", "download", server.url("/a.zip", whole(content)), "--cache-dir", tmp_path / "cache")
+    seen = terminal.run(
+        "models",
+        "download",
+        server.url("/a.zip", whole(content)),
+        "--cache-dir",
+        tmp_path / "cache",
+    )
     assert seen.code == 0, seen.output
     assert_drawn(seen)
     assert "fetching a.zip" in seen.output
     stalled = server.url("/b.zip", stall(content, 20_000))
-    stopped = terminal.run("models", "download", stalled, "--cache-dir", tmp_path / "cache", at=[("%", lambda: terminal.type(CTRL_C))])
+    stopped = terminal.run(
+        "models",
+        "download",
+        stalled,
+        "--cache-dir",
+        tmp_path / "cache",
+        at=[("%", lambda: terminal.type(CTRL_C))],
+    )
     assert stopped.code == 130, stopped.output
     assert_drawn(stopped)
 
 
-def held(terminal: Terminal, text: Path, model: Path, output: Path, *at: tuple[str, Callable[[], object]], **more: object) -> Seen:
+def held(
+    terminal: Terminal,
+    text: Path,
+    model: Path,
+    output: Path,
+    *at: tuple[str, Callable[[], object]],
+    **more: object,
+) -> Seen:
     """A run of embed that waits for the acts."""
-    return terminal.run("embed", text, output, "--model", model, "--window-tokens", 300, at=at, **{"hold": 1, **more})
+    return terminal.run(
+        "embed",
+        text,
+        output,
+        "--model",
+        model,
+        "--window-tokens",
+        300,
+        at=at,
+        **{"hold": 1, **more},
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_leaves_the_cursor(terminal: Terminal, text: Path, model: Path, tmp_path: Path, number: int, code: int):
+def test_a_signal_leaves_the_cursor(
+    terminal: Terminal, text: Path, model: Path, tmp_path: Path, number: int, code: int
+):
     seen = held(terminal, text, model, tmp_path / "out.h5", ("%", terminal.signal(number)))
     assert seen.code == code, seen.output
     assert_drawn(seen)
 
 
-def test_a_run_that_was_stopped_for_a_while_draws_on(terminal: Terminal, text: Path, model: Path, tmp_path: Path):
+def test_a_run_that_was_stopped_for_a_while_draws_on(
+    terminal: Terminal, text: Path, model: Path, tmp_path: Path
+):
     def pause() -> None:
         terminal.signal(signal.SIGSTOP)()
         terminal.signal(signal.SIGCONT)()
 
-    seen = held(terminal, text, model, tmp_path / "out.h5", ("%", pause), ("%", lambda: terminal.type(CTRL_C)))
+    seen = held(
+        terminal,
+        text,
+        model,
+        tmp_path / "out.h5",
+        ("%", pause),
+        ("%", lambda: terminal.type(CTRL_C)),
+    )
     assert seen.code == 130, seen.output
     assert_drawn(seen)
 
 
-def test_a_second_ctrl_c_leaves_at_once_without_the_bar(terminal: Terminal, text: Path, model: Path, tmp_path: Path):
+def test_a_second_ctrl_c_leaves_at_once_without_the_bar(
+    terminal: Terminal, text: Path, model: Path, tmp_path: Path
+):
     press = ("%", lambda: terminal.type(CTRL_C))
     seen = held(terminal, text, model, tmp_path / "out.h5", press, press, hold=2)
     assert seen.code == 130, seen.output
@@ -166,14 +247,18 @@ def test_a_second_ctrl_c_leaves_at_once_without_the_bar(terminal: Terminal, text
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"FORCE_COLOR": "1"}])
-def test_colours_are_as_the_environment_says(terminal: Terminal, text: Path, model: Path, tmp_path: Path, environment: dict[str, str]):
+def test_colours_are_as_the_environment_says(
+    terminal: Terminal, text: Path, model: Path, tmp_path: Path, environment: dict[str, str]
+):
     seen = held(terminal, text, model, tmp_path / "out.h5", hold=0, **environment)
     assert seen.code == 0, seen.output
     assert_drawn(seen)
     assert ("\x1b[9" in seen.output or "\x1b[3" in seen.output) == ("FORCE_COLOR" in environment)
 
 
-def test_what_is_no_screen_gets_plain_lines(terminal: Terminal, text: Path, model: Path, tmp_path: Path):
+def test_what_is_no_screen_gets_plain_lines(
+    terminal: Terminal, text: Path, model: Path, tmp_path: Path
+):
     dumb = held(terminal, text, model, tmp_path / "a.h5", hold=0, TERM="dumb")
     assert (dumb.code, "\x1b" in dumb.output, dumb.output.count("\n")) == (0, False, 1), dumb.output
     log = tmp_path / "log.txt"
@@ -186,4 +271,6 @@ def test_what_is_no_screen_gets_plain_lines(terminal: Terminal, text: Path, mode
 
 
 def test_quiet_is_silent(terminal: Terminal, text: Path, model: Path, tmp_path: Path):
-    assert terminal.run("embed", text, tmp_path / "out.h5", "--model", model, "--quiet") == Seen(0, "")
+    assert terminal.run("embed", text, tmp_path / "out.h5", "--model", model, "--quiet") == Seen(
+        0, ""
+    )

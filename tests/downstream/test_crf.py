@@ -21,7 +21,9 @@ def make_crf(n_labels: int, allowed=None, seed: int = 0) -> LinearChainCrf:
 
 
 def make_batch(n_labels: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    emissions = 2 * torch.randn(len(LENGTHS), max(LENGTHS), n_labels, generator=torch.Generator().manual_seed(seed))
+    emissions = 2 * torch.randn(
+        len(LENGTHS), max(LENGTHS), n_labels, generator=torch.Generator().manual_seed(seed)
+    )
     mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
     return emissions, mask
 
@@ -32,9 +34,15 @@ def score(crf: LinearChainCrf, emissions: torch.Tensor, labels: tuple[int, ...])
     return float((total + sum(emissions[i, label] for i, label in enumerate(labels))).detach())
 
 
-def sequences(n_labels: int, length: int, names: list[str] | None = None, scheme: str = "") -> list[tuple[int, ...]]:
+def sequences(
+    n_labels: int, length: int, names: list[str] | None = None, scheme: str = ""
+) -> list[tuple[int, ...]]:
     found = itertools.product(range(n_labels), repeat=length)
-    return [one for one in found if names is None or find_invalid([names[label] for label in one], scheme) is None]
+    return [
+        one
+        for one in found
+        if names is None or find_invalid([names[label] for label in one], scheme) is None
+    ]
 
 
 @pytest.mark.parametrize("scheme", [None, *LABELS])
@@ -43,7 +51,11 @@ def test_partition_likelihood_viterbi_and_marginals_equal_enumeration(scheme: st
     n = len(names) if names else 3
     crf = make_crf(n, allowed_tags(names, scheme) if names else None)
     emissions, mask = make_batch(n)
-    partition, decoded, marginals = crf.log_partition(emissions, mask), crf.decode(emissions, mask), crf.marginals(emissions, mask)
+    partition, decoded, marginals = (
+        crf.log_partition(emissions, mask),
+        crf.decode(emissions, mask),
+        crf.marginals(emissions, mask),
+    )
     for i, length in enumerate(LENGTHS):
         every = sequences(n, length, names, scheme or "")
         scores = torch.tensor([score(crf, emissions[i], one) for one in every])
@@ -69,7 +81,9 @@ def test_no_invalid_sequence_is_decoded_however_strong_the_emissions(scheme: str
     random = torch.Generator().manual_seed(3)
     emissions = 1e6 * torch.randn(300, 7, len(names), generator=random)
     mask = torch.arange(7) < torch.randint(1, 8, (300,), generator=random)[:, None]
-    for labels, length in zip(crf.decode(emissions, mask).tolist(), mask.sum(1).tolist(), strict=True):
+    for labels, length in zip(
+        crf.decode(emissions, mask).tolist(), mask.sum(1).tolist(), strict=True
+    ):
         assert find_invalid([names[label] for label in labels[:length]], scheme) is None
 
 

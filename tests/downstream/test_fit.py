@@ -26,10 +26,25 @@ def metrics(folder: Path) -> dict:
 
 
 @pytest.mark.parametrize(("head", "least"), [("linear", 0.4), ("crf", 0.7), ("lstm-crf", 0.25)])
-def test_each_head_learns_tags_and_never_predicts_an_invalid_sequence(head: str, least: float, tmp_path: Path, model: Path):
+def test_each_head_learns_tags_and_never_predicts_an_invalid_sequence(
+    head: str, least: float, tmp_path: Path, model: Path
+):
     train = write_conll(tmp_path / "train.conll", make_tagged(40, 0))
     test = write_conll(tmp_path / "test.conll", make_tagged(20, 1))
-    result = fit(tmp_path, train, "--label", 2, "--test", test, "--head", head, "--epochs", 16, "--model", model)
+    result = fit(
+        tmp_path,
+        train,
+        "--label",
+        2,
+        "--test",
+        test,
+        "--head",
+        head,
+        "--epochs",
+        16,
+        "--model",
+        model,
+    )
     assert result.exit_code == 0, result.output
     found = metrics(tmp_path)
     assert found["test"]["metric"] == "entity F1"
@@ -37,13 +52,26 @@ def test_each_head_learns_tags_and_never_predicts_an_invalid_sequence(head: str,
     assert {row["label"] for row in found["test"]["by_label"]} == {"PER", "LOC"}
     predictor = elmo_cli.load_predictor(tmp_path / "out")
     random = np.random.default_rng(0)
-    for tags in predictor.predict([list(random.permutation([*PEOPLE, "x", "y"])) for _ in range(20)]):
+    for tags in predictor.predict(
+        [list(random.permutation([*PEOPLE, "x", "y"])) for _ in range(20)]
+    ):
         assert find_invalid(tags, "iob2") is None
 
 
 def test_iob1_is_learned_as_iob2_and_predicted_as_iob1(tmp_path: Path, model: Path):
     corpus = [(tokens, convert_tags(tags, "iob1")) for tokens, tags in make_tagged(40, 0)]
-    result = fit(tmp_path, write_conll(tmp_path / "t.conll", corpus), "--label", 2, "--head", "crf", "--epochs", 8, "--model", model)
+    result = fit(
+        tmp_path,
+        write_conll(tmp_path / "t.conll", corpus),
+        "--label",
+        2,
+        "--head",
+        "crf",
+        "--epochs",
+        8,
+        "--model",
+        model,
+    )
     assert result.exit_code == 0, result.output
     assert "tags are IOB1, and are converted to IOB2" in result.stderr
     settings = elmo_cli.load_predictor(tmp_path / "out").settings
@@ -55,15 +83,32 @@ def test_sentence_labels_are_learned_and_scored_as_scikit_learn_does(tmp_path: P
     train = write_tsv(tmp_path / "train.tsv", make_texts(80, 0))
     texts = make_texts(30, 1)
     test = write_tsv(tmp_path / "test.tsv", texts)
-    result = fit(tmp_path, train, "--column", "text", "--label", "label", "--test", test, "--model", model, "--json", "--balanced")
+    result = fit(
+        tmp_path,
+        train,
+        "--column",
+        "text",
+        "--label",
+        "label",
+        "--test",
+        test,
+        "--model",
+        model,
+        "--json",
+        "--balanced",
+    )
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     predictor = elmo_cli.load_predictor(tmp_path / "out")
     predicted = predictor.predict([text for text, _ in texts])
     gold = [label for _, label in texts]
     assert found["test"]["score"] == pytest.approx(accuracy_score(gold, predicted))
-    assert found["test"]["score"] == pytest.approx(predictor.score([text for text, _ in texts], gold))
-    assert found["test"]["macro_f1"] == pytest.approx(f1_score(gold, list(predicted), average="macro"))
+    assert found["test"]["score"] == pytest.approx(
+        predictor.score([text for text, _ in texts], gold)
+    )
+    assert found["test"]["macro_f1"] == pytest.approx(
+        f1_score(gold, list(predicted), average="macro")
+    )
     assert found["test"]["score"] > 0.9
     chances = predictor.predict_proba([text for text, _ in texts])
     np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-5)
@@ -73,13 +118,19 @@ def test_sentence_labels_are_learned_and_scored_as_scikit_learn_does(tmp_path: P
 
 def test_sets_of_labels_and_numbers_are_learned(tmp_path: Path, model: Path):
     texts = make_texts(80, 0)
-    lines = [{"text": text, "topics": [label, "all"], "length": len(text.split()) / 2} for text, label in texts]
+    lines = [
+        {"text": text, "topics": [label, "all"], "length": len(text.split()) / 2}
+        for text, label in texts
+    ]
     train = tmp_path / "train.jsonl"
     train.write_text("".join(json.dumps(line) + "\n" for line in lines))
     args = [train, "--field", "text", "--test", train, "--model", model]
     assert fit(tmp_path, *args, "--label", "topics", "--multi-label").exit_code == 0
     assert metrics(tmp_path)["test"]["exact_match"] > 0.9
-    assert set(elmo_cli.load_predictor(tmp_path / "out").predict([texts[0][0]])[0]) == {texts[0][1], "all"}
+    assert set(elmo_cli.load_predictor(tmp_path / "out").predict([texts[0][0]])[0]) == {
+        texts[0][1],
+        "all",
+    }
     result = fit(tmp_path, *args, "--label", "length", "--regression", "--overwrite")
     assert result.exit_code == 0, result.output
     assert metrics(tmp_path)["test"]["score"] > 0.5
@@ -88,16 +139,44 @@ def test_sets_of_labels_and_numbers_are_learned(tmp_path: Path, model: Path):
 
 def test_fine_tuning_writes_a_bilm_that_elmo_embed_takes(tmp_path: Path, model: Path):
     train = write_tsv(tmp_path / "train.tsv", make_texts(40, 0))
-    args = [train, "--column", "text", "--label", "label", "--test", train, "--model", model, "--fine-tune", "--epochs", 2]
+    args = [
+        train,
+        "--column",
+        "text",
+        "--label",
+        "label",
+        "--test",
+        train,
+        "--model",
+        model,
+        "--fine-tune",
+        "--epochs",
+        2,
+    ]
     result = fit(tmp_path, *args)
     assert result.exit_code == 0, result.output
     folder = tmp_path / "out"
     assert (folder / "bilm" / "weights.hdf5").read_bytes() != (model / "weights.hdf5").read_bytes()
     (tmp_path / "a.txt").write_text("Ada x\n")
-    assert run("embed", tmp_path / "a.txt", tmp_path / "a.h5", "--model", folder, "-q").exit_code == 0
+    assert (
+        run("embed", tmp_path / "a.txt", tmp_path / "a.h5", "--model", folder, "-q").exit_code == 0
+    )
     assert elmo_cli.load_predictor(folder).settings.fixed_mix is not None
     tagged = write_conll(tmp_path / "train.conll", make_tagged(12, 0))
-    result = fit(tmp_path, tagged, "--label", 2, "--head", "crf", "--model", model, "--fine-tune", "--epochs", 1, "--overwrite")
+    result = fit(
+        tmp_path,
+        tagged,
+        "--label",
+        2,
+        "--head",
+        "crf",
+        "--model",
+        model,
+        "--fine-tune",
+        "--epochs",
+        1,
+        "--overwrite",
+    )
     assert result.exit_code == 0, result.output
     assert len(elmo_cli.load_predictor(folder).predict(["Ada x"])[0]) == 2
 
@@ -106,16 +185,27 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path, model: Path):
     train = write_conll(tmp_path / "train.conll", make_tagged(20, 0))
     states = []
     for _ in range(2):
-        assert fit(tmp_path, train, "--label", 2, "--epochs", 2, "--model", model, "--overwrite").exit_code == 0
+        assert (
+            fit(
+                tmp_path, train, "--label", 2, "--epochs", 2, "--model", model, "--overwrite"
+            ).exit_code
+            == 0
+        )
         states.append(elmo_cli.load_predictor(tmp_path / "out").trained.head.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_ctrl_c_leaves_the_best_classifier_so_far(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch):
+def test_ctrl_c_leaves_the_best_classifier_so_far(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
     from elmo_cli.downstream.token_training import TokenTraining
 
     whole = TokenTraining._run_epoch
-    monkeypatch.setattr(TokenTraining, "_run_epoch", lambda self, epoch: whole(self, epoch) if epoch < 2 else raise_interrupt())
+    monkeypatch.setattr(
+        TokenTraining,
+        "_run_epoch",
+        lambda self, epoch: whole(self, epoch) if epoch < 2 else raise_interrupt(),
+    )
     train = write_conll(tmp_path / "train.conll", make_tagged(20, 0))
     result = fit(tmp_path, train, "--label", 2, "--epochs", 9, "--model", model)
     assert result.exit_code == 130
@@ -132,7 +222,23 @@ def raise_interrupt() -> float:
 def test_the_card_names_data_figures_and_the_bilm(tmp_path: Path, model: Path):
     train = write_tsv(tmp_path / "train.tsv", make_texts(30, 0))
     plot = tmp_path / "curve.svg"
-    assert fit(tmp_path, train, "--column", "text", "--label", "label", "--test", train, "--model", model, "--plot", plot).exit_code == 0
+    assert (
+        fit(
+            tmp_path,
+            train,
+            "--column",
+            "text",
+            "--label",
+            "label",
+            "--test",
+            train,
+            "--model",
+            model,
+            "--plot",
+            plot,
+        ).exit_code
+        == 0
+    )
     card = (tmp_path / "out" / "README.md").read_text()
     assert re.search(r"training part \| .*train.tsv, sha256 [0-9a-f]{64}", card)
     assert re.search(r"test: accuracy \| [01]\.\d{4} \(95 % interval", card)
@@ -144,13 +250,21 @@ def test_the_card_names_data_figures_and_the_bilm(tmp_path: Path, model: Path):
 def test_labels_that_only_the_test_part_has_are_counted_as_wrong(tmp_path: Path, model: Path):
     train = write_tsv(tmp_path / "train.tsv", make_texts(30, 0))
     test = write_tsv(tmp_path / "test.tsv", [*make_texts(9, 1), ("w1 w2", "new")])
-    result = fit(tmp_path, train, "--column", "text", "--label", "label", "--test", test, "--model", model)
-    assert "has labels that the training part does not have (new): their 1 sentences count as wrong" in result.stderr
+    result = fit(
+        tmp_path, train, "--column", "text", "--label", "label", "--test", test, "--model", model
+    )
+    assert (
+        "has labels that the training part does not have (new): their 1 sentences count as wrong"
+        in result.stderr
+    )
     assert metrics(tmp_path)["test"]["score"] <= 0.9
 
 
 BAD = {
-    "broken tags": ("Ada B-PER\nx O\nx I-PER\n\nx O\n\n", ":3: the tag 'I-PER' continues no span of PER; correct it, or pass --repair"),
+    "broken tags": (
+        "Ada B-PER\nx O\nx I-PER\n\nx O\n\n",
+        ":3: the tag 'I-PER' continues no span of PER; correct it, or pass --repair",
+    ),
     "one sentence": ("Ada B-PER\nx O\n\n", "has 1 labelled sentence; a classifier needs 2 or more"),
     "one class": ("a X\n\nb X\n\n", "every label is 'X'; a classifier needs two different ones"),
     "empty": ("", "does not contain labelled sentences"),
@@ -172,20 +286,28 @@ def test_bad_input_is_one_line(case: str, tmp_path: Path, model: Path):
 def test_broken_tags_are_repaired_when_asked(tmp_path: Path, model: Path):
     path = tmp_path / "bad.conll"
     path.write_text(BAD["broken tags"][0] * 4)
-    assert fit(tmp_path, path, "--label", 2, "--repair", "--epochs", 1, "--model", model).exit_code == 0
+    assert (
+        fit(tmp_path, path, "--label", 2, "--repair", "--epochs", 1, "--model", model).exit_code
+        == 0
+    )
 
 
 def test_labels_that_are_all_distinct_are_taken_for_ids(tmp_path: Path, model: Path):
     path = write_tsv(tmp_path / "ids.tsv", [(f"w{i}", f"id{i}") for i in range(20)])
     result = fit(tmp_path, path, "--column", "text", "--label", "label", "--model", model)
-    assert "each of its 20 rows has a different label (id0, id1, id2, ...), as ids do; check --label" in result.stderr
+    assert (
+        "each of its 20 rows has a different label (id0, id1, id2, ...), as ids do; check --label"
+        in result.stderr
+    )
 
 
 def test_a_folder_that_fit_has_not_made_is_not_replaced(tmp_path: Path, model: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("x")
     path = write_tsv(tmp_path / "t.tsv", make_texts(20, 0))
-    result = fit(tmp_path, path, "--column", "text", "--label", "label", "--model", model, "--overwrite")
+    result = fit(
+        tmp_path, path, "--column", "text", "--label", "label", "--model", model, "--overwrite"
+    )
     assert "is not a folder of elmo fit" in result.stderr
     assert (tmp_path / "out" / "thesis.tex").is_file()
 
@@ -204,4 +326,7 @@ def test_span_scores_are_those_of_strict_matching():
     predicted = [["B-X", "I-X", "O", "B-X"], ["B-X", "I-X"]]
     found = evaluate("tags", gold, predicted, 0)
     assert found.interval.score == pytest.approx(2 * 1 / (3 + 3))
-    assert {(row.label, row.precision, row.recall, row.support) for row in found.by_label} == {("X", 1 / 3, 1 / 2, 2), ("Y", 0, 0, 1)}
+    assert {(row.label, row.precision, row.recall, row.support) for row in found.by_label} == {
+        ("X", 1 / 3, 1 / 2, 2),
+        ("Y", 0, 0, 1),
+    }

@@ -6,7 +6,14 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from elmo_cli.downstream.baselines import majority, majority_by_word
 from elmo_cli.downstream.control import control_ceiling, control_labels
-from elmo_cli.downstream.metrics import count_classes, count_right, count_stray, entity_counter, f_scores, is_bio
+from elmo_cli.downstream.metrics import (
+    count_classes,
+    count_right,
+    count_stray,
+    entity_counter,
+    f_scores,
+    is_bio,
+)
 from elmo_cli.downstream.statistics import RESAMPLES, resample
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -22,9 +29,13 @@ def test_accuracy_and_macro_f1_are_those_of_scikit_learn():
     gold, predicted = random.integers(0, 5, (2, 200))
     predicted[predicted == 3] = 2  # never predicted
     sentences = np.repeat(np.arange(20), 10)
-    assert f_scores(count_right(gold, predicted, sentences).sum(axis=0)) == pytest.approx(accuracy_score(gold, predicted))
+    assert f_scores(count_right(gold, predicted, sentences).sum(axis=0)) == pytest.approx(
+        accuracy_score(gold, predicted)
+    )
     expected = f1_score(gold, predicted, average="macro", zero_division=0)
-    assert f_scores(count_classes(gold, predicted, sentences).sum(axis=0)) == pytest.approx(expected)
+    assert f_scores(count_classes(gold, predicted, sentences).sum(axis=0)) == pytest.approx(
+        expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,11 +88,17 @@ def test_differences_are_paired():
     first = np.random.default_rng(2).random(500) < 0.7
     second = first.copy()
     second[np.flatnonzero(~first)[:20]] = True  # 20 more are right, in other respects the same
-    a, b = (resample(count_right(np.ones(500, int), of.astype(int), np.arange(500)), 0) for of in (second, first))
+    a, b = (
+        resample(count_right(np.ones(500, int), of.astype(int), np.arange(500)), 0)
+        for of in (second, first)
+    )
     difference = a.minus(b)
     assert difference.score == pytest.approx(0.04)
     assert 0.02 < difference.low < 0.04 < difference.high < 0.06
-    assert resample(count_right(np.ones(500, int), first.astype(int), np.arange(500)), 0).interval() == b.interval()
+    assert (
+        resample(count_right(np.ones(500, int), first.astype(int), np.arange(500)), 0).interval()
+        == b.interval()
+    )
 
 
 def test_baselines_know_labels_alone_and_words_alone():
@@ -95,4 +112,6 @@ def test_the_control_task_labels_words_at_random_by_the_labels_distribution():
     control = control_labels(labels, 10_000, 0)
     np.testing.assert_allclose(np.bincount(control) / 10_000, [0.7, 0.2, 0.1], atol=0.02)
     np.testing.assert_array_equal(control, control_labels(labels, 10_000, 0))
-    assert control_ceiling(np.array([0, 1, 0, 1]), np.array([0, 0, 1]), np.array([0, 1, 2, 3])) == 0.75
+    assert (
+        control_ceiling(np.array([0, 1, 0, 1]), np.array([0, 0, 1]), np.array([0, 1, 2, 3])) == 0.75
+    )

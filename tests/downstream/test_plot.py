@@ -41,31 +41,56 @@ def many(write_features: Write) -> Path:
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf", "html"])
-def test_a_picture_of_few_occurrences_is_the_same_twice(few: Path, elmo: Elmo, tmp_path: Path, suffix: str):
+def test_a_picture_of_few_occurrences_is_the_same_twice(
+    few: Path, elmo: Elmo, tmp_path: Path, suffix: str
+):
     for name in ("a", "b"):
-        result = elmo("plot", few, tmp_path / f"{name}.{suffix}", "--word", "BANK", "--color", "sense")
+        result = elmo(
+            "plot", few, tmp_path / f"{name}.{suffix}", "--word", "BANK", "--color", "sense"
+        )
         assert result.exit_code == 0, result.output
         assert "6 occurrences" in result.stderr
     assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
-def test_maps_and_labels_of_many_occurrences_are_in_the_table(write_features: Write, elmo: Elmo, tmp_path: Path):
+def test_maps_and_labels_of_many_occurrences_are_in_the_table(
+    write_features: Write, elmo: Elmo, tmp_path: Path
+):
     sentences, arrays, senses = two_senses(60)
     others = [["the", "cat"]] * 240
-    many = write_features(sentences + others, arrays + [np.ones((3, 2, 12))] * 240, senses + [""] * 240)
-    assert elmo("plot", many, tmp_path / "t.parquet", "--word", "bank", "--color", "sense", "--context", 1).exit_code == 0
+    many = write_features(
+        sentences + others, arrays + [np.ones((3, 2, 12))] * 240, senses + [""] * 240
+    )
+    assert (
+        elmo(
+            "plot",
+            many,
+            tmp_path / "t.parquet",
+            "--word",
+            "bank",
+            "--color",
+            "sense",
+            "--context",
+            1,
+        ).exit_code
+        == 0
+    )
     table = pq.read_table(tmp_path / "t.parquet").to_pydict()
     assert table["label"] == ["river" if i % 3 == 0 else "money" for i in range(60)]
     assert set(table["context"]) == {"the bank of", "the bank near"}
     assert len(set(zip(table["x_layer_0"], table["y_layer_0"], strict=True))) == 1
     points = np.stack([table["x_layer_2"], table["y_layer_2"]], axis=1)
     distances = np.linalg.norm(points[:, None] - points, axis=-1) + np.eye(60) * 1e9
-    assert all(table["label"][i] == table["label"][j] for i, j in enumerate(distances.argmin(axis=1)))
+    assert all(
+        table["label"][i] == table["label"][j] for i, j in enumerate(distances.argmin(axis=1))
+    )
     assert any("river" in (island or "") for island in table["island"])
 
 
 def test_a_picture_of_many_occurrences_says_of_how_many(many: Path, elmo: Elmo, tmp_path: Path):
-    result = elmo("plot", many, tmp_path / "a.svg", "--word", "bank", "--sample", 45, "--layers", "0,2")
+    result = elmo(
+        "plot", many, tmp_path / "a.svg", "--word", "bank", "--sample", 45, "--layers", "0,2"
+    )
     assert "a sample of 45 of 60 occurrences" in result.stderr
     drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
     assert "45 of 60 occurrences" in drawn
@@ -74,7 +99,9 @@ def test_a_picture_of_many_occurrences_says_of_how_many(many: Path, elmo: Elmo, 
 
 
 @pytest.mark.parametrize("suffix", ["png", "csv", "html"])
-def test_hostile_tokens_are_drawn_as_text(write_features: Write, elmo: Elmo, tmp_path: Path, suffix: str):
+def test_hostile_tokens_are_drawn_as_text(
+    write_features: Write, elmo: Elmo, tmp_path: Path, suffix: str
+):
     sentences, arrays, _ = two_senses(len(HOSTILE))
     sentences = [[*tokens[:4], hostile] for tokens, hostile in zip(sentences, HOSTILE, strict=True)]
     path = write_features(sentences, arrays, [f"{hostile}'\"" for hostile in HOSTILE])
@@ -91,13 +118,27 @@ def test_hostile_tokens_are_drawn_as_text(write_features: Write, elmo: Elmo, tmp
         assert {right.split(" ")[-1] for right in json.loads(data)["right"]} == set(HOSTILE)
 
 
-def test_a_list_column_has_a_label_for_each_token(write_features: Write, elmo: Elmo, tmp_path: Path):
+def test_a_list_column_has_a_label_for_each_token(
+    write_features: Write, elmo: Elmo, tmp_path: Path
+):
     sentences, arrays, _ = two_senses(4)
     path = write_features(sentences, arrays, [[f"{i}{j}" for j in range(5)] for i in range(4)])
-    assert elmo("plot", path, tmp_path / "a.parquet", "--word", "bank", "--color", "sense").exit_code == 0
-    assert set(pq.read_table(tmp_path / "a.parquet")["label"].to_pylist()) == {"01", "11", "21", "31"}
+    assert (
+        elmo("plot", path, tmp_path / "a.parquet", "--word", "bank", "--color", "sense").exit_code
+        == 0
+    )
+    assert set(pq.read_table(tmp_path / "a.parquet")["label"].to_pylist()) == {
+        "01",
+        "11",
+        "21",
+        "31",
+    }
     path = write_features(sentences, arrays, [["a"]] * 4)
-    one_line(elmo("plot", path, tmp_path / "b.parquet", "--word", "bank", "--color", "sense"), 1, "1 labels for 5 tokens")
+    one_line(
+        elmo("plot", path, tmp_path / "b.parquet", "--word", "bank", "--color", "sense"),
+        1,
+        "1 labels for 5 tokens",
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,29 +155,52 @@ def test_a_list_column_has_a_label_for_each_token(write_features: Write, elmo: E
         ([], 2, ["Missing option: pass --word"]),
     ],
 )
-def test_a_mistake_is_one_line(few: Path, elmo: Elmo, tmp_path: Path, arguments: list[str], code: int, words: list[str]):
+def test_a_mistake_is_one_line(
+    few: Path, elmo: Elmo, tmp_path: Path, arguments: list[str], code: int, words: list[str]
+):
     one_line(elmo("plot", few, tmp_path / "a.png", *arguments), code, *words)
     assert not (tmp_path / "a.png").exists()
 
 
-def test_features_without_tokens_and_pooled_ones_are_refused(write_features: Write, elmo: Elmo, tmp_path: Path):
+def test_features_without_tokens_and_pooled_ones_are_refused(
+    write_features: Write, elmo: Elmo, tmp_path: Path
+):
     sentences, arrays, _ = two_senses(3)
-    pooled = write_features(sentences, [array.mean(axis=1) for array in arrays], pooled=True, metadata={"pool": "mean"})
-    one_line(elmo("plot", pooled, tmp_path / "a.png", "--word", "bank"), 1, "one vector a sentence (mean)")
+    pooled = write_features(
+        sentences, [array.mean(axis=1) for array in arrays], pooled=True, metadata={"pool": "mean"}
+    )
+    one_line(
+        elmo("plot", pooled, tmp_path / "a.png", "--word", "bank"),
+        1,
+        "one vector a sentence (mean)",
+    )
     silent = write_features([[""] * 5] * 3, arrays, name="silent.npz")
-    one_line(elmo("plot", silent, tmp_path / "a.png", "--word", "bank"), 1, "does not record tokens")
+    one_line(
+        elmo("plot", silent, tmp_path / "a.png", "--word", "bank"), 1, "does not record tokens"
+    )
 
 
-def test_a_missing_extra_and_an_unknown_suffix_are_named(few: Path, elmo: Elmo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_extra_and_an_unknown_suffix_are_named(
+    few: Path, elmo: Elmo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     one_line(elmo("plot", few, tmp_path / "a.gif", "--word", "bank"), 2, ".png")
     monkeypatch.setattr("elmo_cli.downstream.projection.find_spec", lambda name: None)  # noqa: ARG005  # its signature
-    one_line(elmo("plot", few, tmp_path / "a.png", "--word", "bank"), 1, "pip install 'elmo-cli[analysis]'")
+    one_line(
+        elmo("plot", few, tmp_path / "a.png", "--word", "bank"),
+        1,
+        "pip install 'elmo-cli[analysis]'",
+    )
 
 
 def test_values_that_are_no_numbers_are_told(write_features: Write, elmo: Elmo, tmp_path: Path):
     sentences, arrays, _ = two_senses(3)
     arrays[1][2, 1, 0] = np.nan
-    one_line(elmo("plot", write_features(sentences, arrays), tmp_path / "a.png", "--word", "bank"), 1, "sentence 1", "NaN")
+    one_line(
+        elmo("plot", write_features(sentences, arrays), tmp_path / "a.png", "--word", "bank"),
+        1,
+        "sentence 1",
+        "NaN",
+    )
 
 
 def test_one_vector_and_two_have_a_map():
@@ -150,7 +214,11 @@ def test_a_top_layer_alone_has_a_picture(write_features: Write, elmo: Elmo, tmp_
     sentences, arrays, _ = two_senses(5)
     path = write_features(sentences, [array[2] for array in arrays], layers=["top"], name="top.h5")
     assert elmo("plot", path, tmp_path / "a.png", "--word", "bank").exit_code == 0
-    one_line(elmo("plot", path, tmp_path / "a.png", "--word", "bank", "--layers", "2"), 1, "does not contain layer 2; it has top")
+    one_line(
+        elmo("plot", path, tmp_path / "a.png", "--word", "bank", "--layers", "2"),
+        1,
+        "does not contain layer 2; it has top",
+    )
 
 
 @pytest.mark.parametrize("suffix", ["png", "csv"])
@@ -162,7 +230,9 @@ def test_the_layers_have_an_overview(few: Path, elmo: Elmo, tmp_path: Path, suff
         rows = read_csv(tmp_path / "a.csv")
         with open_features(few) as features:
             lengths = np.concatenate([np.linalg.norm(array, axis=-1) for array in features], axis=1)
-        assert [float(row["norm_median"]) for row in rows] == pytest.approx(np.median(lengths, axis=1).tolist(), rel=1e-5)
+        assert [float(row["norm_median"]) for row in rows] == pytest.approx(
+            np.median(lengths, axis=1).tolist(), rel=1e-5
+        )
         assert float(rows[1]["cka_to_layer_1"]) == pytest.approx(1)
         assert 0 < float(rows[1]["cka_to_layer_2"]) < 1
         assert float(rows[0]["anisotropy"]) == pytest.approx(1)
@@ -173,7 +243,9 @@ def test_a_training_run_has_a_curve(elmo: Elmo, tmp_path: Path):
     model.mkdir()
     (model / "options.json").write_text("{}")
     one_line(elmo("plot", model, tmp_path / "a.png"), 1, "has no log of a training run")
-    (model / "log.jsonl").write_text("".join(json.dumps({"step": s, "words": s, "perplexity": 9.0 / s}) + "\n" for s in (1, 2)))
+    (model / "log.jsonl").write_text(
+        "".join(json.dumps({"step": s, "words": s, "perplexity": 9.0 / s}) + "\n" for s in (1, 2))
+    )
     assert elmo("plot", model, tmp_path / "a.png").exit_code == 0
     assert (tmp_path / "a.png").stat().st_size > 1000
     one_line(elmo("plot", model, tmp_path / "a.html"), 2, ".png, .svg, .pdf")

@@ -21,7 +21,23 @@ from tests.helpers.fit_corpus import make_tagged, make_texts, run, write_conll, 
 def tagger(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     folder = tmp_path_factory.mktemp("tagger")
     train = write_conll(folder / "train.conll", make_tagged(30, 0))
-    assert run("fit", folder / "ner", train, "--label", 2, "--head", "crf", "--epochs", 10, "--model", model, "-q").exit_code == 0
+    assert (
+        run(
+            "fit",
+            folder / "ner",
+            train,
+            "--label",
+            2,
+            "--head",
+            "crf",
+            "--epochs",
+            10,
+            "--model",
+            model,
+            "-q",
+        ).exit_code
+        == 0
+    )
     return folder / "ner"
 
 
@@ -29,7 +45,21 @@ def tagger(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 def classifier(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     folder = tmp_path_factory.mktemp("classifier")
     train = write_tsv(folder / "train.tsv", make_texts(60, 0))
-    assert run("fit", folder / "kinds", train, "--column", "text", "--label", "label", "--model", model, "-q").exit_code == 0
+    assert (
+        run(
+            "fit",
+            folder / "kinds",
+            train,
+            "--column",
+            "text",
+            "--label",
+            "label",
+            "--model",
+            model,
+            "-q",
+        ).exit_code
+        == 0
+    )
     return folder / "kinds"
 
 
@@ -43,7 +73,9 @@ def test_text_becomes_columns_and_blank_lines_stay(tagger: Path, tmp_path: Path)
     (tmp_path / "new.txt").write_text("Ada x\n\nOslo\n")
     predict(tagger, tmp_path / "new.txt", tmp_path / "out.conll")
     tags = elmo_cli.load_predictor(tagger).predict(["Ada x", "Oslo"])
-    assert (tmp_path / "out.conll").read_text() == f"Ada\t{tags[0][0]}\nx\t{tags[0][1]}\n\n\nOslo\t{tags[1][0]}\n\n"
+    assert (
+        tmp_path / "out.conll"
+    ).read_text() == f"Ada\t{tags[0][0]}\nx\t{tags[0][1]}\n\n\nOslo\t{tags[1][0]}\n\n"
 
 
 def test_column_files_keep_their_columns_and_other_lines(tagger: Path, tmp_path: Path):
@@ -51,7 +83,9 @@ def test_column_files_keep_their_columns_and_other_lines(tagger: Path, tmp_path:
     (tmp_path / "in.conll").write_text(content)
     tags = elmo_cli.load_predictor(tagger).predict(["Ada x"])[0]
     predict(tagger, tmp_path / "in.conll", tmp_path / "out.conll")
-    assert (tmp_path / "out.conll").read_text() == f"-DOCSTART- -X- O\n\nAda NNP O {tags[0]}\nx y O {tags[1]}\n\n"
+    assert (
+        tmp_path / "out.conll"
+    ).read_text() == f"-DOCSTART- -X- O\n\nAda NNP O {tags[0]}\nx y O {tags[1]}\n\n"
 
 
 def test_conllu_keeps_ten_columns_comments_and_ranges(tagger: Path, tmp_path: Path):
@@ -67,16 +101,36 @@ def test_conllu_keeps_ten_columns_comments_and_ranges(tagger: Path, tmp_path: Pa
 
 
 def test_json_lines_keep_fields_and_ids(classifier: Path, tmp_path: Path):
-    (tmp_path / "in.jsonl").write_text('{"n": 7, "text": "Ada x", "key": "a"}\n{"n": 8, "text": "x Rome", "key": "b"}\n')
-    predict(classifier, tmp_path / "in.jsonl", tmp_path / "out.jsonl", "--field", "text", "--id-field", "key", "--proba")
+    (tmp_path / "in.jsonl").write_text(
+        '{"n": 7, "text": "Ada x", "key": "a"}\n{"n": 8, "text": "x Rome", "key": "b"}\n'
+    )
+    predict(
+        classifier,
+        tmp_path / "in.jsonl",
+        tmp_path / "out.jsonl",
+        "--field",
+        "text",
+        "--id-field",
+        "key",
+        "--proba",
+    )
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     chances = elmo_cli.load_predictor(classifier).predict_proba(["Ada x", "x Rome"])
-    assert [(record["id"], record["n"], record["text"]) for record in records] == [("a", 7, "Ada x"), ("b", 8, "x Rome")]
-    np.testing.assert_allclose([list(record["probabilities"].values()) for record in records], chances, atol=1e-5)
-    assert [record["label"] for record in records] == list(elmo_cli.load_predictor(classifier).predict(["Ada x", "x Rome"]))
+    assert [(record["id"], record["n"], record["text"]) for record in records] == [
+        ("a", 7, "Ada x"),
+        ("b", 8, "x Rome"),
+    ]
+    np.testing.assert_allclose(
+        [list(record["probabilities"].values()) for record in records], chances, atol=1e-5
+    )
+    assert [record["label"] for record in records] == list(
+        elmo_cli.load_predictor(classifier).predict(["Ada x", "x Rome"])
+    )
 
 
-def test_tables_keep_their_columns_and_a_label_column_is_not_overwritten(classifier: Path, tmp_path: Path):
+def test_tables_keep_their_columns_and_a_label_column_is_not_overwritten(
+    classifier: Path, tmp_path: Path
+):
     texts = make_texts(12, 3)
     path = write_tsv(tmp_path / "in.tsv", texts)
     predict(classifier, path, tmp_path / "out.tsv", "--column", "text")
@@ -90,14 +144,18 @@ def test_tables_keep_their_columns_and_a_label_column_is_not_overwritten(classif
 
 
 def test_a_pipe_is_labelled_line_by_line(classifier: Path, tagger: Path):
-    lines = predict(classifier, "-", "-", "--output-format", "jsonl", stdin="Ada x\n\nx Rome\n").splitlines()
+    lines = predict(
+        classifier, "-", "-", "--output-format", "jsonl", stdin="Ada x\n\nx Rome\n"
+    ).splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["Ada x", "", "x Rome"]
     assert json.loads(lines[1])["label"] is None
     found = predict(tagger, "-", "-", "--proba", stdin="Ada x\n")
     assert all(0 < float(line.split("\t")[2]) <= 1 for line in found.splitlines() if line)
 
 
-def test_a_stopped_run_is_resumed_to_the_same_bytes(tagger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_stopped_run_is_resumed_to_the_same_bytes(
+    tagger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     (tmp_path / "in.txt").write_text("Ada x Rome\n" * 40)
     args = [tagger, tmp_path / "in.txt", tmp_path / "out.conll", "--window-tokens", 12]
     predict(*args)
@@ -122,12 +180,18 @@ def test_a_stopped_run_is_resumed_to_the_same_bytes(tagger: Path, tmp_path: Path
 
 
 def test_the_labels_do_not_depend_on_the_window(tagger: Path, tmp_path: Path):
-    (tmp_path / "in.txt").write_text("".join(" ".join(tokens) + "\n" for tokens, _ in make_tagged(30, 5)))
-    outputs = [predict(tagger, tmp_path / "in.txt", "-", "--window-tokens", size) for size in (1, 1000)]
+    (tmp_path / "in.txt").write_text(
+        "".join(" ".join(tokens) + "\n" for tokens, _ in make_tagged(30, 5))
+    )
+    outputs = [
+        predict(tagger, tmp_path / "in.txt", "-", "--window-tokens", size) for size in (1, 1000)
+    ]
     assert outputs[0] == outputs[1]
 
 
-def test_a_folder_of_another_kind_or_a_missing_bilm_is_one_line(tagger: Path, classifier: Path, tmp_path: Path, model: Path):
+def test_a_folder_of_another_kind_or_a_missing_bilm_is_one_line(
+    tagger: Path, classifier: Path, tmp_path: Path, model: Path
+):
     with pytest.raises(ModelError, match="is not a folder that elmo fit has made"):
         elmo_cli.load_predictor(model)
     with pytest.raises(ModelError, match="no such folder"):
@@ -141,7 +205,9 @@ def test_a_folder_of_another_kind_or_a_missing_bilm_is_one_line(tagger: Path, cl
         elmo_cli.load_predictor(copy)
     with pytest.raises(ModelError, match="was trained with the biLM"):
         elmo_cli.load_predictor(copy, model=make_model(tmp_path / "other", seed=9))
-    assert elmo_cli.load_predictor(copy, model=model).predict(["x"]) == elmo_cli.load_predictor(tagger).predict(["x"])
+    assert elmo_cli.load_predictor(copy, model=model).predict(["x"]) == elmo_cli.load_predictor(
+        tagger
+    ).predict(["x"])
     (copy / "predictor.json").write_text("{")
     with pytest.raises(ModelError, match="is damaged"):
         elmo_cli.load_predictor(copy)

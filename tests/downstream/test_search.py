@@ -60,7 +60,9 @@ def one_line(result: Result, code: int, *words: str) -> None:
 
 @pytest.mark.parametrize("name", ["tokens.h5", "mean.parquet", "average.parquet", "mix.parquet"])
 @pytest.mark.parametrize("raw", [[], ["--raw"]])
-def test_a_sentence_of_the_corpus_is_nearest_to_itself(folder: Path, elmo: Elmo, name: str, raw: list[str]):
+def test_a_sentence_of_the_corpus_is_nearest_to_itself(
+    folder: Path, elmo: Elmo, name: str, raw: list[str]
+):
     found = hits(elmo("search", folder / name, "-", "--json", "-n", 2, *raw, stdin=TEXT.encode()))
     assert [(hit["key"], hit["text"], hit["position"]) for hit in found[::2]] == [
         (str(i), line, None) for i, line in enumerate(TEXT.splitlines())
@@ -80,9 +82,15 @@ def test_scores_equal_a_computation_on_all_vectors_at_once(folder: Path, elmo: E
     beside = []
     for layer in vectors:
         values, basis = np.linalg.eigh(np.cov(layer.T, bias=True))
-        white = (layer - layer.mean(axis=0)) @ (basis * (values + 0.1 * values.mean()) ** -0.25) @ basis.T
+        white = (
+            (layer - layer.mean(axis=0))
+            @ (basis * (values + 0.1 * values.mean()) ** -0.25)
+            @ basis.T
+        )
         beside.append(white / np.linalg.norm(white, axis=1, keepdims=True))
-    expected = sorted((sum(part[1] @ part[i] for part in beside) / 2 for i in range(5)), reverse=True)
+    expected = sorted(
+        (sum(part[1] @ part[i] for part in beside) / 2 for i in range(5)), reverse=True
+    )
     found = hits(elmo("search", folder / "mean.parquet", TEXT.splitlines()[1], "--json"))
     assert [hit["score"] for hit in found] == pytest.approx(expected, abs=1e-3)
     assert found[0]["label"] == "river"
@@ -102,13 +110,17 @@ def test_a_word_in_brackets_finds_its_occurrences(folder: Path, elmo: Elmo):
     assert len(found) == 4
     assert {hit["text"].split()[hit["position"]] for hit in found} == {"bank"}
     assert found[0]["key"] == "1"
-    everywhere = hits(elmo("search", folder / "tokens.h5", "The [cat] slept .", "--any-word", "--json"))
+    everywhere = hits(
+        elmo("search", folder / "tokens.h5", "The [cat] slept .", "--any-word", "--json")
+    )
     assert (everywhere[0]["key"], everywhere[0]["position"], len(everywhere)) == ("4", 1, 10)
     lines = elmo("search", folder / "tokens.h5", query.replace("BANK", "bank")).stdout.splitlines()
     assert len({line.index(" bank ") for line in lines}) == 1
 
 
-def test_blocks_and_a_file_that_is_read_anew_give_the_same_hits(write_features: Write, monkeypatch: pytest.MonkeyPatch):
+def test_blocks_and_a_file_that_is_read_anew_give_the_same_hits(
+    write_features: Write, monkeypatch: pytest.MonkeyPatch
+):
     sentences, arrays, _ = two_senses(50)
     path = write_features(sentences, arrays)
     with open_features(path) as features:
@@ -153,7 +165,9 @@ def test_the_best_are_those_of_sorting_all():
         ("state.h5", ["the bank"], 1, ["zero state", "--stateful"]),
     ],
 )
-def test_a_mistake_is_one_line(folder: Path, elmo: Elmo, name: str, arguments: list[str], code: int, words: list[str]):
+def test_a_mistake_is_one_line(
+    folder: Path, elmo: Elmo, name: str, arguments: list[str], code: int, words: list[str]
+):
     one_line(elmo("search", folder / name, *arguments), code, *words)
 
 
@@ -166,6 +180,19 @@ def test_a_model_that_is_not_here_or_another_one_is_told(write_features: Write, 
     told = {"model": "gone", "model_sha256": "0" * 64, "start_state": "zero", "layers": "all"}
     path = write_features(sentences, arrays, metadata=told)
     one_line(elmo("search", path, "the bank"), 1, "'gone' is not here", "--model DIR")
-    one_line(elmo("search", path, "the bank", "--model", "tiny"), 1, "a different model than tiny", "sha256")
-    one_line(elmo("search", write_features(sentences, arrays), "the bank"), 1, "does not record its model")
-    one_line(elmo("search", write_features(sentences, arrays), "the bank", "--model", "tiny"), 1, "12 dimensions")
+    one_line(
+        elmo("search", path, "the bank", "--model", "tiny"),
+        1,
+        "a different model than tiny",
+        "sha256",
+    )
+    one_line(
+        elmo("search", write_features(sentences, arrays), "the bank"),
+        1,
+        "does not record its model",
+    )
+    one_line(
+        elmo("search", write_features(sentences, arrays), "the bank", "--model", "tiny"),
+        1,
+        "12 dimensions",
+    )

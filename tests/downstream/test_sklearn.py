@@ -57,16 +57,24 @@ def search(vectorizer: ElmoVectorizer, n_jobs: int = 1, **grid: list) -> GridSea
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_vectors_are_those_of_the_command_for_all_layers_and_pools(model: Path, tmp_path: Path, cached: bool):
+def test_vectors_are_those_of_the_command_for_all_layers_and_pools(
+    model: Path, tmp_path: Path, cached: bool
+):
     embedder = EmbedderSpec(model=model, device="cpu").build()
     sentences = [embedder.embed_batch([text.split()])[0] for text in TEXTS]
-    for layers, pool in product(["all", "top", "average", "0,2", "-1"], ["mean", "max", "first", "last"]):
-        vectorizer = ElmoVectorizer(model, layers, pool, memory=tmp_path / "cache" if cached else None)
+    for layers, pool in product(
+        ["all", "top", "average", "0,2", "-1"], ["mean", "max", "first", "last"]
+    ):
+        vectorizer = ElmoVectorizer(
+            model, layers, pool, memory=tmp_path / "cache" if cached else None
+        )
         vectors = [vectorizer.fit_transform(TEXTS) for _ in range(1 + cached)]
         select = Selection(layers, pool=pool).function(N_LAYERS)
         assert vectors[0].dtype == np.float32
         np.testing.assert_array_equal(vectors[0], vectors[-1])
-        np.testing.assert_allclose(vectors[0], [select(sentence).reshape(-1) for sentence in sentences], atol=1e-6)
+        np.testing.assert_allclose(
+            vectors[0], [select(sentence).reshape(-1) for sentence in sentences], atol=1e-6
+        )
         assert vectors[0].shape[1] == len(vectorizer.get_feature_names_out())
 
 
@@ -75,7 +83,14 @@ def test_a_document_is_a_string_or_a_sequence_of_tokens_in_any_column(model: Pat
     expected = transform([["a", "b"], ["c"], []])
     assert not expected[2].any()
     texts = [" a b", "c\n", ""]
-    columns = [tuple(texts), np.array(texts), pd.Series(texts, index=[3, 4, 5]), pa.array(texts), pa.chunked_array([texts]), iter(texts)]
+    columns = [
+        tuple(texts),
+        np.array(texts),
+        pd.Series(texts, index=[3, 4, 5]),
+        pa.array(texts),
+        pa.chunked_array([texts]),
+        iter(texts),
+    ]
     for column in [*columns, [("a", "b"), "c", np.array([], str)]]:
         np.testing.assert_array_equal(transform(column), expected)
     assert transform([]).shape == (0, DIM)
@@ -151,18 +166,24 @@ def test_a_data_frame_comes_out_with_its_index_and_names_of_features(model: Path
     assert columns.get_feature_names_out()[-1] == "remainder__number"
 
 
-def test_a_search_embeds_each_document_once_if_it_has_a_cache(model: Path, tmp_path: Path, embedded: list[str]):
+def test_a_search_embeds_each_document_once_if_it_has_a_cache(
+    model: Path, tmp_path: Path, embedded: list[str]
+):
     grid = {"elmovectorizer__layers": ["0", "top", "average"], "logisticregression__C": [0.1, 1.0]}
     cached = search(ElmoVectorizer(model, memory=tmp_path / "cache"), **grid).fit(TEXTS, LABELS)
     assert sorted(embedded) == sorted(set(TEXTS))
     embedded.clear()
     plain = search(ElmoVectorizer(model), **grid).fit(TEXTS, LABELS)
     assert len(embedded) > 10 * len(set(TEXTS))
-    np.testing.assert_array_equal(cached.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(
+        cached.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
+    )
     assert plain.best_score_ == 1
 
 
-def test_a_search_in_two_processes_shares_the_cache(model: Path, tmp_path: Path, embedded: list[str]):
+def test_a_search_in_two_processes_shares_the_cache(
+    model: Path, tmp_path: Path, embedded: list[str]
+):
     vectorizer = ElmoVectorizer(model, memory=tmp_path / "cache", threads=1)
     found = search(vectorizer, 2, logisticregression__C=[0.1, 1.0]).fit(TEXTS, LABELS)
     assert found.best_score_ == 1
@@ -170,10 +191,15 @@ def test_a_search_in_two_processes_shares_the_cache(model: Path, tmp_path: Path,
     assert embedded == []  # here: the two processes have done it
 
 
-def test_other_settings_and_another_model_in_the_same_folder_have_vectors_of_their_own(tmp_path: Path):
+def test_other_settings_and_another_model_in_the_same_folder_have_vectors_of_their_own(
+    tmp_path: Path,
+):
     folder, memory = make_model(tmp_path / "model", seed=1), tmp_path / "cache"
     first = ElmoVectorizer(folder, memory=memory).transform(TEXTS)
-    assert np.abs(ElmoVectorizer(folder, pool="max", memory=memory).transform(TEXTS) - first).max() > 1e-3
+    assert (
+        np.abs(ElmoVectorizer(folder, pool="max", memory=memory).transform(TEXTS) - first).max()
+        > 1e-3
+    )
     shutil.rmtree(folder)
     make_model(folder, seed=2)
     second = ElmoVectorizer(folder, memory=memory).transform(TEXTS)
@@ -181,7 +207,9 @@ def test_other_settings_and_another_model_in_the_same_folder_have_vectors_of_the
     assert np.abs(second - first).max() > 1e-3
 
 
-def test_token_lists_that_join_to_the_same_text_have_vectors_of_their_own(model: Path, tmp_path: Path):
+def test_token_lists_that_join_to_the_same_text_have_vectors_of_their_own(
+    model: Path, tmp_path: Path
+):
     documents = [["a b"], ["a", "b"], ['a", "b'], ["\ud800"]]
     vectors = ElmoVectorizer(model, memory=tmp_path).transform(documents)
     np.testing.assert_array_equal(vectors, ElmoVectorizer(model).transform(documents))
@@ -214,7 +242,10 @@ for i in range(first, first + 40):
 
 def test_several_processes_write_the_cache_at_once(tmp_path: Path):
     folder = tmp_path / "new"
-    writers = [subprocess.Popen([sys.executable, "-c", FILL, str(folder), str(first)]) for first in (0, 20, 40)]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", FILL, str(folder), str(first)])
+        for first in (0, 20, 40)
+    ]
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     keys = [i.to_bytes(32, "big") for i in range(100)]
     found = VectorCache(folder, 1 << 30).get(keys)
@@ -222,7 +253,9 @@ def test_several_processes_write_the_cache_at_once(tmp_path: Path):
     assert len(found) == 80
 
 
-def test_additions_that_are_interrupted_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_additions_that_are_interrupted_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     cache = VectorCache(tmp_path, max_bytes=1 << 20)
     monkeypatch.setattr("elmo_cli.downstream.vector_cache._used_bytes", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -253,11 +286,17 @@ def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch: pytest.
         elmo_cli.__getattr__("ElmoVectorizer")
 
 
-def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    guide = (Path(__file__).parents[2] / "elmo_cli/cli/guides/sklearn.md").read_text(encoding="utf-8")
+def test_the_examples_of_the_guide_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    guide = (Path(__file__).parents[2] / "elmo_cli/cli/guides/sklearn.md").read_text(
+        encoding="utf-8"
+    )
     blocks = re.findall(r"^```python\n(.*?)^```", guide, flags=re.MULTILINE | re.DOTALL)
     assert len(blocks) == 3
-    (tmp_path / "example.py").write_text("".join(blocks).replace("n_jobs=2", "n_jobs=1"), encoding="utf-8")
+    (tmp_path / "example.py").write_text(
+        "".join(blocks).replace("n_jobs=2", "n_jobs=1"), encoding="utf-8"
+    )
     monkeypatch.chdir(tmp_path)
     with n_threads(torch.get_num_threads()):  # the example sets them
         runpy.run_path("example.py")

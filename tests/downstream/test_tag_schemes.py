@@ -39,7 +39,9 @@ def test_tags_are_converted_from_each_scheme_to_each_other_one(source: str, targ
 def test_spans_of_random_sentences_survive_writing_and_reading(scheme: str):
     random = np.random.default_rng(0)
     for _ in range(200):
-        tags = [str(tag) for tag in random.choice(["O", "B-X", "I-X", "B-Y", "I-Y", "S-X", "E-Y"], 6)]
+        tags = [
+            str(tag) for tag in random.choice(["O", "B-X", "I-X", "B-Y", "I-Y", "S-X", "E-Y"], 6)
+        ]
         spans = parse_spans(tags)
         written = write_tags(spans, len(tags), scheme)
         assert parse_spans(written) == spans
@@ -48,7 +50,13 @@ def test_spans_of_random_sentences_survive_writing_and_reading(scheme: str):
 
 def test_bilou_is_iobes_with_other_letters():
     assert detect_scheme([["U-X", "B-Y", "I-Y", "L-Y"]]) == "iobes"
-    assert list(map(spell_iobes, ["U-X", "B-Y", "M-Y", "L-Y", "O"])) == ["S-X", "B-Y", "I-Y", "E-Y", "O"]
+    assert list(map(spell_iobes, ["U-X", "B-Y", "M-Y", "L-Y", "O"])) == [
+        "S-X",
+        "B-Y",
+        "I-Y",
+        "E-Y",
+        "O",
+    ]
     assert convert_tags(["U-X", "B-Y", "I-Y", "L-Y"], "iob2") == ["B-X", "B-Y", "I-Y", "I-Y"]
 
 

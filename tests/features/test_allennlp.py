@@ -45,7 +45,11 @@ def test_the_layout_is_allennlps(tmp_path: Path):
         assert tuple(h5py.check_string_dtype(file["sentence_to_index"].dtype)) == ("utf-8", None)
         assert json.loads(file["sentence_to_index"][0]) == {"a b": "0", "c": "1", "é  d": "2"}
         assert file.attrs["model"] == "m"
-        assert (file.attrs["layout"], file.attrs["axes"], file.attrs["names"]) == ("allennlp", "layer token dim", "layer_0,layer_1,layer_2")
+        assert (file.attrs["layout"], file.attrs["axes"], file.attrs["names"]) == (
+            "allennlp",
+            "layer token dim",
+            "layer_0,layer_1,layer_2",
+        )
 
 
 def test_of_equal_sentences_the_map_names_the_last_at_the_place_of_the_first(tmp_path: Path):
@@ -71,8 +75,16 @@ def test_sentences_may_be_forgotten_or_be_the_names(tmp_path: Path):
 
 @pytest.mark.parametrize("keys", ["sentence", "id"])
 def test_a_sentence_may_be_called_as_the_map_is(tmp_path: Path, keys: str):
-    with open_writer("allennlp", OutputFile(tmp_path / "out.h5"), THREE, WriteOptions(keys)) as store:
-        store.write([sentence._replace(id=sentence.text) for sentence in sentences("sentence_to_index", "a b")], arrays(1, 2))
+    with open_writer(
+        "allennlp", OutputFile(tmp_path / "out.h5"), THREE, WriteOptions(keys)
+    ) as store:
+        store.write(
+            [
+                sentence._replace(id=sentence.text)
+                for sentence in sentences("sentence_to_index", "a b")
+            ],
+            arrays(1, 2),
+        )
     with open_features(tmp_path / "out.h5") as features:
         assert features.keys() == ["sentence_to_index", "a b"]
         assert features.sentence(0).tokens == ["sentence_to_index"]
@@ -88,7 +100,10 @@ def test_a_sentence_as_a_name_can_be_read_back(text: str):
 
 
 def test_a_failed_run_leaves_nothing(tmp_path: Path):
-    with pytest.raises(RuntimeError), open_writer("allennlp", OutputFile(tmp_path / "out.h5"), THREE) as store:  # noqa: PT012  # the block is what fails
+    with (  # noqa: PT012  # the block is what fails
+        pytest.raises(RuntimeError),
+        open_writer("allennlp", OutputFile(tmp_path / "out.h5"), THREE) as store,
+    ):
         store.write(sentences("a"), arrays(1))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -106,7 +121,10 @@ def test_until_the_end_there_is_no_output(tmp_path: Path):
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path):
     path = tmp_path / "out.h5"
-    with pytest.raises(OutputError, match="has appeared during the run"), open_writer("allennlp", OutputFile(path), THREE):
+    with (
+        pytest.raises(OutputError, match="has appeared during the run"),
+        open_writer("allennlp", OutputFile(path), THREE),
+    ):
         path.write_text("another run's")
     assert path.read_text() == "another run's"
     assert list(tmp_path.iterdir()) == [path]
@@ -165,7 +183,10 @@ def test_strings_that_the_library_would_read_for_ever_are_refused(tmp_path: Path
     collection = content.index(b"GCOL")
     at, size = collection + 16, int.from_bytes(content[collection + 8 : collection + 16], "little")
     while at + 16 <= collection + size:
-        index, used = int.from_bytes(content[at : at + 2], "little"), int.from_bytes(content[at + 8 : at + 16], "little")
+        index, used = (
+            int.from_bytes(content[at : at + 2], "little"),
+            int.from_bytes(content[at + 8 : at + 16], "little"),
+        )
         if index == 0:
             break
         at += 16 + -(-used // 8) * 8

@@ -1,4 +1,6 @@
-"""More shards than the process may have files open: they are opened as they are needed, and a limit is not called damage."""
+"""More shards than the process may have files open: they are opened as they are needed, and a limit
+is not called damage.
+"""
 
 import os
 import resource
@@ -17,7 +19,16 @@ from tests.cli.test_main import assert_one_line_error
 
 Elmo = Callable[..., Result]
 SHARDS, ROOM = 40, 16  # files in the folder, and files that may be open beside those that are
-SHARDED = ["--output-format", "parquet", "--shard-tokens", 1, "--window-tokens", 1, "--layers", "top"]
+SHARDED = [
+    "--output-format",
+    "parquet",
+    "--shard-tokens",
+    1,
+    "--window-tokens",
+    1,
+    "--layers",
+    "top",
+]
 
 
 def fill(opened: ExitStack) -> list[IO[bytes]]:
@@ -52,13 +63,23 @@ def shards(elmo: Elmo, model: Path, corpus: Callable[..., Path], tmp_path: Path)
 
 
 @pytest.mark.usefixtures("few_files")
-def test_a_folder_of_more_shards_than_files_may_be_open_is_read(elmo: Elmo, model: Path, tmp_path: Path, shards: Path):
+def test_a_folder_of_more_shards_than_files_may_be_open_is_read(
+    elmo: Elmo, model: Path, tmp_path: Path, shards: Path
+):
     with open_features(shards) as features:
         streamed = list(features)
         assert len(streamed) == len(features) == SHARDS
-        assert [features.tokens(i) for i in (0, 17, -1)] == [["word", "0"], ["word", "17"], ["word", str(SHARDS - 1)]]
+        assert [features.tokens(i) for i in (0, 17, -1)] == [
+            ["word", "0"],
+            ["word", "17"],
+            ["word", str(SHARDS - 1)],
+        ]
         np.testing.assert_array_equal(features[SHARDS - 1], streamed[-1])
-    for command in (["inspect", shards], ["verify", shards], ["convert", shards, tmp_path / "out.h5"]):
+    for command in (
+        ["inspect", shards],
+        ["verify", shards],
+        ["convert", shards, tmp_path / "out.h5"],
+    ):
         result = elmo(*command)
         assert result.exit_code == 0, result.output
     with open_features(tmp_path / "out.h5") as converted:
@@ -76,7 +97,9 @@ def test_many_input_files_are_read_one_after_the_other(elmo: Elmo, model: Path, 
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize("name", ["out.h5", "out.npz", "out.parquet", "out.arrow", "out.jsonl", "out"])
+@pytest.mark.parametrize(
+    "name", ["out.h5", "out.npz", "out.parquet", "out.arrow", "out.jsonl", "out"]
+)
 def test_the_limit_is_named_and_is_not_called_damage(
     elmo: Elmo, model: Path, corpus: Callable[..., Path], tmp_path: Path, few_files: int, name: str
 ):
@@ -85,6 +108,12 @@ def test_the_limit_is_named_and_is_not_called_damage(
     assert elmo("embed", path, tmp_path / name, "--model", model, *options).exit_code == 0
     with ExitStack() as opened:
         fill(opened)
-        with pytest.raises(LimitError, match=f"Too many open files: a process may have {few_files:,} open; raise the limit with ulimit -n"):
+        with pytest.raises(
+            LimitError,
+            match=(
+                f"Too many open files: a process may have {few_files:,} open; raise the limit with "
+                "ulimit -n"
+            ),
+        ):
             open_features(tmp_path / name)
         assert_one_line_error(elmo("inspect", tmp_path / name), "ulimit -n")

@@ -55,7 +55,16 @@ def outputs(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     folder = tmp_path_factory.mktemp("outputs")
     paths = {name: folder / f"{name}{SUFFIXES.get(name, '.h5')}" for name in FORMATS}
     for name, options in FORMATS.items():
-        arguments = ["embed", SAMPLE, paths[name], "--model", model, "--window-tokens", 600, *options]
+        arguments = [
+            "embed",
+            SAMPLE,
+            paths[name],
+            "--model",
+            model,
+            "--window-tokens",
+            600,
+            *options,
+        ]
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         assert result.exit_code == 0, result.output
     return paths
@@ -91,9 +100,22 @@ def named(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a few sentences with ids in every layout, under its name in NAMED."""
     folder = tmp_path_factory.mktemp("named")
     corpus = folder / "corpus.tsv"
-    corpus.write_text("id\ttext\ndoc.9/1\tthe Qxyz sat\ndoc.9/2\ta cat\ndoc.9/3\tit rained all day\n")
+    corpus.write_text(
+        "id\ttext\ndoc.9/1\tthe Qxyz sat\ndoc.9/2\ta cat\ndoc.9/3\tit rained all day\n"
+    )
     for name, options in NAMED.items():
-        arguments = ["embed", corpus, folder / name, "--column", "text", "--id-column", "id", "--model", model, *options]
+        arguments = [
+            "embed",
+            corpus,
+            folder / name,
+            "--column",
+            "text",
+            "--id-column",
+            "id",
+            "--model",
+            model,
+            *options,
+        ]
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         assert result.exit_code == 0, result.output
     return folder
@@ -117,7 +139,9 @@ UNTOLD = {
 
 @pytest.mark.parametrize("name", NAMED)
 @pytest.mark.parametrize("told", ["a token", "a value", "an id", "the options"])
-def test_one_changed_bit_of_what_is_told_is_found(elmo: Elmo, named: Path, tmp_path: Path, name: str, told: str):
+def test_one_changed_bit_of_what_is_told_is_found(
+    elmo: Elmo, named: Path, tmp_path: Path, name: str, told: str
+):
     copy, found = tmp_path / "out", written(named, name, told)
     if (named / name).is_dir():
         shutil.copytree(named / name, copy)
@@ -133,7 +157,9 @@ def test_one_changed_bit_of_what_is_told_is_found(elmo: Elmo, named: Path, tmp_p
 
 
 @pytest.mark.parametrize("name", ["allennlp", "packed", "npz", "float16"])
-def test_a_changed_value_is_found_by_its_checksum(elmo: Elmo, outputs: dict[str, Path], tmp_path: Path, name: str):
+def test_a_changed_value_is_found_by_its_checksum(
+    elmo: Elmo, outputs: dict[str, Path], tmp_path: Path, name: str
+):
     copy = tmp_path / outputs[name].name
     copy.write_bytes(outputs[name].read_bytes())
     with h5py.File(outputs["float16" if name == "float16" else "packed"]) as file:
@@ -144,7 +170,9 @@ def test_a_changed_value_is_found_by_its_checksum(elmo: Elmo, outputs: dict[str,
     assert "1 problem" in result.stderr
 
 
-def test_a_changed_byte_of_a_parquet_shard_is_found(elmo: Elmo, outputs: dict[str, Path], tmp_path: Path):
+def test_a_changed_byte_of_a_parquet_shard_is_found(
+    elmo: Elmo, outputs: dict[str, Path], tmp_path: Path
+):
     copy = tmp_path / "shards"
     copy.mkdir()
     for shard in outputs["parquet"].iterdir():
@@ -169,7 +197,9 @@ def test_a_missing_part_is_told(elmo: Elmo, model: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["offsets", "numbers"])
-def test_a_changed_number_of_a_packed_file_is_found(elmo: Elmo, outputs: dict[str, Path], tmp_path: Path, name: str):
+def test_a_changed_number_of_a_packed_file_is_found(
+    elmo: Elmo, outputs: dict[str, Path], tmp_path: Path, name: str
+):
     copy = tmp_path / "copy.h5"
     copy.write_bytes(outputs["packed"].read_bytes())
     with h5py.File(copy) as file:
@@ -195,19 +225,33 @@ TELL_NO_ID = ("packed by number", "packed by sentence", "jsonl")
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_numbers_and_ids_are_compared_where_they_are_told(elmo: Elmo, model: Path, tmp_path: Path, name: str):
+def test_numbers_and_ids_are_compared_where_they_are_told(
+    elmo: Elmo, model: Path, tmp_path: Path, name: str
+):
     corpus, other, out = tmp_path / "a.tsv", tmp_path / "b.tsv", tmp_path / "out"
     corpus.write_text("id\ttext\nd/1\ta b\n\nd/2\tc\nd/3\ta b\nd\0/4\te\n")
     other.write_text(corpus.read_text().replace("d/2", "d/9"))
-    reading = ("--input-format", "tsv", "--column", "text", "--id-column", "id", "--blank-lines", "skip")
+    reading = (
+        "--input-format",
+        "tsv",
+        "--column",
+        "text",
+        "--id-column",
+        "id",
+        "--blank-lines",
+        "skip",
+    )
     made = elmo("embed", corpus, out, "--model", model, *reading, *NAMED[name])
     assert made.exit_code == 0, made.output
     for options in (reading, [option for option in reading if option not in ("--id-column", "id")]):
         result = elmo("verify", out, "--corpus", corpus, *options)
         assert result.exit_code == 0, result.output
-    if name != "by sentence":  # it leaves out the equal sentence, and what is converted does not tell so
+    # It leaves out the equal sentence, and what is converted does not tell so
+    if name != "by sentence":
         assert elmo("convert", out, tmp_path / "converted.npz").exit_code == 0
-        assert elmo("verify", tmp_path / "converted.npz", "--corpus", corpus, *reading).exit_code == 0
+        assert (
+            elmo("verify", tmp_path / "converted.npz", "--corpus", corpus, *reading).exit_code == 0
+        )
     result = elmo("verify", out, "--corpus", other, *reading)
     assert result.exit_code == (name not in TELL_NO_ID), result.output
     assert ("has another id than" in result.stderr) == (name not in TELL_NO_ID)
@@ -216,11 +260,18 @@ def test_numbers_and_ids_are_compared_where_they_are_told(elmo: Elmo, model: Pat
 def test_other_tokens_are_told(elmo: Elmo, outputs: dict[str, Path], corpus: Callable[..., Path]):
     lines = SAMPLE.read_text(encoding="utf-8").splitlines()
     for name in ("packed", "allennlp"):
-        other = elmo("verify", outputs[name], "--corpus", corpus("\n".join([lines[0], "another", *lines[2:]])))
+        other = elmo(
+            "verify",
+            outputs[name],
+            "--corpus",
+            corpus("\n".join([lines[0], "another", *lines[2:]])),
+        )
         assert "sentence 1: has other tokens than" in other.stderr
         shorter = elmo("verify", outputs[name], "--corpus", corpus("\n".join(lines[:-1])))
         assert "ends before sentence 354" in shorter.stderr
-        longer = elmo("verify", outputs[name], "--corpus", corpus("\n".join([*lines, "more", "and more"])))
+        longer = elmo(
+            "verify", outputs[name], "--corpus", corpus("\n".join([*lines, "more", "and more"]))
+        )
         assert "has 2 more sentences than the file" in longer.stderr
 
 
@@ -233,16 +284,24 @@ def test_another_model_is_told(elmo: Elmo, outputs: dict[str, Path], tmp_path: P
         file.copy("sentence_to_index", plain)
         plain.attrs["layers"] = "all"
         del plain["sentence_to_index"]
-        plain["sentence_to_index"] = ['{"' + SAMPLE.read_text(encoding="utf-8").splitlines()[0] + '": "0"}']
+        plain["sentence_to_index"] = [
+            '{"' + SAMPLE.read_text(encoding="utf-8").splitlines()[0] + '": "0"}'
+        ]
     differs = elmo("verify", tmp_path / "plain.h5", "--model", other)
     assert "differs by" in differs.stderr
     assert "lacks elmo_version" in differs.stdout
 
 
-def test_blank_lines_that_were_skipped_and_equal_sentences_are_no_problem(elmo: Elmo, model: Path, corpus: Callable[..., Path]):
+def test_blank_lines_that_were_skipped_and_equal_sentences_are_no_problem(
+    elmo: Elmo, model: Path, corpus: Callable[..., Path]
+):
     path = corpus("a b\n\nc\na b\nd\n")
     out = path.with_suffix(".h5")
-    for options in (["--blank-lines", "skip"], ["--blank-lines", "keep"], ["--blank-lines", "skip", "--use-sentence-keys"]):
+    for options in (
+        ["--blank-lines", "skip"],
+        ["--blank-lines", "keep"],
+        ["--blank-lines", "skip", "--use-sentence-keys"],
+    ):
         assert elmo("embed", path, out, "--model", model, "--overwrite", *options).exit_code == 0
         result = elmo("verify", out, "--corpus", path, *options[:2])
         assert result.exit_code == 0, result.output
@@ -256,10 +315,15 @@ def test_a_value_that_is_no_number_is_told(elmo: Elmo, tmp_path: Path):
     assert "sentence 0: contains NaN or infinite values" in result.stderr
 
 
-def test_what_cannot_be_computed_again_is_said(elmo: Elmo, model: Path, corpus: Callable[..., Path]):
+def test_what_cannot_be_computed_again_is_said(
+    elmo: Elmo, model: Path, corpus: Callable[..., Path]
+):
     path = corpus("a b\n")
     out = path.with_suffix(".h5")
-    for options, words in [(["--stateful"], "a state carried"), (["--mix", "0,0,0"], "its layers are mixed")]:
+    for options, words in [
+        (["--stateful"], "a state carried"),
+        (["--mix", "0,0,0"], "its layers are mixed"),
+    ]:
         assert elmo("embed", path, out, "--model", model, "--overwrite", *options).exit_code == 0
         result = elmo("verify", out, "--model", model)
         assert result.exit_code == 0, result.output
@@ -267,7 +331,15 @@ def test_what_cannot_be_computed_again_is_said(elmo: Elmo, model: Path, corpus: 
 
 
 @pytest.mark.parametrize(
-    "options", [["--layers", "top"], ["--layers", "0,2"], ["--pool", "mean"], ["--mix", "0,0,0"], ["--dtype", "float16"], ["--stateful"]]
+    "options",
+    [
+        ["--layers", "top"],
+        ["--layers", "0,2"],
+        ["--pool", "mean"],
+        ["--mix", "0,0,0"],
+        ["--dtype", "float16"],
+        ["--stateful"],
+    ],
 )
 def test_json_lines_tell_nothing_that_vectors_could_be_computed_by(
     elmo: Elmo, model: Path, corpus: Callable[..., Path], options: list[str]
@@ -279,10 +351,15 @@ def test_json_lines_tell_nothing_that_vectors_could_be_computed_by(
     for file in (out, converted):
         result = elmo("verify", file, "--corpus", path, "--model", model)
         assert result.exit_code == 0, result.output
-        assert "vectors    not recomputed: the metadata do not record how they were made" in result.stdout
+        assert (
+            "vectors    not recomputed: the metadata do not record how they were made"
+            in result.stdout
+        )
 
 
-def test_what_was_float16_before_it_was_converted_is_no_problem(elmo: Elmo, model: Path, tmp_path: Path):
+def test_what_was_float16_before_it_was_converted_is_no_problem(
+    elmo: Elmo, model: Path, tmp_path: Path
+):
     narrow, wide = tmp_path / "narrow.h5", tmp_path / "wide.h5"
     assert elmo("embed", SAMPLE, narrow, "--model", model, "--dtype", "float16").exit_code == 0
     assert elmo("convert", narrow, wide, "--dtype", "float32").exit_code == 0
@@ -308,7 +385,9 @@ def test_checksums_find_a_change_and_nothing_else(windows: list[int], data: st.D
     if arrays:
         at = data.draw(st.integers(0, len(arrays) - 1))
         changed = data.draw(st.sampled_from([(("a",), arrays[at]), ((), arrays[at] + 1)]))
-        [(first, end)] = find_wrong([changed if i == at else ((), array) for i, array in enumerate(arrays)], stored)
+        [(first, end)] = find_wrong(
+            [changed if i == at else ((), array) for i, array in enumerate(arrays)], stored
+        )
         assert first <= at < end
         assert list(find_wrong([((), array) for array in arrays[:-1]], stored))
 
@@ -336,7 +415,9 @@ def shards(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("shards")
     for name, of in [("ours", model), ("other", make_model(folder / "model", seed=2))]:
         options = ["--output-format", "parquet", "--shard-tokens", "1200", "--window-tokens", "600"]
-        result = CliRunner().invoke(main, ["embed", str(SAMPLE), str(folder / name), "--model", str(of), *options])
+        result = CliRunner().invoke(
+            main, ["embed", str(SAMPLE), str(folder / name), "--model", str(of), *options]
+        )
         assert result.exit_code == 0, result.output
     return [folder / "ours", folder / "other"]
 
@@ -348,15 +429,29 @@ def swap(one: Path, other: Path) -> None:
 
 
 SPOILT = {
-    "doubled": (lambda q, _: shutil.copy(q / "part-00001.parquet", q / "part-00001b.parquet"), "is shard 1, and comes after shard 1"),
-    "in place of another": (lambda q, _: shutil.copy(q / "part-00000.parquet", q / "part-00001.parquet"), "is shard 0, and comes after"),
-    "swapped": (lambda q, _: swap(q / "part-00000.parquet", q / "part-00001.parquet"), "is shard 0, and comes after shard 1"),
-    "of another model": (lambda q, other: shutil.copy(other / "part-00001.parquet", q), "is of another run than the shards before it"),
+    "doubled": (
+        lambda q, _: shutil.copy(q / "part-00001.parquet", q / "part-00001b.parquet"),
+        "is shard 1, and comes after shard 1",
+    ),
+    "in place of another": (
+        lambda q, _: shutil.copy(q / "part-00000.parquet", q / "part-00001.parquet"),
+        "is shard 0, and comes after",
+    ),
+    "swapped": (
+        lambda q, _: swap(q / "part-00000.parquet", q / "part-00001.parquet"),
+        "is shard 0, and comes after shard 1",
+    ),
+    "of another model": (
+        lambda q, other: shutil.copy(other / "part-00001.parquet", q),
+        "is of another run than the shards before it",
+    ),
 }
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_shards_that_do_not_make_up_one_run_are_told(elmo: Elmo, shards: list[Path], tmp_path: Path, how: str):
+def test_shards_that_do_not_make_up_one_run_are_told(
+    elmo: Elmo, shards: list[Path], tmp_path: Path, how: str
+):
     folder = shutil.copytree(shards[0], tmp_path / "copy")
     assert elmo("verify", folder).exit_code == 0
     spoil, words = SPOILT[how]
@@ -367,22 +462,49 @@ def test_shards_that_do_not_make_up_one_run_are_told(elmo: Elmo, shards: list[Pa
         assert words in result.stderr
 
 
-def test_columns_of_a_parquet_file_that_are_swapped_are_told(elmo: Elmo, named: Path, tmp_path: Path):
+def test_columns_of_a_parquet_file_that_are_swapped_are_told(
+    elmo: Elmo, named: Path, tmp_path: Path
+):
     whole = named / "rows" / "part-00000.parquet"
     table, told = pq.read_table(whole), pq.read_metadata(whole).metadata
     one, other = table["layer_1"], table["layer_2"]
-    for name, (first, second), words in [("same", (one, other), None), ("swapped", (other, one), "do not match their checksum")]:
-        columns = {**{name: table[name] for name in table.column_names}, "layer_1": first, "layer_2": second}
+    for name, (first, second), words in [
+        ("same", (one, other), None),
+        ("swapped", (other, one), "do not match their checksum"),
+    ]:
+        columns = {
+            **{name: table[name] for name in table.column_names},
+            "layer_1": first,
+            "layer_2": second,
+        }
         with pq.ParquetWriter(tmp_path / f"{name}.parquet", table.schema) as writer:
             writer.write_table(pa.table(columns, schema=table.schema))
-            writer.add_key_value_metadata({key: told[key] for key in (b"part", b"parts", b"rows", b"row_group_crc32")})
+            writer.add_key_value_metadata(
+                {key: told[key] for key in (b"part", b"parts", b"rows", b"row_group_crc32")}
+            )
         result = elmo("verify", tmp_path / f"{name}.parquet")
-        assert (result.exit_code, words is None or words in result.stderr) == (words is not None, True), result.output
+        assert (result.exit_code, words is None or words in result.stderr) == (
+            words is not None,
+            True,
+        ), result.output
 
 
-def test_a_stream_whose_writer_was_stopped_is_no_file_of_features(elmo: Elmo, model: Path, tmp_path: Path):
+def test_a_stream_whose_writer_was_stopped_is_no_file_of_features(
+    elmo: Elmo, model: Path, tmp_path: Path
+):
     stream = tmp_path / "out.arrows"
-    written = elmo("embed", SAMPLE, "-", "--output-format", "arrow", "--model", model, "--window-tokens", 600, "--quiet")
+    written = elmo(
+        "embed",
+        SAMPLE,
+        "-",
+        "--output-format",
+        "arrow",
+        "--model",
+        model,
+        "--window-tokens",
+        600,
+        "--quiet",
+    )
     stream.write_bytes(written.stdout_bytes)
     assert elmo("verify", stream).exit_code == 0
     stream.write_bytes(written.stdout_bytes[:-8])
@@ -390,7 +512,9 @@ def test_a_stream_whose_writer_was_stopped_is_no_file_of_features(elmo: Elmo, mo
 
 
 @pytest.mark.parametrize("order", [[0, 1, 1, 2], [0, 2, 1], [2, 1, 0]])
-def test_lines_that_are_doubled_or_moved_are_told(elmo: Elmo, named: Path, tmp_path: Path, order: list[int]):
+def test_lines_that_are_doubled_or_moved_are_told(
+    elmo: Elmo, named: Path, tmp_path: Path, order: list[int]
+):
     lines = (named / "jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "out.jsonl").write_bytes(b"".join(lines[i] for i in order))
     result = elmo("verify", tmp_path / "out.jsonl")

@@ -18,13 +18,17 @@ def table(sentences: Tokens, type_: pa.DataType | None = None, **columns: object
 
 
 def write_parquet(sentences: Tokens | pa.Table, path: Path, **options: object) -> Path:
-    parquet.write_table(sentences if isinstance(sentences, pa.Table) else table(sentences), path, **options)
+    parquet.write_table(
+        sentences if isinstance(sentences, pa.Table) else table(sentences), path, **options
+    )
     return path
 
 
 def write_arrow(sentences: Tokens | pa.Table, path: Path, rows: int | None = None) -> Path:
     data = sentences if isinstance(sentences, pa.Table) else table(sentences)
-    with (ipc.new_stream if path.suffix == ".arrows" else ipc.new_file)(path, data.schema) as writer:
+    with (ipc.new_stream if path.suffix == ".arrows" else ipc.new_file)(
+        path, data.schema
+    ) as writer:
         writer.write_table(data, rows)
     return path
 
@@ -39,7 +43,9 @@ def _jsonl(sentences: Tokens) -> str:
 
 def _csv(sentences: Tokens) -> str:
     out = io.StringIO()
-    csv.writer(out).writerows([["id", "tokens"], *([i, " ".join(tokens)] for i, tokens in enumerate(sentences))])
+    csv.writer(out).writerows(
+        [["id", "tokens"], *([i, " ".join(tokens)] for i, tokens in enumerate(sentences))]
+    )
     return out.getvalue()
 
 
@@ -57,11 +63,16 @@ def _conllu(sentences: Tokens) -> str:
 
 
 def _conll(sentences: Tokens) -> str:
-    return "-DOCSTART- -X- O\n\n" + "\n".join("".join(f"{token} NN O\n" for token in tokens) for tokens in sentences)
+    return "-DOCSTART- -X- O\n\n" + "\n".join(
+        "".join(f"{token} NN O\n" for token in tokens) for tokens in sentences
+    )
 
 
 def _fasta(sentences: Tokens) -> str:
-    return "".join(f">p{n} a protein\n{''.join(tokens[:3])}\n{''.join(tokens[3:])}*\n" for n, tokens in enumerate(sentences))
+    return "".join(
+        f">p{n} a protein\n{''.join(tokens[:3])}\n{''.join(tokens[3:])}*\n"
+        for n, tokens in enumerate(sentences)
+    )
 
 
 TEXTS: dict[str, Callable[[Tokens], str]] = {

@@ -26,7 +26,9 @@ def make_tagged(n_sentences: int, seed: int) -> Tagged:
         tokens, tags = [], []
         for _ in range(random.integers(2, 6)):
             kind = int(random.integers(0, 4))
-            words = random.choice((PEOPLE, PLACES, OTHERS, OTHERS)[kind], 1 + int(kind == 0 and random.integers(2)))
+            words = random.choice(
+                (PEOPLE, PLACES, OTHERS, OTHERS)[kind], 1 + int(kind == 0 and random.integers(2))
+            )
             name = ("PER", "LOC")[kind] if kind < 2 else None
             tokens += [*map(str, words), "x"]
             tags += [f"{'BI'[i > 0]}-{name}" if name else "O" for i in range(len(words))] + ["O"]
@@ -38,12 +40,18 @@ def make_texts(n_texts: int, seed: int) -> list[tuple[str, str]]:
     """Texts with their label."""
     random = np.random.default_rng(seed)
     kinds = [str(random.choice(list(KINDS))) for _ in range(n_texts)]
-    return [(" ".join(map(str, ["x", *random.choice(KINDS[kind], random.integers(1, 5))])), kind) for kind in kinds]
+    return [
+        (" ".join(map(str, ["x", *random.choice(KINDS[kind], random.integers(1, 5))])), kind)
+        for kind in kinds
+    ]
 
 
 def write_conll(path: Path, corpus: Tagged) -> Path:
     """Write a column file."""
-    blocks = ("".join(f"{token} {tag}\n" for token, tag in zip(*sentence, strict=True)) for sentence in corpus)
+    blocks = (
+        "".join(f"{token} {tag}\n" for token, tag in zip(*sentence, strict=True))
+        for sentence in corpus
+    )
     path.write_text("\n".join(blocks) + "\n")
     return path
 

@@ -1,4 +1,6 @@
-"""A web server of the tests that does what servers do on bad days: each path has a list of acts, one a request, the last one for good."""
+"""A web server of the tests that does what servers do on bad days: each path has a list of acts,
+one a request, the last one for good.
+"""
 
 import re
 import threading
@@ -15,7 +17,9 @@ def whole(content: bytes, tag: str | None = '"1"', ranges: bool = True) -> Act:
 
     def act(request: BaseHTTPRequestHandler) -> None:
         asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
-        start = int(asked[1]) if asked and ranges and request.headers.get("If-Range", tag) == tag else 0
+        start = (
+            int(asked[1]) if asked and ranges and request.headers.get("If-Range", tag) == tag else 0
+        )
         if start >= len(content) > 0:
             request.send_error(416)
             return
@@ -87,7 +91,8 @@ class FlakyServer:
     def __init__(self, base: str) -> None:
         self.base = base
         self.acts: dict[str, list[Act]] = {}
-        self.requests: dict[str, list[str]] = defaultdict(list)  # path -> the Range headers that came
+        # Path -> the Range headers that came
+        self.requests: dict[str, list[str]] = defaultdict(list)
 
     def url(self, path: str, *acts: Act) -> str:
         self.acts[path] = list(acts)

@@ -1,4 +1,7 @@
-"""ELMoForManyLangs in plain numpy float64, and models made up in its format. Independent of the package: it reads the files itself."""
+"""ELMoForManyLangs in plain numpy float64, and models made up in its format.
+
+Independent of the package: it reads the files itself.
+"""
 
 import json
 from pathlib import Path
@@ -9,7 +12,14 @@ import torch
 from tests.helpers.reference import sigmoid
 
 CONFIG = {
-    "encoder": {"name": "elmo", "projection_dim": 6, "cell_clip": 3, "proj_clip": 3, "dim": 10, "n_layers": 2},
+    "encoder": {
+        "name": "elmo",
+        "projection_dim": 6,
+        "cell_clip": 3,
+        "proj_clip": 3,
+        "dim": 10,
+        "n_layers": 2,
+    },
     "token_embedder": {
         "name": "cnn",
         "activation": "relu",
@@ -22,16 +32,33 @@ CONFIG = {
     "dropout": 0.1,
 }
 WORDS = ["<oov>", "<bos>", "<eos>", "<pad>", "the", "cat", "naïve", "日本", "x" * 48]
-CHARACTERS = [*"abcdehilnotsvx.ï日本ğ", "\u3000", "<bos>", "<eos>", "<oov>", "<pad>", "<bow>", "<eow>"]
+CHARACTERS = [
+    *"abcdehilnotsvx.ï日本ğ",
+    "\u3000",
+    "<bos>",
+    "<eos>",
+    "<oov>",
+    "<pad>",
+    "<bow>",
+    "<eow>",
+]
 
 
-def make_efml(folder: Path, seed: int = 1, config_path: str = "tiny_config.json", **changes: object) -> Path:
+def make_efml(
+    folder: Path, seed: int = 1, config_path: str = "tiny_config.json", **changes: object
+) -> Path:
     """Write a random model: a key of either part of the config may be changed."""
     config = json.loads(json.dumps(CONFIG))
     for key, value in changes.items():
-        next(part for part in (config["encoder"], config["token_embedder"]) if key in part)[key] = value
+        next(part for part in (config["encoder"], config["token_embedder"]) if key in part)[key] = (
+            value
+        )
     encoder, tokens = config["encoder"], config["token_embedder"]
-    out, dim, n = encoder["projection_dim"], encoder["dim"], sum(number for _, number in tokens["filters"]) if tokens["char_dim"] else 0
+    out, dim, n = (
+        encoder["projection_dim"],
+        encoder["dim"],
+        sum(number for _, number in tokens["filters"]) if tokens["char_dim"] else 0,
+    )
     random = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int, scale: float = 0.0) -> torch.Tensor:
@@ -39,9 +66,13 @@ def make_efml(folder: Path, seed: int = 1, config_path: str = "tiny_config.json"
 
     embedder = {}
     if tokens["word_dim"]:
-        embedder["word_emb_layer.embedding.weight"] = normal(len(WORDS), tokens["word_dim"], scale=1)
+        embedder["word_emb_layer.embedding.weight"] = normal(
+            len(WORDS), tokens["word_dim"], scale=1
+        )
     if tokens["char_dim"]:
-        embedder["char_emb_layer.embedding.weight"] = normal(len(CHARACTERS), tokens["char_dim"], scale=1)
+        embedder["char_emb_layer.embedding.weight"] = normal(
+            len(CHARACTERS), tokens["char_dim"], scale=1
+        )
         for i, (width, number) in enumerate(tokens["filters"]):
             embedder[f"convolutions.{i}.weight"] = normal(number, tokens["char_dim"], width)
             embedder[f"convolutions.{i}.bias"] = normal(number, scale=0.3)
@@ -62,9 +93,13 @@ def make_efml(folder: Path, seed: int = 1, config_path: str = "tiny_config.json"
     torch.save(embedder, folder / "token_embedder.pkl")
     torch.save(recurrent, folder / "encoder.pkl")
     (folder / "tiny_config.json").write_text(json.dumps(config))
-    (folder / "config.json").write_text(json.dumps({"config_path": config_path, "model": "/home/author/model", "seed": 1}))
+    (folder / "config.json").write_text(
+        json.dumps({"config_path": config_path, "model": "/home/author/model", "seed": 1})
+    )
     for name, entries in [("word.dic", WORDS), ("char.dic", CHARACTERS)]:
-        (folder / name).write_text("".join(f"{entry}\t{i}\n" for i, entry in enumerate(entries)), encoding="utf-8")
+        (folder / name).write_text(
+            "".join(f"{entry}\t{i}\n" for i, entry in enumerate(entries)), encoding="utf-8"
+        )
     return folder
 
 
@@ -77,7 +112,9 @@ class ReferenceEfml:
             for file in ("token_embedder.pkl", "encoder.pkl")
             for name, value in torch.load(folder / file, weights_only=True).items()
         }
-        self.words, self.characters = (self.dictionary(folder / name) for name in ("word.dic", "char.dic"))
+        self.words, self.characters = (
+            self.dictionary(folder / name) for name in ("word.dic", "char.dic")
+        )
 
     @staticmethod
     def dictionary(path: Path) -> dict[str, int]:
@@ -101,10 +138,17 @@ class ReferenceEfml:
         token = token[: self.embedder["max_characters_per_token"] - 2]
         parts = []
         if self.embedder["word_dim"]:
-            parts.append(self.tensors["word_emb_layer.embedding.weight"][self.words.get(token, self.words["<oov>"])])
+            parts.append(
+                self.tensors["word_emb_layer.embedding.weight"][
+                    self.words.get(token, self.words["<oov>"])
+                ]
+            )
         if self.embedder["char_dim"]:
             parts.append(self.spelling(token))
-        return self.tensors["projection.weight"] @ np.concatenate(parts) + self.tensors["projection.bias"]
+        return (
+            self.tensors["projection.weight"] @ np.concatenate(parts)
+            + self.tensors["projection.bias"]
+        )
 
     def spelling(self, token: str) -> np.ndarray:
         inside = [token] if token in ("<bos>", "<eos>") else list(token)
@@ -113,14 +157,27 @@ class ReferenceEfml:
         ids += [self.characters["<pad>"]] * (self.embedder["max_characters_per_token"] - len(ids))
         x = self.tensors["char_emb_layer.embedding.weight"][ids]
         features = []
-        activate = {"relu": lambda values: np.maximum(values, 0), "tanh": np.tanh}[self.embedder["activation"]]
+        activate = {"relu": lambda values: np.maximum(values, 0), "tanh": np.tanh}[
+            self.embedder["activation"]
+        ]
         for i, (width, _) in enumerate(self.embedder["filters"]):
-            kernel, bias = self.tensors[f"convolutions.{i}.weight"], self.tensors[f"convolutions.{i}.bias"]  # (out, in, width)
-            spots = [np.einsum("oiw,wi->o", kernel, x[p : p + width]) + bias for p in range(len(ids) - width + 1)]
+            # The shape is (out, in, width)
+            kernel, bias = (
+                self.tensors[f"convolutions.{i}.weight"],
+                self.tensors[f"convolutions.{i}.bias"],
+            )
+            spots = [
+                np.einsum("oiw,wi->o", kernel, x[p : p + width]) + bias
+                for p in range(len(ids) - width + 1)
+            ]
             features.append(activate(np.max(spots, axis=0)))
         y = np.concatenate(features)
         for k in range(self.embedder["n_highway"]):
-            transformed, gate = np.split(self.tensors[f"highways._layers.{k}.weight"] @ y + self.tensors[f"highways._layers.{k}.bias"], 2)
+            transformed, gate = np.split(
+                self.tensors[f"highways._layers.{k}.weight"] @ y
+                + self.tensors[f"highways._layers.{k}.bias"],
+                2,
+            )
             y = sigmoid(gate) * y + (1 - sigmoid(gate)) * np.maximum(transformed, 0)
         return y
 
@@ -131,10 +188,19 @@ class ReferenceEfml:
             hidden, cell = np.zeros(self.encoder["projection_dim"]), np.zeros(self.encoder["dim"])
             below, inputs = inputs, []
             for x in below:
-                gates = self.tensors[f"{name}.input_linearity.weight"] @ x + self.tensors[f"{name}.state_linearity.bias"]
-                i, f, g, o = np.split(gates + self.tensors[f"{name}.state_linearity.weight"] @ hidden, 4)
-                cell = self.clip(sigmoid(i) * np.tanh(g) + sigmoid(f) * cell, self.encoder["cell_clip"])
-                hidden = self.tensors[f"{name}.state_projection.weight"] @ (sigmoid(o) * np.tanh(cell))
+                gates = (
+                    self.tensors[f"{name}.input_linearity.weight"] @ x
+                    + self.tensors[f"{name}.state_linearity.bias"]
+                )
+                i, f, g, o = np.split(
+                    gates + self.tensors[f"{name}.state_linearity.weight"] @ hidden, 4
+                )
+                cell = self.clip(
+                    sigmoid(i) * np.tanh(g) + sigmoid(f) * cell, self.encoder["cell_clip"]
+                )
+                hidden = self.tensors[f"{name}.state_projection.weight"] @ (
+                    sigmoid(o) * np.tanh(cell)
+                )
                 hidden = self.clip(hidden, self.encoder["proj_clip"])
                 inputs.append(hidden + x if layer > 0 else hidden)
             outputs.append(np.stack(inputs))

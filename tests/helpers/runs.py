@@ -39,11 +39,15 @@ def raising(error: BaseException | type[BaseException]) -> Callable[..., None]:
     return function
 
 
-def stop_writing(patch: pytest.MonkeyPatch, kind: type[FeatureWriter], after: int, by: BaseException) -> None:
+def stop_writing(
+    patch: pytest.MonkeyPatch, kind: type[FeatureWriter], after: int, by: BaseException
+) -> None:
     """Let stores of a kind write so many windows, and fail at the next."""
     written, write = [], kind.write
 
-    def failing(store: FeatureWriter, window: Sequence[Sentence], arrays: Sequence[np.ndarray]) -> None:
+    def failing(
+        store: FeatureWriter, window: Sequence[Sentence], arrays: Sequence[np.ndarray]
+    ) -> None:
         written.append(window)
         if len(written) > after:
             raise by

@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 ERROR = "<Error><Code>{code}</Code><Message>told to</Message></Error>"
-STATUS = {"AccessDenied": "403 Forbidden", "InternalError": "500 Internal Server Error", "OperationAborted": "409 Conflict"}
+STATUS = {
+    "AccessDenied": "403 Forbidden",
+    "InternalError": "500 Internal Server Error",
+    "OperationAborted": "409 Conflict",
+}
 Start = Callable[..., Any]
 
 
 @dataclass
 class S3Server:
-    """`fail` decides the error code of a request by method and path; None for an answer of moto's."""
+    """`fail` returns a request's error code by method and path; None for moto's answer."""
 
     port: int
     fail: Callable[[str, str], str | None] | None = None
@@ -25,7 +29,8 @@ class S3Server:
     @property
     def query(self) -> str:
         """The end of a URI that leads to the server."""
-        return f"?scheme=http&endpoint_override=127.0.0.1%3A{self.port}&region=us-east-1&allow_bucket_creation=true"
+        server = f"?scheme=http&endpoint_override=127.0.0.1%3A{self.port}"
+        return f"{server}&region=us-east-1&allow_bucket_creation=true"
 
     def uri(self, path: str) -> str:
         """A URI of the server."""

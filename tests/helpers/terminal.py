@@ -1,6 +1,8 @@
-"""Commands run at a terminal: a pty whose process takes command lines one after another, as imports take seconds.
+"""Commands run at a terminal: a pty whose process takes command lines one after another, as imports
+take seconds.
 
-Started as a script it is that process: command lines come as JSON through one pipe, exit codes go through another.
+Started as a script it is that process: command lines come as JSON through one pipe, exit codes go
+through another.
 """
 
 import fcntl
@@ -20,12 +22,24 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60.0  # seconds for a command, on a busy machine
-CONTROLS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "CI")  # read by rich
+# Read by rich
+CONTROLS = (
+    "COLUMNS",
+    "LINES",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+    "CI",
+)
 SHOWN, HIDDEN, ERASED = "\x1b[?25h", "\x1b[?25l", "\x1b[2K"
 
 
 class Seen(NamedTuple):
-    """What came to the terminal, and the exit code; -1 for a process that was ended at the time limit."""
+    """What came to the terminal, and the exit code.
+
+    -1 for a process that was ended at the time limit.
+    """
 
     code: int
     output: str
@@ -38,7 +52,9 @@ class Seen(NamedTuple):
     @property
     def drawings(self) -> list[str]:
         """The bars that were drawn, each in place of the one before."""
-        return [line for part in self.output.split("\r") for line in part.split("\n") if "━" in line]
+        return [
+            line for part in self.output.split("\r") for line in part.split("\n") if "━" in line
+        ]
 
 
 class Terminal:
@@ -56,7 +72,11 @@ class Terminal:
         self.resize(columns)
         orders, self._orders = os.pipe()
         self._codes, codes = os.pipe()
-        kept = {name: value for name, value in os.environ.items() if name not in CONTROLS and not name.lower().endswith("_proxy")}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in CONTROLS and not name.lower().endswith("_proxy")
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.helpers.terminal", str(orders), str(codes)],
             **dict.fromkeys(("stdin", "stdout", "stderr"), slave),
@@ -102,10 +122,16 @@ class Terminal:
         Returns:
             What was seen until it ended, or until the time limit.
         """
-        os.write(self._orders, json.dumps([list(map(str, arguments)), hold, str(stderr or ""), environment]).encode() + b"\n")
+        os.write(
+            self._orders,
+            json.dumps([list(map(str, arguments)), hold, str(stderr or ""), environment]).encode()
+            + b"\n",
+        )
         waiting, output, mark, code, end = list(at), b"", 0, b"", time.monotonic() + LIMIT
         while not code.endswith(b"\n"):
-            ready, _, _ = select.select([self.master, self._codes], [], [], max(end - time.monotonic(), 0))
+            ready, _, _ = select.select(
+                [self.master, self._codes], [], [], max(end - time.monotonic(), 0)
+            )
             if not ready or time.monotonic() > end:
                 self.close()
                 return Seen(-1, output.decode(errors="replace"))
@@ -147,7 +173,8 @@ class Terminal:
 def _serve(orders: int, codes: int) -> None:
     """Run what is ordered, as `elmo` does."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # where Ctrl-C goes
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup and "&" would have them ignored
+    # Nohup and "&" would have them ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.cli.main import main
@@ -155,7 +182,11 @@ def _serve(orders: int, codes: int) -> None:
     track, screen = UserConsole.track, os.dup(2)
     for line in os.fdopen(orders):
         sys.argv[1:], hold, stderr, environment = json.loads(line)
-        UserConsole.track = (lambda self, job, total, hold=hold: track(self, _holding(job, hold), total)) if hold else track
+        UserConsole.track = (
+            (lambda self, job, total, hold=hold: track(self, _holding(job, hold), total))
+            if hold
+            else track
+        )
         file = os.open(stderr or os.ttyname(screen), os.O_WRONLY | os.O_CREAT | os.O_NOCTTY)
         os.dup2(file, 2)
         os.close(file)

@@ -42,10 +42,29 @@ def test_a_column_of_pandas_is_a_sentence_or_a_batch():
 
 
 @pytest.mark.parametrize(
-    "sentence", ["hello world", b"hello", {"a": 1}, {"a"}, None, 3, np.array("a"), Path("corpus.txt"), [1, 2], [b"a"], [["a"]]]
+    "sentence",
+    [
+        "hello world",
+        b"hello",
+        {"a": 1},
+        {"a"},
+        None,
+        3,
+        np.array("a"),
+        Path("corpus.txt"),
+        [1, 2],
+        [b"a"],
+        [["a"]],
+    ],
 )
-def test_anything_else_is_a_type_error_that_says_what_was_expected(embedder: ElmoEmbedder, sentence: object):
-    for call in (embedder.embed_sentence, lambda one: embedder.embed_batch([one]), lambda one: list(embedder.embed_sentences([one]))):
+def test_anything_else_is_a_type_error_that_says_what_was_expected(
+    embedder: ElmoEmbedder, sentence: object
+):
+    for call in (
+        embedder.embed_sentence,
+        lambda one: embedder.embed_batch([one]),
+        lambda one: list(embedder.embed_sentences([one])),
+    ):
         with pytest.raises(TypeError, match=r"a sentence is a sequence of tokens \(str\)"):
             call(sentence)
 
@@ -91,5 +110,10 @@ def test_a_batch_has_one_sentence_at_least(embedder: ElmoEmbedder):
 
 
 def test_options_are_renamed_and_other_words_left():
-    with pytest.raises(ModelError, match=r"^a--b: pass options_file, batch_tokens or device cpu -- x$"), naming_arguments():
+    with (
+        pytest.raises(
+            ModelError, match=r"^a--b: pass options_file, batch_tokens or device cpu -- x$"
+        ),
+        naming_arguments(),
+    ):
         raise ModelError("a--b: pass --options, --batch-tokens or --device cpu -- x")

@@ -19,12 +19,17 @@ from tests.helpers.reference import ReferenceElmo
 SENTENCES = [["a", "b", "c"], ["over-long" * 9], ["d"] * 7]
 
 
-@pytest.mark.parametrize("changes", [{}, {"n_layers": 3}, {"use_skip_connections": False}, {"projection_dim": 10}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"n_layers": 3}, {"use_skip_connections": False}, {"projection_dim": 10}]
+)
 def test_the_padded_path_gives_the_reference_numbers(tmp_path: Path, changes: dict):
     make_model(tmp_path, **changes)
     files = tmp_path / "options.json", tmp_path / "weights.hdf5"
     reference = ReferenceElmo(*files)
-    padded, fast = embed_padded(load_bilm(*files), SENTENCES), Embedder(load_bilm(*files)).embed_batch(SENTENCES)
+    padded, fast = (
+        embed_padded(load_bilm(*files), SENTENCES),
+        Embedder(load_bilm(*files)).embed_batch(SENTENCES),
+    )
     for tokens, simple, ours in zip(SENTENCES, padded, fast, strict=True):
         reference.zero_state()
         expected = reference.embed(tokens)
@@ -57,7 +62,21 @@ def test_made_up_text_is_the_same_each_time_and_of_the_length_asked_for():
 
 
 def test_bench_measures_every_path(elmo: Callable[..., Result], model: Path):
-    result = elmo("bench", "--model", model, "--tokens", 120, "--repeats", 2, "--precision", "fp32", "--json", "--threads", 1, "-q")
+    result = elmo(
+        "bench",
+        "--model",
+        model,
+        "--tokens",
+        120,
+        "--repeats",
+        2,
+        "--precision",
+        "fp32",
+        "--json",
+        "--threads",
+        1,
+        "-q",
+    )
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert figures["tokens"] == 120
@@ -71,7 +90,9 @@ def test_bench_measures_every_path(elmo: Callable[..., Result], model: Path):
     assert fast["peak_mib"] > 50
 
 
-def test_bench_of_an_empty_text_is_an_error(elmo: Callable[..., Result], model: Path, tmp_path: Path):
+def test_bench_of_an_empty_text_is_an_error(
+    elmo: Callable[..., Result], model: Path, tmp_path: Path
+):
     (tmp_path / "empty.txt").write_text("\n")
     result = elmo("bench", tmp_path / "empty.txt", "--model", model)
     assert result.exit_code == 1

@@ -25,7 +25,15 @@ def embedder(model: Path) -> ElmoEmbedder:
 
 
 def test_public_names_are_there():
-    names = ["Elmo", "ElmoEmbedder", "ElmoVectorizer", "Predictor", "ScalarMix", "__version__", "batch_to_ids"]
+    names = [
+        "Elmo",
+        "ElmoEmbedder",
+        "ElmoVectorizer",
+        "Predictor",
+        "ScalarMix",
+        "__version__",
+        "batch_to_ids",
+    ]
     names += ["load_model", "load_predictor", "open_features"]
     assert sorted(elmo_cli.__all__) == names
     assert all(hasattr(elmo_cli, name) for name in elmo_cli.__all__)
@@ -36,7 +44,11 @@ def test_public_names_are_there():
 def test_shapes_are_allennlps(embedder: ElmoEmbedder):
     assert embedder.embed_sentence(["a", "b"]).shape == (3, 2, 12)
     assert embedder.embed_sentence(["a", "b"]).dtype == np.float32
-    assert [array.shape for array in embedder.embed_batch([["a"], [], ["b", "c"]])] == [(3, 1, 12), (3, 0, 12), (3, 2, 12)]
+    assert [array.shape for array in embedder.embed_batch([["a"], [], ["b", "c"]])] == [
+        (3, 1, 12),
+        (3, 0, 12),
+        (3, 2, 12),
+    ]
 
 
 def test_sentences_stream_through_in_order(embedder: ElmoEmbedder):
@@ -49,7 +61,9 @@ def test_a_file_is_embedded_as_the_command_does(embedder: ElmoEmbedder, tmp_path
     with SAMPLE.open(encoding="utf-8") as lines:
         embedder.embed_file(lines, tmp_path / "out.h5", "top")
     with h5py.File(tmp_path / "out.h5") as file:
-        np.testing.assert_allclose(file["7"][:], embedder.embed_sentence(sentences_of(SAMPLE)[7])[-1], atol=1e-5)
+        np.testing.assert_allclose(
+            file["7"][:], embedder.embed_sentence(sentences_of(SAMPLE)[7])[-1], atol=1e-5
+        )
     with pytest.raises(CorpusError, match="line 2 is blank"):
         embedder.embed_file(iter(["a\n", " \n"]), tmp_path / "blank.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
@@ -58,7 +72,9 @@ def test_a_file_is_embedded_as_the_command_does(embedder: ElmoEmbedder, tmp_path
 def test_stateful_carries_the_state_from_call_to_call(model: Path, reference: ReferenceElmo):
     embedder = ElmoEmbedder(model=model, stateful=True)
     for tokens in (["a", "b"], ["c"], ["a", "b"]):
-        np.testing.assert_allclose(embedder.embed_sentence(tokens), reference.embed(tokens), atol=1e-5)
+        np.testing.assert_allclose(
+            embedder.embed_sentence(tokens), reference.embed(tokens), atol=1e-5
+        )
     *_, last = embedder.embed_sentences([["d"], ["e", "f"]], batch_size=1)
     reference.embed(["d"])
     np.testing.assert_allclose(last, reference.embed(["e", "f"]), atol=1e-5)
@@ -82,13 +98,18 @@ def test_errors_name_the_arguments_of_python(model: Path, tmp_path: Path):
     (tmp_path / "no.zip").write_bytes(b"x")
     with pytest.raises(ElmoError, match=r"or options_file and weight_file$"):
         ElmoEmbedder(model=tmp_path / "no.zip")
-    with pytest.raises(ElmoError, match=r"^cuda_device=77: not available here .*; pass cuda_device=-1 for the CPU$"):
+    with pytest.raises(
+        ElmoError, match=r"^cuda_device=77: not available here .*; pass cuda_device=-1 for the CPU$"
+    ):
         ElmoEmbedder(model=model, cuda_device=77)
 
 
 def test_a_batch_becomes_a_padded_tensor_and_a_mask(embedder: ElmoEmbedder):
     layers, mask = embedder.batch_to_embeddings([["a", "b"], [], ["c"]])
-    assert (layers.shape, mask.tolist()) == ((3, 3, 2, 12), [[True, True], [False, False], [True, False]])
+    assert (layers.shape, mask.tolist()) == (
+        (3, 3, 2, 12),
+        [[True, True], [False, False], [True, False]],
+    )
     np.testing.assert_allclose(layers[2, :, :1], embedder.embed_sentence(["c"]), atol=1e-6)
     assert not layers[2, :, 1:].any()
 
@@ -104,7 +125,11 @@ def test_files_say_how_they_were_made(embedder: ElmoEmbedder, tmp_path: Path):
     with open_features(tmp_path / "out.h5") as features:
         metadata = features.metadata
     assert {"elmo_version", "model_sha256", "options", "created"} <= metadata.keys()
-    assert (metadata["start_state"], metadata["layers"], metadata["precision"]) == ("zero", "average", "fp32")
+    assert (metadata["start_state"], metadata["layers"], metadata["precision"]) == (
+        "zero",
+        "average",
+        "fp32",
+    )
 
 
 def test_a_pickle_carries_the_description_and_no_weights(model: Path):
@@ -112,13 +137,18 @@ def test_a_pickle_carries_the_description_and_no_weights(model: Path):
     pickled = pickle.dumps(embedder)
     assert len(pickled) < 2000
     again = pickle.loads(pickled)  # noqa: S301  # our own bytes
-    np.testing.assert_array_equal(again.embed_sentence(["a", "b"]), embedder.embed_sentence(["a", "b"]))
+    np.testing.assert_array_equal(
+        again.embed_sentence(["a", "b"]), embedder.embed_sentence(["a", "b"])
+    )
 
 
 def test_threads_that_share_an_embedder_get_the_vectors_that_one_thread_gets(model: Path):
     """Hundreds of new words at once; the type cache is small, so that it is emptied too."""
     n_threads, rounds = 4, 6
-    sentences = [[[f"w{t}x{r}y{i % 97}" for i in range(120)] for r in range(rounds)] for t in range(n_threads)]
+    sentences = [
+        [[f"w{t}x{r}y{i % 97}" for i in range(120)] for r in range(rounds)]
+        for t in range(n_threads)
+    ]
     alone = ElmoEmbedder(model=model)
     expected = [[alone.embed_sentence(sentence) for sentence in own] for own in sentences]
     shared = ElmoEmbedder(model=model)
@@ -140,7 +170,7 @@ def test_threads_that_share_an_embedder_get_the_vectors_that_one_thread_gets(mod
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_forked_child_of_a_process_with_threads_embeds(model: Path):
-    """The child has neither the embedder's second thread nor OpenMP's, and used to wait for both."""
+    """The child has neither the embedder's second thread nor OpenMP's: it waited for both."""
     program = """
 import os, sys, threading, numpy as np, torch
 from elmo_cli import ElmoEmbedder
@@ -152,10 +182,15 @@ torch.ones(600, 600) @ torch.ones(600, 600)  # OpenMP has threads now
 embedder.embedder.types.lock.__enter__()  # as if another thread held it
 child = os.fork()
 if child == 0:
-    same = all(np.allclose(embedder.embed_sentence(s), e, atol=1e-5) for s, e in [(sentence, expected)])
+    same = np.allclose(embedder.embed_sentence(sentence), expected, atol=1e-5)
     made = ElmoEmbedder(model=sys.argv[1]).embed_sentence(sentence)
     os._exit(0 if same and np.allclose(made, expected, atol=1e-5) else 3)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program, str(model)], timeout=120, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(model)],
+        timeout=120,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr.decode()

@@ -1,4 +1,6 @@
-"""The numbers of the real `allennlp elmo` 0.9.0 and of AllenNLP's own fixture (../shared/reference/README.md)."""
+"""The numbers of the real `allennlp elmo` 0.9.0 and of AllenNLP's own fixture
+(../shared/reference/README.md).
+"""
 
 import json
 import subprocess
@@ -21,7 +23,9 @@ Elmo = Callable[..., Result]
 
 
 def fixture_files() -> tuple[Path, Path]:
-    return shared("reference", "fixture", "options.json"), shared("reference", "fixture", "lm_weights.hdf5")
+    return shared("reference", "fixture", "options.json"), shared(
+        "reference", "fixture", "lm_weights.hdf5"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +37,12 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def embed_like(elmo: Elmo, golden: Path, corpus: Path, model: tuple[Path, Path], tmp_path: Path, *how: str) -> float:
-    """Run the command, compare map and arrays with the golden file, and return the largest difference."""
+def embed_like(
+    elmo: Elmo, golden: Path, corpus: Path, model: tuple[Path, Path], tmp_path: Path, *how: str
+) -> float:
+    """Run the command, compare map and arrays with the golden file, and return the largest
+    difference.
+    """
     out = tmp_path / "out.h5"
     result = elmo("embed", corpus, out, "--options", model[0], "--weights", model[1], *how)
     assert result.exit_code == 0, result.output
@@ -55,21 +63,35 @@ def embed_like(elmo: Elmo, golden: Path, corpus: Path, model: tuple[Path, Path],
         ("fixture_all_b1_stateful.h5", ["--stateful", "--batch-size", "1"]),
     ],
 )
-def test_the_fixture_model_gives_allennlps_numbers(elmo: Elmo, tmp_path: Path, golden: str, how: list[str]):
-    golden_file, corpus = shared("reference", "golden", golden), shared("reference", "golden", "tricky.txt")
+def test_the_fixture_model_gives_allennlps_numbers(
+    elmo: Elmo, tmp_path: Path, golden: str, how: list[str]
+):
+    golden_file, corpus = (
+        shared("reference", "golden", golden),
+        shared("reference", "golden", "tricky.txt"),
+    )
     assert embed_like(elmo, golden_file, corpus, fixture_files(), tmp_path, *how) < 1e-5
 
 
-def test_a_random_model_of_published_size_gives_allennlps_numbers(elmo: Elmo, tmp_path: Path, random_model: Path):
-    golden, corpus = shared("reference", "golden", "small_all_stateless.h5"), shared("reference", "golden", "full30.txt")
+def test_a_random_model_of_published_size_gives_allennlps_numbers(
+    elmo: Elmo, tmp_path: Path, random_model: Path
+):
+    golden, corpus = (
+        shared("reference", "golden", "small_all_stateless.h5"),
+        shared("reference", "golden", "full30.txt"),
+    )
     files = random_model / "options.json", random_model / "weights.hdf5"
     assert embed_like(elmo, golden, corpus, files, tmp_path) < 1e-4
 
 
-FACTOR = 2.5  # measured: 1.5 with AVX-512, 2.4 on a processor with AVX2 alone, whose products sum in another order
+# measured: 1.5 with AVX-512, 2.4 on a processor with AVX2 alone, whose products sum in another
+# order
+FACTOR = 2.5
 
 
-def test_we_are_not_farther_from_float64_than_two_and_a_half_times_what_allennlp_is(random_model: Path):
+def test_we_are_not_farther_from_float64_than_two_and_a_half_times_what_allennlp_is(
+    random_model: Path,
+):
     golden = read_features(shared("reference", "golden", "small_all_stateless.h5"))
     sentences = sentences_of(shared("reference", "golden", "full30.txt"))
     files = random_model / "options.json", random_model / "weights.hdf5"
@@ -77,7 +99,10 @@ def test_we_are_not_farther_from_float64_than_two_and_a_half_times_what_allennlp
     ours = Embedder(load_bilm(*files)).embed_batch(sentences)
     theirs = [golden[str(i)] for i in range(len(sentences))]
     for layer in range(3):
-        distance, allowed = (max(np.abs(x[layer] - y[layer]).max() for x, y in zip(some, exact, strict=True)) for some in (ours, theirs))
+        distance, allowed = (
+            max(np.abs(x[layer] - y[layer]).max() for x, y in zip(some, exact, strict=True))
+            for some in (ours, theirs)
+        )
         assert distance <= FACTOR * allowed
 
 
@@ -92,19 +117,27 @@ def test_the_reference_itself_agrees_with_allennlp():
 
 
 def test_the_fixture_activations_of_the_tensorflow_original_are_met():
-    """bilm-tf's top layer, three streams of sentences, state carried from each batch of three to the next."""
+    """bilm-tf's top layer, three streams of sentences, state carried from each batch of three to
+    the next.
+    """
     streams = json.loads(shared("reference", "fixture", "sentences.json").read_text())
     embedder = ElmoEmbedder(*fixture_files(), stateful=True)
-    expected = [h5py.File(shared("reference", "fixture", f"lm_embeddings_{i}.hdf5")) for i in range(3)]
+    expected = [
+        h5py.File(shared("reference", "fixture", f"lm_embeddings_{i}.hdf5")) for i in range(3)
+    ]
     batches = list(zip(*([line.split() for line in stream] for stream in streams), strict=True))
     for number, batch in enumerate(batches):
         for file, layers in zip(expected, embedder.embed_batch(batch), strict=True):
             forward, backward = file[str(number)][:]
-            np.testing.assert_allclose(layers[2], np.concatenate([forward, backward], axis=1), atol=2e-6)
+            np.testing.assert_allclose(
+                layers[2], np.concatenate([forward, backward], axis=1), atol=2e-6
+            )
 
 
 def test_token_embeddings_of_the_tensorflow_original_are_met():
-    words = shared("reference", "fixture", "vocab_test.txt").read_text(encoding="utf-8").splitlines()
+    words = (
+        shared("reference", "fixture", "vocab_test.txt").read_text(encoding="utf-8").splitlines()
+    )
     with h5py.File(shared("reference", "fixture", "elmo_token_embeddings.hdf5")) as file:
         expected = file["embedding"][:]
     ours = ElmoEmbedder(*fixture_files()).embed_sentence(words)[0]

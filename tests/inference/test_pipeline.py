@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elmo_cli.inference.embedder import Embedder
-from elmo_cli.inference.pipeline import StoppedError, embed_ahead, embed_corpus, embed_window, groups, selecting, windows
+from elmo_cli.inference.pipeline import (
+    StoppedError,
+    embed_ahead,
+    embed_corpus,
+    embed_window,
+    groups,
+    selecting,
+    windows,
+)
 from elmo_cli.models.resolve import find_model
 from elmo_cli.nn.batching import bucket_by_length
 from elmo_cli.types import Sentence
@@ -21,10 +29,14 @@ def of_lengths(lengths: list[int]) -> list[Sentence]:
 
 
 @given(LENGTHS, st.integers(1, 60))
-def test_windows_keep_every_sentence_in_order_and_within_the_budget(lengths: list[int], max_tokens: int):
+def test_windows_keep_every_sentence_in_order_and_within_the_budget(
+    lengths: list[int], max_tokens: int
+):
     cut = list(windows(of_lengths(lengths), max_tokens))
     assert [s for window in cut for s in window] == of_lengths(lengths)
-    assert all(len(window) == 1 or sum(len(s.tokens) for s in window) <= max_tokens for window in cut)
+    assert all(
+        len(window) == 1 or sum(len(s.tokens) for s in window) <= max_tokens for window in cut
+    )
     assert all(cut)
 
 

@@ -23,14 +23,24 @@ def test_the_mix_is_equation_1():
     mixed = FixedMix(weights, gamma)(LAYERS)
     assert mixed.dtype == np.float32
     np.testing.assert_allclose(mixed, expected, rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(FixedMix((0, 0, 0))(LAYERS), LAYERS.mean(axis=0), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(FixedMix((1000.0, 0, 0))(LAYERS), LAYERS[0], rtol=1e-6)  # no overflow
+    np.testing.assert_allclose(
+        FixedMix((0, 0, 0))(LAYERS), LAYERS.mean(axis=0), rtol=1e-5, atol=1e-7
+    )
+    # No overflow
+    np.testing.assert_allclose(FixedMix((1000.0, 0, 0))(LAYERS), LAYERS[0], rtol=1e-6)
 
 
 def test_layer_norm_is_over_all_values_of_a_sentences_tokens():
-    """As AllenNLP's: mean and variance over unmasked elements, population variance, 1e-12 under the root."""
-    normed = [(layer - layer.mean()) / np.sqrt(((layer - layer.mean()) ** 2).mean() + 1e-12) for layer in LAYERS.astype(np.float64)]
-    np.testing.assert_allclose(FixedMix((0, 0, 0), layer_norm=True)(LAYERS), np.mean(normed, axis=0), rtol=1e-5, atol=1e-6)
+    """As AllenNLP's: mean and variance over unmasked elements, population variance, 1e-12 under the
+    root.
+    """
+    normed = [
+        (layer - layer.mean()) / np.sqrt(((layer - layer.mean()) ** 2).mean() + 1e-12)
+        for layer in LAYERS.astype(np.float64)
+    ]
+    np.testing.assert_allclose(
+        FixedMix((0, 0, 0), layer_norm=True)(LAYERS), np.mean(normed, axis=0), rtol=1e-5, atol=1e-6
+    )
     assert FixedMix((0, 0, 0), layer_norm=True)(LAYERS[:, :0]).shape == (0, 4)
 
 
@@ -69,7 +79,11 @@ def test_layers_have_names():
     assert Selection("-1,0").names(3) == ("layer_2", "layer_0")
     assert Selection("top").names(3) == ("top",)
     assert Selection("all", FixedMix((1, 2, 3))).names(3) == ("mix",)
-    for choice, words in [("0,-3", "names a layer twice"), ("3", "has layers 0 to 2"), ("x", "takes all, top")]:
+    for choice, words in [
+        ("0,-3", "names a layer twice"),
+        ("3", "has layers 0 to 2"),
+        ("x", "takes all, top"),
+    ]:
         with pytest.raises(ElmoError, match=words):
             Selection(choice).names(3)
     with pytest.raises(ElmoError, match="has 2 weights, and the model 3 layers"):
@@ -88,8 +102,13 @@ def test_a_mix_is_read_from_numbers_json_or_a_trained_model(tmp_path: Path):
     path = tmp_path / "mix.json"
     path.write_text(json.dumps({"weights": [0, 1, 2], "gamma": 2, "layer_norm": True}))
     assert read_mix(str(path), 3) == FixedMix((0, 1, 2), 2, layer_norm=True)
-    state = {f"_elmo.scalar_mix_0.scalar_parameters.{i}": torch.tensor([float(i)]) for i in range(3)}
-    torch.save({**state, "_elmo.scalar_mix_0.gamma": torch.tensor([0.5]), "other": torch.zeros(2)}, tmp_path / "best.th")
+    state = {
+        f"_elmo.scalar_mix_0.scalar_parameters.{i}": torch.tensor([float(i)]) for i in range(3)
+    }
+    torch.save(
+        {**state, "_elmo.scalar_mix_0.gamma": torch.tensor([0.5]), "other": torch.zeros(2)},
+        tmp_path / "best.th",
+    )
     assert read_mix(str(tmp_path / "best.th"), 3) == FixedMix((0, 1, 2), 0.5)
 
 
@@ -109,7 +128,9 @@ def test_a_mix_is_read_from_numbers_json_or_a_trained_model(tmp_path: Path):
         ("a.th", b"not a file of torch", "not a readable PyTorch file"),
     ],
 )
-def test_a_mix_that_is_none_is_one_clear_line(tmp_path: Path, name: str, content: bytes | None, words: str):
+def test_a_mix_that_is_none_is_one_clear_line(
+    tmp_path: Path, name: str, content: bytes | None, words: str
+):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ElmoError, match=words) as caught:
@@ -121,8 +142,14 @@ def test_a_torch_file_without_one_mix_is_refused(tmp_path: Path):
     weights = {f"scalar_parameters.{layer}": torch.zeros(1) for layer in range(3)}
     for state, words in [
         ({"weight": torch.zeros(2)}, "contains no scalar mixes"),
-        ({**weights, "scalar_parameters.0": torch.zeros(2)}, r"scalar_parameters\.0 has shape \(2,\)"),
-        ({**weights, "gamma": torch.full((1,), float("nan"))}, "gamma has values that are NaN or infinite"),
+        (
+            {**weights, "scalar_parameters.0": torch.zeros(2)},
+            r"scalar_parameters\.0 has shape \(2,\)",
+        ),
+        (
+            {**weights, "gamma": torch.full((1,), float("nan"))},
+            "gamma has values that are NaN or infinite",
+        ),
         ({**weights, "gamma": torch.ones(1, dtype=torch.int64)}, "not a floating-point type"),
         ({**weights, "gamma": 1.0}, "does not contain named tensors"),
     ]:

@@ -21,7 +21,11 @@ def test_a_failed_write_leaves_the_file_before(tmp_path: Path, shared: bool):
     path = tmp_path / "a.txt"
     atomic_write(path, lambda partial: partial.write_text("one"), shared=shared)
     with pytest.raises(KeyboardInterrupt):
-        atomic_write(path, lambda partial: (partial.write_text("tw"), (_ for _ in ()).throw(KeyboardInterrupt)), shared=shared)
+        atomic_write(
+            path,
+            lambda partial: (partial.write_text("tw"), (_ for _ in ()).throw(KeyboardInterrupt)),
+            shared=shared,
+        )
     with pytest.raises(OSError, match="No space left"):
         atomic_write(path, full, shared=shared)
     assert path.read_text() == "one"
@@ -53,11 +57,16 @@ def test_of_two_folders_of_one_name_the_first_stays(tmp_path: Path):
 
 def test_an_error_of_the_system_names_the_file_and_the_remedy():
     with (
-        pytest.raises(DiskError, match=r"^out: cannot be written \(No space left on device\); make room$"),
+        pytest.raises(
+            DiskError, match=r"^out: cannot be written \(No space left on device\); make room$"
+        ),
         writing_errors(Path("out"), "make room"),
     ):
         full()
-    with pytest.raises(DiskError, match=r"^out: cannot be written \(write failed\)$"), writing_errors(Path("out"), also=(RuntimeError,)):
+    with (
+        pytest.raises(DiskError, match=r"^out: cannot be written \(write failed\)$"),
+        writing_errors(Path("out"), also=(RuntimeError,)),
+    ):
         raise RuntimeError("write failed\nand more")
 
 
@@ -67,7 +76,10 @@ def test_an_output_has_its_name_when_the_block_ends(tmp_path: Path):
         file.write(b"all")
         assert not path.exists()
     assert path.read_bytes() == b"all"
-    with pytest.raises(OutputError, match="has appeared during the run"), open_output(OutputFile(path)) as file:
+    with (
+        pytest.raises(OutputError, match="has appeared during the run"),
+        open_output(OutputFile(path)) as file,
+    ):
         file.write(b"other")
     with pytest.raises(KeyboardInterrupt), open_output(OutputFile(path, overwrite=True)) as file:  # noqa: PT012  # both
         file.write(b"part")
@@ -97,7 +109,9 @@ class Library:
         self.closed += 1
 
 
-def test_after_a_failure_a_library_closes_into_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_after_a_failure_a_library_closes_into_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     with pytest.raises(KeyboardInterrupt), open_output(OutputFile(tmp_path / "out")) as partial:  # noqa: PT012  # all
         library = Library(partial)
         with closing_library_file(partial, library):
@@ -107,7 +121,9 @@ def test_after_a_failure_a_library_closes_into_nothing(tmp_path: Path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_at_the_end_of_a_library_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failure_at_the_end_of_a_library_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     with (
         pytest.raises(OSError, match="No space left"),
         open_output(OutputFile(tmp_path / "out")) as partial,

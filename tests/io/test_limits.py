@@ -1,4 +1,4 @@
-"""Files of strangers ask for memory that they need not, and are one clear error before they get it."""
+"""Untrusted files that declare more memory than they need: one clear error before allocation."""
 
 import bz2
 import gzip
@@ -70,23 +70,43 @@ def begin_sparse() -> bytes:
 TARS = {
     "extended header": (header("x", b"x", MANY) + b"a" * MANY, "contains a header larger than"),
     "long name": (header("x", b"L", MANY) + b"a" * MANY, "contains a header larger than"),
-    "extended header later on": (header("a", b"0") + header("x", b"x", MANY) + b"a" * MANY, "contains a header larger than"),
+    "extended header later on": (
+        header("a", b"0") + header("x", b"x", MANY) + b"a" * MANY,
+        "contains a header larger than",
+    ),
     "map of holes": (
-        header("x", b"x", len(SPARSE.rstrip(b"\0"))) + SPARSE + header("x", b"0") + b"9999999\n" * (1 << 16),
+        header("x", b"x", len(SPARSE.rstrip(b"\0")))
+        + SPARSE
+        + header("x", b"0")
+        + b"9999999\n" * (1 << 16),
         "a header larger",
     ),
     "chain of holes": (begin_sparse() + EXTENDED * (MANY >> 9), "contains a header larger than"),
-    "holes": (header("x", b"x", len(SPARSE.rstrip(b"\0"))) + SPARSE + header("x", b"0") + b"1\n0\n5\n".ljust(512), "without its holes"),
-    "negative name": (header("a", b"0") + header("x", b"L", -512) + b"a" * MANY, "contains a header larger than"),
+    "holes": (
+        header("x", b"x", len(SPARSE.rstrip(b"\0")))
+        + SPARSE
+        + header("x", b"0")
+        + b"1\n0\n5\n".ljust(512),
+        "without its holes",
+    ),
+    "negative name": (
+        header("a", b"0") + header("x", b"L", -512) + b"a" * MANY,
+        "contains a header larger than",
+    ),
     "negative size": (header("a", b"0") + header("b", b"Z", -512), "points backwards"),
-    "headers without end": (header("x", b"x") * 3000, "not a complete archive|contains a header larger than"),
+    "headers without end": (
+        header("x", b"x") * 3000,
+        "not a complete archive|contains a header larger than",
+    ),
     "members without end": (header("a", b"5") * 1001, "more than 1,000 files"),
 }
 
 
 @pytest.mark.parametrize(("content", "words"), TARS.values(), ids=TARS.keys())
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
-def test_a_tar_of_large_headers_is_one_error(tmp_path: Path, content: bytes, words: str, pack: Callable, monkeypatch: pytest.MonkeyPatch):
+def test_a_tar_of_large_headers_is_one_error(
+    tmp_path: Path, content: bytes, words: str, pack: Callable, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(archives, "MAX_MEMBERS", 1000)
     monkeypatch.setattr(archives, "MAX_HEADER", 1 << 18)
     if pack in (bz2.compress, lzma.compress):
@@ -101,12 +121,16 @@ def test_a_tar_of_large_headers_is_one_error(tmp_path: Path, content: bytes, wor
 def test_what_a_tar_says_of_all_members_is_not_kept_for_each(tmp_path: Path):
     told = "".join(f"12 {i:07x}=\n" for i in range(20_000)).encode()
     content = header("x", b"g", len(told)) + told.ljust(-len(told) // 512 * -512, b"\0")
-    (tmp_path / "a.tar").write_bytes(content + b"".join(header(f"f{i}", b"0") for i in range(300)) + bytes(1024))
+    (tmp_path / "a.tar").write_bytes(
+        content + b"".join(header(f"f{i}", b"0") for i in range(300)) + bytes(1024)
+    )
     with little_memory():
         assert len(archives.list_names(tmp_path / "a.tar")) == 300
 
 
-def test_a_zip_s_list_of_members_is_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_zip_s_list_of_members_is_read_up_to_a_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(limits, "MAX_DIRECTORY", 1000)
     for n, is_read in [(5, True), (50, False)]:
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -128,12 +152,16 @@ def test_a_zip_packed_by_lzma_is_refused(tmp_path: Path):
 
 def test_xz_may_take_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     text, tar = tmp_path / "a.txt.xz", tmp_path / "a.tar.xz"
-    text.write_bytes(lzma.compress(b"a b\n", preset=0) + lzma.compress(b"c d\n"))  # 1 MiB, and then 9
+    # 1 MiB, and then 9
+    text.write_bytes(lzma.compress(b"a b\n", preset=0) + lzma.compress(b"c d\n"))
     tar.write_bytes(lzma.compress(header("a", b"0") + bytes(1024)))
     assert [s.tokens for s in read_text(text)] == [["a", "b"], ["c", "d"]]
     assert archives.list_names(tar) == ["a"]
     monkeypatch.setattr(limits, "XZ_MEMORY", 1 << 22)
-    with pytest.raises(CorpusError, match=r"a\.txt\.xz: takes more than 4 MiB of memory to unpack; compress it again by xz -9"):
+    with pytest.raises(
+        CorpusError,
+        match=r"a\.txt\.xz: takes more than 4 MiB of memory to unpack; compress it again by xz -9",
+    ):
         list(read_text(text))
     with pytest.raises(ModelError, match=r"a\.tar\.xz: takes more than 4 MiB of memory"):
         archives.list_names(tar)
@@ -149,11 +177,19 @@ def test_xz_streams_follow_one_another(between: int, after: bytes):
         limits.open_xz(io.BytesIO(lzma.compress(first)[:-9])).read()
 
 
-def saved(path: Path, change: Callable[[dict[str, bytes]], object], method: int = zipfile.ZIP_STORED, *, twice: bool = False) -> Path:
+def saved(
+    path: Path,
+    change: Callable[[dict[str, bytes]], object],
+    method: int = zipfile.ZIP_STORED,
+    *,
+    twice: bool = False,
+) -> Path:
     """A file by torch.save, its records changed."""
     torch.save({"a": torch.zeros(1 << 16)}, path)
     with zipfile.ZipFile(path) as archive:
-        content = {info.filename.partition("/")[2]: archive.read(info) for info in archive.infolist()}
+        content = {
+            info.filename.partition("/")[2]: archive.read(info) for info in archive.infolist()
+        }
     change(content)
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in content.items():
@@ -164,7 +200,10 @@ def saved(path: Path, change: Callable[[dict[str, bytes]], object], method: int 
 
 
 PICKLES = {
-    "an array of any size": (b"\x80\x02}X\1\0\0\0acbuiltins\nbytearray\n\x8a\x05\0\0\0\0\1\x85Rs.", "contains more than tensors"),
+    "an array of any size": (
+        b"\x80\x02}X\1\0\0\0acbuiltins\nbytearray\n\x8a\x05\0\0\0\0\1\x85Rs.",
+        "contains more than tensors",
+    ),
     "lists": (b"\x80\x02}X\1\0\0\0a(" + b"]" * (3 << 20) + b"ts.", "names its tensors in 3,145,"),
     "no end": (b"\x80\x02}X\1\0\0\0a", "not a readable PyTorch file"),
 }
@@ -181,11 +220,15 @@ def test_records_that_are_packed_or_counted_twice_are_refused(tmp_path: Path):
     assert read_tensors(saved(tmp_path / "a.th", dict)).names() == ["a"]
     with pytest.raises(ModelError, match=r"a\.th: contains compressed tensors"):
         read_tensors(saved(tmp_path / "a.th", dict, zipfile.ZIP_DEFLATED))
-    with pytest.raises(ModelError, match=r"a\.th: declares [\d,]+ bytes of which [\d,]+ are stored"):
+    with pytest.raises(
+        ModelError, match=r"a\.th: declares [\d,]+ bytes of which [\d,]+ are stored"
+    ):
         read_tensors(saved(tmp_path / "a.th", dict, twice=True))
 
 
-def test_a_file_of_the_old_kind_is_looked_into_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_of_the_old_kind_is_looked_into_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = tmp_path / "a.th"
     torch.save({"a": torch.zeros(4)}, path, _use_new_zipfile_serialization=False)
     whole = path.read_bytes()
@@ -199,15 +242,25 @@ def test_a_file_of_the_old_kind_is_looked_into_as_well(tmp_path: Path, monkeypat
         read_tensors(path)
 
 
-def test_a_sentence_has_so_many_tokens_unless_more_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_sentence_has_so_many_tokens_unless_more_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     (tmp_path / "a.txt").write_text("a b c\nd e\n")
     monkeypatch.setattr("elmo_cli.readers.corpus.MAX_TOKENS", 2)
-    with pytest.raises(CorpusError, match=r"a\.txt:1: has 3 tokens, more than 2; split it, or allow more by --max-sentence-tokens"):
+    with pytest.raises(
+        CorpusError,
+        match=(
+            r"a\.txt:1: has 3 tokens, more than 2; split it, or allow more by "
+            r"--max-sentence-tokens"
+        ),
+    ):
         Corpus([tmp_path / "a.txt"]).scan()
     assert Corpus([tmp_path / "a.txt"], max_sentence_tokens=3).scan().tokens == 5
 
 
-def test_lines_that_make_one_row_or_sentence_have_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_lines_that_make_one_row_or_sentence_have_a_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(conll, "MAX_BLOCK", 100)
     monkeypatch.setattr(delimited, "MAX_ROW", 100)
     column, table = tmp_path / "a.conll", tmp_path / "a.csv"
@@ -216,7 +269,9 @@ def test_lines_that_make_one_row_or_sentence_have_a_size(tmp_path: Path, monkeyp
     table.write_text('tokens,b\n"' + 'a","b\n' * 60)
     with pytest.raises(CorpusError, match=r"a\.conll:1: 3 lines follow without a blank line"):
         Corpus([column]).scan()
-    with pytest.raises(CorpusError, match=r"is not valid CSV \(row larger than 100 characters\); check the quotes"):
+    with pytest.raises(
+        CorpusError, match=r"is not valid CSV \(row larger than 100 characters\); check the quotes"
+    ):
         Corpus([table]).scan()
     column.write_text(f"{line}\n" * 60)
     table.write_text("tokens,b\n" + "c,d\n" * 60)
@@ -231,15 +286,24 @@ def repacked(path: Path, **changed: bytes) -> Path:
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in {**members, **{name.replace("__", "."): content for name, content in changed.items()}}.items():
+        for name, content in {
+            **members,
+            **{name.replace("__", "."): content for name, content in changed.items()},
+        }.items():
             archive.writestr(name, content)
     return path
 
 
-def test_an_npz_takes_little_memory_whatever_it_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_npz_takes_little_memory_whatever_it_declares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(limits, "JSON_MEMORY", 1 << 20)
     lists, zeros = b"[[]" + b",[]" * (MANY >> 2) + b"]", bytes(MANY)
-    head = b"\x93NUMPY\1\0\x76\0" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1048576, 4)}".ljust(117) + b"\n"
+    head = (
+        b"\x93NUMPY\1\0\x76\0"
+        + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1048576, 4)}".ljust(117)
+        + b"\n"
+    )
     paths = [
         repacked(tmp_path / "tokens.npz", tokens__json=lists),
         repacked(tmp_path / "keys.npz", keys__json=lists),
@@ -247,49 +311,87 @@ def test_an_npz_takes_little_memory_whatever_it_declares(tmp_path: Path, monkeyp
         repacked(tmp_path / "layers.npz", layers__npy=head + zeros),
     ]
     for path in paths:
-        with little_memory(), pytest.raises(FeaturesError, match=r"MiB of memory to parse|do not match each other"):
+        with (
+            little_memory(),
+            pytest.raises(FeaturesError, match=r"MiB of memory to parse|do not match each other"),
+        ):
             open_features(path)
 
 
-def test_an_npz_of_more_sentences_than_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_npz_of_more_sentences_than_memory_holds_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(npz, "MAX_SENTENCES", 1)
     with pytest.raises(FeaturesError, match=r"a\.npz: has 2 sentences, of which 1 fit in memory"):
         open_features(repacked(tmp_path / "a.npz"))
 
 
 def test_words_of_an_npz_may_stand_in_any_json(tmp_path: Path):
-    for tokens in (b'[["a", "b"], ["c"]]', b'[\n ["a",\n "b"],\n ["c"]\n]', b'[["a", "b"],\n["c"]]'):
+    for tokens in (
+        b'[["a", "b"], ["c"]]',
+        b'[\n ["a",\n "b"],\n ["c"]\n]',
+        b'[["a", "b"],\n["c"]]',
+    ):
         with open_features(repacked(tmp_path / "a.npz", tokens__json=tokens)) as features:
             assert [features.tokens(i) for i in range(2)] == [["a", "b"], ["c"]]
             assert list(features.token_counts()) == [2, 1]
 
 
-def test_an_npz_that_the_disk_has_no_room_for_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_npz_that_the_disk_has_no_room_for_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = repacked(tmp_path / "a.npz")
     monkeypatch.setattr(npz.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
-    with pytest.raises(FeaturesError, match=r"a\.npz: unpacks to [\d,]+ bytes, more than the free space .*; set TMPDIR"):
+    with pytest.raises(
+        FeaturesError,
+        match=r"a\.npz: unpacks to [\d,]+ bytes, more than the free space .*; set TMPDIR",
+    ):
         open_features(path)
 
 
-def test_lines_that_could_not_be_read_back_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_lines_that_could_not_be_read_back_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(limits, "JSON_MEMORY", 1 << 16)
     monkeypatch.setattr(jsonl, "JSON_MEMORY", 1 << 16)
     written = []
     for n_tokens in range(50, 250, 5):
-        sentence, array = Sentence("0", ["t"] * n_tokens, ""), np.zeros((1, n_tokens, 4), np.float32)
+        sentence, array = (
+            Sentence("0", ["t"] * n_tokens, ""),
+            np.zeros((1, n_tokens, 4), np.float32),
+        )
         with suppress(OutputError):
-            written.append(write(tmp_path / f"{n_tokens}.jsonl", "jsonl", [sentence], [array], FeatureSpec(("layer_0",), 4)))
+            written.append(
+                write(
+                    tmp_path / f"{n_tokens}.jsonl",
+                    "jsonl",
+                    [sentence],
+                    [array],
+                    FeatureSpec(("layer_0",), 4),
+                )
+            )
     assert 10 < len(written) < 30
     for path in written:
         with open_features(path) as features:
             assert features[0].shape == (1, int(path.stem), 4)
-    words = r"250\.jsonl: sentence 0 of 250 tokens has more vectors than a line may have to be read back; write fewer --layers"
+    words = (
+        r"250\.jsonl: sentence 0 of 250 tokens has more vectors than a line may have to be read "
+        r"back; write fewer --layers"
+    )
     with pytest.raises(OutputError, match=words):
-        write(tmp_path / "250.jsonl", "jsonl", [Sentence("0", ["t"] * 250, "")], [np.zeros((1, 250, 4))], FeatureSpec(("layer_0",), 4))
+        write(
+            tmp_path / "250.jsonl",
+            "jsonl",
+            [Sentence("0", ["t"] * 250, "")],
+            [np.zeros((1, 250, 4))],
+            FeatureSpec(("layer_0",), 4),
+        )
     assert sorted(tmp_path.iterdir()) == sorted(written)
 
 
-def test_a_line_of_features_takes_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_line_of_features_takes_so_much_memory_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(limits, "JSON_MEMORY", 1 << 20)
     monkeypatch.setattr(jsonl, "JSON_MEMORY", 1 << 20)
     line = b'{"key": "0", "number": 0, "tokens": ["a"], "top": [[%s]]}\n'
@@ -298,11 +400,18 @@ def test_a_line_of_features_takes_so_much_memory_and_no_more(tmp_path: Path, mon
         assert [array.tolist() for array in features] == [[[1, 2]]] * 3
     words = r"bad\.jsonl:2: .*, more than a line may have; write such long sentences"
     (tmp_path / "bad.jsonl").write_bytes(line % b"1, 2" + line % (b"[]," * 20_000))
-    with little_memory(), open_features(tmp_path / "bad.jsonl") as features, pytest.raises(FeaturesError, match=words):
+    with (
+        little_memory(),
+        open_features(tmp_path / "bad.jsonl") as features,
+        pytest.raises(FeaturesError, match=words),
+    ):
         features.sentence(1)
     (tmp_path / "bad.jsonl").write_bytes(line % b"1, 2" + line % (b"1," * MANY))
     with little_memory(), pytest.raises(FeaturesError, match=words):
         open_features(tmp_path / "bad.jsonl")
     (tmp_path / "short.jsonl").write_bytes(line % b"1, 2" + b"\n" * MANY)
-    with little_memory(1 << 26), pytest.raises(FeaturesError, match=r"short\.jsonl: has [\d,]+ lines in its first"):
+    with (
+        little_memory(1 << 26),
+        pytest.raises(FeaturesError, match=r"short\.jsonl: has [\d,]+ lines in its first"),
+    ):
         open_features(tmp_path / "short.jsonl")

@@ -1,4 +1,6 @@
-"""Inputs at URIs, read through pyarrow's file systems: here the local one, and a server of S3's protocol where moto is installed."""
+"""Inputs at URIs, read through pyarrow's file systems: here the local one, and a server of S3's
+protocol where moto is installed.
+"""
 
 import gzip
 import socket
@@ -22,7 +24,13 @@ from tests.conftest import read_features
 from tests.helpers.corpora import write_corpus
 
 SENTENCES = [["a", "b"], ["c"]]
-FORMATS = {"text": "a.txt", "jsonl": "a.jsonl", "parquet": "a.parquet", "arrow": "a.arrow", "conllu": "a.conllu"}
+FORMATS = {
+    "text": "a.txt",
+    "jsonl": "a.jsonl",
+    "parquet": "a.parquet",
+    "arrow": "a.arrow",
+    "conllu": "a.conllu",
+}
 
 
 def texts(*uris: str, **reading: str) -> list[str]:
@@ -41,7 +49,8 @@ def s3() -> Iterator[tuple[fs.FileSystem, str]]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             _wait(f"http://127.0.0.1:{port}/moto-api/", server)
-            query = f"?scheme=http&endpoint_override=127.0.0.1%3A{port}&region=us-east-1&allow_bucket_creation=true"
+            address = f"?scheme=http&endpoint_override=127.0.0.1%3A{port}"
+            query = f"{address}&region=us-east-1&allow_bucket_creation=true"
             system, _ = fs.FileSystem.from_uri(f"s3://me:secret@bucket{query}")
             system.create_dir("bucket")
             yield system, query
@@ -86,7 +95,10 @@ def test_folders_and_globs_at_a_uri_are_read_in_the_order_of_names(tmp_path: Pat
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("https://host/a.txt", r"https://host/a\.txt: its scheme is not one of s3://, gs://, .*; download it first"),
+        (
+            "https://host/a.txt",
+            r"https://host/a\.txt: its scheme is not one of s3://, gs://, .*; download it first",
+        ),
         ("file:///none/a.txt", "file:///none/a.txt: no such file"),
         ("file:///none/a.parquet", "file:///none/a.parquet: no such file"),
         ("file:///none/*.txt", r"cannot be reached|nothing matches"),
@@ -104,13 +116,22 @@ def test_googles_client_gives_up_in_time():
     from elmo_cli.io.remote import patient_uri
 
     assert patient_uri("gs://bucket/a.txt?x=1").endswith("a.txt?x=1&retry_limit_seconds=15")
-    assert patient_uri("gs://bucket/a.txt?retry_limit_seconds=60") == "gs://bucket/a.txt?retry_limit_seconds=60"
+    assert (
+        patient_uri("gs://bucket/a.txt?retry_limit_seconds=60")
+        == "gs://bucket/a.txt?retry_limit_seconds=60"
+    )
     assert patient_uri("s3://bucket/a.txt") == "s3://bucket/a.txt"
 
 
 def test_secrets_of_a_uri_are_not_shown():
-    assert redact_url("elmo embed s3://key:secret@bucket/a.txt out.h5") == "elmo embed s3://bucket/a.txt out.h5"
-    assert redact_url("--model=https://me:s@h@host/a.zip?x=1&token=secret b") == "--model=https://host/a.zip?... b"
+    assert (
+        redact_url("elmo embed s3://key:secret@bucket/a.txt out.h5")
+        == "elmo embed s3://bucket/a.txt out.h5"
+    )
+    assert (
+        redact_url("--model=https://me:s@h@host/a.zip?x=1&token=secret b")
+        == "--model=https://host/a.zip?... b"
+    )
     assert redact_url(redact_url("https://host?a@b")) == "https://host?..."
     assert redact_url("a@b s3://bucket/a@b") == "a@b s3://bucket/a@b"
 
@@ -118,27 +139,46 @@ def test_secrets_of_a_uri_are_not_shown():
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_bucket_is_read(s3: tuple[fs.FileSystem, str], tmp_path: Path, name: str):
     system, query = s3
-    put(system, f"bucket/{name}/{FORMATS[name]}", write_corpus(name, SENTENCES, tmp_path / FORMATS[name]).read_bytes())
+    put(
+        system,
+        f"bucket/{name}/{FORMATS[name]}",
+        write_corpus(name, SENTENCES, tmp_path / FORMATS[name]).read_bytes(),
+    )
     for place in (FORMATS[name], "", "*"):
         assert texts(f"s3://me:secret@bucket/{name}/{place}{query}") == ["a b", "c"]
 
 
 def test_a_missing_key_of_a_bucket_is_one_line(s3: tuple[fs.FileSystem, str]):
-    for place, words in {"bucket/none.txt": "no such file", "bucket/none.parquet": "no such file", "nobucket/*.txt": "nobucket/"}.items():
+    for place, words in {
+        "bucket/none.txt": "no such file",
+        "bucket/none.parquet": "no such file",
+        "nobucket/*.txt": "nobucket/",
+    }.items():
         with pytest.raises(CorpusError, match=words) as caught:
             Corpus([f"s3://me:secret@{place}{s3[1]}"]).scan()
         assert "\n" not in str(caught.value)
         assert "secret" not in str(caught.value)
 
 
-def test_a_bucket_is_embedded_and_no_secret_is_written(s3: tuple[fs.FileSystem, str], model: Path, tmp_path: Path):
+def test_a_bucket_is_embedded_and_no_secret_is_written(
+    s3: tuple[fs.FileSystem, str], model: Path, tmp_path: Path
+):
     system, query = s3
     for number in range(2):
         path = write_corpus("parquet", [[f"w{number}"]] * 3, tmp_path / "shard.parquet")
         put(system, f"bucket/shards/part-{number}.parquet", path.read_bytes())
     put(system, "bucket/shards/_SUCCESS", b"")
     uri = f"s3://me:secret@bucket/shards{query}"
-    command = [sys.executable, "-m", "elmo_cli", "embed", uri, tmp_path / "out.h5", "--model", model]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "embed",
+        uri,
+        tmp_path / "out.h5",
+        "--model",
+        model,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert list(read_features(tmp_path / "out.h5")) == [str(i) for i in range(6)]

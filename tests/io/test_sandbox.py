@@ -1,4 +1,6 @@
-"""What reads a stranger's features runs in a process of its own: whatever ends that one is a line here."""
+"""What reads a stranger's features runs in a process of its own: whatever ends that one is a line
+here.
+"""
 
 import errno
 import os
@@ -45,7 +47,11 @@ def test_the_result_comes_from_another_process():
 def threads_and_allocator(_: Path) -> tuple[int, int, str]:
     import pyarrow
 
-    return pyarrow.cpu_count(), pyarrow.io_thread_count(), pyarrow.default_memory_pool().backend_name
+    return (
+        pyarrow.cpu_count(),
+        pyarrow.io_thread_count(),
+        pyarrow.default_memory_pool().backend_name,
+    )
 
 
 def test_the_process_has_the_same_memory_on_a_machine_of_many_cores(
@@ -57,16 +63,30 @@ def test_the_process_has_the_same_memory_on_a_machine_of_many_cores(
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS"])
 def test_a_library_that_is_brought_down_is_a_line(name: str):
-    with pytest.raises(FeaturesError, match=rf"a\.h5: is damaged \(reading it ended in {name}\); make it again"):
+    with pytest.raises(
+        FeaturesError, match=rf"a\.h5: is damaged \(reading it ended in {name}\); make it again"
+    ):
         run_sandboxed(end_by, PATH, getattr(signal, name))
 
 
 def test_a_process_that_is_killed_is_no_damage():
-    with pytest.raises(FeaturesError, match=r"a\.h5: the process that read it was killed; check that the machine has enough memory"):
+    with pytest.raises(
+        FeaturesError,
+        match=(
+            r"a\.h5: the process that read it was killed; check that the machine has enough "
+            r"memory"
+        ),
+    ):
         run_sandboxed(end_by, PATH, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("error", [FeaturesError("a.h5: no such file", "a detail"), PermissionError(13, "Permission denied", "a.h5")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        FeaturesError("a.h5: no such file", "a detail"),
+        PermissionError(13, "Permission denied", "a.h5"),
+    ],
+)
 def test_errors_come_back_as_they_were(error: Exception):
     with pytest.raises(type(error)) as raised:
         run_sandboxed(fail, PATH, error)
@@ -84,7 +104,9 @@ def test_a_limit_of_open_files_is_named(monkeypatch: pytest.MonkeyPatch):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(own_process, "Pipe", no_pipe)
-    with pytest.raises(LimitError, match=r"a\.h5: cannot be read \(Too many open files: .* ulimit -n\)"):
+    with pytest.raises(
+        LimitError, match=r"a\.h5: cannot be read \(Too many open files: .* ulimit -n\)"
+    ):
         run_sandboxed(tell, PATH, "word")
 
 
@@ -107,7 +129,18 @@ def run(*arguments: object, text: str = "") -> subprocess.CompletedProcess:
 
 
 MARK = "a planted module ran"
-PLANTED = ("h5py", "signal", "numpy", "json", "pyarrow", "pickle", "subprocess", "multiprocessing", "click", "elmo")
+PLANTED = (
+    "h5py",
+    "signal",
+    "numpy",
+    "json",
+    "pyarrow",
+    "pickle",
+    "subprocess",
+    "multiprocessing",
+    "click",
+    "elmo",
+)
 
 
 @pytest.fixture
@@ -116,14 +149,24 @@ def planted(tmp_path: Path) -> Path:
     folder = tmp_path / "planted"
     folder.mkdir()
     for name in PLANTED:
-        (folder / f"{name}.py").write_text(f"import os\nos.write(2, b'{MARK}: {name}\\n')\nos._exit(7)\n")
+        (folder / f"{name}.py").write_text(
+            f"import os\nos.write(2, b'{MARK}: {name}\\n')\nos._exit(7)\n"
+        )
     (tmp_path / "elmo.py").write_text("from elmo_cli.cli.main import main\nmain()\n")
     return folder
 
 
-def test_no_module_of_the_current_folder_is_run(elmo: Callable, corpus: Callable, model: Path, tmp_path: Path, planted: Path):
-    assert elmo("embed", corpus("A cat .\n"), tmp_path / "out.h5", "--model", model, "--quiet").exit_code == 0
-    script, module = [str(tmp_path / "elmo.py")], ["-m", "elmo_cli"]  # as the console script, and by `python -m`
+def test_no_module_of_the_current_folder_is_run(
+    elmo: Callable, corpus: Callable, model: Path, tmp_path: Path, planted: Path
+):
+    assert (
+        elmo(
+            "embed", corpus("A cat .\n"), tmp_path / "out.h5", "--model", model, "--quiet"
+        ).exit_code
+        == 0
+    )
+    # As the console script, and by `python -m`
+    script, module = [str(tmp_path / "elmo.py")], ["-m", "elmo_cli"]
     environment = {**os.environ, "PYTHONPATH": str(Path(elmo_cli.__file__).parents[1])}
     for program, arguments in [
         (script, "inspect ../out.h5"),
@@ -132,7 +175,12 @@ def test_no_module_of_the_current_folder_is_run(elmo: Callable, corpus: Callable
         (module, "inspect ../out.h5"),
     ]:
         ran = subprocess.run(
-            [sys.executable, *program, *arguments.split()], cwd=planted, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, *program, *arguments.split()],
+            cwd=planted,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert MARK not in ran.stderr
         assert ran.returncode == 0, ran.stderr
@@ -140,7 +188,9 @@ def test_no_module_of_the_current_folder_is_run(elmo: Callable, corpus: Callable
 
 def test_a_package_that_only_a_hook_finds_is_found_by_its_folder(monkeypatch: pytest.MonkeyPatch):
     root = str(Path(elmo_cli.__file__).parents[1])
-    monkeypatch.setattr(sys, "path", ["", *(entry for entry in sys.path if entry != root), "relative"])
+    monkeypatch.setattr(
+        sys, "path", ["", *(entry for entry in sys.path if entry != root), "relative"]
+    )
     assert module_path()[-1] == root
     assert not {"", "relative"} & set(module_path())
 
@@ -148,10 +198,15 @@ def test_a_package_that_only_a_hook_finds_is_found_by_its_folder(monkeypatch: py
 def test_the_commands_read_so(elmo: Callable, model: Path, tmp_path: Path):
     out = tmp_path / "out.h5"
     assert elmo("embed", SAMPLE, out, "--model", model).exit_code == 0
-    verified = run("verify", out, "--model", model, "--corpus", "-", text=SAMPLE.read_text(encoding="utf-8"))
+    verified = run(
+        "verify", out, "--model", model, "--corpus", "-", text=SAMPLE.read_text(encoding="utf-8")
+    )
     assert (verified.returncode, verified.stderr) == (0, "")
     assert "20 sentences recomputed" in verified.stdout
     assert run("inspect", out).stdout.startswith("file ")
     assert run("convert", out, tmp_path / "out.npz", "--quiet").returncode == 0
     missing = run("verify", tmp_path / "missing.h5")
-    assert (missing.returncode, missing.stderr) == (1, f"Error: {tmp_path / 'missing.h5'}: no such file; name a file of features\n")
+    assert (missing.returncode, missing.stderr) == (
+        1,
+        f"Error: {tmp_path / 'missing.h5'}: no such file; name a file of features\n",
+    )

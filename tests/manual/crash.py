@@ -1,10 +1,12 @@
-"""Runs killed at random moments and on disks that fill up, resumed until they are whole, and compared. By hand:
+"""Runs killed at random moments and on disks that fill up, resumed until they are whole, and
+compared. By hand:
 
     python -m tests.manual.crash --kills 200 -- --window-tokens 200
     python -m tests.manual.crash --kills 200 --out out.jsonl -- --window-tokens 200
     python -m tests.manual.crash --fill 24
 
-Children are forked from a process that has imported everything, so that a run takes no longer than its work.
+Children are forked from a process that has imported everything, so that a run takes no longer than
+its work.
 """
 
 import argparse
@@ -74,9 +76,21 @@ def contents(path: Path) -> object:
 
 
 def kill_at_random(options: list[str], model: Path, kills: int, out: str, seed: int) -> None:
-    """Kill and resume until a run gets through; again with a new output until there were enough kills."""
+    """Kill and resume until a run gets through.
+
+    Again with a new output until there were enough kills.
+    """
     chance = random.Random(seed)  # noqa: S311  # no secret
-    command: list[object] = ["embed", write_corpus(), "--id-field", "id", "--model", model, "--quiet", *options]
+    command: list[object] = [
+        "embed",
+        write_corpus(),
+        "--id-field",
+        "id",
+        "--model",
+        model,
+        "--quiet",
+        *options,
+    ]
     began = time.perf_counter()
     finish([*command, f"reference-{out}"])
     seconds = time.perf_counter() - began
@@ -109,13 +123,18 @@ def kill_at_random(options: list[str], model: Path, kills: int, out: str, seed: 
 def write_corpus() -> Path:
     """The sample as JSON Lines whose sentences have ids, as e2e-coref wants them."""
     path = Path("corpus.jsonl")
-    records = ({"tokens": tokens, "id": f"book/chapter-{i // 50}/{i % 50}"} for i, tokens in enumerate(sentences_of(SAMPLE)))
+    records = (
+        {"tokens": tokens, "id": f"book/chapter-{i // 50}/{i % 50}"}
+        for i, tokens in enumerate(sentences_of(SAMPLE))
+    )
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return path
 
 
 def is_over(out: Path) -> bool:
-    """Whether all was done but to exit, and nothing tells so: the output cannot, and the folder that can is gone."""
+    """Whether all was done but to exit, and nothing tells so: the output cannot, and the folder
+    that can is gone.
+    """
     folder = WorkDir(OutputFile(out)).path
     if made_by(out) or any(path.suffix == ".json" for path in folder.glob("*")):
         return False
@@ -130,10 +149,24 @@ def compare(out: str) -> None:
 
 
 def fill(options: list[str], model: Path, points: int, out: str) -> None:
-    """A file system that takes so many bytes and no more, then one that takes all: tmpfs where mounts are allowed, else a limit."""
-    command: list[object] = ["embed", write_corpus(), "--id-field", "id", "--model", model, "--quiet", *options]
+    """A file system that takes so many bytes and no more, then one that takes all: tmpfs where
+    mounts are allowed, else a limit.
+    """
+    command: list[object] = [
+        "embed",
+        write_corpus(),
+        "--id-field",
+        "id",
+        "--model",
+        model,
+        "--quiet",
+        *options,
+    ]
     finish([*command, f"reference-{out}", "--overwrite"])
-    whole = sum(path.stat().st_size for path in [Path(f"reference-{out}"), *Path(f"reference-{out}").glob("*")])
+    whole = sum(
+        path.stat().st_size
+        for path in [Path(f"reference-{out}"), *Path(f"reference-{out}").glob("*")]
+    )
     stopped = 0
     for point in range(1, points + 1):
         with disk_of(int(2.3 * whole * point / points)) as (folder, limit, enlarge):
@@ -147,8 +180,12 @@ def fill(options: list[str], model: Path, points: int, out: str) -> None:
                 assert not (folder / out).exists()
                 enlarge()
                 finish([*command, folder / out, "--resume"])
-            assert contents(folder / out) == contents(Path(f"reference-{out}")), f"differs at point {point}"
-    print(f"{out}: {points} fill points, {stopped} of them too small for the run, 0 lost, 0 different")  # noqa: T201
+            assert contents(folder / out) == contents(Path(f"reference-{out}")), (
+                f"differs at point {point}"
+            )
+    print(  # noqa: T201
+        f"{out}: {points} fill points, {stopped} of them too small for the run, 0 lost, 0 different"
+    )
 
 
 @contextmanager
@@ -157,7 +194,11 @@ def disk_of(n_bytes: int) -> Iterator[tuple[Path, Callable[[], None], Callable[[
     size = max(n_bytes, 1 << 16)
     if mount(folder, f"size={size}"):
         try:
-            yield folder, lambda: None, lambda: mount(folder, "remount,size=1g") or sys.exit("no remount")
+            yield (
+                folder,
+                lambda: None,
+                lambda: mount(folder, "remount,size=1g") or sys.exit("no remount"),
+            )
         finally:
             subprocess.run(["umount", folder], check=True)  # noqa: S607  # wherever it lies
         return
@@ -175,17 +216,23 @@ def mount(folder: Path, options: str) -> bool:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--fill", type=int, default=0)
     parser.add_argument("--out", default="out.h5")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("options", nargs="*", default=["--window-tokens", "200"], help="of elmo embed")
+    parser.add_argument(
+        "options", nargs="*", default=["--window-tokens", "200"], help="of elmo embed"
+    )
     given = parser.parse_args()
     os.environ["SOURCE_DATE_EPOCH"] = "0"
     with tempfile.TemporaryDirectory() as room:
         os.chdir(room)
         if given.kills:
-            kill_at_random(given.options, make_model(Path("model")), given.kills, given.out, given.seed)
+            kill_at_random(
+                given.options, make_model(Path("model")), given.kills, given.out, given.seed
+            )
         if given.fill:
             fill(given.options, make_model(Path("model")), given.fill, given.out)

@@ -1,12 +1,15 @@
-"""Mutated options, weights, corpora, features and parts: a clear error or a right result, never a traceback, a hang, or 2 GiB.
+"""Mutated options, weights, corpora, features and parts: a clear error or a right result, never a
+traceback, a hang, or 2 GiB.
 
-A file of features that `verify` finds nothing wrong with has to hold what it held before it was mutated. By hand:
+A file of features that `verify` finds nothing wrong with has to hold what it held before it was
+mutated. By hand:
 
     python -m tests.manual.fuzz 1000                     # of each kind
     python -m tests.manual.fuzz 20000 options fasta --seed 7
 
-Each kind runs in processes of its own, which a crash of a library ends; what fails is kept beside the words that it failed with. HDF5's
-may crash: the commands read features in a process of their own, and so does this, a process a file.
+Each kind runs in processes of its own, which a crash of a library ends; what fails is kept beside
+the words that it failed with. HDF5's may crash: the commands read features in a process of their
+own, and so does this, a process a file.
 """
 
 import argparse
@@ -46,11 +49,28 @@ MEMORY = 2 << 30  # beyond what the process has at its start
 BATCH = 500  # files a process
 BROUGHT_DOWN = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE)
 TOKENS = [["A", "cat", "."], ["über", "😀", "x" * 60], ["a/b", "c"]]
-NUMBERS = [b"0", b"-1", b"1e999", b"NaN", b"9" * 30, b"2147483648", b"null", b"true", b'""', b"[]", b"{}", b"[[" * 50, b"1000000000000"]
+NUMBERS = [
+    b"0",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"9" * 30,
+    b"2147483648",
+    b"null",
+    b"true",
+    b'""',
+    b"[]",
+    b"{}",
+    b"[[" * 50,
+    b"1000000000000",
+]
 
 
 def mutate(content: bytes, chance: random.Random) -> bytes:
-    """One to eight changes: bytes flipped, put in, left out, doubled, or cut off; in JSON and the like, another number."""
+    """One to eight changes: bytes flipped, put in, left out, doubled, or cut off.
+
+    In JSON and the like, another number.
+    """
     changed = bytearray(content)
     for _ in range(chance.randint(1, chance.choice([1, 2, 8]))):
         at = chance.randrange(len(changed) + 1)
@@ -61,7 +81,9 @@ def mutate(content: bytes, chance: random.Random) -> bytes:
         elif kind == 1:
             changed[at:end] = chance.randbytes(end - at)
         elif kind == 2:
-            changed[at:at] = chance.choice([b"\0", b"\n", b"\xff", b"\r", b'"', b"\t", b"\x1b[31m", chance.randbytes(3)])
+            changed[at:at] = chance.choice(
+                [b"\0", b"\n", b"\xff", b"\r", b'"', b"\t", b"\x1b[31m", chance.randbytes(3)]
+            )
         elif kind == 3:
             del changed[at:end]
         elif kind == 4:
@@ -75,7 +97,10 @@ def mutate(content: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
-def scan(reading: ReadOptions = ReadOptions(), blank_lines: str = "skip") -> Callable[[Path], object]:  # noqa: B008  # frozen
+def scan(
+    reading: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
+    blank_lines: str = "skip",
+) -> Callable[[Path], object]:
     return lambda path: Corpus([path], blank_lines, reading).scan()
 
 
@@ -100,7 +125,13 @@ def content_of(path: Path) -> list[object]:
     with open_features(path) as features:
         sentences = [pair for window in features.windows() for pair in zip(*window, strict=True)]
         told = [(repr(sentence), array.shape, array.tobytes()) for sentence, array in sentences]
-        return [features.layout, features.metadata, features.description.names, features.keys(), told]
+        return [
+            features.layout,
+            features.metadata,
+            features.description.names,
+            features.keys(),
+            told,
+        ]
 
 
 def apart(use: Callable[[Path], object]) -> Callable[[Path], None]:
@@ -115,7 +146,9 @@ def apart(use: Callable[[Path], object]) -> Callable[[Path], None]:
 
 
 def forked(work: Callable[[], object]) -> int:
-    """The exit code of a process that does it: 1 where it raises, which is told on standard error, or less than 0 for a signal."""
+    """The exit code of a process that does it: 1 where it raises, which is told on standard error,
+    or less than 0 for a signal.
+    """
     if (child := os.fork()) == 0:
         code = 1
         try:
@@ -154,22 +187,33 @@ def make_seeds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]
     table = pa.table({"tokens": TOKENS, "id": ["a", "b", "c"], "n": [1, 2, 3]})
     texts = {
         "text.txt": "\n".join(lines),
-        "text.jsonl": "\n".join(json.dumps({"tokens": tokens, "id": str(i)}) for i, tokens in enumerate(TOKENS)),
+        "text.jsonl": "\n".join(
+            json.dumps({"tokens": tokens, "id": str(i)}) for i, tokens in enumerate(TOKENS)
+        ),
         "text.csv": "tokens,id\n" + "\n".join(f'"{line}",{i}' for i, line in enumerate(lines)),
-        "text.conllu": "".join("# sent_id = s\n" + "".join(f"{i}\t{t}\t_\n" for i, t in enumerate(s, 1)) + "\n" for s in TOKENS),
+        "text.conllu": "".join(
+            "# sent_id = s\n" + "".join(f"{i}\t{t}\t_\n" for i, t in enumerate(s, 1)) + "\n"
+            for s in TOKENS
+        ),
         "text.fasta": ">a one\nMKV\nLLA*\n>b\nmk\n",
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     pq.write_table(table, folder / "text.parquet")
-    with pa.OSFile(str(folder / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with (
+        pa.OSFile(str(folder / "text.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
         writer.write_table(table)
     import gzip
 
     (folder / "packed.txt.gz").write_bytes(gzip.compress("\n".join(lines * 20).encode()))
     sample = SAMPLE.read_text(encoding="utf-8").splitlines()[:6]
     corpus = folder / "corpus.tsv"
-    corpus.write_text("id\ttokens\n" + "".join(f"d/{i}\t{line}\n" for i, line in enumerate(sample)), encoding="utf-8")
+    corpus.write_text(
+        "id\ttokens\n" + "".join(f"d/{i}\t{line}\n" for i, line in enumerate(sample)),
+        encoding="utf-8",
+    )
     for name, options in [
         ("allennlp.h5", []),
         ("gzip.h5", ["--compression", "gzip"]),
@@ -182,14 +226,36 @@ def make_seeds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]
         ("features.arrays.npz", ["--layout", "arrays"]),
         ("features.jsonl", []),
     ]:
-        arguments = ["embed", corpus, folder / name, "--model", model, "--quiet", "--layers", "0,2", "--id-column", "id", *options]
+        arguments = [
+            "embed",
+            corpus,
+            folder / name,
+            "--model",
+            model,
+            "--quiet",
+            "--layers",
+            "0,2",
+            "--id-column",
+            "id",
+            *options,
+        ]
         main([str(argument) for argument in arguments], standalone_mode=False)
     from elmo_cli.types import Sentence
 
-    sentences = [Sentence(str(i), tokens, line, None, (i,)) for i, (tokens, line) in enumerate(zip(TOKENS, lines, strict=True))]
-    write_part(folder / "window.part", sentences, [np.ones((2, len(tokens), 3), np.float32) for tokens in TOKENS])
+    sentences = [
+        Sentence(str(i), tokens, line, None, (i,))
+        for i, (tokens, line) in enumerate(zip(TOKENS, lines, strict=True))
+    ]
+    write_part(
+        folder / "window.part",
+        sentences,
+        [np.ones((2, len(tokens), 3), np.float32) for tokens in TOKENS],
+    )
     (folder / "plan.json").write_text(Manifest({"a": "b"}, {"c": "d"}).to_json())
-    features = {path.name: (path, read_features(path)) for path in [*folder.glob("*.h5"), *folder.glob("features.*")]}
+    features = {
+        path.name: (path, read_features(path))
+        for path in [*folder.glob("*.h5"), *folder.glob("features.*")]
+    }
     return {
         "options": (model / "options.json", load_config),
         "weights": (model / "weights.hdf5", lambda path: load_bilm(model / "options.json", path)),
@@ -203,10 +269,19 @@ def make_seeds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]
     }
 
 
-def fuzz_batch(seed_file: Path, use: Callable[[Path], object], count: int, seed: int, room: Path, words: Path) -> None:
-    """In a process of its own, which complains to `words`: mutate and use; the first failure ends the process, its file kept."""
+def fuzz_batch(
+    seed_file: Path, use: Callable[[Path], object], count: int, seed: int, room: Path, words: Path
+) -> None:
+    """In a process of its own, which complains to `words`: mutate and use.
+
+    The first failure ends the process, its file kept.
+    """
     os.dup2(os.open(words, os.O_WRONLY | os.O_CREAT, 0o666), 2)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc/self/statm").exists() else 0
+    size = (
+        int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        if Path("/proc/self/statm").exists()
+        else 0
+    )
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
     chance, content = random.Random(seed), seed_file.read_bytes()  # noqa: S311  # no secret
     path = room / f"mutated-{seed}{''.join(seed_file.suffixes)}"
@@ -216,7 +291,9 @@ def fuzz_batch(seed_file: Path, use: Callable[[Path], object], count: int, seed:
     path.unlink()
 
 
-def fuzz(kind: str, seed_file: Path, use: Callable[[Path], object], count: int, seed: int, room: Path) -> int:
+def fuzz(
+    kind: str, seed_file: Path, use: Callable[[Path], object], count: int, seed: int, room: Path
+) -> int:
     """Mutate a file so many times; returns the failures."""
     failures, began = 0, time.perf_counter()
     for number in range(-(-count // BATCH)):
@@ -229,12 +306,17 @@ def fuzz(kind: str, seed_file: Path, use: Callable[[Path], object], count: int, 
             failures += 1
             last = words.read_text(errors="replace").splitlines()[-1:]
             print(f"{kind}: ended with {code}: {' '.join(last)[:200]} ({words})", flush=True)  # noqa: T201
-    print(f"{kind}: {count:,} files, {failures} failures, {time.perf_counter() - began:.0f} s", flush=True)  # noqa: T201
+    print(  # noqa: T201
+        f"{kind}: {count:,} files, {failures} failures, {time.perf_counter() - began:.0f} s",
+        flush=True,
+    )
     return failures
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("count", type=int)
     parser.add_argument("kinds", nargs="*")
     parser.add_argument("--seed", type=int, default=1)
@@ -242,7 +324,9 @@ if __name__ == "__main__":
     h5py._errors.silence_errors()
     room = Path(tempfile.mkdtemp(prefix="fuzz-"))
     seeds = make_seeds(room)
-    failed = sum(fuzz(kind, *seeds[kind], given.count, given.seed, room) for kind in given.kinds or seeds)
+    failed = sum(
+        fuzz(kind, *seeds[kind], given.count, given.seed, room) for kind in given.kinds or seeds
+    )
     if not failed:
         shutil.rmtree(room)
     sys.exit(failed > 0)

@@ -1,11 +1,13 @@
-"""Checks and figures of the GPU path, as JSON. **It has not run on a GPU**: only its logic has, on a CPU. By hand:
+"""Checks and figures of the GPU path, as JSON.
+
+**It has not run on a GPU**: only its logic has, on a CPU. By hand:
 
     python -m tests.manual.gpu > gpu.json                            # on a GPU, under 8 minutes
     python -m tests.manual.gpu --device cpu --quick --out cpu.json   # its logic, with a tiny model
 
-Each check reports `passed` or its error, and its seconds; one that fails does not stop the others, and
-none starts after the time limit. The exit status is 1 where a check has failed or was skipped. The model
-has random weights of the published shape. Errors are relative (L2) to float64, by layer.
+Each check reports `passed` or its error, and its seconds; one that fails does not stop the others,
+and none starts after the time limit. The exit status is 1 where a check has failed or was skipped.
+The model has random weights of the published shape. Errors are relative (L2) to float64, by layer.
 """
 
 import argparse
@@ -74,7 +76,14 @@ def prepare(device: str, folder: Path, *, quick: bool) -> Machine:
     text = made_up_text(2_000 if quick else 400_000)
     sample = text[: 8 if quick else 32]
     exact_model = load_bilm(folder / "options.json", folder / "weights.hdf5").double()
-    return Machine(device, quick, folder, text, sample, [layers.numpy() for layers in embed_padded(exact_model, sample)])
+    return Machine(
+        device,
+        quick,
+        folder,
+        text,
+        sample,
+        [layers.numpy() for layers in embed_padded(exact_model, sample)],
+    )
 
 
 def check_precisions(machine: Machine) -> Result:
@@ -82,28 +91,49 @@ def check_precisions(machine: Machine) -> Result:
     found: Result = {}
     for precision, limit in LIMITS.items():
         if machine.is_cuda or precision in CPU_PRECISIONS:
-            errors, cosines = compare(machine.embedder(precision).embed_batch(machine.sample), machine.exact)
-            found[precision] = {"errors": errors, "lowest_cosines": cosines, "passed": max(errors) < limit}
+            errors, cosines = compare(
+                machine.embedder(precision).embed_batch(machine.sample), machine.exact
+            )
+            found[precision] = {
+                "errors": errors,
+                "lowest_cosines": cosines,
+                "passed": max(errors) < limit,
+            }
         torch.backends.cuda.matmul.allow_tf32 = False
     return {"passed": all(one["passed"] for one in found.values()), **found}
 
 
 def check_steps(machine: Machine) -> Result:
     """Triton's step, and the one in torch that replaces it, in fp32 and bf16."""
-    step = lstm_step._triton_step(torch.device(machine.device)) if machine.is_cuda else lstm_step._compiled_step()
+    step = (
+        lstm_step._triton_step(torch.device(machine.device))
+        if machine.is_cuda
+        else lstm_step._compiled_step()
+    )
     found: Result = {"has_kernel": step is not None}
-    fallbacks = [mock.patch.object(lstm_step, name, return_value=None) for name in ("_triton_step", "_compiled_step")]
+    fallbacks = [
+        mock.patch.object(lstm_step, name, return_value=None)
+        for name in ("_triton_step", "_compiled_step")
+    ]
     for precision in ("fp32", "bf16"):
         found[f"{precision} kernel"] = _step_figures(machine, precision)
         with fallbacks[0], fallbacks[1]:
             found[f"{precision} torch"] = _step_figures(machine, precision)
-    return {"passed": step is not None and all(one["passed"] for one in found.values() if isinstance(one, dict)), **found}
+    return {
+        "passed": step is not None
+        and all(one["passed"] for one in found.values() if isinstance(one, dict)),
+        **found,
+    }
 
 
 def _step_figures(machine: Machine, precision: str) -> Result:
     embedder = machine.embedder(precision)
     errors, _ = compare(embedder.embed_batch(machine.sample), machine.exact)
-    return {"errors": errors, "passed": max(errors) < LIMITS[precision], "tokens_per_second": _rate(machine, embedder)}
+    return {
+        "errors": errors,
+        "passed": max(errors) < LIMITS[precision],
+        "tokens_per_second": _rate(machine, embedder),
+    }
 
 
 def _rate(machine: Machine, embedder: Embedder) -> float:
@@ -126,7 +156,9 @@ def check_memory(machine: Machine) -> Result:
     embedder, peaks = machine.embedder("bf16"), []
     for times in (1, 4):
         embed(machine, embedder, machine.text * times)
-        peaks.append(torch.cuda.max_memory_allocated(machine.device) if machine.is_cuda else _peak_bytes())
+        peaks.append(
+            torch.cuda.max_memory_allocated(machine.device) if machine.is_cuda else _peak_bytes()
+        )
     return {"passed": peaks[1] <= 1.1 * peaks[0] + 2**26, "peak_bytes": peaks}
 
 
@@ -136,7 +168,10 @@ def _peak_bytes() -> int:
 
 @contextmanager
 def little_memory(machine: Machine, embedder: Embedder, max_tokens: int) -> Iterator[list[int]]:
-    """Memory for about `max_tokens` tokens: on a GPU a limit of the allocator's; elsewhere an error in its place. Yields tokens read."""
+    """Memory for about `max_tokens` tokens: on a GPU a limit of the allocator's.
+
+    Elsewhere an error in its place. Yields tokens read.
+    """
     read, seen = embedder.bilm.forward_types, []
 
     def limited(types: Any, places: Any, lengths: list[int], state: Any, **given: Any) -> Any:
@@ -148,9 +183,14 @@ def little_memory(machine: Machine, embedder: Embedder, max_tokens: int) -> Iter
     with mock.patch.object(embedder.bilm, "forward_types", limited):
         if machine.is_cuda:
             torch.cuda.empty_cache()
-            token = 4 * (embedder.bilm.config.lstm_dim * 10 + 4 * embedder.bilm.config.n_output_layers * embedder.bilm.config.output_dim)
+            token = 4 * (
+                embedder.bilm.config.lstm_dim * 10
+                + 4 * embedder.bilm.config.n_output_layers * embedder.bilm.config.output_dim
+            )
             bytes_ = torch.cuda.memory_allocated(machine.device) + max_tokens * token
-            torch.cuda.set_per_process_memory_fraction(min(1.0, bytes_ / torch.cuda.mem_get_info(machine.device)[1]), machine.device)
+            torch.cuda.set_per_process_memory_fraction(
+                min(1.0, bytes_ / torch.cuda.mem_get_info(machine.device)[1]), machine.device
+            )
         try:
             yield seen
         finally:
@@ -169,22 +209,49 @@ def check_out_of_memory(machine: Machine) -> Result:
 
 
 def measure_bench(machine: Machine) -> Result:
-    """`elmo bench`, with the ceiling at the recurrent shapes; the goal is 0.60 of it in the LSTM in bf16."""
-    precisions = [part for name in (LIMITS if machine.is_cuda else ("fp32",)) for part in ("--precision", name)]
-    model = ["--options", machine.folder / "options.json", "--weights", machine.folder / "weights.hdf5"]
+    """`elmo bench`, with the ceiling at the recurrent shapes.
+
+    The goal is 0.60 of it in the LSTM in bf16.
+    """
+    precisions = [
+        part
+        for name in (LIMITS if machine.is_cuda else ("fp32",))
+        for part in ("--precision", name)
+    ]
+    model = [
+        "--options",
+        machine.folder / "options.json",
+        "--weights",
+        machine.folder / "weights.hdf5",
+    ]
     size = ["--tokens", 500 if machine.quick else 200_000, "--repeats", 1 if machine.quick else 2]
-    return {"passed": True, **json.loads(elmo("bench", "--json", *model, *size, "--device", machine.device, *precisions).stdout)}
+    return {
+        "passed": True,
+        **json.loads(
+            elmo("bench", "--json", *model, *size, "--device", machine.device, *precisions).stdout
+        ),
+    }
 
 
 def elmo(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", "elmo_cli", *map(str, arguments)], check=True, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "elmo_cli", *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
 
 
 def measure_disk(machine: Machine) -> Result:
     """Tokens a second into files of float16, start-up excluded; the goal is 150,000."""
     corpus, found = machine.folder / "corpus.txt", {}
     corpus.write_text("".join(" ".join(tokens) + "\n" for tokens in machine.text), encoding="utf-8")
-    model = ["--options", machine.folder / "options.json", "--weights", machine.folder / "weights.hdf5"]
+    model = [
+        "--options",
+        machine.folder / "options.json",
+        "--weights",
+        machine.folder / "weights.hdf5",
+    ]
     precision = "bf16" if machine.is_cuda else "fp32"
     for layout, name in {"packed": "out.h5", "parquet": "out.parquet"}.items():
         out = machine.folder / name
@@ -199,17 +266,24 @@ def measure_disk(machine: Machine) -> Result:
             "--no-resume",
         ]
         rate = RATE.search(elmo("embed", corpus, out, *model, *how).stderr)
-        found[layout] = {"tokens_per_second": float(rate[1].replace(",", "")) if rate else None, "bytes": out.stat().st_size}
+        found[layout] = {
+            "tokens_per_second": float(rate[1].replace(",", "")) if rate else None,
+            "bytes": out.stat().st_size,
+        }
         out.unlink()
     return {"passed": all(one["tokens_per_second"] for one in found.values()), **found}
 
 
 def measure_profile(machine: Machine) -> Result:
-    """What one window's time goes to: the costliest operations, launches, and the share of time in which the GPU computes."""
+    """What one window's time goes to: the costliest operations, launches, and the share of time in
+    which the GPU computes.
+    """
     embedder = machine.embedder("bf16" if machine.is_cuda else "fp32")
     text = machine.text[: 50 if machine.quick else 6000]
     embed(machine, embedder, text)
-    activities = [torch.profiler.ProfilerActivity.CPU] + [torch.profiler.ProfilerActivity.CUDA] * machine.is_cuda
+    activities = [torch.profiler.ProfilerActivity.CPU] + [
+        torch.profiler.ProfilerActivity.CUDA
+    ] * machine.is_cuda
     began = time.perf_counter()
     with torch.profiler.profile(activities=activities) as profiler:
         embed(machine, embedder, text)
@@ -226,7 +300,9 @@ def measure_profile(machine: Machine) -> Result:
         "lstm_gflops": tokens * lstm_work(embedder.bilm.config) / seconds / 1e9,
         "busy_share": sum(map(cost, events)) / 1e6 / seconds,
         "launches": sum(event.count for event in events if "LaunchKernel" in event.key),
-        "operations": [{"name": event.key, "calls": event.count, "microseconds": cost(event)} for event in top],
+        "operations": [
+            {"name": event.key, "calls": event.count, "microseconds": cost(event)} for event in top
+        ],
     }
 
 
@@ -248,12 +324,23 @@ def run(machine: Machine, seconds: float) -> Result:
     for name, check in CHECKS.items():
         began = time.perf_counter()
         try:
-            found[name] = check(machine) if began < end else {"passed": False, "error": "skipped: no time was left"}
+            found[name] = (
+                check(machine)
+                if began < end
+                else {"passed": False, "error": "skipped: no time was left"}
+            )
         except Exception as error:  # noqa: BLE001  # the other checks run nevertheless
-            detail = error.stderr if isinstance(error, subprocess.CalledProcessError) else traceback.format_exc()
+            detail = (
+                error.stderr
+                if isinstance(error, subprocess.CalledProcessError)
+                else traceback.format_exc()
+            )
             found[name] = {"passed": False, "error": detail}
         found[name]["seconds"] = round(time.perf_counter() - began, 1)
-        sys.stderr.write(f"{name}: {'passed' if found[name]['passed'] else 'FAILED'}, {found[name]['seconds']} s\n")
+        sys.stderr.write(
+            f"{name}: {'passed' if found[name]['passed'] else 'FAILED'}, {found[name]['seconds']} "
+            "s\n"
+        )
         if machine.is_cuda:
             torch.cuda.empty_cache()
     return found
@@ -263,7 +350,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true", help="a tiny model and a short text")
-    parser.add_argument("--out", type=Path, help="file of the results; standard output where absent")
+    parser.add_argument(
+        "--out", type=Path, help="file of the results; standard output where absent"
+    )
     parser.add_argument("--seconds", type=float, default=400, help="no check starts later")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,9 @@ from elmo_cli.models.resolve import TINY
 def test_the_catalogue_has_the_figures_of_the_built_in_model():
     sizes: list[int] = []
     with h5py.File(TINY / "weights.hdf5") as file:
-        file.visititems(lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(
+            lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None
+        )
     tiny = load_catalogue()["tiny"]
     assert tiny.parameters == int(np.sum(sizes))
     assert "62.6 M tokens" in tiny.domain

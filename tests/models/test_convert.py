@@ -1,4 +1,4 @@
-"""Any model that the published format can hold is written in it, and then gives the same vectors."""
+"""Any model that the published format can hold is written in it and gives the same vectors."""
 
 import json
 import subprocess
@@ -33,7 +33,11 @@ def test_an_archive_becomes_the_published_layout(tmp_path: Path, model: Path, el
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"options.json", "weights.hdf5"}
     expected = ReferenceElmo(model / "options.json", model / "weights.hdf5").embed(TOKENS)
     np.testing.assert_allclose(
-        ReferenceElmo(tmp_path / "out" / "options.json", tmp_path / "out" / "weights.hdf5").embed(TOKENS), expected, atol=1e-5
+        ReferenceElmo(tmp_path / "out" / "options.json", tmp_path / "out" / "weights.hdf5").embed(
+            TOKENS
+        ),
+        expected,
+        atol=1e-5,
     )
     np.testing.assert_allclose(vectors(tmp_path / "out"), expected, atol=1e-5)
     assert not list(tmp_path.glob(".out*"))
@@ -81,15 +85,21 @@ def test_what_is_there_is_not_written_over(tmp_path: Path, model: Path, elmo: El
 
 def test_the_list_needs_no_torch_and_is_json_on_request(elmo: Elmo, tmp_path: Path):
     program = (
-        "import sys; from elmo_cli.cli.main import main; sys.argv[1:] = ['models']\ntry: main()\nfinally: sys.exit('torch' in sys.modules)"
+        "import sys; from elmo_cli.cli.main import main; sys.argv[1:] = ['models']\ntry: "
+        "main()\nfinally: sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("name ")
-    entries = {entry["name"]: entry for entry in json.loads(elmo("models", "--json", "--cache-dir", tmp_path).stdout)}
+    entries = {
+        entry["name"]: entry
+        for entry in json.loads(elmo("models", "--json", "--cache-dir", tmp_path).stdout)
+    }
     assert entries["original"]["files"][1]["bytes"] == 374_434_792
     assert entries["original"]["downloaded"] is False
     assert entries["tiny"]["downloaded"] is True
-    assert json.loads(elmo("models", "show", "seqvec", "--json", "--cache-dir", tmp_path).stdout)["tokens"].startswith(
-        "One residue a token"
-    )
+    assert json.loads(elmo("models", "show", "seqvec", "--json", "--cache-dir", tmp_path).stdout)[
+        "tokens"
+    ].startswith("One residue a token")

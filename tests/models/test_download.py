@@ -36,7 +36,9 @@ def test_an_empty_file_is_a_file(server: FlakyServer, tmp_path: Path):
 
 
 @pytest.mark.parametrize("break_", [cut(CONTENT, 300_000), stall(CONTENT, 300_000)])
-def test_a_broken_download_goes_on_where_it_was(server: FlakyServer, tmp_path: Path, break_: Callable):
+def test_a_broken_download_goes_on_where_it_was(
+    server: FlakyServer, tmp_path: Path, break_: Callable
+):
     assert get(tmp_path, server.url("/a", break_, whole(CONTENT))) == CONTENT
     first, second = server.requests["/a"]
     assert first == ""
@@ -72,16 +74,25 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(server: FlakyServer, tmp_pa
 
 def test_without_a_way_to_tell_versions_apart_it_is_begun_anew(server: FlakyServer, tmp_path: Path):
     other = os.urandom(700_000)
-    assert get(tmp_path, server.url("/a", cut(CONTENT, 300_000, tag=None), whole(other, tag=None))) == other
+    assert (
+        get(tmp_path, server.url("/a", cut(CONTENT, 300_000, tag=None), whole(other, tag=None)))
+        == other
+    )
     assert server.requests["/a"] == ["", ""]
 
 
 def test_a_server_that_ignores_ranges_starts_over(server: FlakyServer, tmp_path: Path):
-    assert get(tmp_path, server.url("/a", cut(CONTENT, 300_000), whole(CONTENT, ranges=False))) == CONTENT
+    assert (
+        get(tmp_path, server.url("/a", cut(CONTENT, 300_000), whole(CONTENT, ranges=False)))
+        == CONTENT
+    )
 
 
 def test_a_part_that_was_not_asked_for_is_not_taken(server: FlakyServer, tmp_path: Path):
-    assert get(tmp_path, server.url("/a", cut(CONTENT, 300_000), other_part(CONTENT), whole(CONTENT))) == CONTENT
+    assert (
+        get(tmp_path, server.url("/a", cut(CONTENT, 300_000), other_part(CONTENT), whole(CONTENT)))
+        == CONTENT
+    )
 
 
 @pytest.mark.parametrize("code", [500, 503, 429])
@@ -100,20 +111,32 @@ def test_the_next_mirror_is_asked_where_one_fails(server: FlakyServer, tmp_path:
     assert len(server.requests["/wrong"]) == 1
 
 
-def test_where_the_half_that_was_there_is_wrong_it_is_fetched_again(server: FlakyServer, tmp_path: Path):
-    assert get(tmp_path, server.url("/a", cut(bytes(700_000), 300_000), whole(CONTENT)), hash_=SHA256) == CONTENT
+def test_where_the_half_that_was_there_is_wrong_it_is_fetched_again(
+    server: FlakyServer, tmp_path: Path
+):
+    assert (
+        get(tmp_path, server.url("/a", cut(bytes(700_000), 300_000), whole(CONTENT)), hash_=SHA256)
+        == CONTENT
+    )
     assert len(server.requests["/a"]) == 3
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_what_came_whole_and_was_not_put_in_place_is_not_fetched_again(server: FlakyServer, tmp_path: Path, told: bool):
+def test_what_came_whole_and_was_not_put_in_place_is_not_fetched_again(
+    server: FlakyServer, tmp_path: Path, told: bool
+):
     def nothing_left(request) -> None:
         request.send_response(416)
         request.send_header("Content-Range", f"bytes */{len(CONTENT)}" if told else "bytes */*")
         request.send_header("Content-Length", "0")
         request.end_headers()
 
-    file = WebFile("file.bin", (server.url("/a", nothing_left, whole(CONTENT)),), None if told else len(CONTENT), SHA256)
+    file = WebFile(
+        "file.bin",
+        (server.url("/a", nothing_left, whole(CONTENT)),),
+        None if told else len(CONTENT),
+        SHA256,
+    )
     partial = download._partial_path(tmp_path / ".incoming", file, file.urls[0])
     for left, requests in [(CONTENT, 1), (bytes(len(CONTENT)), 3)]:  # right, and wrong
         partial.parent.mkdir()
@@ -131,16 +154,27 @@ BAD = {
     "a login page": ([whole(b"<html>")], "provides another file than the published one"),
     "cut for ever": ([cut(CONTENT, 1000, tag=None)], "closed the connection"),
     "silent for ever": ([stall(CONTENT, 0)], "timed out"),
-    "says more than it has": ([cut(CONTENT, len(CONTENT), len(CONTENT) + 5)], "closed the connection"),
-    "says less than it has": ([cut(CONTENT, len(CONTENT), 1000)], "provides another file than the published one"),
-    "to a file": ([redirect("file:///etc/passwd")], "redirects to file:///etc/passwd, which is not http or https"),
+    "says more than it has": (
+        [cut(CONTENT, len(CONTENT), len(CONTENT) + 5)],
+        "closed the connection",
+    ),
+    "says less than it has": (
+        [cut(CONTENT, len(CONTENT), 1000)],
+        "provides another file than the published one",
+    ),
+    "to a file": (
+        [redirect("file:///etc/passwd")],
+        "redirects to file:///etc/passwd, which is not http or https",
+    ),
     "to nowhere": ([redirect("http://[")], "cannot be read"),
     "in circles": ([redirect("/a")], "redirects too many times"),
 }
 
 
 @pytest.mark.parametrize(("acts", "words"), BAD.values(), ids=BAD.keys())
-def test_what_cannot_be_fetched_is_one_line_and_no_file(server: FlakyServer, tmp_path: Path, acts: list, words: str):
+def test_what_cannot_be_fetched_is_one_line_and_no_file(
+    server: FlakyServer, tmp_path: Path, acts: list, words: str
+):
     with pytest.raises(DownloadError) as caught:
         get(tmp_path, server.url("/a", *acts), hash_=SHA256)
     assert words in str(caught.value)
@@ -150,13 +184,25 @@ def test_what_cannot_be_fetched_is_one_line_and_no_file(server: FlakyServer, tmp
 
 
 def test_secrets_of_a_url_are_not_shown(server: FlakyServer, tmp_path: Path):
-    urls = [server.url(f"/a{number}?token=SECRET", act).replace("://", "://me:SECRET@") for number, act in enumerate(HIDDEN)]
+    urls = [
+        server.url(f"/a{number}?token=SECRET", act).replace("://", "://me:SECRET@")
+        for number, act in enumerate(HIDDEN)
+    ]
     with pytest.raises(DownloadError, match=r"/a0\?\.\.\. returned 404") as caught:
-        get(tmp_path, *urls, "http://me:SECRET@127.0.0.1:9/a?token=SECRET", "http://me:SECRET@[/a?token=SECRET")
+        get(
+            tmp_path,
+            *urls,
+            "http://me:SECRET@127.0.0.1:9/a?token=SECRET",
+            "http://me:SECRET@[/a?token=SECRET",
+        )
     assert "SECRET" not in str(caught.value)
 
 
-HIDDEN = [status(404), redirect("file:///etc/passwd?token=SECRET"), redirect("http://me:SECRET@[/a?token=SECRET")]
+HIDDEN = [
+    status(404),
+    redirect("file:///etc/passwd?token=SECRET"),
+    redirect("http://me:SECRET@[/a?token=SECRET"),
+]
 
 
 def test_another_size_than_the_published_one_is_not_even_read(server: FlakyServer, tmp_path: Path):
@@ -164,7 +210,9 @@ def test_another_size_than_the_published_one_is_not_even_read(server: FlakyServe
         get(tmp_path, server.url("/a", whole(CONTENT)), n_bytes=700_001)
 
 
-def test_a_file_too_large_for_the_disk_is_refused_before_it_is_read(server: FlakyServer, tmp_path: Path):
+def test_a_file_too_large_for_the_disk_is_refused_before_it_is_read(
+    server: FlakyServer, tmp_path: Path
+):
     with pytest.raises(DownloadError, match="no space for"):
         get(tmp_path, server.url("/a", cut(CONTENT, 10, length=10**15)))
 
@@ -175,9 +223,13 @@ def test_redirects_are_followed(server: FlakyServer, tmp_path: Path):
 
 
 def test_a_redirect_never_leads_from_https_to_less():
-    answer = SimpleNamespace(is_redirect=True, headers={"Location": "http://example.org/x"}, close=lambda: None)
+    answer = SimpleNamespace(
+        is_redirect=True, headers={"Location": "http://example.org/x"}, close=lambda: None
+    )
     session = SimpleNamespace(get=lambda *_, **__: answer)
-    with pytest.raises(download._Failure, match=r"redirects to http://example\.org/x, which is not https"):
+    with pytest.raises(
+        download._Failure, match=r"redirects to http://example\.org/x, which is not https"
+    ):
         download._get(session, "https://example.org/x", {})
 
 

@@ -52,19 +52,24 @@ def test_every_architecture_gives_the_reference_numbers(tmp_path: Path, changes:
     reference.zero_state()
     carrying = StatefulEmbedder(embedder)
     for tokens in SENTENCES:
-        np.testing.assert_allclose(carrying.embed_batch([tokens])[0], reference.embed(tokens), atol=1e-5)
+        np.testing.assert_allclose(
+            carrying.embed_batch([tokens])[0], reference.embed(tokens), atol=1e-5
+        )
 
 
 def test_in_float64_the_network_is_the_reference(model: Path, reference: ReferenceElmo):
     embedder = Embedder(load_bilm(model / "options.json", model / "weights.hdf5").double())
     for tokens, layers in zip(SENTENCES, embedder.embed_batch(SENTENCES), strict=True):
         reference.zero_state()
-        np.testing.assert_allclose(layers, reference.embed(tokens), atol=1e-7)  # the forget bias was added in float32
+        # The forget bias was added in float32
+        np.testing.assert_allclose(layers, reference.embed(tokens), atol=1e-7)
 
 
 def test_running_packed_is_running_by_definition(model: Path):
     bilm = load_bilm(model / "options.json", model / "weights.hdf5")
-    tokens = bilm.character_encoder(bilm.mapper.tokens_to_ids([token for sentence in SENTENCES for token in sentence]))
+    tokens = bilm.character_encoder(
+        bilm.mapper.tokens_to_ids([token for sentence in SENTENCES for token in sentence])
+    )
     lengths = [len(sentence) for sentence in SENTENCES]
     fast, fast_end = bilm(tokens, lengths, bilm.zero_state(len(lengths)))
     slow, slow_end = bilm(tokens, lengths, bilm.zero_state(len(lengths)), run_by_definition)
@@ -72,7 +77,9 @@ def test_running_packed_is_running_by_definition(model: Path):
     np.testing.assert_allclose(fast_end.cell, slow_end.cell, atol=1e-6)
 
 
-def test_a_batch_of_one_empty_sentence_leaves_the_state_alone_as_allennlp_does(model: Path, reference: ReferenceElmo):
+def test_a_batch_of_one_empty_sentence_leaves_the_state_alone_as_allennlp_does(
+    model: Path, reference: ReferenceElmo
+):
     carrying = StatefulEmbedder(Embedder(load_bilm(model / "options.json", model / "weights.hdf5")))
     carrying.embed_batch([["a", "b"]])
     assert carrying.embed_batch([[]])[0].shape == (3, 0, 12)
@@ -80,13 +87,20 @@ def test_a_batch_of_one_empty_sentence_leaves_the_state_alone_as_allennlp_does(m
     np.testing.assert_allclose(carrying.embed_batch([["c"]])[0], reference.embed(["c"]), atol=1e-5)
 
 
-def test_a_batch_carries_state_place_by_place_as_allennlp_does(model: Path, reference: ReferenceElmo):
-    """Sentence i of a batch follows sentence i of the batch before; a shorter batch leaves the other places as they are."""
+def test_a_batch_carries_state_place_by_place_as_allennlp_does(
+    model: Path, reference: ReferenceElmo
+):
+    """Sentence i of a batch follows sentence i of the batch before.
+
+    A shorter batch leaves the other places as they are.
+    """
     carrying = StatefulEmbedder(Embedder(load_bilm(model / "options.json", model / "weights.hdf5")))
     batches = [SENTENCES[:1], SENTENCES[1:4], SENTENCES[4:], SENTENCES[:3]]
     places: list[list[list[str]]] = [[], [], []]
     for batch in batches:
-        for place, (tokens, layers) in enumerate(zip(batch, carrying.embed_batch(batch), strict=True)):
+        for place, (tokens, layers) in enumerate(
+            zip(batch, carrying.embed_batch(batch), strict=True)
+        ):
             reference.zero_state()
             places[place].append(tokens)
             *_, expected = [reference.embed(before) for before in places[place]]

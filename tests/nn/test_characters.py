@@ -26,7 +26,10 @@ def test_a_long_token_is_cut_at_48_bytes_even_inside_a_letter():
 
 
 def test_a_lone_surrogate_is_left_out():
-    assert CharacterMapper().token_ids("a\ud800b").tolist() == CharacterMapper().token_ids("ab").tolist()
+    assert (
+        CharacterMapper().token_ids("a\ud800b").tolist()
+        == CharacterMapper().token_ids("ab").tolist()
+    )
 
 
 def test_batch_to_ids_fills_short_sentences_with_zeros():

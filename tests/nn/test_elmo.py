@@ -1,4 +1,6 @@
-"""`Elmo`: the numbers, gradients and training of AllenNLP 0.9.0's module, and what a torch module does besides."""
+"""`Elmo`: the numbers, gradients and training of AllenNLP 0.9.0's module, and what a torch module
+does besides.
+"""
 
 import copy
 import pickle
@@ -22,7 +24,9 @@ SENTENCES = [["the", "cat", "sat"], ["yes"], ["a", "cat", "the", "cat", "the"]]
 
 
 def golden() -> dict[str, np.ndarray]:
-    with np.load(shared("reference", "golden", "fixture_elmo_module.npz"), allow_pickle=False) as file:
+    with np.load(
+        shared("reference", "golden", "fixture_elmo_module.npz"), allow_pickle=False
+    ) as file:
         return dict(file)
 
 
@@ -42,7 +46,11 @@ def assert_near(ours: object, theirs: object, atol: float = 2e-6) -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("plain", {}), ("layer_norm", {"do_layer_norm": True}), ("boundaries", {"keep_sentence_boundaries": True})],
+    [
+        ("plain", {}),
+        ("layer_norm", {"do_layer_norm": True}),
+        ("boundaries", {"keep_sentence_boundaries": True}),
+    ],
 )
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_representations_are_allennlps(name: str, options: dict[str, bool], requires_grad: bool):
@@ -68,7 +76,12 @@ def test_the_mixes_gradients_are_allennlps():
     np.testing.assert_allclose(float(loss.detach()), theirs["loss"], rtol=1e-6)
     for k in range(2):
         mix = elmo.get_submodule(f"scalar_mix_{k}")
-        np.testing.assert_allclose([float(p.grad) for p in mix.scalar_parameters], theirs[f"mix{k}_grad"], atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(
+            [float(p.grad) for p in mix.scalar_parameters],
+            theirs[f"mix{k}_grad"],
+            atol=1e-5,
+            rtol=1e-5,
+        )
         np.testing.assert_allclose(mix.gamma.grad, theirs[f"gamma{k}_grad"], rtol=1e-6)
     assert all(parameter.grad is None for parameter in elmo.bilm.parameters())
 
@@ -76,22 +89,38 @@ def test_the_mixes_gradients_are_allennlps():
 def gradient_norms(bilm: BiLM) -> dict[str, float]:
     """By AllenNLP's names: its matrices hold several of ours, or a part of one."""
     grads = {name: parameter.grad for name, parameter in bilm.named_parameters()}
-    norms: dict[str, list[Tensor]] = {"_token_embedder._char_embedding_weights": [grads["character_encoder.characters.weight"]]}
+    norms: dict[str, list[Tensor]] = {
+        "_token_embedder._char_embedding_weights": [grads["character_encoder.characters.weight"]]
+    }
     for name, grad in grads.items():
         parts = name.split(".")
         if parts[1] == "convolutions":
             norms[f"_token_embedder.char_conv_{parts[2]}.{parts[3]}"] = [grad]
         elif parts[1] == "highways":
-            norms.setdefault(f"_token_embedder._highways._layers.{parts[2]}.{parts[4]}", []).append(grad)
+            norms.setdefault(f"_token_embedder._highways._layers.{parts[2]}.{parts[4]}", []).append(
+                grad
+            )
         elif parts[1] == "projection":
             norms[f"_token_embedder._projection.{parts[2]}"] = [grad]
         elif parts[0] == "directions":
-            layer, size = f"_elmo_lstm.{('forward', 'backward')[int(parts[1])]}_layer_{parts[2]}", bilm.config.projection_dim
+            layer, size = (
+                f"_elmo_lstm.{('forward', 'backward')[int(parts[1])]}_layer_{parts[2]}",
+                bilm.config.projection_dim,
+            )
             if parts[3] == "weight":
-                norms[f"{layer}.input_linearity.weight"], norms[f"{layer}.state_linearity.weight"] = [grad[:, :size]], [grad[:, size:]]
+                (
+                    norms[f"{layer}.input_linearity.weight"],
+                    norms[f"{layer}.state_linearity.weight"],
+                ) = [grad[:, :size]], [grad[:, size:]]
             else:
-                norms[f"{layer}.state_{'linearity.bias' if parts[3] == 'bias' else 'projection.weight'}"] = [grad]
-    return {f"_elmo_lstm.{name}": float(torch.stack([part.norm() for part in parts]).norm()) for name, parts in norms.items()}
+                norms[
+                    f"{layer}.state_"
+                    + ("linearity.bias" if parts[3] == "bias" else "projection.weight")
+                ] = [grad]
+    return {
+        f"_elmo_lstm.{name}": float(torch.stack([part.norm() for part in parts]).norm())
+        for name, parts in norms.items()
+    }
 
 
 def test_the_bilms_gradients_are_allennlps():
@@ -129,7 +158,9 @@ def test_a_tagger_learns_as_with_allennlps_module():
     losses = []
     for _ in range(8):
         found = elmo(ids)
-        loss = nn.functional.cross_entropy(tagger(found["elmo_representations"][0])[found["mask"]], labels[found["mask"]])
+        loss = nn.functional.cross_entropy(
+            tagger(found["elmo_representations"][0])[found["mask"]], labels[found["mask"]]
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -145,7 +176,9 @@ def elmo(model: Path) -> Elmo:
 def test_it_gives_the_embedders_layers_and_zeros_for_padding(model: Path, elmo: Elmo):
     found = elmo(batch_to_ids([*SENTENCES, []]))
     assert found["mask"].sum(dim=1).tolist() == [3, 1, 5, 0]
-    for representation, tokens in zip(found["elmo_representations"][0], [*SENTENCES, []], strict=True):
+    for representation, tokens in zip(
+        found["elmo_representations"][0], [*SENTENCES, []], strict=True
+    ):
         expected = ElmoEmbedder(model=model).embed_sentence(tokens).mean(axis=0)
         assert_near(representation[: len(tokens)], expected)
         assert not representation[len(tokens) :].any()
@@ -154,19 +187,33 @@ def test_it_gives_the_embedders_layers_and_zeros_for_padding(model: Path, elmo: 
 def test_more_axes_and_no_tokens_are_taken(elmo: Elmo):
     ids = batch_to_ids(SENTENCES)
     found = elmo(torch.stack([ids, ids], dim=1))
-    assert (found["mask"].shape, found["elmo_representations"][0].shape) == ((3, 2, 5), (3, 2, 5, 12))
+    assert (found["mask"].shape, found["elmo_representations"][0].shape) == (
+        (3, 2, 5),
+        (3, 2, 5, 12),
+    )
     assert_near(found["elmo_representations"][0][:, 1], first(elmo, ids).detach())
     assert first(elmo, batch_to_ids([[], []])).shape == (2, 0, 12)
     assert first(elmo, batch_to_ids([])).shape == (0, 0, 12)
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"n_highway": 0}, {"use_skip_connections": False, "n_layers": 3}, {"cell_clip": None, "proj_clip": None, "dim": 6}]
+    "options",
+    [
+        {},
+        {"n_highway": 0},
+        {"use_skip_connections": False, "n_layers": 3},
+        {"cell_clip": None, "proj_clip": None, "dim": 6},
+    ],
 )
-def test_models_of_other_options_have_the_gradients_of_finite_differences(tmp_path: Path, options: dict[str, object]):
+def test_models_of_other_options_have_the_gradients_of_finite_differences(
+    tmp_path: Path, options: dict[str, object]
+):
     elmo = Elmo(model=make_model(tmp_path, **options), dropout=0, requires_grad=True).double()
     ids = batch_to_ids(SENTENCES)
-    parameters = [next(elmo.bilm.directions.parameters()), elmo.bilm.character_encoder.characters.weight]
+    parameters = [
+        next(elmo.bilm.directions.parameters()),
+        elmo.bilm.character_encoder.characters.weight,
+    ]
     weights = torch.linspace(-1, 1, 12, dtype=torch.double)
 
     def loss() -> Tensor:
@@ -181,7 +228,9 @@ def test_models_of_other_options_have_the_gradients_of_finite_differences(tmp_pa
                 parameter[place] += change
                 values.append(float(loss()))
             parameter[place] += 1e-6
-        np.testing.assert_allclose(float(parameter.grad[place]), (values[0] - values[1]) / 2e-6, rtol=1e-5)
+        np.testing.assert_allclose(
+            float(parameter.grad[place]), (values[0] - values[1]) / 2e-6, rtol=1e-5
+        )
 
 
 def test_packed_weights_are_never_stale(model: Path):
@@ -211,7 +260,11 @@ def test_packed_weights_are_never_stale(model: Path):
     check_changed()
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda elmo: pickle.loads(pickle.dumps(elmo))], ids=["deepcopy", "pickle"])  # noqa: S301
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda elmo: pickle.loads(pickle.dumps(elmo))],  # noqa: S301
+    ids=["deepcopy", "pickle"],
+)
 def test_copies_are_their_own(model: Path, copied: Callable[[Elmo], Elmo]):
     ids, elmo = batch_to_ids(SENTENCES), Elmo(model=model, dropout=0)
     before = first(elmo, ids).detach()
@@ -222,8 +275,12 @@ def test_copies_are_their_own(model: Path, copied: Callable[[Elmo], Elmo]):
     assert (first(other, ids) - before).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-6), (torch.float16, 2e-2), (torch.bfloat16, 2e-1)])
-def test_other_types_give_the_same_representations_in_their_type(model: Path, elmo: Elmo, dtype: torch.dtype, atol: float):
+@pytest.mark.parametrize(
+    ("dtype", "atol"), [(torch.float64, 1e-6), (torch.float16, 2e-2), (torch.bfloat16, 2e-1)]
+)
+def test_other_types_give_the_same_representations_in_their_type(
+    model: Path, elmo: Elmo, dtype: torch.dtype, atol: float
+):
     ids = batch_to_ids(SENTENCES)
     other = Elmo(model=model, dropout=0).to(dtype)
     found = first(other, ids)
@@ -243,13 +300,17 @@ def test_a_trained_allennlp_models_parameters_are_taken(tmp_path: Path, model: P
     folder = make_model(tmp_path / "trained", seed=7)
     task = nn.ModuleDict({"embedder": Elmo(model=model, dropout=0)})
     theirs = module_tensors(folder / "weights.hdf5", "embedder._elmo_lstm.")
-    mix = {f"embedder.scalar_mix_0.scalar_parameters.{i}": torch.tensor([0.3 * i]) for i in range(3)}
+    mix = {
+        f"embedder.scalar_mix_0.scalar_parameters.{i}": torch.tensor([0.3 * i]) for i in range(3)
+    }
     task.load_state_dict({**theirs, **mix, "embedder.scalar_mix_0.gamma": torch.tensor([0.5])})
     ids = batch_to_ids(SENTENCES)
     expected = Elmo(model=folder, dropout=0, scalar_mix_parameters=[0, 0.3, 0.6])
     assert_near(first(task["embedder"], ids), 0.5 * first(expected, ids).detach())
     with pytest.raises(ElmoError, match="the state dict: "):
-        task.load_state_dict({name: value for name, value in theirs.items() if "forward_layer_1" not in name})
+        task.load_state_dict(
+            {name: value for name, value in theirs.items() if "forward_layer_1" not in name}
+        )
 
 
 def test_a_saved_bilm_and_its_mix_are_what_elmo_embed_takes(tmp_path: Path, model: Path):
@@ -260,12 +321,18 @@ def test_a_saved_bilm_and_its_mix_are_what_elmo_embed_takes(tmp_path: Path, mode
     elmo.save(tmp_path / "tuned")
     torch.save(elmo.state_dict(), tmp_path / "mix.pt")
     mix = read_mix(str(tmp_path / "mix.pt"), 3)
-    assert_near(mix(ElmoEmbedder(model=tmp_path / "tuned").embed_sentence(SENTENCES[2])), first(elmo, ids).detach()[2], atol=1e-5)
+    assert_near(
+        mix(ElmoEmbedder(model=tmp_path / "tuned").embed_sentence(SENTENCES[2])),
+        first(elmo, ids).detach()[2],
+        atol=1e-5,
+    )
     with pytest.raises(OutputError, match="exists already"):
         elmo.save(tmp_path / "tuned")
 
 
-def test_what_is_not_supported_is_refused_with_a_sentence(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_not_supported_is_refused_with_a_sentence(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.delenv("ELMO_MODEL", raising=False)
     for options, words in [
         ({"model": model, "vocab_to_cache": ["a"]}, "vocab_to_cache is not needed"),
@@ -285,7 +352,9 @@ def test_ids_of_another_kind_are_refused(elmo: Elmo):
     for given in (SENTENCES, ids.float()):
         with pytest.raises(TypeError, match="batch_to_ids"):
             elmo(given)
-    with pytest.raises(ValueError, match=r"shape \(sentence, token, 50\), but these have \(3, 5, 40\)"):
+    with pytest.raises(
+        ValueError, match=r"shape \(sentence, token, 50\), but these have \(3, 5, 40\)"
+    ):
         elmo(ids[..., :40])
     with pytest.raises(ValueError, match="between 0 and 261"):
         elmo(ids + 1)

@@ -20,19 +20,30 @@ def spelled(tree: PrefixTree) -> list[tuple[int, ...]]:
     """The prefix that each node stands for, by its parents."""
     found: list[tuple[int, ...]] = []
     for number, depth in enumerate(tree.depths):
-        before = found[tree.depths[number - 1].nodes] if number else [()] * (1 + tree.parents.max(initial=0))
-        found += [(*before[tree.parents[node]], int(tree.types[node])) for node in range(depth.nodes.start, depth.nodes.stop)]
+        before = (
+            found[tree.depths[number - 1].nodes]
+            if number
+            else [()] * (1 + tree.parents.max(initial=0))
+        )
+        found += [
+            (*before[tree.parents[node]], int(tree.types[node]))
+            for node in range(depth.nodes.start, depth.nodes.stop)
+        ]
     return found
 
 
 @given(BATCH, st.booleans(), st.booleans())
-def test_each_token_reads_the_node_of_its_prefix(batch: list[list[int]], backward: bool, shared: bool):
+def test_each_token_reads_the_node_of_its_prefix(
+    batch: list[list[int]], backward: bool, shared: bool
+):
     tree = build(batch, backward=backward, shared=shared)
     prefixes, tokens = spelled(tree), iter(tree.node_of_token)
     for words in batch:
         read = words[::-1] if backward else words
         expected = [tuple(read[: k + 1]) for k in range(len(read))]
-        assert [prefixes[node] for _, node in zip(words, tokens, strict=False)] == (expected[::-1] if backward else expected)
+        assert [prefixes[node] for _, node in zip(words, tokens, strict=False)] == (
+            expected[::-1] if backward else expected
+        )
 
 
 @given(BATCH, st.booleans())
@@ -54,7 +65,9 @@ def test_separate_sequences_have_a_node_for_each_token(batch: list[list[int]], b
     tree = build(batch, backward=backward, shared=False)
     assert len(tree.types) == sum(map(len, batch))
     assert not any(depth.is_branching for depth in tree.depths)
-    assert [depth.nodes.stop - depth.nodes.start for depth in tree.depths] == pack(list(map(len, batch))).batch_sizes
+    assert [depth.nodes.stop - depth.nodes.start for depth in tree.depths] == pack(
+        list(map(len, batch))
+    ).batch_sizes
 
 
 @pytest.mark.parametrize(

@@ -20,18 +20,26 @@ def mix_of(**options: object) -> ScalarMix:
 
 
 def test_it_is_equation_1():
-    expected = GAMMA * sum(share * layer.numpy() for share, layer in zip(SHARES, LAYERS, strict=True))
+    expected = GAMMA * sum(
+        share * layer.numpy() for share, layer in zip(SHARES, LAYERS, strict=True)
+    )
     np.testing.assert_allclose(mix_of()(LAYERS).detach(), expected, atol=1e-6)
-    np.testing.assert_allclose(ScalarMix(3)(LAYERS).detach(), torch.stack(LAYERS).mean(dim=0), atol=1e-6)
+    np.testing.assert_allclose(
+        ScalarMix(3)(LAYERS).detach(), torch.stack(LAYERS).mean(dim=0), atol=1e-6
+    )
 
 
 def test_layers_are_normalised_by_the_values_that_the_mask_contains():
     mask = np.ones((3, 4), dtype=bool)
     mask[1, 2:] = False
-    normed = [(layer.numpy() - layer.numpy()[mask].mean()) / layer.numpy()[mask].std() for layer in LAYERS]
+    normed = [
+        (layer.numpy() - layer.numpy()[mask].mean()) / layer.numpy()[mask].std() for layer in LAYERS
+    ]
     expected = GAMMA * sum(share * layer for share, layer in zip(SHARES, normed, strict=True))
     for given in (torch.from_numpy(mask), torch.from_numpy(mask).long()):
-        np.testing.assert_allclose(mix_of(do_layer_norm=True)(LAYERS, given).detach(), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            mix_of(do_layer_norm=True)(LAYERS, given).detach(), expected, atol=1e-6
+        )
 
 
 def test_parameters_have_allennlps_names_and_may_be_fixed():

@@ -45,7 +45,9 @@ def test_conllu_gives_words_and_ids_and_nothing_else(corpus: MakeCorpus):
         ("0", ["de", "le", "10 000", "#"], "fr-1 a", "de le 10 000 #"),
         ("1", ["vu"], None, "vu"),
     ]
-    assert [s.id for s in read_conllu(corpus(CONLLU, "a.conllu"), ReadOptions(ignore_ids=True))] == [None, None]
+    assert [
+        s.id for s in read_conllu(corpus(CONLLU, "a.conllu"), ReadOptions(ignore_ids=True))
+    ] == [None, None]
 
 
 def test_conllu_plus_says_where_the_form_is(corpus: MakeCorpus):
@@ -58,7 +60,13 @@ def test_conllu_plus_says_where_the_form_is(corpus: MakeCorpus):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("1 The the", r"has 1 of CoNLL-U's columns; they are separated by tabs \(for other files: --input-format conll\)"),
+        (
+            "1 The the",
+            (
+                r"has 1 of CoNLL-U's columns; they are separated by tabs \(for other files: "
+                r"--input-format conll\)"
+            ),
+        ),
         ("The\tDET", r"'The' is not a word number, which the first column of CoNLL-U contains"),
         ("1\t\tx", r"the form is empty"),
     ],
@@ -69,14 +77,28 @@ def test_a_bad_line_of_conllu_is_named(corpus: MakeCorpus, line: str, words: str
 
 
 def documents(path: Path, **reading: object) -> list[tuple[str, str | None, str | None]]:
-    return [(s.text, s.id, s.document) for s in Corpus([path], "skip", ReadOptions(**reading)).read()]
+    return [
+        (s.text, s.id, s.document) for s in Corpus([path], "skip", ReadOptions(**reading)).read()
+    ]
 
 
-def test_newdoc_names_the_document_of_the_sentences_after_it_and_leaves_their_ids(corpus: MakeCorpus):
+def test_newdoc_names_the_document_of_the_sentences_after_it_and_leaves_their_ids(
+    corpus: MakeCorpus,
+):
     path = corpus(
-        "1\ta\n\n# newdoc id = d/1 x\n# sent_id = s1\n1\tb\n\n1\tc\n\n# newdoc\n# sent_id = s2\n1\td\n\n#newdoc id=e\n\n1\tf\n", "a.conllu"
+        (
+            "1\ta\n\n# newdoc id = d/1 x\n# sent_id = s1\n1\tb\n\n1\tc\n\n# newdoc\n# sent_id = "
+            "s2\n1\td\n\n#newdoc id=e\n\n1\tf\n"
+        ),
+        "a.conllu",
     )
-    assert documents(path) == [("a", None, None), ("b", "s1", "d/1 x"), ("c", None, "d/1 x"), ("d", "s2", None), ("f", None, "e")]
+    assert documents(path) == [
+        ("a", None, None),
+        ("b", "s1", "d/1 x"),
+        ("c", None, "d/1 x"),
+        ("d", "s2", None),
+        ("f", None, "e"),
+    ]
     assert {document for *_, document in documents(path, ignore_ids=True)} == {None}
 
 
@@ -95,17 +117,25 @@ bc/cctv/00/cctv_0000 12 0 # SYM *
 
 
 @pytest.mark.parametrize("suffix", ["v4_gold_conll", "gold_conll", "v4_auto_conll", "conll"])
-def test_conll_2012_has_its_words_in_the_fourth_column_and_names_documents(corpus: MakeCorpus, suffix: str):
+def test_conll_2012_has_its_words_in_the_fourth_column_and_names_documents(
+    corpus: MakeCorpus, suffix: str
+):
     path = corpus(CONLL_2012, f"a.{suffix}")
     assert documents(path) == [
         ("In it", None, "bc/cctv/00/cctv_0000_0"),
         ("Yes", None, "bc/cctv/00/cctv_0000_0"),
         ("#", None, "bc/cctv/00/cctv_0000_12"),
     ]
-    assert documents(path, token_column=5, ignore_ids=True) == [("IN PRP", None, None), ("UH", None, None), ("SYM", None, None)]
+    assert documents(path, token_column=5, ignore_ids=True) == [
+        ("IN PRP", None, None),
+        ("UH", None, None),
+        ("SYM", None, None),
+    ]
 
 
-@pytest.mark.parametrize(("content", "name"), [(CONLLU, "a.conllu"), (CONLL_2012, "a.v4_gold_conll")])
+@pytest.mark.parametrize(
+    ("content", "name"), [(CONLLU, "a.conllu"), (CONLL_2012, "a.v4_gold_conll")]
+)
 def test_documents_are_groups_of_e2e_coref_and_no_id_is_lost(
     elmo: Elmo, model: Path, corpus: MakeCorpus, tmp_path: Path, content: str, name: str
 ):
@@ -113,17 +143,33 @@ def test_documents_are_groups_of_e2e_coref_and_no_id_is_lost(
     result = elmo("embed", path, out, "--model", model, "--layout", "e2e-coref")
     assert result.exit_code == 0, result.output
     is_2012 = name.endswith("gold_conll")
-    groups = {"bc:cctv:00:cctv_0000_0": ["0", "1"], "bc:cctv:00:cctv_0000_12": ["0"]} if is_2012 else {"d": ["0", "1"]}
+    groups = (
+        {"bc:cctv:00:cctv_0000_0": ["0", "1"], "bc:cctv:00:cctv_0000_12": ["0"]}
+        if is_2012
+        else {"d": ["0", "1"]}
+    )
     with h5py.File(out) as file:
         assert {name: list(group) for name, group in file.items()} == groups
     with open_features(out) as features:
-        assert features.keys() == ([f"{g}/{i}" for g, names in groups.items() for i in names] if is_2012 else ["fr-1 a", "d/1"])
+        assert features.keys() == (
+            [f"{g}/{i}" for g, names in groups.items() for i in names]
+            if is_2012
+            else ["fr-1 a", "d/1"]
+        )
         arrays = list(features)
-    assert elmo("convert", out, tmp_path / "again.h5", "--layout", "e2e-coref", "--dtype", "float16").exit_code == 0
+    assert (
+        elmo(
+            "convert", out, tmp_path / "again.h5", "--layout", "e2e-coref", "--dtype", "float16"
+        ).exit_code
+        == 0
+    )
     with h5py.File(tmp_path / "again.h5") as file:
         assert {name: list(group) for name, group in file.items()} == groups
     assert elmo("embed", path, tmp_path / "plain.h5", "--model", model).exit_code == 0
-    assert all(np.array_equal(array, plain) for array, plain in zip(arrays, read_features(tmp_path / "plain.h5").values(), strict=True))
+    assert all(
+        np.array_equal(array, plain)
+        for array, plain in zip(arrays, read_features(tmp_path / "plain.h5").values(), strict=True)
+    )
     with h5py.File(tmp_path / "plain.h5") as file:
         assert file["0"].attrs.get("id") == (None if is_2012 else "fr-1 a")
 
@@ -141,11 +187,16 @@ CONLL_2003 = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n\
 def test_conll_gives_the_first_column_or_another(corpus: MakeCorpus):
     path = corpus(CONLL_2003, "eng.train")
     assert [s.tokens for s in read_conll(path)] == [["EU", "rejects"], ["#"]]
-    assert [s.tokens for s in read_conll(path, ReadOptions(token_column=2))] == [["NNP", "VBZ"], ["SYM"]]
+    assert [s.tokens for s in read_conll(path, ReadOptions(token_column=2))] == [
+        ["NNP", "VBZ"],
+        ["SYM"],
+    ]
 
 
 def test_conll_2012_and_tabs_are_read(corpus: MakeCorpus):
-    path = corpus("#begin document (x); part 000\nx 0 0 In IN\nx 0 1 it PRP\n\n#end document\n", "a.conll")
+    path = corpus(
+        "#begin document (x); part 000\nx 0 0 In IN\nx 0 1 it PRP\n\n#end document\n", "a.conll"
+    )
     assert [s.tokens for s in read_conll(path, ReadOptions(token_column=4))] == [["In", "it"]]
     assert [s.tokens for s in read_conll(corpus("New York\tO\n", "b.conll"))] == [["New York"]]
 
@@ -158,7 +209,9 @@ def test_a_column_that_is_not_there_is_named(corpus: MakeCorpus):
 
 
 @pytest.mark.parametrize("name", ["a.conll", "a.conllu"])
-def test_sentences_that_never_end_are_refused(corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch, name: str):
+def test_sentences_that_never_end_are_refused(
+    corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch, name: str
+):
     monkeypatch.setattr(conll, "MAX_TOKENS", 10)
     with pytest.raises(CorpusError, match=rf"{name}:1: 10 lines follow without a blank line"):
         Corpus([corpus("1\ta\n" * 11, name)]).scan()
@@ -173,14 +226,24 @@ def test_equal_ids_are_an_error_that_may_be_ignored(corpus: MakeCorpus):
     path = corpus("# sent_id = 1\n1\ta\n\n# sent_id = 1\n1\tb\n", "a.conllu")
     with pytest.raises(
         CorpusError,
-        match=r"a\.conllu: sentence 2 has the id '1' of .*a\.conllu: sentence 1; make ids unique, or do not use them .--ignore-ids",
+        match=(
+            r"a\.conllu: sentence 2 has the id '1' of .*a\.conllu: sentence 1; make ids unique, or "
+            r"do not use them .--ignore-ids"
+        ),
     ):
         Corpus([path]).scan()
     assert Corpus([path], reading=ReadOptions(ignore_ids=True)).scan().sentences == 2
 
 
 def test_a_treebank_is_read_whole():
-    treebank, text = shared("eval", "pos_en_ewt", "dev.conllx"), shared("eval", "pos_en_ewt", "dev.txt")
-    assert [s.tokens for s in Corpus([treebank]).read()] == [line.split(" ") for line in text.read_text(encoding="utf-8").splitlines()]
+    treebank, text = (
+        shared("eval", "pos_en_ewt", "dev.conllx"),
+        shared("eval", "pos_en_ewt", "dev.txt"),
+    )
+    assert [s.tokens for s in Corpus([treebank]).read()] == [
+        line.split(" ") for line in text.read_text(encoding="utf-8").splitlines()
+    ]
     tags = shared("eval", "pos_en_ewt", "dev.tsv")
-    assert [s.tokens for s in Corpus([tags], reading=ReadOptions(format="conll")).read()] == [s.tokens for s in Corpus([treebank]).read()]
+    assert [s.tokens for s in Corpus([tags], reading=ReadOptions(format="conll")).read()] == [
+        s.tokens for s in Corpus([treebank]).read()
+    ]

@@ -55,22 +55,32 @@ def test_every_reader_leads_to_the_same_vectors(elmo: Elmo, model: Path, tmp_pat
 
 
 TOKEN = st.text(
-    st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"], exclude_characters="\x1c\x1d\x1e\x1f\x85"), min_size=1, max_size=4
+    st.characters(
+        exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"], exclude_characters="\x1c\x1d\x1e\x1f\x85"
+    ),
+    min_size=1,
+    max_size=4,
 )
 
 
 @pytest.mark.parametrize("name", WITH_WORDS)
 @given(sentences=st.lists(st.lists(TOKEN, min_size=1, max_size=4), max_size=4))
-def test_any_tokens_come_through(tmp_path_factory: pytest.TempPathFactory, name: str, sentences: list[list[str]]):
+def test_any_tokens_come_through(
+    tmp_path_factory: pytest.TempPathFactory, name: str, sentences: list[list[str]]
+):
     path = write_corpus(name, sentences, tmp_path_factory.mktemp("any") / NAMES[name])
     if path.read_bytes().startswith("\ufeff".encode()):
         return  # a mark at the start of a text is no part of it
-    assert tokens_of(path) == [tokens for tokens in sentences if name != "conll" or not tokens[0].startswith("-DOCSTART-")]
+    assert tokens_of(path) == [
+        tokens for tokens in sentences if name != "conll" or not tokens[0].startswith("-DOCSTART-")
+    ]
 
 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
-def test_texts_are_unpacked_by_their_suffix(tmp_path: Path, name: str, suffix: str, compress: Callable[[bytes], bytes]):
+def test_texts_are_unpacked_by_their_suffix(
+    tmp_path: Path, name: str, suffix: str, compress: Callable[[bytes], bytes]
+):
     plain = write_corpus(name, LETTERS, tmp_path / NAMES[name])
     packed = tmp_path / (NAMES[name] + suffix)
     packed.write_bytes(compress(plain.read_bytes()))
@@ -83,7 +93,9 @@ def test_texts_are_unpacked_by_their_suffix(tmp_path: Path, name: str, suffix: s
 @pytest.mark.parametrize("name", TEXTS)
 def test_line_ends_and_marks_of_other_systems_change_nothing(tmp_path: Path, name: str):
     path = write_corpus(name, LETTERS, tmp_path / NAMES[name])
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+    path.write_bytes(
+        b"\xef\xbb\xbf" + path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    )
     assert tokens_of(path) == LETTERS
 
 
@@ -100,16 +112,23 @@ def test_the_mark_that_ends_a_file_of_dos_is_no_sentence(tmp_path: Path, name: s
 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_other_encodings_of_unicode_are_one_error_that_says_so(tmp_path: Path, name: str, encoding: str):
+def test_other_encodings_of_unicode_are_one_error_that_says_so(
+    tmp_path: Path, name: str, encoding: str
+):
     path = write_corpus(name, LETTERS, tmp_path / NAMES[name])
     path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
-    with pytest.raises(CorpusError, match=r"is UTF-16 or UTF-32, or not text; convert text first: iconv -f UTF-16 -t UTF-8"):
+    with pytest.raises(
+        CorpusError,
+        match=r"is UTF-16 or UTF-32, or not text; convert text first: iconv -f UTF-16 -t UTF-8",
+    ):
         Corpus([path]).scan()
 
 
 @pytest.mark.parametrize("name", [*TEXTS, "arrow"])
 def test_every_format_but_parquet_is_read_from_a_stream(tmp_path: Path, name: str):
-    path = write_corpus(name, LETTERS, tmp_path / ("corpus.arrows" if name == "arrow" else NAMES[name]))
+    path = write_corpus(
+        name, LETTERS, tmp_path / ("corpus.arrows" if name == "arrow" else NAMES[name])
+    )
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
@@ -118,10 +137,24 @@ def test_every_format_but_parquet_is_read_from_a_stream(tmp_path: Path, name: st
     writer.join()
 
 
-@pytest.mark.parametrize(("name", "file"), [("jsonl", "corpus.jsonl"), ("arrow", "corpus.arrows"), ("fasta", "corpus.fa")])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("jsonl", "corpus.jsonl"), ("arrow", "corpus.arrows"), ("fasta", "corpus.fa")],
+)
 def test_standard_input_takes_a_format(model: Path, tmp_path: Path, name: str, file: str):
     path = write_corpus(name, LETTERS, tmp_path / file)
-    command = [sys.executable, "-m", "elmo_cli", "embed", "-", tmp_path / "out.h5", "--model", model, "--input-format", name]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "embed",
+        "-",
+        tmp_path / "out.h5",
+        "--model",
+        model,
+        "--input-format",
+        name,
+    ]
     with path.open("rb") as stream:
         done = subprocess.run(command, stdin=stream, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -129,7 +162,16 @@ def test_standard_input_takes_a_format(model: Path, tmp_path: Path, name: str, f
 
 
 def test_parquet_from_a_stream_is_refused(elmo: Elmo, model: Path, tmp_path: Path):
-    result = elmo("embed", "-", tmp_path / "out.h5", "--model", model, "--input-format", "parquet", stdin=b"PAR1")
+    result = elmo(
+        "embed",
+        "-",
+        tmp_path / "out.h5",
+        "--model",
+        model,
+        "--input-format",
+        "parquet",
+        stdin=b"PAR1",
+    )
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "standard input: Parquet has its metadata at the end of the file" in result.stderr
 
@@ -143,7 +185,13 @@ def test_what_is_not_there_is_said_by_every_reader(tmp_path: Path, name: str):
 @pytest.mark.parametrize("name", READERS)
 def test_random_bytes_are_one_error_to_every_reader(tmp_path: Path, name: str):
     path = tmp_path / NAMES[name]
-    for content in (bytes(range(128, 256)) * 9, b"\0" * 99, b"PAR1" + b"\xff" * 9 + b"PAR1", b"ARROW1\0\0" + b"\xfe" * 40, b"\xff" * 8):
+    for content in (
+        bytes(range(128, 256)) * 9,
+        b"\0" * 99,
+        b"PAR1" + b"\xff" * 9 + b"PAR1",
+        b"ARROW1\0\0" + b"\xfe" * 40,
+        b"\xff" * 8,
+    ):
         path.write_bytes(content)
         with pytest.raises(CorpusError, match="corpus"):
             Corpus([path]).scan()
@@ -163,7 +211,10 @@ def test_an_empty_file_is_an_empty_corpus_or_an_error(tmp_path: Path, name: str)
 @pytest.mark.parametrize("name", [name for name in READERS if name != "conll"])
 def test_sentences_without_tokens_are_refused_skipped_or_kept(tmp_path: Path, name: str):
     path = write_corpus(name, [["A"], [], ["B"]], tmp_path / NAMES[name])
-    with pytest.raises(CorpusError, match=rf"{path.name}: 1 blank {READERS[name].unit} \(2\); pass --blank-lines skip"):
+    with pytest.raises(
+        CorpusError,
+        match=rf"{path.name}: 1 blank {READERS[name].unit} \(2\); pass --blank-lines skip",
+    ):
         Corpus([path]).scan()
     assert [sentence.key for sentence in Corpus([path], "skip").read()] == ["0", "2"]
     assert tokens_of(path) == [["A"], [], ["B"]]
@@ -175,7 +226,9 @@ def test_suffixes_name_one_format_each_and_all_others_are_text(tmp_path: Path):
     def format_of(name: str) -> str:
         return next(find_formats(expand_input(str(tmp_path / name)), None))[1]
 
-    assert [format_of(name) for name in ("a", "a.de", "a.JSONL.GZ", "a.b.conllu.xz", "a.FA.gz")] == [
+    assert [
+        format_of(name) for name in ("a", "a.de", "a.JSONL.GZ", "a.b.conllu.xz", "a.FA.gz")
+    ] == [
         "text",
         "text",
         "jsonl",
@@ -183,11 +236,17 @@ def test_suffixes_name_one_format_each_and_all_others_are_text(tmp_path: Path):
         "fasta",
     ]
     for name in ("a.h5", "a.json", "a.zip", "a.pdf.gz", "a.tar"):
-        with pytest.raises(CorpusError, match=rf"{name}: the suffix .* --input-format text\|parquet\|arrow\|jsonl\|"):
+        with pytest.raises(
+            CorpusError,
+            match=rf"{name}: the suffix .* --input-format text\|parquet\|arrow\|jsonl\|",
+        ):
             format_of(name)
 
 
-@pytest.mark.parametrize(("content", "what"), [(b"PAR1xxxx", "a Parquet file; pass --input-format"), (gzip.compress(b"a\n"), "suffix .gz")])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"PAR1xxxx", "a Parquet file; pass --input-format"), (gzip.compress(b"a\n"), "suffix .gz")],
+)
 def test_text_that_is_another_format_is_named(corpus: MakeCorpus, content: bytes, what: str):
     with pytest.raises(CorpusError, match=what):
         tokens_of(corpus(content))
@@ -196,15 +255,28 @@ def test_text_that_is_another_format_is_named(corpus: MakeCorpus, content: bytes
 @pytest.mark.parametrize(
     ("file", "options", "words"),
     [
-        ("a.txt", ["--column", "words"], ["--column is for parquet, arrow, csv, tsv; a.txt is read as text"]),
-        ("a.jsonl", ["--token-column", 2], ["--token-column is for conll; a.jsonl is read as jsonl"]),
+        (
+            "a.txt",
+            ["--column", "words"],
+            ["--column is for parquet, arrow, csv, tsv; a.txt is read as text"],
+        ),
+        (
+            "a.jsonl",
+            ["--token-column", 2],
+            ["--token-column is for conll; a.jsonl is read as jsonl"],
+        ),
         ("a.fasta", ["--separator", "tab"], ["--separator is for text, parquet"]),
         ("a.conllu", ["--keep", "x"], ["--keep is for parquet"]),
         ("a.txt", ["--input-format", "word"], ["'word' is not one of 'text', 'parquet'"]),
     ],
 )
 def test_an_option_of_another_format_is_wrong_usage(
-    elmo: Elmo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, options: list[str], words: list[str]
+    elmo: Elmo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    options: list[str],
+    words: list[str],
 ):
     monkeypatch.chdir(tmp_path)
     Path(file).touch()
@@ -221,6 +293,8 @@ def test_the_scan_goes_on_after_a_bad_file_and_row(tmp_path: Path):
     first, *problems = str(caught.value).splitlines()
     assert first.endswith("a.jsonl and 2 more inputs: 4 problems:")
     for problem, words in zip(
-        problems, ["a.jsonl:1: field", "a.jsonl:3: is not JSON", "b.jsonl.gz: cannot", "c.jsonl: no such"], strict=True
+        problems,
+        ["a.jsonl:1: field", "a.jsonl:3: is not JSON", "b.jsonl.gz: cannot", "c.jsonl: no such"],
+        strict=True,
     ):
         assert words in problem

@@ -28,7 +28,15 @@ MARKUP = {
     "conllu": [
         "# sent_id = 1\n1\tThe\tthe\n2\tcat\tcat\n\n# a comment\n1\tx\tx\n",
         "1\tThe" + "\t_" * 8 + "\n2\tcat" + "\t_" * 8 + "\n",
-        "1-2\tDu" + "\t_" * 8 + "\n1\tde" + "\t_" * 8 + "\n2\tle" + "\t_" * 8 + "\n2.1\tx" + "\t_" * 8 + "\n",
+        "1-2\tDu"
+        + "\t_" * 8
+        + "\n1\tde"
+        + "\t_" * 8
+        + "\n2\tle"
+        + "\t_" * 8
+        + "\n2.1\tx"
+        + "\t_" * 8
+        + "\n",
         "# newdoc id = d\n# text = The\n1\tThe\n",
         "# global.columns = ID FORM\n\n1\ta\n",
     ],
@@ -67,12 +75,22 @@ TEXT = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content"), [(name, content) for name, contents in MARKUP.items() for content in contents])
-def test_what_is_clearly_another_format_is_refused_unless_it_is_called_text(corpus: MakeCorpus, name: str, content: str):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(name, content) for name, contents in MARKUP.items() for content in contents],
+)
+def test_what_is_clearly_another_format_is_refused_unless_it_is_called_text(
+    corpus: MakeCorpus, name: str, content: str
+):
     path = corpus(content)
-    with pytest.raises(CorpusError, match=rf"corpus\.txt: looks like .* pass --input-format {name}, or --input-format text if"):
+    with pytest.raises(
+        CorpusError,
+        match=rf"corpus\.txt: looks like .* pass --input-format {name}, or --input-format text if",
+    ):
         Corpus([path], "skip").scan()
-    assert Corpus([path], "skip", ReadOptions(format="text")).scan().sentences == len(content.splitlines())
+    assert Corpus([path], "skip", ReadOptions(format="text")).scan().sentences == len(
+        content.splitlines()
+    )
 
 
 @pytest.mark.parametrize("content", TEXT)
@@ -87,30 +105,52 @@ def test_each_format_is_detected(name: str):
     assert detect_format(content.splitlines()) == name
 
 
-def test_the_refusal_is_one_line_on_the_command_line(elmo: Elmo, model: Path, corpus: MakeCorpus, tmp_path: Path):
+def test_the_refusal_is_one_line_on_the_command_line(
+    elmo: Elmo, model: Path, corpus: MakeCorpus, tmp_path: Path
+):
     path = corpus(MARKUP["conll"][2])
     result = elmo("embed", path, tmp_path / "out.h5", "--model", model)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "--input-format conll" in result.stderr
     assert "--blank-lines" not in result.stderr
-    assert elmo("embed", path, tmp_path / "out.h5", "--model", model, "--input-format", "conll").exit_code == 0
+    assert (
+        elmo(
+            "embed", path, tmp_path / "out.h5", "--model", model, "--input-format", "conll"
+        ).exit_code
+        == 0
+    )
 
 
 def test_conllu_under_a_name_of_conll_is_refused(corpus: MakeCorpus):
     path = corpus(MARKUP["conllu"][0], "a.conll")
-    with pytest.raises(CorpusError, match=r"a\.conll: looks like CoNLL-U .* pass --input-format conllu, or --input-format conll if"):
+    with pytest.raises(
+        CorpusError,
+        match=(
+            r"a\.conll: looks like CoNLL-U .* pass --input-format conllu, or --input-format conll "
+            r"if"
+        ),
+    ):
         Corpus([path]).scan()
     assert Corpus([path], reading=ReadOptions(token_column=1)).scan().sentences == 2
 
 
 def test_blank_lines_between_rows_of_one_width_are_no_reason_to_drop_them(corpus: MakeCorpus):
-    with pytest.raises(CorpusError, match=r"or, if each line is a token and a blank line ends a sentence, --input-format conll"):
+    with pytest.raises(
+        CorpusError,
+        match=r"or, if each line is a token and a blank line ends a sentence, --input-format conll",
+    ):
         Corpus([corpus("The DT\ncat NN\n\nIt PRP\nslept VBD\n")]).scan()
     with pytest.raises(CorpusError, match=r"keep to write empty arrays$"):
         Corpus([corpus("The cat\n\nIt slept here\nfor an hour\n")]).scan()
 
 
-MAGIC = {b"PAR1": "parquet", b"ARROW1\0\0": "arrow", b"\xff\xff\xff\xff\0\0": "arrow", b"\x1f\x8b\x08": r"\.gz", b"BZh91AY&SY": r"\.bz2"}
+MAGIC = {
+    b"PAR1": "parquet",
+    b"ARROW1\0\0": "arrow",
+    b"\xff\xff\xff\xff\0\0": "arrow",
+    b"\x1f\x8b\x08": r"\.gz",
+    b"BZh91AY&SY": r"\.bz2",
+}
 
 
 @pytest.mark.parametrize(("start", "words"), MAGIC.items())
@@ -120,7 +160,13 @@ def test_binary_files_are_named(corpus: MakeCorpus, start: bytes, words: str):
 
 
 def texts() -> list[Path]:
-    return sorted([*SHARED.glob("eval/*/*.txt"), *SHARED.glob("messy/*.txt"), Path("sample_data/corpus.txt").resolve()])
+    return sorted(
+        [
+            *SHARED.glob("eval/*/*.txt"),
+            *SHARED.glob("messy/*.txt"),
+            Path("sample_data/corpus.txt").resolve(),
+        ]
+    )
 
 
 @pytest.mark.parametrize("path", texts(), ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -33,11 +33,23 @@ def test_an_id_is_a_field_of_the_headers_first_word(corpus: MakeCorpus):
     path = corpus(">sp|P00193|FER_PEPAS Ferredoxin | x\nM\n>tr|Q1|B\nK\n", "a.fasta")
     assert [s.id for s in read_fasta(path, ReadOptions(id_field="2"))] == ["P00193", "Q1"]
     assert [s.id for s in read_fasta(path, ReadOptions(id_field="3"))] == ["FER_PEPAS", "B"]
-    assert [s.id for s in read_fasta(path, ReadOptions(id_field="2", ignore_ids=True))] == [None, None]
+    assert [s.id for s in read_fasta(path, ReadOptions(id_field="2", ignore_ids=True))] == [
+        None,
+        None,
+    ]
     for field in ("0", "-1", "id", ""):
-        with pytest.raises(CorpusError, match=rf"a\.fasta: --id-field {field}: for FASTA it has to be a number, from 1"):
+        with pytest.raises(
+            CorpusError,
+            match=rf"a\.fasta: --id-field {field}: for FASTA it has to be a number, from 1",
+        ):
             list(read_fasta(path, ReadOptions(id_field=field)))
-    with pytest.raises(CorpusError, match=r"a\.fa:3: the header's first word 'b' has no field 2 between '\|'; leave out --id-field"):
+    with pytest.raises(
+        CorpusError,
+        match=(
+            r"a\.fa:3: the header's first word 'b' has no field 2 between '\|'; leave out "
+            r"--id-field"
+        ),
+    ):
         list(read_fasta(corpus(">a|b\nM\n>b\nK\n", "a.fa"), ReadOptions(id_field="2")))
 
 
@@ -48,13 +60,18 @@ def test_gaps_and_inner_stops_are_tokens_and_blank_lines_and_comments_are_not(co
 
 @pytest.mark.parametrize("suffix", [".pep", ".fna", ".ffn", ".faa", ".fasta", ".fa", ".fas"])
 def test_suffixes_of_fasta_are_known_packed_ones_too(corpus: MakeCorpus, suffix: str):
-    for name, content in ((f"a{suffix}", b">a\nMK\n"), (f"b{suffix.upper()}.gz", gzip.compress(b">b\nMK\n"))):
+    for name, content in (
+        (f"a{suffix}", b">a\nMK\n"),
+        (f"b{suffix.upper()}.gz", gzip.compress(b">b\nMK\n")),
+    ):
         assert [s.tokens for s in Corpus([corpus(content, name)]).read()] == [["M", "K"]]
 
 
 BAD = {
     ">a\nMK>b\n": r"2: '>' is not a residue",
-    "MKT\n>a\nM\n": r"1: a sequence before the first header; a line '>' and an id has to come first",
+    "MKT\n>a\nM\n": (
+        r"1: a sequence before the first header; a line '>' and an id has to come first"
+    ),
     ">\nM\n": r"1: the header has no id; it has to follow '>' immediately",
     "> a\nM\n": r"1: the header has no id",
     ">a\nM1K\n": r"2: '1' is not a residue; a sequence has letters",
@@ -79,8 +96,12 @@ def test_equal_ids_are_an_error_in_one_file_and_over_files(corpus: MakeCorpus):
     with pytest.raises(CorpusError) as caught:
         Corpus([one, two]).scan()
     assert "1.fa and 1 more input: 2 problems:" in str(caught.value)
-    assert f"{one}: sequence 3 has the id 'a' of {one}: sequence 1; make ids unique" in str(caught.value)
-    assert f"{two}: sequence 2 has the id 'b' of {one}: sequence 2; make ids unique" in str(caught.value)
+    assert f"{one}: sequence 3 has the id 'a' of {one}: sequence 1; make ids unique" in str(
+        caught.value
+    )
+    assert f"{two}: sequence 2 has the id 'b' of {one}: sequence 2; make ids unique" in str(
+        caught.value
+    )
 
 
 def test_a_sequence_of_no_residues_is_blank(corpus: MakeCorpus):

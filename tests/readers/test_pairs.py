@@ -1,4 +1,6 @@
-"""Several columns or fields of a row: sentences of their own, called by the row's id and the column."""
+"""Several columns or fields of a row: sentences of their own, called by the row's id and the
+column.
+"""
 
 import csv
 import json
@@ -30,7 +32,9 @@ NAMES = ("one", "two")
 
 def write_rows(name: str, rows: list[dict], path: Path) -> Path:
     if name in ("parquet", "arrow"):
-        return {"parquet": write_parquet, "arrow": write_arrow}[name](pa.Table.from_pylist(rows), path)
+        return {"parquet": write_parquet, "arrow": write_arrow}[name](
+            pa.Table.from_pylist(rows), path
+        )
     if name == "jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return path
@@ -41,7 +45,9 @@ def write_rows(name: str, rows: list[dict], path: Path) -> Path:
     return path
 
 
-def reading_of(name: str, *, ids: bool = False, names: tuple[str, ...] = NAMES, **more: object) -> ReadOptions:
+def reading_of(
+    name: str, *, ids: bool = False, names: tuple[str, ...] = NAMES, **more: object
+) -> ReadOptions:
     kind = "field" if name == "jsonl" else "column"
     return ReadOptions(**{kind: names}, **({f"id_{kind}": "pair"} if ids else {}), **more)
 
@@ -67,7 +73,9 @@ def test_without_an_id_the_rows_number_stands_for_it_from_file_to_file(tmp_path:
     paths = [write_rows(name, ROWS, tmp_path / f"{letter}.{name}") for letter in "ab"]
     found = list(Corpus(paths, reading=reading_of(name, names=("two", "one"))).read())
     assert [s.key for s in found] == list("01234567")
-    assert [s.id for s in found] == [f"{row}/{column}" for row in range(4) for column in ("two", "one")]
+    assert [s.id for s in found] == [
+        f"{row}/{column}" for row in range(4) for column in ("two", "one")
+    ]
     assert [s.text for s in found[4:6]] == ["A cat .", "The cat sat ."]
 
 
@@ -77,19 +85,28 @@ def test_sentences_are_the_same_after_a_run_that_was_stopped(tmp_path: Path, nam
     for names in (NAMES, ("two",)):
         source = Corpus([path], reading=reading_of(name, names=names, keep=("label",)))
         window = list(source.read())
-        write_part(tmp_path / "part", window, [np.zeros((1, 1, 1), np.float32)] * len(window), source.kept_fields())
+        write_part(
+            tmp_path / "part",
+            window,
+            [np.zeros((1, 1, 1), np.float32)] * len(window),
+            source.kept_fields(),
+        )
         assert read_part(tmp_path / "part")[0] == window
 
 
 @formats
 def test_one_column_gives_rows_as_ever(tmp_path: Path, name: str):
     path = write_rows(name, ROWS, tmp_path / f"a.{name}")
-    assert [(s.key, s.id) for s in Corpus([path], reading=reading_of(name, names=("two",))).read()] == [("0", None), ("1", None)]
+    assert [
+        (s.key, s.id) for s in Corpus([path], reading=reading_of(name, names=("two",))).read()
+    ] == [("0", None), ("1", None)]
 
 
 @formats
 def test_a_blank_sentence_and_an_equal_id_are_named_by_their_row(tmp_path: Path, name: str):
-    path = write_rows(name, [ROWS[0], {**ROWS[1], "two": ""}, {**ROWS[0], "pair": "p2"}], tmp_path / f"a.{name}")
+    path = write_rows(
+        name, [ROWS[0], {**ROWS[1], "two": ""}, {**ROWS[0], "pair": "p2"}], tmp_path / f"a.{name}"
+    )
     with pytest.raises(CorpusError) as caught:
         Corpus([path], reading=reading_of(name, ids=True)).scan()
     place = f"{path}:" if name == "jsonl" else f"{path}: row "
@@ -103,13 +120,22 @@ def test_a_blank_sentence_and_an_equal_id_are_named_by_their_row(tmp_path: Path,
 @formats
 def test_a_column_that_is_not_there_is_named(tmp_path: Path, name: str):
     path = write_rows(name, ROWS, tmp_path / f"a.{name}")
-    with pytest.raises(CorpusError, match=r"has no (column|field) 'three'; its (columns|fields): pair, one, two, label"):
+    with pytest.raises(
+        CorpusError,
+        match=r"has no (column|field) 'three'; its (columns|fields): pair, one, two, label",
+    ):
         Corpus([path], reading=reading_of(name, names=("one", "three"))).scan()
 
 
 @pytest.mark.parametrize("name", ["parquet", "arrow"])
-def test_a_bad_value_of_any_column_is_named(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
-    rows = [{"one": ["a"], "two": ["b"]}, {"one": ["c"], "two": [""]}, {"one": ["d"], "two": ["e"] * 20}]
+def test_a_bad_value_of_any_column_is_named(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    rows = [
+        {"one": ["a"], "two": ["b"]},
+        {"one": ["c"], "two": [""]},
+        {"one": ["d"], "two": ["e"] * 20},
+    ]
     path = write_rows(name, rows, tmp_path / f"a.{name}")
     monkeypatch.setattr(columns, "MAX_TOKENS", 10)
     with pytest.raises(CorpusError) as caught:
@@ -121,22 +147,46 @@ def test_a_bad_value_of_any_column_is_named(tmp_path: Path, name: str, monkeypat
 def test_fields_that_hold_documents_number_their_sentences(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text('{"one": [["a"], ["b"]], "two": "c"}\n')
     found = Corpus([tmp_path / "a.jsonl"], reading=reading_of("jsonl")).read()
-    assert [(s.key, s.id, s.text) for s in found] == [("0", "0/one/0", "a"), ("1", "0/one/1", "b"), ("2", "0/two", "c")]
+    assert [(s.key, s.id, s.text) for s in found] == [
+        ("0", "0/one/0", "a"),
+        ("1", "0/one/1", "b"),
+        ("2", "0/two", "c"),
+    ]
 
 
 def test_pairs_have_the_vectors_of_their_sentences(elmo: Elmo, model: Path, tmp_path: Path):
     table = write_rows("tsv", ROWS, tmp_path / "a.tsv")
     (tmp_path / "a.txt").write_text("".join(f"{row['one']}\n{row['two']}\n" for row in ROWS))
     options = ("--column", "one", "--column", "two")
-    assert elmo("embed", table, tmp_path / "pairs.h5", "--model", model, *options, "--id-column", "pair").exit_code == 0
+    assert (
+        elmo(
+            "embed", table, tmp_path / "pairs.h5", "--model", model, *options, "--id-column", "pair"
+        ).exit_code
+        == 0
+    )
     assert elmo("embed", tmp_path / "a.txt", tmp_path / "text.h5", "--model", model).exit_code == 0
     pairs, text = read_features(tmp_path / "pairs.h5"), read_features(tmp_path / "text.h5")
     assert list(pairs) == list(text)
     assert all(np.array_equal(pairs[key], text[key]) for key in text)
-    assert elmo("verify", tmp_path / "pairs.h5", "--corpus", table, *options, "--id-column", "pair").exit_code == 0
-    assert elmo("embed", table, tmp_path / "a.parquet", "--model", model, *options, "--keep", "label").exit_code == 0
+    assert (
+        elmo(
+            "verify", tmp_path / "pairs.h5", "--corpus", table, *options, "--id-column", "pair"
+        ).exit_code
+        == 0
+    )
+    assert (
+        elmo(
+            "embed", table, tmp_path / "a.parquet", "--model", model, *options, "--keep", "label"
+        ).exit_code
+        == 0
+    )
     found = pq.read_table(tmp_path / "a.parquet").select(["key", "number", "label"]).to_pylist()
-    assert [tuple(row.values()) for row in found] == [("0/one", 0, "yes"), ("0/two", 1, "yes"), ("1/one", 2, "no"), ("1/two", 3, "no")]
+    assert [tuple(row.values()) for row in found] == [
+        ("0/one", 0, "yes"),
+        ("0/two", 1, "yes"),
+        ("1/one", 2, "no"),
+        ("1/two", 3, "no"),
+    ]
 
 
 def test_a_field_of_json_lines_is_kept_in_every_table(elmo: Elmo, model: Path, tmp_path: Path):
@@ -144,10 +194,23 @@ def test_a_field_of_json_lines_is_kept_in_every_table(elmo: Elmo, model: Path, t
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for name in ("parquet", "arrow", "jsonl"):
         out = tmp_path / f"out.{name}"
-        result = elmo("embed", tmp_path / "a.jsonl", out, "--model", model, "--keep", "label", "--keep", "meta")
+        result = elmo(
+            "embed",
+            tmp_path / "a.jsonl",
+            out,
+            "--model",
+            model,
+            "--keep",
+            "label",
+            "--keep",
+            "meta",
+        )
         assert result.exit_code == 0, result.output
     kept = [(1.0, '{"x": 1}'), (2.5, None)]
-    for table in (pq.read_table(tmp_path / "out.parquet"), pa.ipc.open_file(tmp_path / "out.arrow").read_all()):
+    for table in (
+        pq.read_table(tmp_path / "out.parquet"),
+        pa.ipc.open_file(tmp_path / "out.arrow").read_all(),
+    ):
         assert list(zip(*table.select(["label", "meta"]).to_pydict().values(), strict=True)) == kept
     told = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [(line["label"], line["meta"]) for line in told] == kept
@@ -167,17 +230,36 @@ def test_a_field_of_json_lines_is_kept_in_every_table(elmo: Elmo, model: Path, t
         (("--resume", "--no-resume"), "--resume is given 2 times"),
     ],
 )
-def test_what_has_one_value_is_given_once(elmo: Elmo, tmp_path: Path, options: tuple[str, ...], words: str):
+def test_what_has_one_value_is_given_once(
+    elmo: Elmo, tmp_path: Path, options: tuple[str, ...], words: str
+):
     result = elmo("embed", tmp_path / "a.tsv", tmp_path / "out.h5", *options)
     assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
 
 
 def test_commands_of_a_group_take_an_option_once_too(elmo: Elmo):
     result = elmo("models", "path", "tiny", "--cache-dir", "a", "--cache-dir", "b")
-    assert (result.exit_code, "--cache-dir is given 2 times" in result.stderr) == (2, True), result.stderr
+    assert (result.exit_code, "--cache-dir is given 2 times" in result.stderr) == (2, True), (
+        result.stderr
+    )
 
 
-def test_flags_and_options_of_several_values_may_be_repeated(elmo: Elmo, model: Path, tmp_path: Path):
+def test_flags_and_options_of_several_values_may_be_repeated(
+    elmo: Elmo, model: Path, tmp_path: Path
+):
     path = write_rows("tsv", ROWS, tmp_path / "a.tsv")
-    options = ("--column", "one", "--keep", "pair", "--keep", "label", "--quiet", "-q", "--include-package", "a", "--include-package", "a")
+    options = (
+        "--column",
+        "one",
+        "--keep",
+        "pair",
+        "--keep",
+        "label",
+        "--quiet",
+        "-q",
+        "--include-package",
+        "a",
+        "--include-package",
+        "a",
+    )
     assert elmo("embed", path, tmp_path / "out.parquet", "--model", model, *options).exit_code == 0

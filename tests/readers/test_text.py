@@ -53,7 +53,9 @@ def test_other_separators_keep_white_space_inside_tokens(corpus: MakeCorpus):
 
 
 @given(st.text(alphabet="ab \r\n\té", max_size=60), st.integers(1, 7))
-def test_block_borders_change_nothing(tmp_path_factory: pytest.TempPathFactory, content: str, block_bytes: int):
+def test_block_borders_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, content: str, block_bytes: int
+):
     path = tmp_path_factory.mktemp("blocks") / "corpus.txt"
     path.write_bytes(content.encode())
     with pytest.MonkeyPatch.context() as patch:
@@ -75,7 +77,9 @@ def test_compressed_text_is_read_by_its_suffix(corpus: MakeCorpus, suffix: str):
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda _: b"no archive at all"])
-def test_damaged_compressed_text_is_an_error(corpus: MakeCorpus, suffix: str, damage: Callable[[bytes], bytes]):
+def test_damaged_compressed_text_is_an_error(
+    corpus: MakeCorpus, suffix: str, damage: Callable[[bytes], bytes]
+):
     data = COMPRESSORS[suffix]("".join(f"{i * i} {i}\n" for i in range(500)).encode())
     with pytest.raises(CorpusError, match=r"cannot be read to its end"):
         list(read_text(corpus(damage(data), "c.txt" + suffix)))
@@ -83,9 +87,17 @@ def test_damaged_compressed_text_is_an_error(corpus: MakeCorpus, suffix: str, da
 
 def test_bytes_that_are_not_utf8_are_named_by_file_line_and_offset(corpus: MakeCorpus):
     path = corpus(b"\xef\xbb\xbffine\r\nb\xffd\n\xc3\n")
-    with pytest.raises(CorpusError, match=r"corpus\.txt:2: byte 0xff at byte offset 10 is not UTF-8"):
+    with pytest.raises(
+        CorpusError, match=r"corpus\.txt:2: byte 0xff at byte offset 10 is not UTF-8"
+    ):
         list(read_text(path))
-    with pytest.raises(CorpusError, match=r"2 problems:\n  .*:2: byte 0xff at byte offset 10 .*\n  .*:3: byte 0xc3 at byte offset 13 "):
+    with pytest.raises(
+        CorpusError,
+        match=(
+            r"2 problems:\n  .*:2: byte 0xff at byte offset 10 .*\n  .*:3: byte 0xc3 at byte "
+            r"offset 13 "
+        ),
+    ):
         Corpus([path]).scan()
     assert tokens_of(path, encoding_errors="replace") == [["fine"], ["b\ufffdd"], ["\ufffd"]]
 
@@ -113,7 +125,9 @@ def test_blank_lines_are_refused_skipped_or_kept(corpus: MakeCorpus):
     assert [s.tokens for s in Corpus([path], blank_lines="keep").read()] == [["a"], [], [], ["b"]]
 
 
-def test_a_line_without_end_is_refused_before_it_fills_the_memory(corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch):
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(
+    corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(lines, "MAX_LINE_BYTES", 100)
     monkeypatch.setattr(compression, "BLOCK_BYTES", 10)
     with pytest.raises(CorpusError, match="a line has more than"):

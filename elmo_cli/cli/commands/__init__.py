@@ -1,1 +1,4 @@
-"""Commands, one a file: each parses, calls the jobs, and prints. torch is imported when a command runs, never for its help."""
+"""Commands, one a file: each parses, calls the jobs, and prints.
+
+torch is imported when a command runs, never for its help.
+"""

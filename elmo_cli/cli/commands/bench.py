@@ -22,7 +22,11 @@ Examples:
 @click.argument("corpus", metavar="[CORPUS]", type=FILE, required=False)
 @model_options
 @click.option(
-    "--shape", type=click.Choice(SHAPES), default="original", show_default=True, help="Architecture of random weights, without a model."
+    "--shape",
+    type=click.Choice(SHAPES),
+    default="original",
+    show_default=True,
+    help="Architecture of random weights, without a model.",
 )
 @click.option(
     *("--precision", "precisions"),
@@ -31,9 +35,19 @@ Examples:
     help="Precision to measure; may be repeated.  [default: fp32 and bf16]",
 )
 @click.option(
-    "--tokens", type=click.IntRange(min=100), default=8000, show_default=True, help="Number of tokens to embed, from the start of CORPUS."
+    "--tokens",
+    type=click.IntRange(min=100),
+    default=8000,
+    show_default=True,
+    help="Number of tokens to embed, from the start of CORPUS.",
 )
-@click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Number of rounds; figures are their medians.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 100),
+    default=3,
+    show_default=True,
+    help="Number of rounds; figures are their medians.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
 @machine_options
 @quiet_option
@@ -68,13 +82,19 @@ def command(
     from elmo_cli.models.resolve import find_model
 
     named = find_model(model, options, weights) if model or options or weights else None
-    work = Work(named, shape, _read(corpus, tokens) if corpus else made_up_text(tokens), device, threads)
+    work = Work(
+        named, shape, _read(corpus, tokens) if corpus else made_up_text(tokens), device, threads
+    )
     console = UserConsole(quiet=quiet)
     found: dict[str, Figures] = {}
     for done, found in run_benchmark(work, precisions or ("fp32", "bf16"), repeats):  # noqa: B007  # the last one has all figures
         console.info(f"measured {done}")
     summary = summarize(work, found)
-    header = {"model": named.name if named else shape, "sentences": len(work.sentences), "tokens": work.tokens}
+    header = {
+        "model": named.name if named else shape,
+        "sentences": len(work.sentences),
+        "tokens": work.tokens,
+    }
     click.echo(json.dumps({**header, "paths": summary}) if as_json else _markdown(summary))
 
 
@@ -93,10 +113,21 @@ def _read(corpus: Path, n_tokens: int) -> list[list[str]]:
 
 
 def _markdown(summary: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [list(COLUMNS), *([name, *(show(figures) for show in list(COLUMNS.values())[1:])] for name, figures in summary.items())]
+    rows = [
+        list(COLUMNS),
+        *(
+            [name, *(show(figures) for show in list(COLUMNS.values())[1:])]
+            for name, figures in summary.items()
+        ),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    return "\n".join(
+        [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+    )
 
 
 def _share(name: str) -> Callable[[Mapping[str, Any]], str]:
@@ -113,6 +144,10 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "nodes": _share("share_of_nodes"),
     "writing": _share("writing_share"),
     "peak MiB": lambda figures: f"{figures['peak_mib']:,.0f}",
-    "relative error": lambda figures: " ".join(f"{error:.0e}" for error in figures["relative_error"]),
-    "1 - lowest cosine": lambda figures: " ".join(f"{1 - cosine:.0e}" for cosine in figures["lowest_cosine"]),
+    "relative error": lambda figures: " ".join(
+        f"{error:.0e}" for error in figures["relative_error"]
+    ),
+    "1 - lowest cosine": lambda figures: " ".join(
+        f"{1 - cosine:.0e}" for cosine in figures["lowest_cosine"]
+    ),
 }

@@ -9,7 +9,13 @@ import click
 
 from elmo_cli.cli.headings import OUTPUT, HeadedCommand, grouped, headed, usage_errors
 from elmo_cli.cli.option_groups import OutputOptions, ResumeOptions
-from elmo_cli.cli.options import features_argument, output_argument, output_options, quiet_option, resuming_options
+from elmo_cli.cli.options import (
+    features_argument,
+    output_argument,
+    output_options,
+    quiet_option,
+    resuming_options,
+)
 from elmo_cli.features.spec import DTYPES
 from elmo_cli.io.remote import redact_url
 from elmo_cli.io.remote_path import RemotePath
@@ -28,7 +34,14 @@ Examples:
 @click.argument("source", metavar="SOURCE", callback=features_argument)
 @output_argument
 @grouped("written", OutputOptions, output_options)
-@headed(OUTPUT, click.option("--dtype", type=click.Choice(DTYPES), help="Type of the stored values.  [default: as in SOURCE]"))
+@headed(
+    OUTPUT,
+    click.option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        help="Type of the stored values.  [default: as in SOURCE]",
+    ),
+)
 @grouped("resuming", ResumeOptions, resuming_options("--no-resume"))
 @quiet_option
 def command(
@@ -40,13 +53,16 @@ def command(
 ) -> None:
     """Write the features of SOURCE to OUTPUT in another format or layout.
 
-    SOURCE is a file or a folder of shards of any layout. The suffix of OUTPUT and the options choose
-    the format. Values and order of the sentences are unchanged, unless --dtype changes the type of
-    the values. OUTPUT appears when it is complete. With --resume each window is kept beside it until
-    then, which doubles the disk space that is needed.
+    SOURCE is a file or a folder of shards of any layout. The suffix of OUTPUT and the options
+    choose the format. Values and order of the sentences are unchanged, unless --dtype changes the
+    type of the values. OUTPUT appears when it is complete. With --resume each window is kept beside
+    it until then, which doubles the disk space that is needed.
     """
     if isinstance(written.output, RemotePath):
-        raise click.UsageError(f"{written.output}: elmo convert writes local files; to write Parquet folders to a URI, use elmo embed.")
+        raise click.UsageError(
+            f"{written.output}: elmo convert writes local files; to write Parquet folders to a "
+            "URI, use elmo embed."
+        )
     with usage_errors():
         resuming.check(written.output)
         written.check()
@@ -69,10 +85,18 @@ def command(
     with console.status("looking"):
         tokens = job.check()
     if tokens is None:
-        return console.info(f"{written.output}: is already complete, written by the same job; nothing to do")
+        return console.info(
+            f"{written.output}: is already complete, written by the same job; nothing to do"
+        )
     with with_resume_hint(job.work.how_to_go_on), closing(job.run()) as progress:
         done = console.track(progress, tokens)
     for warning in job.warnings:
         console.warning(warning)
-    where = "standard output" if written.output == STDOUT else f"{written.output}, {size(job.output.size())}"
-    return console.info(f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')}: {where}")
+    where = (
+        "standard output"
+        if written.output == STDOUT
+        else f"{written.output}, {size(job.output.size())}"
+    )
+    return console.info(
+        f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')}: {where}"
+    )

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.cli.engine_options import engine_options
-from elmo_cli.cli.headings import ALLENNLP, COMPUTE, INPUT, MODEL, OUTPUT, HeadedCommand, grouped, headed, usage_errors
+from elmo_cli.cli.headings import (
+    ALLENNLP,
+    COMPUTE,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    HeadedCommand,
+    grouped,
+    headed,
+    usage_errors,
+)
 from elmo_cli.cli.option_groups import (
     ComputeOptions,
     InputOptions,
@@ -30,7 +40,13 @@ from elmo_cli.cli.options import (
     reading_options,
     resuming_options,
 )
-from elmo_cli.cli.sharding import check_remote, check_shard_input, check_sharding, shard_option, without_shard
+from elmo_cli.cli.sharding import (
+    check_remote,
+    check_shard_input,
+    check_sharding,
+    shard_option,
+    without_shard,
+)
 from elmo_cli.errors import UsageError
 from elmo_cli.features.spec import DTYPES, POOLS
 from elmo_cli.io.remote import redact_url
@@ -50,7 +66,7 @@ Examples:
   elmo embed corpus.txt features/ --output-format parquet --dtype float16
   elmo embed corpus.txt sentences.parquet --layers average --pool mean
   elmo embed corpus.txt words.vec --layers top   (one word type per line, mean over its occurrences)
-  elmo embed corpus.txt sentences.h5 --layers concat --pool mean+max   (sentence features for classifiers)
+  elmo embed corpus.txt sentences.h5 --layers concat --pool mean+max   (for classifiers)
   cat corpus.txt | elmo embed - - --output-format jsonl --layers top | head
   elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (same values as allennlp elmo)
 """
@@ -58,18 +74,30 @@ Examples:
 
 _prime_option = headed(
     MODEL,
-    click.option("--prime", metavar="FILE", help="Start every sentence in the final state of the sentences of FILE."),
+    click.option(
+        "--prime",
+        metavar="FILE",
+        help="Start every sentence in the final state of the sentences of FILE.",
+    ),
 )
 _max_tokens_option = headed(
     INPUT,
-    click.option("--max-sentence-tokens", type=COUNT, metavar="N", help="Refuse longer sentences.  [default: any length]"),
+    click.option(
+        "--max-sentence-tokens",
+        type=COUNT,
+        metavar="N",
+        help="Refuse longer sentences.  [default: any length]",
+    ),
 )
 _selection_options = headed(
     OUTPUT,
     click.option(
         "--layers",
         metavar="CHOICE",
-        help="Layers to write: all, top, average, concat (concatenated), or a list such as 0,2.  [default: all; word2vec: 0]",
+        help=(
+            "Layers to write: all, top, average, concat (concatenated), or a list such as 0,2.  "
+            "[default: all; word2vec: 0]"
+        ),
     ),
     click.option(
         "--mix",
@@ -88,7 +116,13 @@ _selection_options = headed(
         show_default=True,
         help="Pooling over tokens, to one vector for each sentence; mean+max concatenates both.",
     ),
-    click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the stored values."),
+    click.option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        default="float32",
+        show_default=True,
+        help="Type of the stored values.",
+    ),
 )
 _compute_options = headed(
     COMPUTE,
@@ -97,17 +131,26 @@ _compute_options = headed(
         type=click.Choice(PRECISIONS),
         default="fp32",
         show_default=True,
-        help="Precision of matrix products. bf16 is faster where the processor supports it; tf32 and fp16 are for GPUs.",
+        help=(
+            "Precision of matrix products. bf16 is faster where the processor supports it; tf32 "
+            "and fp16 are for GPUs."
+        ),
     ),
     click.option(
         "--batch-tokens",
         type=COUNT,
-        help=f"Number of tokens computed together.  [default: {BATCH_TOKENS}; on a GPU, as its memory allows]",
+        help=(
+            f"Number of tokens computed together.  [default: {BATCH_TOKENS}; on a GPU, as its "
+            "memory allows]"
+        ),
     ),
     click.option(
         "--window-tokens",
         type=COUNT,
-        help=f"Number of tokens sorted and written together.  [default: {WINDOW_TOKENS}; on a GPU {GPU_WINDOW_TOKENS}]",
+        help=(
+            f"Number of tokens sorted and written together.  [default: {WINDOW_TOKENS}; on a GPU "
+            f"{GPU_WINDOW_TOKENS}]"
+        ),
     ),
 )
 _stateful_options = headed(
@@ -115,7 +158,10 @@ _stateful_options = headed(
     click.option(
         "--stateful",
         is_flag=True,
-        help="Carry the state from batch to batch, as allennlp elmo does: vectors depend on preceding sentences.",
+        help=(
+            "Carry the state from batch to batch, as allennlp elmo does: vectors depend on "
+            "preceding sentences."
+        ),
     ),
     click.option(
         *("--batch-size", "batch_size"),
@@ -127,7 +173,10 @@ _stateful_options = headed(
 )
 _layer_flags = headed(
     ALLENNLP,
-    *(click.option(f"--{name}", f"{name}_layers", is_flag=True, help=f"Same as --layers {name}.") for name in ("all", "top", "average")),
+    *(
+        click.option(f"--{name}", f"{name}_layers", is_flag=True, help=f"Same as --layers {name}.")
+        for name in ("all", "top", "average")
+    ),
 )
 _cuda_option = headed(
     ALLENNLP,
@@ -142,12 +191,18 @@ _key_flags = headed(
     ALLENNLP,
     click.option("--forget-sentences", is_flag=True, help="Do not write sentence_to_index."),
     click.option("--use-sentence-keys", is_flag=True, help="Same as --keys sentence."),
-    click.option("--file-friendly-logging", is_flag=True, hidden=True, expose_value=False),  # no effect here
-    *(click.option(name, hidden=True, multiple=True, expose_value=False) for name in ("--vocab-path", "--include-package")),
+    # No effect here
+    click.option("--file-friendly-logging", is_flag=True, hidden=True, expose_value=False),
+    *(
+        click.option(name, hidden=True, multiple=True, expose_value=False)
+        for name in ("--vocab-path", "--include-package")
+    ),
 )
 
 
-@click.command(cls=HeadedCommand, epilog=EPILOG, short_help="Compute the vectors of every token of a corpus.")
+@click.command(
+    cls=HeadedCommand, epilog=EPILOG, short_help="Compute the vectors of every token of a corpus."
+)
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
 @output_argument
 @grouped("model", ModelOptions, model_options, cache_options, _prime_option, _stateful_options)
@@ -156,7 +211,9 @@ _key_flags = headed(
 @grouped("selection", SelectionOptions, _selection_options, _layer_flags)
 @grouped("written", OutputOptions, output_options, _key_flags)
 @grouped("compute", ComputeOptions, engine_options, _compute_options, _cuda_option)
-@grouped("resuming", ResumeOptions, resuming_options("start a new run that can be resumed"), shard_option)
+@grouped(
+    "resuming", ResumeOptions, resuming_options("start a new run that can be resumed"), shard_option
+)
 @quiet_option
 def command(
     model: ModelOptions,
@@ -224,11 +281,20 @@ def _check(
         UsageError: Options contradict one another.
     """
     if written.rows == "token" and corpus.blank_lines == "keep":
-        raise UsageError("--rows token and --blank-lines keep contradict each other: a blank line has no row.")
+        raise UsageError(
+            "--rows token and --blank-lines keep contradict each other: a blank line has no row."
+        )
     resuming.check(written.output, stateful=model.stateful)
     written.check(selection.pool)
     check_remote(written.output, written.form)
-    check_sharding(resuming.shard, written.output, written.form, stateful=model.stateful, resume=resuming.resume, fresh=resuming.fresh)
+    check_sharding(
+        resuming.shard,
+        written.output,
+        written.form,
+        stateful=model.stateful,
+        resume=resuming.resume,
+        fresh=resuming.fresh,
+    )
 
 
 def _run(job: "EmbedJob", words: "UserConsole") -> None:
@@ -239,16 +305,24 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
         prepared = job.prepare()
     with prepared:
         if prepared.is_complete:
-            return words.info(f"{job.output.path}: is already complete, written by the same job; nothing to do")
+            return words.info(
+                f"{job.output.path}: is already complete, written by the same job; nothing to do"
+            )
         began = time.perf_counter()
         with with_resume_hint(job.work.how_to_go_on), closing(prepared.run()) as progress:
             done = words.track(progress, prepared.expected_tokens())
-    seconds = max(time.perf_counter() - began, 1e-9)  # the clock of a virtual machine may not advance
+    # The clock of a virtual machine may not advance
+    seconds = max(time.perf_counter() - began, 1e-9)
     for warning in prepared.warnings:
         words.warning(warning)
     place = job.state_of_output() or f"{job.output.path}, {size(job.output.size())}"
     return words.info(
-        f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({done.tokens / seconds:,.0f} tokens/s): "
+        f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s "
+        f"({done.tokens / seconds:,.0f} tokens/s): "
         f"{place}, by {job.model.name}, sha256 {job.model.sha256}"
-        + (" (the built-in model, for tests; pass --model for a published one)" if job.model.built_in else "")
+        + (
+            " (the built-in model, for tests; pass --model for a published one)"
+            if job.model.built_in
+            else ""
+        )
     )

@@ -28,13 +28,24 @@ COLUMNS = ("sentences", "tokens", "unknown", "forward", "backward", "average")
     type=click.Choice(["zero", "carried"]),
     default="zero",
     show_default=True,
-    help="State at the start of a sentence: zero, as in elmo embed, or carried over from the previous sentence, as in training.",
+    help=(
+        "State at the start of a sentence: zero, as in elmo embed, or carried over from the "
+        "previous sentence, as in training."
+    ),
 )
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per corpus.")
 @machine_options
 @quiet_option
-def command(model: str, corpora: tuple[Path, ...], state: str, as_json: bool, device: str, threads: int | None, quiet: bool) -> None:
-    """Write the perplexity of MODEL, a folder made by elmo train, on each CORPUS to standard output.
+def command(
+    model: str,
+    corpora: tuple[Path, ...],
+    state: str,
+    as_json: bool,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Write the perplexity of MODEL, made by elmo train, on each CORPUS to standard output.
 
     The full softmax predicts every token and one boundary per sentence, in each direction. The
     column "unknown" is the share of the tokens outside the vocabulary, which are predicted as
@@ -65,13 +76,27 @@ def command(model: str, corpora: tuple[Path, ...], state: str, as_json: bool, de
         total = total.add(score)
     if len(corpora) > 1:
         click.echo(_line("all", total, as_json, header=False))
-    UserConsole(quiet=quiet).info(f"full softmax over {len(words):,} words, sentences start from the {state} state")
+    UserConsole(quiet=quiet).info(
+        f"full softmax over {len(words):,} words, sentences start from the {state} state"
+    )
 
 
 def _line(name: str, score: "Perplexity", as_json: bool, *, header: bool) -> str:
     if as_json:
         figures = {"forward": score.forward, "backward": score.backward, "average": score.average}
-        return json.dumps({"corpus": name, "sentences": score.sentences, "tokens": score.tokens, "unknown": score.unknown_rate, **figures})
-    columns = f"{'corpus':<24}" + "".join(f"{column:>12}" for column in COLUMNS) + "\n" if header else ""
-    counts = f"{name:<24}{score.sentences:>12,}{score.tokens:>12,}{100 * score.unknown_rate:>10.2f} %"
+        return json.dumps(
+            {
+                "corpus": name,
+                "sentences": score.sentences,
+                "tokens": score.tokens,
+                "unknown": score.unknown_rate,
+                **figures,
+            }
+        )
+    columns = (
+        f"{'corpus':<24}" + "".join(f"{column:>12}" for column in COLUMNS) + "\n" if header else ""
+    )
+    counts = (
+        f"{name:<24}{score.sentences:>12,}{score.tokens:>12,}{100 * score.unknown_rate:>10.2f} %"
+    )
     return f"{columns}{counts}{score.forward:>12.2f}{score.backward:>12.2f}{score.average:>12.2f}"

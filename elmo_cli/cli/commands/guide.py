@@ -36,7 +36,9 @@ def command(name: str | None) -> None:
             click.echo(f"{known:<16}{read_guide(known).splitlines()[0].lstrip('# ')}")
         return
     if name not in guide_names():
-        raise click.UsageError(f"no guide is named {name!r}; choose one of {', '.join(guide_names())}.")
+        raise click.UsageError(
+            f"no guide is named {name!r}; choose one of {', '.join(guide_names())}."
+        )
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.markdown import Markdown

@@ -45,7 +45,10 @@ def _lines(found: "FeatureSummary") -> list[tuple[str, str]]:
     from elmo_cli.cli.console import size
 
     complete = "yes" if found.complete else "unknown (written by another program)"
-    told = [(name, value if len(value) <= 100 else f"{value[:100]}...") for name, value in found.metadata.items()]
+    told = [
+        (name, value if len(value) <= 100 else f"{value[:100]}...")
+        for name, value in found.metadata.items()
+    ]
     return [
         ("file", f"{found.path}, {size(found.bytes)}"),
         ("layout", found.layout),
@@ -56,12 +59,27 @@ def _lines(found: "FeatureSummary") -> list[tuple[str, str]]:
         ("dim", str(found.dim)),
         ("complete", complete),
         *((name[:13], value) for name, value in told),
-        ("norms", "  ".join(f"{name} {norm:.3f}" for name, norm in zip(found.layers, found.norms, strict=True))),
+        (
+            "norms",
+            "  ".join(
+                f"{name} {norm:.3f}" for name, norm in zip(found.layers, found.norms, strict=True)
+            ),
+        ),
         *((("cosines", "  ".join(_pairs(found))),) if found.cosines else ()),
-        *((("not finite", f"{found.not_finite:,} values of the sample"),) if found.not_finite else ()),
-        *((f"#{row.key}"[:13], f"{row.shape}  {' '.join(row.tokens)}".rstrip()) for row in found.rows),
+        *(
+            (("not finite", f"{found.not_finite:,} values of the sample"),)
+            if found.not_finite
+            else ()
+        ),
+        *(
+            (f"#{row.key}"[:13], f"{row.shape}  {' '.join(row.tokens)}".rstrip())
+            for row in found.rows
+        ),
     ]
 
 
 def _pairs(found: "FeatureSummary") -> list[str]:
-    return [f"{a} to {b} {cosine:.3f}" for a, b, cosine in zip(found.layers, found.layers[1:], found.cosines, strict=False)]
+    return [
+        f"{a} to {b} {cosine:.3f}"
+        for a, b, cosine in zip(found.layers, found.layers[1:], found.cosines, strict=False)
+    ]

@@ -23,13 +23,20 @@ Examples:
   elmo embed corpus.txt out.h5 --model original
 """
 cache_dir_option = click.option(
-    "--cache-dir", metavar="DIR", type=FILE, help="Folder of downloaded models.  [default: ELMO_CACHE, or the platform's cache folder]"
+    "--cache-dir",
+    metavar="DIR",
+    type=FILE,
+    help="Folder of downloaded models.  [default: ELMO_CACHE, or the platform's cache folder]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 
 
-@click.group(invoke_without_command=True, epilog=EPILOG, short_help="List, download, verify and convert models.")
+@click.group(
+    invoke_without_command=True,
+    epilog=EPILOG,
+    short_help="List, download, verify and convert models.",
+)
 @json_option
 @cache_dir_option
 @click.pass_context
@@ -39,12 +46,17 @@ def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
     NAME is a name of this list, or the URL of the archive of a model.
     """
     if ctx.invoked_subcommand is not None:
-        ctx.default_map = {ctx.invoked_subcommand: {"cache_dir": cache_dir}}  # it is allowed before and after the subcommand
+        # It is allowed before and after the subcommand
+        ctx.default_map = {ctx.invoked_subcommand: {"cache_dir": cache_dir}}
         return
     cache = _cache(cache_dir)
     models = list(load_catalogue().values())
     with cache.raising_model_errors():
-        shown = json.dumps([_facts(model, cache) for model in models], indent=1) if as_json else _table(models, cache)
+        shown = (
+            json.dumps([_facts(model, cache) for model in models], indent=1)
+            if as_json
+            else _table(models, cache)
+        )
     click.echo(shown)
 
 
@@ -111,7 +123,11 @@ def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
 
     cache = _cache(cache_dir)
     with cache.raising_model_errors():
-        here = [known.name for known in load_catalogue().values() if known.files and known.is_in(cache.place(known.name))]
+        here = [
+            known.name
+            for known in load_catalogue().values()
+            if known.files and known.is_in(cache.place(known.name))
+        ]
     wrong = []
     for name in names or here:
         known = _known(name)
@@ -131,12 +147,28 @@ def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
 @command.command(epilog="Example: elmo models convert model.tar.gz my_elmo/ --float16")
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST", type=FILE)
-@click.option("--options", "--options-file", "options", type=FILE, help="Options file for an AllenNLP archive without one.")
-@click.option("--float16", is_flag=True, help="Store the weights as float16: half the size, values rounded to 11 bits.")
+@click.option(
+    "--options",
+    "--options-file",
+    "options",
+    type=FILE,
+    help="Options file for an AllenNLP archive without one.",
+)
+@click.option(
+    "--float16",
+    is_flag=True,
+    help="Store the weights as float16: half the size, values rounded to 11 bits.",
+)
 @cache_options
 @quiet_option
 def convert(
-    source: str, destination: Path, options: Path | None, float16: bool, cache_dir: Path | None, offline: bool, quiet: bool
+    source: str,
+    destination: Path,
+    options: Path | None,
+    float16: bool,
+    cache_dir: Path | None,
+    offline: bool,
+    quiet: bool,
 ) -> None:
     """Convert the model SRC to the published format, in the new folder DST.
 
@@ -161,8 +193,13 @@ def _cache(folder: Path | None) -> Cache:
 def _remove(known: KnownModel, name: str, cache: Cache) -> None:
     place = cache.place(known.name)
     if not known.files or not place.is_dir():
-        raise ModelError(f"{name}: is {'built in' if not known.files else f'not in the cache ({place})'}; nothing to remove")
-    unpacked = [cache.unpacked(place / file.name) for file in known.files if (place / file.name).is_file()]
+        raise ModelError(
+            f"{name}: is {'built in' if not known.files else f'not in the cache ({place})'}; "
+            "nothing to remove"
+        )
+    unpacked = [
+        cache.unpacked(place / file.name) for file in known.files if (place / file.name).is_file()
+    ]
     for folder in [place, *filter(Path.is_dir, unpacked)]:
         shutil.rmtree(folder)
 
@@ -187,22 +224,52 @@ def _facts(known: KnownModel, cache: Cache) -> dict[str, Any]:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    shown = {key: value for key, value in facts.items() if key not in ("files", "at_least") and value is not None}
-    lines = [f"{key:<12}{'yes' if value is True else 'no' if value is False else value}" for key, value in shown.items()]
+    shown = {
+        key: value
+        for key, value in facts.items()
+        if key not in ("files", "at_least") and value is not None
+    }
+    lines = [
+        f"{key:<12}{'yes' if value is True else 'no' if value is False else value}"
+        for key, value in shown.items()
+    ]
     for file in facts["files"]:
-        hashed = file["hash"] or (f"sha256:{file['recorded_sha256']} (recorded here)" if file["recorded_sha256"] else "not published")
-        lines += [f"{'file':<12}{file['name']}", f"{'  hash':<12}{hashed}", f"{'  path':<12}{file['path']}"]
+        hashed = file["hash"] or (
+            f"sha256:{file['recorded_sha256']} (recorded here)"
+            if file["recorded_sha256"]
+            else "not published"
+        )
+        lines += [
+            f"{'file':<12}{file['name']}",
+            f"{'  hash':<12}{hashed}",
+            f"{'  path':<12}{file['path']}",
+        ]
         lines += [f"{'  url':<12}{url}" for url in file["urls"]]
     return lines
 
 
 def _table(models: list[KnownModel], cache: Cache) -> str:
     head = ("name", "language", "size", "parameters", "downloaded")
-    rows = [head, *((m.name, m.language, _size(m), _millions(m), "yes" if m.is_in(cache.place(m.name)) else "no") for m in models)]
+    rows = [
+        head,
+        *(
+            (
+                m.name,
+                m.language,
+                _size(m),
+                _millions(m),
+                "yes" if m.is_in(cache.place(m.name)) else "no",
+            )
+            for m in models
+        ),
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     right = (False, False, True, True, False)
     return "\n".join(
-        "  ".join(cell.rjust(width) if r else cell.ljust(width) for cell, width, r in zip(row, widths, right, strict=True)).rstrip()
+        "  ".join(
+            cell.rjust(width) if r else cell.ljust(width)
+            for cell, width, r in zip(row, widths, right, strict=True)
+        ).rstrip()
         for row in rows
     )
 
@@ -212,4 +279,6 @@ def _size(known: KnownModel) -> str:
 
 
 def _millions(known: KnownModel) -> str:
-    return "" if known.parameters is None else f"{'> ' * known.at_least}{known.parameters / 1e6:.1f} M"
+    return (
+        "" if known.parameters is None else f"{'> ' * known.at_least}{known.parameters / 1e6:.1f} M"
+    )

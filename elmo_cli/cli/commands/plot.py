@@ -25,7 +25,9 @@ Examples:
 """
 
 
-def _layers(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[int, ...] | None:
+def _layers(
+    _ctx: click.Context, _parameter: click.Parameter, given: str | None
+) -> tuple[int, ...] | None:
     if given is None or given == "all":
         return None
     if not all(part.isdecimal() and len(part) < 6 for part in given.split(",")):
@@ -33,7 +35,9 @@ def _layers(_ctx: click.Context, _parameter: click.Parameter, given: str | None)
     return tuple(map(int, given.split(",")))
 
 
-layers_option = click.option("--layers", metavar="N,...", callback=_layers, help="Layers by number, such as 1,2.")
+layers_option = click.option(
+    "--layers", metavar="N,...", callback=_layers, help="Layers by number, such as 1,2."
+)
 _word_options = options(
     click.option("--word", help="Word whose occurrences are shown."),
     click.option("--exact", is_flag=True, help="Match --word case-sensitively."),
@@ -67,12 +71,19 @@ class Request:
 @click.argument("source", metavar="FEATURES|MODEL_DIR", type=FILE)
 @click.argument("output", metavar="OUT", type=FILE)
 @_word_options
-@click.option("--layers-overview", is_flag=True, help="Draw norms, similarity of the layers and anisotropy instead of a word.")
+@click.option(
+    "--layers-overview",
+    is_flag=True,
+    help="Draw norms, similarity of the layers and anisotropy instead of a word.",
+)
 @layers_option
 @click.option(
     "--sample",
     type=click.IntRange(2, 100_000),
-    help=f"Occurrences (--layers-overview: sentences) drawn at random, at most.  [default: {SAMPLE}; {SENTENCES}]",
+    help=(
+        "Occurrences (--layers-overview: sentences) drawn at random, at most.  [default: "
+        f"{SAMPLE}; {SENTENCES}]"
+    ),
 )
 @click.option(
     "--seed",
@@ -95,18 +106,21 @@ def command(
     seed: int,
     quiet: bool,
 ) -> None:
-    """Draw the vectors of FEATURES, a feature file or a folder of shards, or the training of MODEL_DIR.
+    """Draw the vectors of FEATURES, a feature file or folder, or the training of MODEL_DIR.
 
     The suffix of OUT chooses an image (.png, .svg, .pdf), an interactive page that works offline
-    (.html), or the plotted data (.parquet, .csv). An existing OUT is replaced. Up to 40 occurrences of
-    a word are drawn as a heat map of each layer beside their contexts, more as a map (t-SNE) of each
-    layer. The same file and seed give the same image. Requires: pip install 'elmo-cli[analysis]'
+    (.html), or the plotted data (.parquet, .csv). An existing OUT is replaced. Up to 40 occurrences
+    of a word are drawn as a heat map of each layer beside their contexts, more as a map (t-SNE) of
+    each layer. The same file and seed give the same image. Requires: pip install
+    'elmo-cli[analysis]'
     """
     from elmo_cli.cli.console import UserConsole
 
     words, request = UserConsole(quiet=quiet), Request(source, output, layers, sample, seed)
     if (word is not None) + layers_overview > 1:
-        raise click.UsageError("--word and --layers-overview are two different plots; pass one of them.")
+        raise click.UsageError(
+            "--word and --layers-overview are two different plots; pass one of them."
+        )
     if word is not None and (not word or word.split() != [word]):
         raise click.UsageError(f"--word {word!r}: is not one token; pass one word.")
     if not output.parent.is_dir():
@@ -118,26 +132,40 @@ def command(
     elif word is not None:
         from elmo_cli.downstream.word_map import WordOptions
 
-        _draw_word(request, WordOptions(word, exact, layers, sample or SAMPLE, context, color, seed), words)
+        _draw_word(
+            request, WordOptions(word, exact, layers, sample or SAMPLE, context, color, seed), words
+        )
     else:
-        raise click.UsageError("Missing option: pass --word WORD or --layers-overview, or name the folder of a trained model.")
+        raise click.UsageError(
+            "Missing option: pass --word WORD or --layers-overview, or name the folder of a "
+            "trained model."
+        )
 
 
 def _is_model(source: Path) -> bool:
-    return source.is_dir() and not any(source.glob("*.parquet")) and any((source / name).exists() for name in ("log.jsonl", "options.json"))
+    return (
+        source.is_dir()
+        and not any(source.glob("*.parquet"))
+        and any((source / name).exists() for name in ("log.jsonl", "options.json"))
+    )
 
 
 def _check_suffix(output: Path, suffixes: tuple[str, ...], what: str) -> str:
     suffix = output.suffix.lower()
     if suffix not in suffixes:
-        raise click.UsageError(f"{output}: {what} is written as {', '.join(suffixes)}; give OUT one of these suffixes.")
+        raise click.UsageError(
+            f"{output}: {what} is written as {', '.join(suffixes)}; give OUT one of these suffixes."
+        )
     return suffix
 
 
 def _draw_curve(request: Request, words: "UserConsole", *, asked: bool) -> None:
     _check_suffix(request.output, PICTURES, "a learning curve")
     if asked:
-        raise click.UsageError(f"{request.source}: is the folder of a model; --word and --layers-overview need a feature file.")
+        raise click.UsageError(
+            f"{request.source}: is the folder of a model; --word and --layers-overview need a "
+            "feature file."
+        )
 
     from elmo_cli.downstream.figures import save_figure
     from elmo_cli.downstream.projection import need_analysis
@@ -145,7 +173,10 @@ def _draw_curve(request: Request, words: "UserConsole", *, asked: bool) -> None:
 
     need_analysis("matplotlib")
     if not any("words" in entry for entry in log.read(request.source)):
-        raise ModelError(f"{request.source}: has no log of a training run ({log.LOG}); name a folder that elmo train has written")
+        raise ModelError(
+            f"{request.source}: has no log of a training run ({log.LOG}); name a folder that elmo "
+            "train has written"
+        )
     save_figure(log.curve(request.source), request.output)
     words.info(f"learning curve of {request.source}: {request.output}")
 

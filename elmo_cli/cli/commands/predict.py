@@ -44,13 +44,31 @@ Examples:
 @click.command(epilog=EPILOG, short_help="Label tokens or sentences with a classifier of elmo fit.")
 @click.argument("folder", metavar="MODEL_DIR", type=FILE)
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
-@click.argument("output", metavar="OUTPUT", callback=lambda _context, _parameter, given: output_path(given))
-@click.option(
-    "--output-format", type=click.Choice(FORMATS), help="Format of OUTPUT.  [default: by its suffix; on standard output conll or tsv]"
+@click.argument(
+    "output", metavar="OUTPUT", callback=lambda _context, _parameter, given: output_path(given)
 )
-@click.option("--proba", is_flag=True, help="Add probabilities: of the predicted label of each token, or of every label of a sentence.")
-@click.option("--tag-scheme", type=click.Choice(["iob1", "iob2", "iobes"]), help="Scheme of tags.  [default: that of the training part]")
-@click.option("--model", metavar="DIR", help="biLM of the classifier, if it is neither in MODEL_DIR nor found by its name.")
+@click.option(
+    "--output-format",
+    type=click.Choice(FORMATS),
+    help="Format of OUTPUT.  [default: by its suffix; on standard output conll or tsv]",
+)
+@click.option(
+    "--proba",
+    is_flag=True,
+    help=(
+        "Add probabilities: of the predicted label of each token, or of every label of a sentence."
+    ),
+)
+@click.option(
+    "--tag-scheme",
+    type=click.Choice(["iob1", "iob2", "iobes"]),
+    help="Scheme of tags.  [default: that of the training part]",
+)
+@click.option(
+    "--model",
+    metavar="DIR",
+    help="biLM of the classifier, if it is neither in MODEL_DIR nor found by its name.",
+)
 @cache_options
 @reading_options
 @click.option(
@@ -60,10 +78,25 @@ Examples:
     show_default=True,
     help="Treatment of lines without tokens: an error, written without a label, or left out.",
 )
-@click.option("--window-tokens", type=COUNT, help="Number of tokens computed and written together.  [default: by the device]")
+@click.option(
+    "--window-tokens",
+    type=COUNT,
+    help="Number of tokens computed and written together.  [default: by the device]",
+)
 @machine_options
-@click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Precision of matrix products.")
-@click.option("--max-sentence-tokens", type=COUNT, metavar="N", help="Refuse longer sentences.  [default: any length]")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="Precision of matrix products.",
+)
+@click.option(
+    "--max-sentence-tokens",
+    type=COUNT,
+    metavar="N",
+    help="Refuse longer sentences.  [default: any length]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @grouped("resuming", ResumeOptions, resuming_options("start a new run that can be resumed"))
 @quiet_option
@@ -91,12 +124,14 @@ def command(
     """Label INPUT with the classifier in MODEL_DIR, and write it to OUTPUT.
 
     INPUT has one of the formats of elmo embed; - is standard input and output. OUTPUT is CoNLL
-    columns (for labels of tokens), JSON Lines, TSV or Parquet. The columns and ids of INPUT are kept:
-    a column file gets one more column, and in CoNLL-U the column that the classifier was trained on
-    is replaced.
+    columns (for labels of tokens), JSON Lines, TSV or Parquet. The columns and ids of INPUT are
+    kept: a column file gets one more column, and in CoNLL-U the column that the classifier was
+    trained on is replaced.
     """
     if not inputs:
-        raise click.UsageError("Missing argument 'OUTPUT': name the classifier, the input, then the file to write.")
+        raise click.UsageError(
+            "Missing argument 'OUTPUT': name the classifier, the input, then the file to write."
+        )
     with usage_errors():
         resuming.check(output)
 
@@ -111,13 +146,24 @@ def command(
     target = Stdout() if output == STDOUT else OutputFile(output, overwrite)
     with usage_errors():
         with words.cache(cache_dir, offline=offline) as cache:
-            predictor = load_predictor(folder, model=model, device=device, precision=precision, threads=threads, cache=cache)
+            predictor = load_predictor(
+                folder,
+                model=model,
+                device=device,
+                precision=precision,
+                threads=threads,
+                cache=cache,
+            )
         predictor.spec = replace(predictor.spec, window_tokens=window_tokens)
         if tag_scheme and not predictor.settings.scheme:
-            raise click.UsageError("--tag-scheme is for tags of spans; this classifier has other labels.")
+            raise click.UsageError(
+                "--tag-scheme is for tags of spans; this classifier has other labels."
+            )
         corpus = Corpus(inputs, blank_lines, reading, max_sentence_tokens)
         for option, takers in corpus.misplaced_options():
-            raise click.UsageError(f"{option} is for {', '.join(takers)}; pass --input-format if {corpus.name} is one.")
+            raise click.UsageError(
+                f"{option} is for {', '.join(takers)}; pass --input-format if {corpus.name} is one."
+            )
         chosen = choose_format(target, output_format, of_tokens=predictor.settings.of_tokens)
         job = PredictJob(
             corpus if chosen == "conll" else keep_all_columns(corpus),
@@ -141,7 +187,9 @@ def _run(job: "PredictJob", words: "UserConsole") -> None:
     with words.status("scanning"):
         scan = job.check()
     if job.is_complete(scan):
-        return words.info(f"{job.output.path}: is already complete, written by the same job; nothing to do")
+        return words.info(
+            f"{job.output.path}: is already complete, written by the same job; nothing to do"
+        )
     began = time.perf_counter()
     with with_resume_hint(job.work.how_to_go_on), closing(job.run(scan)) as progress:
         done = words.track(progress, scan.tokens if scan else None)
@@ -150,4 +198,7 @@ def _run(job: "PredictJob", words: "UserConsole") -> None:
         words.warning(warning)
     place = "standard output" if job.output.path == STDOUT else str(job.output.path)
     rate = f"{done.tokens / seconds:,.0f} tokens/s"
-    return words.info(f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s ({rate}): {place}")
+    return words.info(
+        f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s "
+        f"({rate}): {place}"
+    )

@@ -30,14 +30,41 @@ Examples:
 @click.command(epilog=EPILOG, short_help="Find similar sentences, or a word in similar contexts.")
 @click.argument("source", metavar="FEATURES", type=FILE)
 @click.argument("text", metavar="QUERY")
-@click.option("-n", "size", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Number of hits for each query.")
+@click.option(
+    "-n",
+    "size",
+    type=click.IntRange(1, 100_000),
+    default=10,
+    show_default=True,
+    help="Number of hits for each query.",
+)
 @layers_option
-@click.option("--raw", is_flag=True, help="Compare the stored vectors, neither centred nor whitened.")
-@click.option("--any-word", is_flag=True, help="Compare a word in brackets with every token, not only with the same word.")
-@click.option("--label", metavar="COLUMN", help="Kept column shown with each hit.  [default: label, or the only one]")
-@click.option("--model", metavar="NAME|DIR|ZIP", help="Model of FEATURES, if not found by the metadata.  [default: by the metadata]")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Number of CPU threads of the model.  [default: one for each core]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line for each hit.")
+@click.option(
+    "--raw", is_flag=True, help="Compare the stored vectors, neither centred nor whitened."
+)
+@click.option(
+    "--any-word",
+    is_flag=True,
+    help="Compare a word in brackets with every token, not only with the same word.",
+)
+@click.option(
+    "--label",
+    metavar="COLUMN",
+    help="Kept column shown with each hit.  [default: label, or the only one]",
+)
+@click.option(
+    "--model",
+    metavar="NAME|DIR|ZIP",
+    help="Model of FEATURES, if not found by the metadata.  [default: by the metadata]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Number of CPU threads of the model.  [default: one for each core]",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line for each hit."
+)
 @quiet_option
 def command(
     source: Path,
@@ -54,9 +81,10 @@ def command(
 ) -> None:
     """Find the sentences of FEATURES that are most similar to QUERY.
 
-    FEATURES is a feature file or a folder of shards. QUERY is a sentence, tokenized like the corpus of
-    FEATURES; - reads one from each line of standard input. With one word in [brackets] the occurrences
-    of that word in similar contexts are found. The query is embedded with the model of FEATURES.
+    FEATURES is a feature file or a folder of shards. QUERY is a sentence, tokenized like the corpus
+    of FEATURES; - reads one from each line of standard input. With one word in [brackets] the
+    occurrences of that word in similar contexts are found. The query is embedded with the model of
+    FEATURES.
     """
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.kept import label_of
@@ -144,9 +172,13 @@ def _concordance_line(hit: "Hit") -> str:
     position = hit.position or 0
     word = printable(hit.tokens[position])
     side = max(12, (width - 13 - len(word)) // 2)
-    left, right = printable(" ".join(hit.tokens[:position])), printable(" ".join(hit.tokens[position + 1 :]))
+    left, right = (
+        printable(" ".join(hit.tokens[:position])),
+        printable(" ".join(hit.tokens[position + 1 :])),
+    )
     before, after = _last_cells(left, side), _last_cells(right[::-1], side)[::-1].rstrip()
-    return f"{hit.rank:>3}  {hit.score:6.3f}  {before} {click.style(word, fg='cyan', bold=True)} {after}{label}".rstrip()
+    styled = click.style(word, fg="cyan", bold=True)
+    return f"{hit.rank:>3}  {hit.score:6.3f}  {before} {styled} {after}{label}".rstrip()
 
 
 def _last_cells(text: str, size: int) -> str:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from elmo_cli.cli.options import FILE, encoding_option, machine_options, options, quiet_option, separator_option
+from elmo_cli.cli.options import (
+    FILE,
+    encoding_option,
+    machine_options,
+    options,
+    quiet_option,
+    separator_option,
+)
 from elmo_cli.errors import DiskError, ModelError
 from elmo_cli.io.remote import redact_url
 from elmo_cli.nn.presets import PRESETS
@@ -25,7 +32,8 @@ from elmo_cli.training.settings import GRADIENT_CLIPS, LEARNING_RATES, Run, Sett
 if TYPE_CHECKING:
     from elmo_cli.training.job import TrainJob
 
-CHANGEABLE_SETTINGS = {"learning_rate", "gradient_clip", "steps", "tokens", "epochs", "minutes"}  # may differ when a run is resumed
+# May differ when a run is resumed
+CHANGEABLE_SETTINGS = {"learning_rate", "gradient_clip", "steps", "tokens", "epochs", "minutes"}
 DEFAULT, DEFAULT_EPOCHS = Settings(), 10.0
 
 
@@ -53,8 +61,14 @@ Examples:
 
 
 _architecture_options = options(
-    click.option("--preset", type=click.Choice(list(PRESETS)), help="Named architecture.  [default: tiny]"),
-    click.option("--options", type=FILE, help="Architecture as a JSON file, such as the options.json of a model."),
+    click.option(
+        "--preset", type=click.Choice(list(PRESETS)), help="Named architecture.  [default: tiny]"
+    ),
+    click.option(
+        "--options",
+        type=FILE,
+        help="Architecture as a JSON file, such as the options.json of a model.",
+    ),
     click.option("--from", "start", metavar="MODEL", help="Start from the weights of this model."),
     click.option(
         "--vocabulary",
@@ -67,7 +81,11 @@ _architecture_options = options(
 
 _text_options = options(
     click.option(
-        "--vocabulary-size", type=click.IntRange(min=5), default=30_000, show_default=True, help="Largest number of words of the softmax."
+        "--vocabulary-size",
+        type=click.IntRange(min=5),
+        default=30_000,
+        show_default=True,
+        help="Largest number of words of the softmax.",
     ),
     click.option(
         "--min-count",
@@ -76,18 +94,43 @@ _text_options = options(
         show_default=True,
         help="Smallest number of occurrences of a word of the softmax; others are <UNK>.",
     ),
-    click.option("--held-out", type=FILE, multiple=True, help="Held-out text for the perplexity at every checkpoint; may be repeated."),
+    click.option(
+        "--held-out",
+        type=FILE,
+        multiple=True,
+        help="Held-out text for the perplexity at every checkpoint; may be repeated.",
+    ),
     separator_option,
     encoding_option,
 )
 
 _training_options = options(
-    click.option("--epochs", type=POSITIVE, help=f"Length of the run in passes over the corpus.  [default: {DEFAULT_EPOCHS:g}]"),
+    click.option(
+        "--epochs",
+        type=POSITIVE,
+        help=f"Length of the run in passes over the corpus.  [default: {DEFAULT_EPOCHS:g}]",
+    ),
     click.option("--steps", type=WHOLE, help="Length of the run in updates of the weights."),
-    click.option("--tokens", type=WHOLE, help="Length of the run in words to predict in each direction."),
-    click.option("--minutes", type=POSITIVE, help="Limit of the training time; the learning rate decreases accordingly."),
-    click.option("--optimizer", type=click.Choice(list(LEARNING_RATES)), default="adamw", show_default=True, help="Optimizer."),
-    click.option("--learning-rate", type=POSITIVE, help="Peak learning rate.  [default: 0.002 for adamw, 0.2 for adagrad]"),
+    click.option(
+        "--tokens", type=WHOLE, help="Length of the run in words to predict in each direction."
+    ),
+    click.option(
+        "--minutes",
+        type=POSITIVE,
+        help="Limit of the training time; the learning rate decreases accordingly.",
+    ),
+    click.option(
+        "--optimizer",
+        type=click.Choice(list(LEARNING_RATES)),
+        default="adamw",
+        show_default=True,
+        help="Optimizer.",
+    ),
+    click.option(
+        "--learning-rate",
+        type=POSITIVE,
+        help="Peak learning rate.  [default: 0.002 for adamw, 0.2 for adagrad]",
+    ),
     click.option(
         "--warm-up",
         type=click.IntRange(min=0),
@@ -95,19 +138,40 @@ _training_options = options(
         show_default=True,
         help="Steps of the learning rate's warm-up (adamw).",
     ),
-    click.option("--gradient-clip", type=POSITIVE, help="Largest norm of the gradient.  [default: 1 for adamw, 10 for adagrad]"),
     click.option(
-        "--dropout", type=FiniteRange(0, 1, max_open=True), default=DEFAULT.dropout, show_default=True, help="Dropout of the LSTMs."
+        "--gradient-clip",
+        type=POSITIVE,
+        help="Largest norm of the gradient.  [default: 1 for adamw, 10 for adagrad]",
     ),
     click.option(
-        "--softmax", type=click.Choice(["sampled", "full"]), default="sampled", show_default=True, help="Softmax of the training."
+        "--dropout",
+        type=FiniteRange(0, 1, max_open=True),
+        default=DEFAULT.dropout,
+        show_default=True,
+        help="Dropout of the LSTMs.",
+    ),
+    click.option(
+        "--softmax",
+        type=click.Choice(["sampled", "full"]),
+        default="sampled",
+        show_default=True,
+        help="Softmax of the training.",
     ),
     click.option(
         "--softmax-first",
         type=FiniteRange(0, 1, max_open=True),
-        help="Share of the run that trains only the softmax, with --from.  [default: 0.2 if MODEL has no softmax, else 0]",
+        help=(
+            "Share of the run that trains only the softmax, with --from.  [default: 0.2 if MODEL "
+            "has no softmax, else 0]"
+        ),
     ),
-    click.option("--samples", type=WHOLE, default=DEFAULT.samples, show_default=True, help="Number of draws of the sampled softmax."),
+    click.option(
+        "--samples",
+        type=WHOLE,
+        default=DEFAULT.samples,
+        show_default=True,
+        help="Number of draws of the sampled softmax.",
+    ),
     click.option(
         "--streams",
         type=WHOLE,
@@ -115,12 +179,25 @@ _training_options = options(
         show_default=True,
         help="Number of places of the corpus that are read in parallel.",
     ),
-    click.option("--unroll", type=WHOLE, default=DEFAULT.unroll, show_default=True, help="Steps of back-propagation through time."),
-    click.option("--sentences", is_flag=True, help="Start every sentence from the zero state; same as --reset 1."),
+    click.option(
+        "--unroll",
+        type=WHOLE,
+        default=DEFAULT.unroll,
+        show_default=True,
+        help="Steps of back-propagation through time.",
+    ),
+    click.option(
+        "--sentences",
+        is_flag=True,
+        help="Start every sentence from the zero state; same as --reset 1.",
+    ),
     click.option(
         "--reset",
         type=FiniteRange(0, 1),
-        help="Share of the sentences that start from the zero state.  [default: 0, as for the published models]",
+        help=(
+            "Share of the sentences that start from the zero state.  [default: 0, as for the "
+            "published models]"
+        ),
     ),
     click.option(
         "--precision",
@@ -130,7 +207,11 @@ _training_options = options(
         help="Precision of matrix products; auto is bf16 on hardware with bfloat16 instructions.",
     ),
     click.option(
-        "--seed", type=click.IntRange(0, LARGEST_SEED), default=DEFAULT.seed, show_default=True, help="Seed of all random numbers."
+        "--seed",
+        type=click.IntRange(0, LARGEST_SEED),
+        default=DEFAULT.seed,
+        show_default=True,
+        help="Seed of all random numbers.",
     ),
 )
 
@@ -140,10 +221,22 @@ _training_options = options(
 @_architecture_options
 @_text_options
 @_training_options
-@click.option("--float16", is_flag=True, help="Store the weights as float16, which halves their size.")
+@click.option(
+    "--float16", is_flag=True, help="Store the weights as float16, which halves their size."
+)
 @click.option("--licence", metavar="TEXT", help="Licence of the weights, for the model card.")
-@click.option("--resume", is_flag=True, help="Continue from the checkpoint of MODEL_DIR, with the options of its run.")
-@click.option("--checkpoint-minutes", type=FiniteRange(min=0), default=10.0, show_default=True, help="Time between checkpoints.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue from the checkpoint of MODEL_DIR, with the options of its run.",
+)
+@click.option(
+    "--checkpoint-minutes",
+    type=FiniteRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Time between checkpoints.",
+)
 @machine_options
 @quiet_option
 @click.pass_context
@@ -167,17 +260,24 @@ def command(
     """
     *corpora, folder = paths
     if not corpora and not resume:
-        raise click.UsageError("Missing argument 'CORPUS': pass the text, then the folder of the model.")
-    explicit = {name for name in given if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+        raise click.UsageError(
+            "Missing argument 'CORPUS': pass the text, then the folder of the model."
+        )
+    explicit = {
+        name for name in given if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
     run = _make_run([str(path) for path in corpora], given, explicit)
 
     from elmo_cli.training.job import TrainJob, read_run  # imports torch
 
     if resume:
-        run = _resumed(read_run(folder), run, explicit | ({"corpora"} if corpora else set()), folder)
+        run = _resumed(
+            read_run(folder), run, explicit | ({"corpora"} if corpora else set()), folder
+        )
     with _stop_on_signal() as stop_requested:
         job = TrainJob(run, folder, resume, device, threads, checkpoint_minutes, stop_requested)
-        _show_progress(job, quiet=quiet or os.environ.get("RANK", "0") != "0")  # only the first of several processes prints messages
+        # Only the first of several processes prints messages
+        _show_progress(job, quiet=quiet or os.environ.get("RANK", "0") != "0")
 
 
 def _make_run(corpora: list[str], given: dict[str, Any], explicit: set[str]) -> Run:
@@ -189,13 +289,17 @@ def _make_run(corpora: list[str], given: dict[str, Any], explicit: set[str]) -> 
         values["reset"] = 1.0 if values["reset"] is None else values["reset"]
     values["reset_share"] = values.pop("reset") or 0.0
     if sum(values[name] is not None for name in ("steps", "tokens", "epochs")) > 1:
-        raise click.UsageError("--steps, --tokens and --epochs set the same value; pass one of them.")
+        raise click.UsageError(
+            "--steps, --tokens and --epochs set the same value; pass one of them."
+        )
     if not any(values[name] for name in ("steps", "tokens", "epochs", "minutes")):
         values["epochs"] = DEFAULT_EPOCHS
     values["learning_rate"] = values["learning_rate"] or LEARNING_RATES[values["optimizer"]]
     values["gradient_clip"] = values["gradient_clip"] or GRADIENT_CLIPS[values["optimizer"]]
     if {"vocabulary_size", "min_count"} & explicit and values["vocabulary"] == "old":
-        raise click.UsageError("--vocabulary old has its own words; leave out --vocabulary-size and --min-count.")
+        raise click.UsageError(
+            "--vocabulary old has its own words; leave out --vocabulary-size and --min-count."
+        )
     if values["vocabulary"] == "old" and not values["start"]:
         raise click.UsageError("--vocabulary old needs --from MODEL.")
     names = {field.name for field in fields(Settings)}
@@ -227,7 +331,12 @@ def _resumed(old: Run, new: Run, explicit: set[str], folder: Path) -> Run:
     Raises:
         ModelError: Another option differs from that of the run.
     """
-    names = {"reset": "reset_share", "sentences": "reset_share", "preset": "options", "float16": "storage"}
+    names = {
+        "reset": "reset_share",
+        "sentences": "reset_share",
+        "preset": "options",
+        "float16": "storage",
+    }
     changed: dict[str, Any] = {}
     for name in sorted({names.get(name, name) for name in explicit}):
         before, now = _setting(old, name), _setting(new, name)
@@ -236,10 +345,17 @@ def _resumed(old: Run, new: Run, explicit: set[str], folder: Path) -> Run:
         elif before != now and not (name == "precision" and now == "auto"):
             option = f"--{name.replace('_', '-')}" if name != "corpora" else "CORPUS"
             shown = "another architecture" if name == "options" else f"{before!r}"
-            raise ModelError(f"{folder}: {option} does not match the checkpoint, whose run has {shown}; leave it out, or start a new run")
+            raise ModelError(
+                f"{folder}: {option} does not match the checkpoint, whose run has {shown}; leave "
+                "it out, or start a new run"
+            )
     if changed.keys() & {"steps", "tokens", "epochs"}:
         changed = {"steps": None, "tokens": None, "epochs": None, **changed}
-    return replace(old, settings=replace(old.settings, **changed), command=f"{old.command} && {new.command}" if changed else old.command)
+    return replace(
+        old,
+        settings=replace(old.settings, **changed),
+        command=f"{old.command} && {new.command}" if changed else old.command,
+    )
 
 
 def _setting(run: Run, name: str) -> Any:  # noqa: ANN401  # fields have several types
@@ -248,7 +364,7 @@ def _setting(run: Run, name: str) -> Any:  # noqa: ANN401  # fields have several
 
 @contextmanager
 def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C or SIGTERM request a stop with a checkpoint, and the second interrupt."""
+    """Stop with a checkpoint at the first Ctrl-C or SIGTERM, and interrupt at the second."""
     requests: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler's signature
@@ -291,5 +407,6 @@ def _show_progress(job: "TrainJob", *, quiet: bool) -> None:
     if done:
         held_out = f", held-out perplexity {done.held_out:.1f}" if done.held_out else ""
         console.info(
-            f"{count(done.step, 'step')}, {count(done.words, 'word')} per direction in {done.seconds / 60:.1f} min{held_out}: {job.folder}"
+            f"{count(done.step, 'step')}, {count(done.words, 'word')} per direction in "
+            f"{done.seconds / 60:.1f} min{held_out}: {job.folder}"
         )

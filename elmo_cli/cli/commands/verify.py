@@ -21,11 +21,17 @@ Examples:
 @click.argument("path", metavar="FILE", callback=features_argument)
 @options(
     click.option("--corpus", metavar="FILE", help="Corpus to compare the tokens with."),
-    click.option("--model", metavar="NAME|DIR", help="Model to recompute and compare a sample of the sentences with."),
+    click.option(
+        "--model",
+        metavar="NAME|DIR",
+        help="Model to recompute and compare a sample of the sentences with.",
+    ),
 )
 @reading_options
 @blank_lines_option
-def command(path: Path, corpus: str | None, model: str | None, reading: ReadOptions, blank_lines: str) -> None:
+def command(
+    path: Path, corpus: str | None, model: str | None, reading: ReadOptions, blank_lines: str
+) -> None:
     """Check FILE, a feature file or a folder of shards of any layout, from end to end.
 
     The structure, the values (finite numbers), the checksums and the metadata are checked; with
@@ -42,12 +48,23 @@ def command(path: Path, corpus: str | None, model: str | None, reading: ReadOpti
         from elmo_cli.models.resolve import find_model
 
         check_vectors = partial(recompute.check_vectors, find_model(model))
-    source = Corpus([corpus], "skip" if blank_lines == "error" else blank_lines, reading) if corpus else None
+    source = (
+        Corpus([corpus], "skip" if blank_lines == "error" else blank_lines, reading)
+        if corpus
+        else None
+    )
     stored = stored_bytes(path) + (source.stored_bytes if source else 0)
     limits = limits_for(stored, *((MODEL_BYTES, MODEL_SECONDS) if model else ()))
     verdict = run_sandboxed(verify, path, source, check_vectors, limits=limits)
     for line in verdict.checked:
         click.echo(printable(line))
     if verdict.n_problems:
-        shown = f", of which the first {len(verdict.problems)}" if verdict.n_problems > len(verdict.problems) else ""
-        raise FeaturesError(f"{path}: {verdict.n_problems:,} problem{'s' * (verdict.n_problems > 1)}{shown}:", *verdict.problems)
+        shown = (
+            f", of which the first {len(verdict.problems)}"
+            if verdict.n_problems > len(verdict.problems)
+            else ""
+        )
+        raise FeaturesError(
+            f"{path}: {verdict.n_problems:,} problem{'s' * (verdict.n_problems > 1)}{shown}:",
+            *verdict.problems,
+        )

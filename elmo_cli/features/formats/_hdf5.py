@@ -19,7 +19,8 @@ from elmo_cli.types import Sentence
 
 CHUNK_BYTES = 1 << 18
 GZIP_LEVEL = 4
-_ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})  # "/" would nest groups, NUL would end a name or a string
+# "/" would nest groups, NUL would end a name or a string
+_ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\s", "\0": "\\0"})
 
 
 def detect(path: Path, start: bytes) -> str | None:  # noqa: ARG001  # every format's
@@ -38,7 +39,9 @@ def detect(path: Path, start: bytes) -> str | None:  # noqa: ARG001  # every for
 @contextmanager
 def open_hdf5(partial: PartialFile, **options: Any) -> Iterator[h5py.File]:  # noqa: ANN401  # the library's
     """Open a new HDF5 file that is written through an unfinished output."""
-    with closing_library_file(partial, h5py.File(partial, "w", libver=("earliest", "latest"), **options)) as file:
+    with closing_library_file(
+        partial, h5py.File(partial, "w", libver=("earliest", "latest"), **options)
+    ) as file:
         yield file
 
 
@@ -50,7 +53,9 @@ def reading(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         if refused := refusal(path, error):
             raise refused from None
-        raise FeaturesError(f"{path}: is damaged ({str(error) or type(error).__name__}); make it again") from None
+        raise FeaturesError(
+            f"{path}: is damaged ({str(error) or type(error).__name__}); make it again"
+        ) from None
 
 
 def open_file(path: Path) -> h5py.File:
@@ -61,11 +66,15 @@ def open_file(path: Path) -> h5py.File:
     """
     with reading(path):
         if (place := find_damage(path)) is not None:
-            raise FeaturesError(f"{path}: is damaged (its strings at byte {place} have no end); make it again")
+            raise FeaturesError(
+                f"{path}: is damaged (its strings at byte {place} have no end); make it again"
+            )
         return h5py.File(path, "r", locking=False)
 
 
-def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f", *, whole: bool = True) -> h5py.Dataset:
+def find_dataset(
+    group: h5py.Group, name: str, path: Path, kinds: str = "f", *, whole: bool = True
+) -> h5py.Dataset:
     """Return a dataset that is stored in this file and is not larger than the stored bytes allow.
 
     Args:
@@ -84,11 +93,16 @@ def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f", *, 
     """
     where = f"{path}: {name!r}"
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise FeaturesError(f"{where} is {'a link out of the file' if name in group else 'missing'}; this is not a file of features")
+        raise FeaturesError(
+            f"{where} is {'a link out of the file' if name in group else 'missing'}; this is not a "
+            "file of features"
+        )
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
         raise FeaturesError(f"{where} is not a dataset; this is not a file of features")
-    if dataset.dtype.kind not in kinds or (dataset.dtype.kind == "O" and h5py.check_string_dtype(dataset.dtype) is None):
+    if dataset.dtype.kind not in kinds or (
+        dataset.dtype.kind == "O" and h5py.check_string_dtype(dataset.dtype) is None
+    ):
         raise FeaturesError(f"{where} has the type {dataset.dtype}, which features do not have")
     problem = find_unstored(dataset, path.stat().st_size, whole=whole)
     if problem:
@@ -99,7 +113,8 @@ def find_dataset(group: h5py.Group, name: str, path: Path, kinds: str = "f", *, 
 def names_in_order(file: h5py.Group) -> list[str]:
     """List the names in a group.
 
-    The order comes from the file: h5py before 3.12 iterates by name, 0, 1, 10, 100, whatever a file records.
+    The order comes from the file: h5py before 3.12 iterates by name, 0, 1, 10, 100, whatever a file
+    records.
 
     Args:
         file: A group, or a file for its root group.
@@ -107,9 +122,12 @@ def names_in_order(file: h5py.Group) -> list[str]:
     Returns:
         The names in the order in which they were written, or sorted if the file does not record it.
     """
-    group, names = file[file.name].id, list[bytes]()  # a file's own id has other properties than its root group
+    # A file's own id has other properties than its root group
+    group, names = file[file.name].id, list[bytes]()
     tracked = group.get_create_plist().get_link_creation_order() & h5py.h5p.CRT_ORDER_TRACKED
-    group.links.iterate(names.append, idx_type=h5py.h5.INDEX_CRT_ORDER if tracked else h5py.h5.INDEX_NAME)
+    group.links.iterate(
+        names.append, idx_type=h5py.h5.INDEX_CRT_ORDER if tracked else h5py.h5.INDEX_NAME
+    )
     return [name.decode("utf-8", "surrogateescape") for name in names]
 
 
@@ -136,13 +154,17 @@ def describe(told: dict[str, str], shape: tuple[int, ...] | None, dtype: str) ->
     if "axes" in told and "names" in told:
         axes, names = told["axes"].split(), tuple(told["names"].split(","))
         dim = shape[-1] if shape else int(told.get("dim", 0))
-        return FeatureSpec(names, dim, dtype, "token" not in axes, metadata_of(told), intact=checksum_ok(told))
+        return FeatureSpec(
+            names, dim, dtype, "token" not in axes, metadata_of(told), intact=checksum_ok(told)
+        )
     n_axes, n_layers, dim = len(shape or ()), (shape or (1,))[0], (shape or (0,))[-1]
     names = tuple(f"{LAYER}{layer}" for layer in range(n_layers)) if n_axes == 3 else ("vectors",)
     return FeatureSpec(names, dim, dtype, n_axes == 1, metadata_of(told), intact=checksum_ok(told))
 
 
-def checks_of(file: h5py.File, path: Path, told: Callable[[int, Sentence], Iterable[str]]) -> Checks:
+def checks_of(
+    file: h5py.File, path: Path, told: Callable[[int, Sentence], Iterable[str]]
+) -> Checks:
     """Return the checksums in the attributes of a file; `told` as in Checks."""
     with reading(path):
         expected = read_checksums(file)
@@ -161,4 +183,8 @@ def unescape(text: str) -> str:
 
 def compression_of(compression: str) -> dict[str, Any]:
     """Return the arguments of `create_dataset` for a compression."""
-    return {"compression": "gzip", "compression_opts": GZIP_LEVEL, "shuffle": True} if compression == "gzip" else {}
+    return (
+        {"compression": "gzip", "compression_opts": GZIP_LEVEL, "shuffle": True}
+        if compression == "gzip"
+        else {}
+    )

@@ -33,7 +33,9 @@ class ParquetShard:
         options: Compression and rows.
     """
 
-    def __init__(self, file: PartialFile, number: int, spec: FeatureSpec, options: WriteOptions) -> None:
+    def __init__(
+        self, file: PartialFile, number: int, spec: FeatureSpec, options: WriteOptions
+    ) -> None:
         self.file = file
         self.number = number
         self.tokens = 0
@@ -88,7 +90,9 @@ def shard_number(name: str) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
-def create_shard(folder: Path, number: int, spec: FeatureSpec, options: WriteOptions) -> ParquetShard:
+def create_shard(
+    folder: Path, number: int, spec: FeatureSpec, options: WriteOptions
+) -> ParquetShard:
     """Create a shard in a folder, under its name."""
     path = folder / shard_name(number)
     path.touch()
@@ -100,7 +104,9 @@ def count_tokens(window: Iterable[Sentence]) -> int:
     return sum(len(sentence.tokens) for sentence in window)
 
 
-def number_shards(windows: Iterable[Window], shard_tokens: int | None) -> Iterator[tuple[int, Window]]:
+def number_shards(
+    windows: Iterable[Window], shard_tokens: int | None
+) -> Iterator[tuple[int, Window]]:
     """Iterate over windows with the number of the shard that each belongs to.
 
     A shard ends with the window in which it reaches `shard_tokens` tokens.
@@ -120,7 +126,9 @@ def _writer(file: PartialFile, schema: pa.Schema, compression: str) -> pq.Parque
         schema,
         compression=compression,
         write_page_checksum=True,
-        use_dictionary=[name for name in (*schema.names, "tokens.list.element") if name not in vectors],
+        use_dictionary=[
+            name for name in (*schema.names, "tokens.list.element") if name not in vectors
+        ],
         write_statistics=[name for name in schema.names if name not in vectors],
     )
 

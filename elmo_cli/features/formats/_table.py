@@ -18,7 +18,12 @@ from elmo_cli.types import Array, Sentence
 
 ARROW_TYPES = {"float32": pa.float32(), "float16": pa.float16()}
 SENTENCE_COLUMNS = {"key": pa.string(), "number": pa.int64(), "tokens": pa.list_(pa.string())}
-TOKEN_COLUMNS = {"key": pa.string(), "number": pa.int64(), "position": pa.int32(), "token": pa.string()}
+TOKEN_COLUMNS = {
+    "key": pa.string(),
+    "number": pa.int64(),
+    "position": pa.int32(),
+    "token": pa.string(),
+}
 
 
 def schema_of(description: FeatureSpec, options: WriteOptions, layout: str) -> pa.Schema:
@@ -34,13 +39,24 @@ def schema_of(description: FeatureSpec, options: WriteOptions, layout: str) -> p
     kept = list(description.kept or [])
     taken = [field.name for field in kept if field.name in own or field.name in layers]
     if taken:
-        raise OutputError(f"--keep {taken[0]}: the output has a column of its own by that name; rename the input's")
-    fields = [*(pa.field(*item) for item in own.items()), *kept, *(pa.field(*item) for item in layers.items())]
+        raise OutputError(
+            f"--keep {taken[0]}: the output has a column of its own by that name; rename the "
+            "input's"
+        )
+    fields = [
+        *(pa.field(*item) for item in own.items()),
+        *kept,
+        *(pa.field(*item) for item in layers.items()),
+    ]
     return pa.schema(fields, description.text(layout, options.keys or "auto"))
 
 
 def to_table(
-    window: Sequence[Sentence], arrays: Sequence[Array], schema: pa.Schema, description: FeatureSpec, options: WriteOptions
+    window: Sequence[Sentence],
+    arrays: Sequence[Array],
+    schema: pa.Schema,
+    description: FeatureSpec,
+    options: WriteOptions,
 ) -> pa.Table:
     """Return a window as rows.
 
@@ -60,30 +76,54 @@ def to_table(
     if options.rows == "token":
         blank = next((sentence for sentence in window if not sentence.tokens), None)
         if blank:
-            raise OutputError(f"--rows token: sentence {blank.key} has no tokens, and therefore no row; pass --rows sentence")
+            raise OutputError(
+                f"--rows token: sentence {blank.key} has no tokens, and therefore no row; pass "
+                "--rows sentence"
+            )
         counts = [len(sentence.tokens) for sentence in window]
         repeat = np.repeat(np.arange(len(window)), counts)
-        positions = np.concatenate([np.arange(count, dtype=np.int32) for count in counts] or [np.empty(0, np.int32)])
+        positions = np.concatenate(
+            [np.arange(count, dtype=np.int32) for count in counts] or [np.empty(0, np.int32)]
+        )
         tokens = list(chain.from_iterable(sentence.tokens for sentence in window))
-        columns = [pa.array(keys, pa.string()).take(pa.array(repeat)), numbers[repeat], positions, pa.array(tokens, pa.string())]
-        columns += [pa.array(values, field.type).take(pa.array(repeat)) for values, field in zip(kept, description.kept or (), strict=True)]
+        columns = [
+            pa.array(keys, pa.string()).take(pa.array(repeat)),
+            numbers[repeat],
+            positions,
+            pa.array(tokens, pa.string()),
+        ]
+        columns += [
+            pa.array(values, field.type).take(pa.array(repeat))
+            for values, field in zip(kept, description.kept or (), strict=True)
+        ]
     else:
         tokens_ = pa.array([sentence.tokens for sentence in window], SENTENCE_COLUMNS["tokens"])
         columns = [pa.array(keys, pa.string()), numbers, tokens_]
-        columns += [pa.array(values, field.type) for values, field in zip(kept, description.kept or (), strict=True)]
+        columns += [
+            pa.array(values, field.type)
+            for values, field in zip(kept, description.kept or (), strict=True)
+        ]
     return pa.table([*columns, *_layer_columns(arrays, description, options)], schema=schema)
 
 
-def _layer_columns(arrays: Sequence[Array], description: FeatureSpec, options: WriteOptions) -> Iterator[pa.Array]:
+def _layer_columns(
+    arrays: Sequence[Array], description: FeatureSpec, options: WriteOptions
+) -> Iterator[pa.Array]:
     kind, dim = ARROW_TYPES[description.dtype], description.dim
     for layer in range(len(description.names)):
         of_layer = [array[layer] if description.layered else array for array in arrays]
-        rows = np.concatenate([array.reshape(-1, dim) for array in of_layer] or [np.empty((0, dim))])
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.astype(description.dtype, copy=False).reshape(-1), kind), dim)
+        rows = np.concatenate(
+            [array.reshape(-1, dim) for array in of_layer] or [np.empty((0, dim))]
+        )
+        vectors = pa.FixedSizeListArray.from_arrays(
+            pa.array(rows.astype(description.dtype, copy=False).reshape(-1), kind), dim
+        )
         if description.pooled or options.rows == "token":
             yield vectors
         else:
-            offsets = np.array(list(accumulate((len(array) for array in of_layer), initial=0)), dtype=np.int32)
+            offsets = np.array(
+                list(accumulate((len(array) for array in of_layer), initial=0)), dtype=np.int32
+            )
             yield pa.ListArray.from_arrays(pa.array(offsets), vectors)
 
 
@@ -107,9 +147,18 @@ def checksum_of(rows: pa.RecordBatch | pa.Table, before: int = 0) -> int:
         column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column  # noqa: PLW2901  # the same, in one piece
         if is_vector(column.type):
             lists = pa.types.is_list(column.type)
-            lengths = column.value_lengths().to_numpy(zero_copy_only=False) if lists else np.array([len(column)])
-            values = (column.flatten() if lists else column).flatten().to_numpy(zero_copy_only=False)
-            sum_ = zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data, zlib.crc32(lengths.astype(np.int64).data, sum_))
+            lengths = (
+                column.value_lengths().to_numpy(zero_copy_only=False)
+                if lists
+                else np.array([len(column)])
+            )
+            values = (
+                (column.flatten() if lists else column).flatten().to_numpy(zero_copy_only=False)
+            )
+            sum_ = zlib.crc32(
+                np.ascontiguousarray(values).view(np.uint8).data,
+                zlib.crc32(lengths.astype(np.int64).data, sum_),
+            )
         elif "[ns" not in str(column.type):
             sum_ = zlib.crc32(repr(column.to_pylist()).encode("utf-8", "backslashreplace"), sum_)
     return sum_

@@ -16,9 +16,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elmo_cli.errors import FeaturesError
-from elmo_cli.features.formats._table import ARROW_TYPES, SENTENCE_COLUMNS, TOKEN_COLUMNS, checksum_of
+from elmo_cli.features.formats._table import (
+    ARROW_TYPES,
+    SENTENCE_COLUMNS,
+    TOKEN_COLUMNS,
+    checksum_of,
+)
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk, refusal
-from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, checksum_ok, metadata_of, sentence_of
+from elmo_cli.features.spec import (
+    LAYER,
+    UNLAYERED,
+    FeatureSpec,
+    checksum_ok,
+    metadata_of,
+    sentence_of,
+)
 from elmo_cli.io.arrow_sizes import value_bytes
 from elmo_cli.io.arrow_types import is_list, is_text
 from elmo_cli.io.sizes import DamagedError, OversizeError, check_ratio
@@ -58,7 +70,14 @@ class TablePart(NamedTuple):
 class TableReader:
     """Reader of such a table. The columns that were read of the last chunk are kept in memory."""
 
-    def __init__(self, path: Path, layout: str, schema: pa.Schema, chunks: Sequence[TablePart], close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        layout: str,
+        schema: pa.Schema,
+        chunks: Sequence[TablePart],
+        close: Callable[[], None],
+    ) -> None:
         self.path = path
         self.layout = layout
         self._schema = schema
@@ -67,7 +86,10 @@ class TableReader:
         with reading_arrow(path):
             if any(chunk.n_rows < 0 for chunk in chunks):
                 raise DamagedError("a negative number of rows is declared")
-            self._stored = sum(file.stat().st_size for file in (path.glob("*.parquet") if path.is_dir() else [path]))
+            self._stored = sum(
+                file.stat().st_size
+                for file in (path.glob("*.parquet") if path.is_dir() else [path])
+            )
         told = texts_of(schema.metadata)
         self._by = told.get("keys")
         self.rows = "token" if "token" in schema.names else "sentence"
@@ -84,11 +106,17 @@ class TableReader:
         for chunk in range(len(self._chunks)):
             numbers = self._column(chunk, "number").to_numpy()
             if len(numbers):
-                begins = np.flatnonzero(np.concatenate([[last is None or numbers[0] != last], numbers[1:] != numbers[:-1]]))
+                begins = np.flatnonzero(
+                    np.concatenate(
+                        [[last is None or numbers[0] != last], numbers[1:] != numbers[:-1]]
+                    )
+                )
                 starts.append(begins + row)
                 last, row = numbers[-1], row + len(numbers)
         found = np.concatenate([*starts, [row]]).astype(np.int64)
-        values = int(np.diff(found).max(initial=0)) * len(self.description.names) * self.description.dim
+        values = (
+            int(np.diff(found).max(initial=0)) * len(self.description.names) * self.description.dim
+        )
         self._check_size("a sentence", values * np.dtype(self.description.dtype).itemsize)
         return found
 
@@ -108,11 +136,17 @@ class TableReader:
 
     def sentence(self, index: int) -> Sentence:
         """Return a sentence."""
-        return self._sentences(self._slice(index, [*self._own(), *(field.name for field in self._kept)]))[0]
+        return self._sentences(
+            self._slice(index, [*self._own(), *(field.name for field in self._kept)])
+        )[0]
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
         """Return the array of a sentence; only the given layers are read."""
-        names = self.description.names if layers is None else [self.description.names[layer] for layer in layers]
+        names = (
+            self.description.names
+            if layers is None
+            else [self.description.names[layer] for layer in layers]
+        )
         return self._arrays(self._slice(index, list(names)), names)[0]
 
     def token_counts(self) -> Iterable[int]:
@@ -120,7 +154,9 @@ class TableReader:
         if self._starts is not None:
             return map(int, np.diff(self._starts))
         return (
-            count or 0 for chunk in range(len(self._chunks)) for count in pc.list_value_length(self._column(chunk, "tokens")).to_pylist()
+            count or 0
+            for chunk in range(len(self._chunks))
+            for count in pc.list_value_length(self._column(chunk, "tokens")).to_pylist()
         )
 
     def windows(self, first: int = 0) -> Iterator[Chunk]:
@@ -138,7 +174,11 @@ class TableReader:
                 self.rows == "token" and chunk + 1 < len(self._chunks) and table.num_rows
             ):  # the last sentence may continue in the next chunk
                 numbers = table["number"].to_numpy()
-                whole = int(np.flatnonzero(numbers != numbers[-1])[-1]) + 1 if (numbers != numbers[-1]).any() else 0
+                whole = (
+                    int(np.flatnonzero(numbers != numbers[-1])[-1]) + 1
+                    if (numbers != numbers[-1]).any()
+                    else 0
+                )
                 table, rest = table.slice(0, whole), table.slice(whole)
             if table.num_rows:
                 yield self._sentences(table), self._arrays(table, self.description.names)
@@ -147,7 +187,10 @@ class TableReader:
         before, right = self._chunks[chunk].summed or (0, None)
         if right is not None and checksum_of(table, before) != right:
             first, last = self._row_starts[chunk : chunk + 2]
-            raise FeaturesError(f"{self.path}: is damaged (its rows {first + 1} to {last} do not match their checksum); make it again")
+            raise FeaturesError(
+                f"{self.path}: is damaged (its rows {first + 1} to {last} do not match their "
+                "checksum); make it again"
+            )
 
     def checks(self) -> Checks:
         """Return the checksums of row groups or record batches, if this package wrote the file."""
@@ -179,10 +222,14 @@ class TableReader:
         """Return valid columns of the declared length and allowed size, without dictionaries."""
         table.validate(full=True)
         if table.num_rows != self._chunks[chunk].n_rows:
-            raise DamagedError(f"{table.num_rows:,} rows where {self._chunks[chunk].n_rows:,} are declared")
+            raise DamagedError(
+                f"{table.num_rows:,} rows where {self._chunks[chunk].n_rows:,} are declared"
+            )
         for name in table.column_names:
             is_vector = name in self.description.names
-            self._check_size(f"column {name!r}", table[name].nbytes if is_vector else _weight(table[name]))
+            self._check_size(
+                f"column {name!r}", table[name].nbytes if is_vector else _weight(table[name])
+            )
         return table.cast(pa.schema([self._schema.field(name) for name in table.column_names]))
 
     def _check_size(self, what: str, declared: int) -> None:
@@ -190,19 +237,29 @@ class TableReader:
             check_ratio(what, declared, self._stored)
 
     def _slice(self, index: int, names: list[str]) -> pa.Table:
-        first, last = (index, index + 1) if self._starts is None else (int(self._starts[index]), int(self._starts[index + 1]))
+        first, last = (
+            (index, index + 1)
+            if self._starts is None
+            else (int(self._starts[index]), int(self._starts[index + 1]))
+        )
         pieces = []
         while first < last:
             chunk = bisect_right(self._row_starts, first) - 1
             end = min(last, self._row_starts[chunk + 1])
-            pieces.append(self._table(chunk, names).slice(first - self._row_starts[chunk], end - first))
+            pieces.append(
+                self._table(chunk, names).slice(first - self._row_starts[chunk], end - first)
+            )
             first = end
         return pa.concat_tables(pieces)
 
     def _groups(self, table: pa.Table) -> list[int]:
         """Return the first row of each sentence in a table of token rows, and its end."""
         numbers = table["number"].to_numpy()
-        return [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)] if len(numbers) else [0]
+        return (
+            [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]
+            if len(numbers)
+            else [0]
+        )
 
     def _sentences(self, table: pa.Table) -> list[Sentence]:
         kept = [table[field.name] for field in self._kept]
@@ -211,17 +268,36 @@ class TableReader:
             firsts = bounds[:-1]
             words = table["token"].to_pylist()
             tokens = [words[a:b] for a, b in pairwise(bounds)]
-            table, kept = table.take(firsts), [column.take(pa.array(firsts, pa.int64())) for column in kept]
+            table, kept = (
+                table.take(firsts),
+                [column.take(pa.array(firsts, pa.int64())) for column in kept],
+            )
         else:
             tokens = table["tokens"].to_pylist()
-        values = zip(*(column.to_pylist() for column in kept), strict=True) if kept else [()] * len(tokens)
-        rows = zip(table["number"].to_pylist(), table["key"].to_pylist(), tokens, values, strict=True)
+        values = (
+            zip(*(column.to_pylist() for column in kept), strict=True)
+            if kept
+            else [()] * len(tokens)
+        )
+        rows = zip(
+            table["number"].to_pylist(), table["key"].to_pylist(), tokens, values, strict=True
+        )
         return [self._sentence(*row) for row in rows]
 
-    def _sentence(self, number: int | None, key: str | None, tokens: list[str | None] | None, kept: tuple[object, ...]) -> Sentence:
+    def _sentence(
+        self,
+        number: int | None,
+        key: str | None,
+        tokens: list[str | None] | None,
+        kept: tuple[object, ...],
+    ) -> Sentence:
         if number is None or key is None or tokens is None:
-            raise FeaturesError(f"{self.path}: a row has no key, number or tokens; the file is damaged")
-        return sentence_of(str(number), key, [token or "" for token in tokens], self._by, tuple(kept))
+            raise FeaturesError(
+                f"{self.path}: a row has no key, number or tokens; the file is damaged"
+            )
+        return sentence_of(
+            str(number), key, [token or "" for token in tokens], self._by, tuple(kept)
+        )
 
     def _arrays(self, table: pa.Table, names: Sequence[str]) -> list[Array]:
         layers = [self._vectors(table[name], name) for name in names]
@@ -234,7 +310,9 @@ class TableReader:
         else:
             bounds = list(range(table.num_rows + 1))
         if any(len(layer) != bounds[-1] for layer in layers):
-            raise FeaturesError(f"{self.path}: a row's layers are not of equal length; the file is damaged")
+            raise FeaturesError(
+                f"{self.path}: a row's layers are not of equal length; the file is damaged"
+            )
         spans = [a if self.description.pooled else slice(a, b) for a, b in pairwise(bounds)]
         if not self.description.layered:
             return [layers[0][span] for span in spans]
@@ -252,7 +330,10 @@ class TableReader:
 
 def texts_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
     """Return the metadata of a schema or a file as texts."""
-    return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in (metadata or {}).items()}
+    return {
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+        for name, value in (metadata or {}).items()
+    }
 
 
 @contextmanager
@@ -263,8 +344,17 @@ def reading_arrow(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise FeaturesError(f"{path}: no such file") from None
     except OversizeError as error:
-        raise FeaturesError(f"{path}: {error}; write it again in smaller row groups or record batches") from None
-    except (OSError, pa.ArrowException, DamagedError, MemoryError, OverflowError, UnicodeDecodeError) as error:
+        raise FeaturesError(
+            f"{path}: {error}; write it again in smaller row groups or record batches"
+        ) from None
+    except (
+        OSError,
+        pa.ArrowException,
+        DamagedError,
+        MemoryError,
+        OverflowError,
+        UnicodeDecodeError,
+    ) as error:
         if refused := refusal(path, error):
             raise refused from None
         said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
@@ -279,7 +369,11 @@ def _weight(column: pa.ChunkedArray) -> int:
 def _describe(path: Path, schema: pa.Schema, told: Mapping[str, str], rows: str) -> FeatureSpec:
     own = TOKEN_COLUMNS if rows == "token" else SENTENCE_COLUMNS
     missing = [name for name in own if name not in schema.names]
-    names = told["names"].split(",") if "names" in told else [n for n in schema.names if n.startswith(LAYER) or n in UNLAYERED]
+    names = (
+        told["names"].split(",")
+        if "names" in told
+        else [n for n in schema.names if n.startswith(LAYER) or n in UNLAYERED]
+    )
     missing += [name for name in names if name not in schema.names]
     if missing or not names:
         raise FeaturesError(
@@ -290,16 +384,31 @@ def _describe(path: Path, schema: pa.Schema, told: Mapping[str, str], rows: str)
         raise FeaturesError(f"{path}: has two columns of the same name; the file is damaged")
     for name in own:
         if not FITTING[name](schema.field(name).type):
-            raise FeaturesError(f"{path}: column {name!r} contains {str(schema.field(name).type)[:200]}; this is not a file of features")
+            raise FeaturesError(
+                f"{path}: column {name!r} contains {str(schema.field(name).type)[:200]}; this is "
+                "not a file of features"
+            )
     kind = schema.field(names[0]).type
     pooled = rows == "sentence" and not pa.types.is_list(kind)
     vector = kind.value_type if pa.types.is_list(kind) else kind
-    if not pa.types.is_fixed_size_list(vector) or not vector.list_size or vector.value_type not in ARROW_TYPES.values():
-        raise FeaturesError(f"{path}: column {names[0]!r} contains {kind}, not vectors of float32 or float16")
+    if (
+        not pa.types.is_fixed_size_list(vector)
+        or not vector.list_size
+        or vector.value_type not in ARROW_TYPES.values()
+    ):
+        raise FeaturesError(
+            f"{path}: column {names[0]!r} contains {kind}, not vectors of float32 or float16"
+        )
     if any(schema.field(name).type != kind for name in names):
         raise FeaturesError(f"{path}: its layers are of different types; the file is damaged")
     kept = [field for field in schema if field.name not in own and field.name not in names]
     dtype = next(name for name, of in ARROW_TYPES.items() if of == vector.value_type)
     return FeatureSpec(
-        tuple(names), vector.list_size, dtype, pooled, metadata_of(told), pa.schema(kept) if kept else None, checksum_ok(told)
+        tuple(names),
+        vector.list_size,
+        dtype,
+        pooled,
+        metadata_of(told),
+        pa.schema(kept) if kept else None,
+        checksum_ok(told),
     )

@@ -46,12 +46,15 @@ from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
 SENTENCE_MAP = "sentence_to_index"
-_NAMES = {"": "\\e", ".": "\\.", SENTENCE_MAP: "\\i"}  # names that HDF5 does not allow, or that have another use here
+# Names that HDF5 does not allow, or that have another use here
+_NAMES = {"": "\\e", ".": "\\.", SENTENCE_MAP: "\\i"}
 _CALLED = {name: text for text, name in _NAMES.items()}
 
 
 @contextmanager
-def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["AllennlpWriter"]:
+def open_writer(
+    output: OutputFile, description: FeatureSpec, options: WriteOptions
+) -> Iterator["AllennlpWriter"]:
     """Open a writer of the layout.
 
     Links are tracked in the order of creation: sentences are listed in the order of the input, and
@@ -59,7 +62,10 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
     until the end.
     """
     has_map = not (options.forget_sentences or options.keys == "sentence")
-    with open_output(output) as partial, tempfile.TemporaryFile(dir=output.folder) if has_map else nullcontext() as sentence_map:
+    with (
+        open_output(output) as partial,
+        tempfile.TemporaryFile(dir=output.folder) if has_map else nullcontext() as sentence_map,
+    ):
         with open_hdf5(partial, track_order=True) as file:
             writer = AllennlpWriter(partial, file, sentence_map, output, description, options)
             yield writer
@@ -118,24 +124,37 @@ class AllennlpWriter:
         try:
             dataset = _create_dataset(self._file, name, values, self.compression)
         except ValueError:  # raised by the library for a name that exists
-            raise OutputError(f"{self.output.path}: two sentences have the number {name}; pass --keys id or sentence") from None
-        own = sentence.id if sentence.id is None or self.keys == "id" else sentence.id.replace("\0", "\\0")
+            raise OutputError(
+                f"{self.output.path}: two sentences have the number {name}; pass --keys id or "
+                "sentence"
+            ) from None
+        own = (
+            sentence.id
+            if sentence.id is None or self.keys == "id"
+            else sentence.id.replace("\0", "\\0")
+        )
         if own is not None and self.keys != "id":
             h5py.Dataset(dataset).attrs["id"] = own
         if self.tells_text and sentence.text.split() != sentence.tokens:
             h5py.Dataset(dataset).attrs["tokens"] = json.dumps(sentence.tokens)
-        self._checksums.add(_told(name, own, *((sentence.text, sentence.tokens) if self.tells_text else ("", []))), values)
+        self._checksums.add(
+            _told(name, own, *((sentence.text, sentence.tokens) if self.tells_text else ("", []))),
+            values,
+        )
         if self._map is not None:
             before = "{" if self._map.tell() == 0 else ", "
             self._map.write(f"{before}{json.dumps(sentence.text)}: {json.dumps(name)}".encode())
             if self._map.tell() >= MAX_BYTES:
                 raise OutputError(
-                    f"{self.output.path}: the sentences exceed {SENTENCE_MAP}'s 4 GiB; pass --forget-sentences to leave it out"
+                    f"{self.output.path}: the sentences exceed {SENTENCE_MAP}'s 4 GiB; pass "
+                    "--forget-sentences to leave it out"
                 )
 
     def _skip_duplicate(self, called: str) -> None:
         if self.keys == "id":
-            raise OutputError(f"--keys id: two sentences have the id {called!r}; pass --keys number")
+            raise OutputError(
+                f"--keys id: two sentences have the id {called!r}; pass --keys number"
+            )
         self.skipped_duplicates += 1  # AllenNLP keeps the first one too
 
     def finish(self) -> None:
@@ -145,7 +164,11 @@ class AllennlpWriter:
 
 
 def _described(spec: FeatureSpec, keys: str) -> FeatureSpec:
-    return replace(spec, metadata={**spec.metadata, EQUAL_SENTENCES: "first"}) if keys == "sentence" else spec
+    return (
+        replace(spec, metadata={**spec.metadata, EQUAL_SENTENCES: "first"})
+        if keys == "sentence"
+        else spec
+    )
 
 
 class AllennlpReader:
@@ -162,10 +185,16 @@ class AllennlpReader:
         with reading(path):
             told = attributes(self._file)
             names = [name for name in names_in_order(self._file) if name != SENTENCE_MAP]
-            self._by = told.get("keys", "number" if all(name.isdecimal() for name in names) else "name")
+            self._by = told.get(
+                "keys", "number" if all(name.isdecimal() for name in names) else "name"
+            )
             self._names = sorted(names, key=int) if self._by == "number" else names
             first = find_dataset(self._file, names[0], path) if names else None
-            self.description = describe(told, first and first.shape, first.dtype.name if first else told.get("dtype", "float32"))
+            self.description = describe(
+                told,
+                first and first.shape,
+                first.dtype.name if first else told.get("dtype", "float32"),
+            )
             self.description = replace(self.description, numbered=self._by == "number")
         self._texts: dict[str, str] | None = None
 
@@ -189,7 +218,11 @@ class AllennlpReader:
         called = self._called(name)
         text = called if self._by == "sentence" else self._map().get(name)
         number = name if self._by == "number" else str(index)
-        tokens = [""] * (count or 0) if text is None else _parse_tokens(split) or guess_tokens(text, count, self.path)
+        tokens = (
+            [""] * (count or 0)
+            if text is None
+            else _parse_tokens(split) or guess_tokens(text, count, self.path)
+        )
         own = called if self._by in ("id", "name") else own
         return Sentence(number, tokens, text or "", own if isinstance(own, str) else None)
 
@@ -197,7 +230,9 @@ class AllennlpReader:
         """Return the array of a dataset; only the given layers are read."""
         with reading(self.path):
             dataset = self._dataset(self._names[index])
-            array: Array = dataset[()] if layers is None else np.stack([dataset[layer] for layer in layers])
+            array: Array = (
+                dataset[()] if layers is None else np.stack([dataset[layer] for layer in layers])
+            )
         return array
 
     def token_counts(self) -> Iterable[int]:
@@ -213,7 +248,11 @@ class AllennlpReader:
 
     def checks(self) -> Checks:
         """Return the CRC-32 checksums of windows, if this package wrote the file."""
-        return checks_of(self._file, self.path, lambda index, found: _told(self._names[index], found.id, found.text, found.tokens))
+        return checks_of(
+            self._file,
+            self.path,
+            lambda index, found: _told(self._names[index], found.id, found.text, found.tokens),
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -224,7 +263,8 @@ class AllennlpReader:
         expected = self.description.shape(dataset.shape[-2] if dataset.ndim > 1 else 0)
         if dataset.shape != expected:
             raise FeaturesError(
-                f"{self.path}: {name!r} has the shape {dataset.shape}, unlike that of the first sentence; the file is damaged"
+                f"{self.path}: {name!r} has the shape {dataset.shape}, unlike that of the first "
+                "sentence; the file is damaged"
             )
         return dataset
 
@@ -235,8 +275,14 @@ class AllennlpReader:
         """
         if self._texts is None:
             with reading(self.path):
-                found = find_dataset(self._file, SENTENCE_MAP, self.path, "O")[0] if SENTENCE_MAP in self._file else "{}"
-                self._texts = {name: text for text, name in json.loads(found, object_pairs_hook=list)}
+                found = (
+                    find_dataset(self._file, SENTENCE_MAP, self.path, "O")[0]
+                    if SENTENCE_MAP in self._file
+                    else "{}"
+                )
+                self._texts = {
+                    name: text for text, name in json.loads(found, object_pairs_hook=list)
+                }
         return self._texts
 
 
@@ -264,17 +310,25 @@ def _parse_tokens(told: object) -> list[str] | None:
         tokens = json.loads(told) if isinstance(told, str) else None
     except ValueError:
         return None
-    return tokens if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens) else None
+    return (
+        tokens
+        if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
+        else None
+    )
 
 
-def _create_dataset(file: h5py.File, name: str, values: Array, compression: str) -> h5py.h5d.DatasetID:
+def _create_dataset(
+    file: h5py.File, name: str, values: Array, compression: str
+) -> h5py.h5d.DatasetID:
     """Return file.create_dataset(name, data=values), in half the time.
 
     The call is most of the cost of a short sentence.
     """
     space = h5py.h5s.create_simple(values.shape)
     properties = _compressed(values) if compression == "gzip" and values.size else _without_times()
-    dataset = h5py.h5d.create(file.id, name.encode("utf-8"), h5py.h5t.py_create(values.dtype), space, dcpl=properties)
+    dataset = h5py.h5d.create(
+        file.id, name.encode("utf-8"), h5py.h5t.py_create(values.dtype), space, dcpl=properties
+    )
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
     return dataset
 
@@ -293,7 +347,9 @@ def _compressed(values: Array) -> h5py.h5p.PropDCID:
     properties.set_obj_track_times(False)
     tokens = max(1, CHUNK_BYTES // (values.shape[-1] * values.itemsize))
     *front, dim = values.shape
-    properties.set_chunk((*[1] * (len(front) - 1), *(min(tokens, size) for size in front[-1:]), dim))
+    properties.set_chunk(
+        (*[1] * (len(front) - 1), *(min(tokens, size) for size in front[-1:]), dim)
+    )
     properties.set_shuffle()
     properties.set_deflate(GZIP_LEVEL)
     return properties

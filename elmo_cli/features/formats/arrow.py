@@ -24,16 +24,21 @@ MAGIC = b"ARROW1"
 STREAM_SUFFIX = ".arrows"  # registered by Arrow
 ALIGNED = 8  # bytes: start of the stream in a file
 END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream
-CHECKSUM = "crc32"  # in the metadata of a record batch: its `checksum_of`, which continues that of the batch before
+# In the metadata of a record batch: its `checksum_of`, which continues that of the batch before
+CHECKSUM = "crc32"
 Read = Callable[[], tuple[pa.RecordBatch, pa.KeyValueMetadata | None]]
 
 
 @contextmanager
-def open_writer(output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions) -> Iterator["ArrowWriter"]:
+def open_writer(
+    output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions
+) -> Iterator["ArrowWriter"]:
     """Open a writer of a file, or of a stream."""
     schema = schema_of(description, options, "arrow")
     is_stream = isinstance(output, Stdout) or output.path.suffix.lower() == STREAM_SUFFIX
-    codec = pa.ipc.IpcWriteOptions(compression=None if options.compression == "none" else options.compression)
+    codec = pa.ipc.IpcWriteOptions(
+        compression=None if options.compression == "none" else options.compression
+    )
     with open_stream(output) as file:
         new = pa.ipc.new_stream if is_stream else pa.ipc.new_file
         writer = ArrowWriter(new(file, schema, options=codec), schema, description, options)
@@ -47,7 +52,13 @@ class ArrowWriter:
     Each window is sent to standard output when it is written.
     """
 
-    def __init__(self, writer: pa.RecordBatchStreamWriter, schema: pa.Schema, description: FeatureSpec, options: WriteOptions) -> None:
+    def __init__(
+        self,
+        writer: pa.RecordBatchStreamWriter,
+        schema: pa.Schema,
+        description: FeatureSpec,
+        options: WriteOptions,
+    ) -> None:
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
@@ -61,7 +72,9 @@ class ArrowWriter:
             OutputError: The disk is full or gone.
             ReaderGone: Standard output has been closed by its reader.
         """
-        for batch in to_table(window, arrays, self._schema, self.description, self.options).to_batches():
+        for batch in to_table(
+            window, arrays, self._schema, self.description, self.options
+        ).to_batches():
             self._sum = checksum_of(batch, self._sum)
             self._writer.write_batch(batch, {CHECKSUM: str(self._sum)})
 
@@ -83,21 +96,29 @@ def open_arrow(path: Path) -> TableReader:
         if is_file:
             file = pa.ipc.open_file(source)
             _check_schema(file.schema, source, path)
-            reads = [partial(file.get_batch_with_custom_metadata, number) for number in range(file.num_record_batches)]
+            reads = [
+                partial(file.get_batch_with_custom_metadata, number)
+                for number in range(file.num_record_batches)
+            ]
         else:
             file = pa.ipc.open_stream(source)
             reads = [partial(tuple, found) for found in file.iter_batches_with_custom_metadata()]
-        is_summed = METADATA_CHECKSUM.encode() in (file.schema.metadata or {})  # then the batches have checksums too
+        # Then the batches have checksums too
+        is_summed = METADATA_CHECKSUM.encode() in (file.schema.metadata or {})
         if is_summed and not is_file:
             _check_end(source, path)
-        return TableReader(path, "arrow", file.schema, list(_chunks(reads, is_summed=is_summed)), source.close)
+        return TableReader(
+            path, "arrow", file.schema, list(_chunks(reads, is_summed=is_summed)), source.close
+        )
 
 
 def _check_schema(schema: pa.Schema, source: pa.NativeFile, path: Path) -> None:
     """Check that the schema at the end of a file, which is read, equals that at its start."""
     source.seek(ALIGNED)
     if not pa.ipc.read_schema(source).equals(schema, check_metadata=True):
-        raise FeaturesError(f"{path}: is damaged (the schemas at its start and its end differ); make it again")
+        raise FeaturesError(
+            f"{path}: is damaged (the schemas at its start and its end differ); make it again"
+        )
 
 
 def _check_end(source: pa.NativeFile, path: Path) -> None:
@@ -112,7 +133,9 @@ def _chunks(reads: Sequence[Read], *, is_summed: bool) -> Iterator[TablePart]:
         batch, told = read()
         words = (told or {}).get(CHECKSUM, b"")
         sum_ = (int(words) if words.isdigit() else -1) if is_summed else None
-        yield TablePart(batch.num_rows, partial(_select, read), None if sum_ is None else (before, sum_))
+        yield TablePart(
+            batch.num_rows, partial(_select, read), None if sum_ is None else (before, sum_)
+        )
         before = sum_ or 0
 
 

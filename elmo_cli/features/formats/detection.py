@@ -40,17 +40,29 @@ def find_format(path: Path) -> Format:
     for detect in dict.fromkeys(form.detect for form in FORMATS.values() if form.detect):
         if (name := load(detect)(path, start)) is not None:
             return FORMATS[name]
-    raise FeaturesError(f"{path}: is none of {', '.join(FILE_FORMATS)}, or damaged at its start; name a file of features")
+    raise FeaturesError(
+        f"{path}: is none of {', '.join(FILE_FORMATS)}, or damaged at its start; name a file of "
+        "features"
+    )
 
 
 def files_of(path: Path) -> list[Path]:
     """Return the files of a feature file or of a folder of shards, in order."""
-    suffixes = {suffix for form in FORMATS.values() if form.makes_folders for suffix in form.suffixes}
-    return sorted(shard for shard in path.iterdir() if shard.suffix in suffixes) if path.is_dir() else [path]
+    suffixes = {
+        suffix for form in FORMATS.values() if form.makes_folders for suffix in form.suffixes
+    }
+    return (
+        sorted(shard for shard in path.iterdir() if shard.suffix in suffixes)
+        if path.is_dir()
+        else [path]
+    )
 
 
 def _find_format_of_folder(folder: Path) -> Format:
-    """Return the format of a folder, whose files must be readable: a glob without permission is empty."""
+    """Return the format of a folder.
+
+    Its files must be readable: a glob without permission is empty.
+    """
     try:
         os.scandir(folder).close()
     except OSError as error:
@@ -74,7 +86,8 @@ def _read_start(path: Path) -> bytes:
 
 def _unreadable(path: Path, error: OSError) -> FeaturesError:
     return refusal(path, error) or FeaturesError(
-        f"{path}: cannot be read ({(error.strerror or str(error)).lower()}); check the file and its disk"
+        f"{path}: cannot be read ({(error.strerror or str(error)).lower()}); check the file and "
+        "its disk"
     )
 
 

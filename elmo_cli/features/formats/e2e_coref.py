@@ -38,7 +38,9 @@ from elmo_cli.types import Array, Sentence
 
 
 @contextmanager
-def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["CorefWriter"]:
+def open_writer(
+    output: OutputFile, description: FeatureSpec, options: WriteOptions
+) -> Iterator["CorefWriter"]:
     """Open a writer of the layout."""
     with open_output(output) as partial, open_hdf5(partial, track_order=True) as file:
         writer = CorefWriter(partial, file, description, options)
@@ -49,7 +51,9 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 class CorefWriter:
     """Writer of the layout. A single layer is written as (token, dim, 1)."""
 
-    def __init__(self, partial: PartialFile, file: h5py.File, description: FeatureSpec, options: WriteOptions) -> None:
+    def __init__(
+        self, partial: PartialFile, file: h5py.File, description: FeatureSpec, options: WriteOptions
+    ) -> None:
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
@@ -96,7 +100,8 @@ def document_of(sentence: Sentence) -> str:
     """
     if not sentence.id and not sentence.document:
         raise OutputError(
-            f"--layout e2e-coref: sentence {sentence.key} has no id for its document; use an input format with ids, or another layout"
+            f"--layout e2e-coref: sentence {sentence.key} has no id for its document; use an input "
+            "format with ids, or another layout"
         )
     own = sentence.id or ""
     document = sentence.document or own.rpartition("/")[0] or own
@@ -113,31 +118,53 @@ class CorefReader:
         self._file = open_file(path)
         with reading(path):
             told = attributes(self._file)
-            places = [(document, str(i)) for document in names_in_order(self._file) for i in range(len(self._group(document)))]
+            places = [
+                (document, str(i))
+                for document in names_in_order(self._file)
+                for i in range(len(self._group(document)))
+            ]
             numbered = sorted(zip(self._find_numbers(places, told), places, strict=True))
-            self._numbers, self._places = [number for number, _ in numbered], [place for _, place in numbered]
+            self._numbers, self._places = (
+                [number for number, _ in numbered],
+                [place for _, place in numbered],
+            )
             first = self._dataset(0) if places else None
             shape = first and (first.shape[2], *first.shape[:2])
-            self.description = describe(told, shape, first.dtype.name if first else told.get("dtype", "float32"))
+            self.description = describe(
+                told, shape, first.dtype.name if first else told.get("dtype", "float32")
+            )
 
     def _find_numbers(self, places: list[tuple[str, str]], told: dict[str, str]) -> Sequence[int]:
         """Return the numbers of the sentences in the input, if the file contains all of them."""
         if "layout" not in told:
             return range(len(places))
-        found = [find_dataset(self._group(document), name, self.path).attrs.get("number") for document, name in places]
+        found = [
+            find_dataset(self._group(document), name, self.path).attrs.get("number")
+            for document, name in places
+        ]
         is_told = all(isinstance(number, str) and number.isdecimal() for number in found)
         return list(map(int, found)) if is_told else range(len(places))
 
     def _group(self, document: str) -> h5py.Group:
-        if not isinstance(self._file.get(document, getlink=True), h5py.HardLink) or not isinstance(self._file[document], h5py.Group):
-            raise FeaturesError(f"{self.path}: {document!r} is not a group of a document's sentences; this is not a file of features")
+        if not isinstance(self._file.get(document, getlink=True), h5py.HardLink) or not isinstance(
+            self._file[document], h5py.Group
+        ):
+            raise FeaturesError(
+                f"{self.path}: {document!r} is not a group of a document's sentences; this is not "
+                "a file of features"
+            )
         return self._file[document]
 
     def _dataset(self, index: int) -> h5py.Dataset:
         document, name = self._places[index]
         dataset = find_dataset(self._group(document), name, self.path)
-        if dataset.ndim != 3 or (index and dataset.shape[1:] != (self.description.dim, len(self.description.names))):
-            raise FeaturesError(f"{self.path}: {document}/{name} has the shape {dataset.shape}, not (token, dim, layer)")
+        if dataset.ndim != 3 or (
+            index and dataset.shape[1:] != (self.description.dim, len(self.description.names))
+        ):
+            raise FeaturesError(
+                f"{self.path}: {document}/{name} has the shape {dataset.shape}, not (token, dim, "
+                "layer)"
+            )
         return dataset
 
     def __len__(self) -> int:
@@ -155,7 +182,9 @@ class CorefReader:
     def sentence(self, index: int) -> Sentence:
         """Return a sentence with empty tokens, which the layout does not store."""
         tokens = [""] * self._dataset(index).shape[0]
-        return Sentence(str(self._numbers[index]), tokens, "", self._id(index), document=self._places[index][0])
+        return Sentence(
+            str(self._numbers[index]), tokens, "", self._id(index), document=self._places[index][0]
+        )
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
         """Return the array of a sentence, with the layers first."""
@@ -178,7 +207,11 @@ class CorefReader:
 
     def checks(self) -> Checks:
         """Return the CRC-32 checksums of windows, if this package wrote the file."""
-        return checks_of(self._file, self.path, lambda index, found: (*self._places[index], found.key, found.id or ""))
+        return checks_of(
+            self._file,
+            self.path,
+            lambda index, found: (*self._places[index], found.key, found.id or ""),
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -31,7 +31,10 @@ DIGITS = {"float32": "%.9g", "float16": "%.5g"}  # enough to restore the same bi
 BLOCK_BYTES = 1 << 20
 LEAST_BYTES = 32  # of a line with its key, number and tokens
 TOO_LONG = "more than a line may have; write such long sentences to another layout"
-UNREADABLE = "more vectors than a line may have to be read back; write fewer --layers, or such long sentences to another layout"
+UNREADABLE = (
+    "more vectors than a line may have to be read back; write fewer --layers, or such long "
+    "sentences to another layout"
+)
 SPARE = 1 << 10  # bytes that the checksum adds
 CHECKSUM = "crc32"
 OWN = ("key", "number", "tokens", CHECKSUM)
@@ -44,7 +47,9 @@ def detect(path: Path, start: bytes) -> str | None:
 
 
 @contextmanager
-def open_writer(output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions) -> Iterator["JsonLinesWriter"]:
+def open_writer(
+    output: OutputFile | Stdout, description: FeatureSpec, options: WriteOptions
+) -> Iterator["JsonLinesWriter"]:
     """Open a writer of a file, or of standard output."""
     with open_stream(output) as file:
         yield JsonLinesWriter(file, output.path, description, options)
@@ -53,7 +58,9 @@ def open_writer(output: OutputFile | Stdout, description: FeatureSpec, options: 
 class JsonLinesWriter:
     """Writer of a file or standard output; the lines of a window are sent when computed."""
 
-    def __init__(self, file: PartialFile | Pipe, path: Path, description: FeatureSpec, options: WriteOptions) -> None:
+    def __init__(
+        self, file: PartialFile | Pipe, path: Path, description: FeatureSpec, options: WriteOptions
+    ) -> None:
         self.path = path
         self.description = description
         self.options = options
@@ -61,7 +68,10 @@ class JsonLinesWriter:
         self._kept = description.kept.names if description.kept else []
         taken = [name for name in self._kept if name in (*OWN, *description.names)]
         if taken:
-            raise OutputError(f"--keep {taken[0]}: the output has a column of its own by that name; rename the input's")
+            raise OutputError(
+                f"--keep {taken[0]}: the output has a column of its own by that name; rename the "
+                "input's"
+            )
         self._vector = f"[{','.join([DIGITS[description.dtype]] * description.dim)}]"
         self._file = file
 
@@ -75,28 +85,48 @@ class JsonLinesWriter:
         for sentence, array in zip(self._with_floats(window), arrays, strict=True):
             line = self._line(sentence, array)
             if len(line) * DICT_BYTES > JSON_MEMORY and parsed_bytes(line) > JSON_MEMORY - SPARE:
-                raise OutputError(f"{self.path}: sentence {sentence.key} of {len(sentence.tokens):,} tokens has {UNREADABLE}")
+                raise OutputError(
+                    f"{self.path}: sentence {sentence.key} of {len(sentence.tokens):,} tokens has "
+                    f"{UNREADABLE}"
+                )
             self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), zlib.crc32(line)))
 
     def _with_floats(self, window: Sequence[Sentence]) -> Iterator[Sentence]:
         """Convert integers in a kept column of floats to floats, as resuming a run does."""
-        places = [i for i, kept in enumerate(self.description.kept or ()) if str(kept.type) == "double"]
+        places = [
+            i for i, kept in enumerate(self.description.kept or ()) if str(kept.type) == "double"
+        ]
         for sentence in window:
-            kept = (float(value) if i in places and isinstance(value, int) else value for i, value in enumerate(sentence.kept))
+            kept = (
+                float(value) if i in places and isinstance(value, int) else value
+                for i, value in enumerate(sentence.kept)
+            )
             yield sentence._replace(kept=tuple(kept)) if places else sentence
 
     def _line(self, sentence: Sentence, array: Array) -> bytes:
-        told = {"key": name_of(sentence, self.options.keys), "number": int(sentence.key), "tokens": sentence.tokens}
+        told = {
+            "key": name_of(sentence, self.options.keys),
+            "number": int(sentence.key),
+            "tokens": sentence.tokens,
+        }
         told.update(zip(self._kept, sentence.kept, strict=True))
         layers = array if self.description.layered else [array]
-        values = ", ".join(f'"{name}": {self._json(layer)}' for name, layer in zip(self.description.names, layers, strict=True))
+        values = ", ".join(
+            f'"{name}": {self._json(layer)}'
+            for name, layer in zip(self.description.names, layers, strict=True)
+        )
         return f"{json.dumps(told, default=_plain)[:-1]}, {values}".encode()
 
     def _json(self, layer: Array) -> str:
         if layer.ndim == 2:
             return f"[{','.join(map(self._json, layer))}]"
         text = self._vector % tuple(layer.tolist())
-        return text if np.isfinite(layer).all() else text.replace("nan", "NaN").replace("inf", "Infinity")  # as Python's json writes it
+        # As Python's json writes it
+        return (
+            text
+            if np.isfinite(layer).all()
+            else text.replace("nan", "NaN").replace("inf", "Infinity")
+        )
 
 
 def _plain(value: object) -> object:
@@ -129,7 +159,9 @@ class JsonLinesReader:
             told = self._object(index)
             names = _layer_names(told)
             if not names:
-                raise FeaturesError(f"{self.path}:{index + 1}: contains no layers; this is not a file of features")
+                raise FeaturesError(
+                    f"{self.path}:{index + 1}: contains no layers; this is not a file of features"
+                )
             array = self._matrices(index, told, names)[0]
             if array.size and array.ndim <= 2:
                 return FeatureSpec(names, array.shape[-1], pooled=array.ndim == 1)
@@ -148,7 +180,11 @@ class JsonLinesReader:
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
         """Return the array of a sentence."""
-        names = self.description.names if layers is None else [self.description.names[layer] for layer in layers]
+        names = (
+            self.description.names
+            if layers is None
+            else [self.description.names[layer] for layer in layers]
+        )
         return self._array(index, self._object(index), names)
 
     def token_counts(self) -> Iterable[int]:
@@ -163,7 +199,11 @@ class JsonLinesReader:
 
     def checks(self) -> Checks:
         """Return the checksums of the lines."""
-        return Checks("CRC-32 of each line") if len(self) and CHECKSUM in self._object(0) else NO_CHECKS
+        return (
+            Checks("CRC-32 of each line")
+            if len(self) and CHECKSUM in self._object(0)
+            else NO_CHECKS
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -172,7 +212,9 @@ class JsonLinesReader:
     def _check_lengths(self) -> None:
         lengths = np.diff(self._starts)
         for index in np.flatnonzero(2 * lengths > JSON_MEMORY)[:1]:
-            raise FeaturesError(f"{self.path}:{index + 1}: has {lengths[index]:,} bytes, {TOO_LONG}")
+            raise FeaturesError(
+                f"{self.path}:{index + 1}: has {lengths[index]:,} bytes, {TOO_LONG}"
+            )
 
     def _object(self, index: int) -> dict[str, Any]:
         try:
@@ -183,9 +225,13 @@ class JsonLinesReader:
         except (ValueError, RecursionError) as error:
             raise FeaturesError(f"{self.path}:{index + 1}: is not JSON ({error})") from None
         if not isinstance(told, dict):
-            raise FeaturesError(f"{self.path}:{index + 1}: is not an object; this is not a file of features")
+            raise FeaturesError(
+                f"{self.path}:{index + 1}: is not an object; this is not a file of features"
+            )
         if CHECKSUM in told and not _fits(line):
-            raise FeaturesError(f"{self.path}:{index + 1}: does not match its checksum; the file is damaged")
+            raise FeaturesError(
+                f"{self.path}:{index + 1}: does not match its checksum; the file is damaged"
+            )
         return told
 
     def _read(self, start: int, end: int) -> bytes:
@@ -197,8 +243,16 @@ class JsonLinesReader:
 
     def _sentence(self, index: int, told: dict[str, Any]) -> Sentence:
         number, key, tokens = (told.get(name) for name in ("number", "key", "tokens"))
-        if not (isinstance(number, int) and isinstance(key, str) and isinstance(tokens, list) and all(isinstance(t, str) for t in tokens)):
-            raise FeaturesError(f"{self.path}:{index + 1}: needs a key, a number and tokens; this is not a file of features")
+        if not (
+            isinstance(number, int)
+            and isinstance(key, str)
+            and isinstance(tokens, list)
+            and all(isinstance(t, str) for t in tokens)
+        ):
+            raise FeaturesError(
+                f"{self.path}:{index + 1}: needs a key, a number and tokens; this is not a file of "
+                "features"
+            )
         return sentence_of(str(number), key, tokens, None)
 
     def _array(self, index: int, told: dict[str, Any], names: Sequence[str]) -> Array:
@@ -206,17 +260,27 @@ class JsonLinesReader:
         shape = replace(self.description, names=tuple(names)).shape(0)
         if all(matrix.size == 0 for matrix in matrices) and not self.description.pooled:
             return np.empty(shape, dtype=np.float32)
-        if any(matrix.ndim != 2 - self.description.pooled or matrix.shape[-1] != self.description.dim for matrix in matrices):
-            raise FeaturesError(f"{self.path}:{index + 1}: its layers have another shape than those of the first line; the file is damaged")
+        if any(
+            matrix.ndim != 2 - self.description.pooled or matrix.shape[-1] != self.description.dim
+            for matrix in matrices
+        ):
+            raise FeaturesError(
+                f"{self.path}:{index + 1}: its layers have another shape than those of the first "
+                "line; the file is damaged"
+            )
         return np.stack(matrices) if self.description.layered else matrices[0]
 
     def _matrices(self, index: int, told: dict[str, Any], names: Sequence[str]) -> list[Array]:
         try:
             matrices: list[Array] = [np.array(told[name], dtype=np.float32) for name in names]
         except (KeyError, ValueError, TypeError, OverflowError) as error:
-            raise FeaturesError(f"{self.path}:{index + 1}: its layers are not matrices of numbers ({error})") from None
+            raise FeaturesError(
+                f"{self.path}:{index + 1}: its layers are not matrices of numbers ({error})"
+            ) from None
         if len({matrix.shape for matrix in matrices}) > 1:
-            raise FeaturesError(f"{self.path}:{index + 1}: its layers have different shapes; the file is damaged")
+            raise FeaturesError(
+                f"{self.path}:{index + 1}: its layers have different shapes; the file is damaged"
+            )
         return matrices
 
 
@@ -243,7 +307,9 @@ def find_line_starts(file: IO[bytes], path: Path) -> npt.NDArray[np.int64]:
         starts.append(np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + (at + 1))
         at, n = at + len(block), n + len(starts[-1])
         if n * LEAST_BYTES > at + BLOCK_BYTES:
-            raise FeaturesError(f"{path}: has {n:,} lines in its first {at:,} bytes; this is not a file of features")
+            raise FeaturesError(
+                f"{path}: has {n:,} lines in its first {at:,} bytes; this is not a file of features"
+            )
     found = np.concatenate(starts)
     return found if found[-1] == at else np.append(found, at)
 

@@ -27,18 +27,26 @@ MAGIC = b"\x93NUMPY\x01\x00"
 HEADER_BYTES = 128  # reserved: the number of rows is known at the end
 MAX_HEADER = 1 << 17  # bytes that are read of a header, whose length is a number of 16 bits
 WINDOW_ROWS = 1 << 10
-DAMAGE = (TokenError, OSError, ValueError, TypeError, SyntaxError, OverflowError)  # raised by NumPy for a damaged header
+# Raised by NumPy for a damaged header
+DAMAGE = (TokenError, OSError, ValueError, TypeError, SyntaxError, OverflowError)
 
 
 @contextmanager
-def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["NpyWriter"]:  # noqa: ARG001  # every format's
+def open_writer(
+    output: OutputFile,
+    description: FeatureSpec,
+    options: WriteOptions,  # noqa: ARG001  # every format's
+) -> Iterator["NpyWriter"]:
     """Open a writer of a file.
 
     Raises:
         OutputError: The features are not pooled.
     """
     if not description.pooled:
-        raise OutputError(f"{output.path}: a .npy file contains one vector per sentence; pass --pool mean, or write .npz --layout arrays")
+        raise OutputError(
+            f"{output.path}: a .npy file contains one vector per sentence; pass --pool mean, or "
+            "write .npz --layout arrays"
+        )
     with open_output(output) as file:
         writer = NpyWriter(file, description)
         yield writer
@@ -72,7 +80,9 @@ class NpyWriter:
 
     def _header(self) -> bytes:
         shape = (self._rows, *self.description.shape(0))
-        text = repr({"descr": np.dtype(self.description.dtype).str, "fortran_order": False, "shape": shape})
+        text = repr(
+            {"descr": np.dtype(self.description.dtype).str, "fortran_order": False, "shape": shape}
+        )
         room = HEADER_BYTES - len(MAGIC) - 2
         return MAGIC + struct.pack("<H", room) + f"{text:<{room - 1}}\n".encode()
 
@@ -86,16 +96,25 @@ class NpyReader:
         self.path = path
         try:
             with path.open("rb") as file:
-                self._rows = parse_npy(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), path.name)
+                self._rows = parse_npy(
+                    memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), path.name
+                )
         except DAMAGE as error:
             refuse_limit(error, path)
-            raise FeaturesError(f"{path}: is not a .npy of features, or is damaged ({error})") from None
+            raise FeaturesError(
+                f"{path}: is not a .npy of features, or is damaged ({error})"
+            ) from None
         shape = self._rows.shape
         if self._rows.dtype.kind != "f" or len(shape) not in (2, 3) or not all(shape[1:]):
             raise FeaturesError(
-                f"{path}: contains {self._rows.dtype} of the shape {shape}; features are floats, (sentence, dim) or (sentence, layer, dim)"
+                f"{path}: contains {self._rows.dtype} of the shape {shape}; features are floats, "
+                "(sentence, dim) or (sentence, layer, dim)"
             )
-        names = tuple(f"{LAYER}{layer}" for layer in range(shape[1])) if len(shape) == 3 else ("vectors",)
+        names = (
+            tuple(f"{LAYER}{layer}" for layer in range(shape[1]))
+            if len(shape) == 3
+            else ("vectors",)
+        )
         self.description = FeatureSpec(names, shape[-1], self._rows.dtype.name, pooled=True)
 
     def __len__(self) -> int:
@@ -148,7 +167,11 @@ def parse_npy(data: memoryview, name: str) -> npt.NDArray[Any]:
     if np.lib.format.read_magic(header) != (1, 0):
         raise ValueError(f"{name} has another version of NumPy's format")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(header)
-    if dtype.hasobject or header.tell() + dtype.itemsize * int(np.prod(shape, dtype=object)) != len(data):
+    if dtype.hasobject or header.tell() + dtype.itemsize * int(np.prod(shape, dtype=object)) != len(
+        data
+    ):
         raise ValueError(f"{name} does not match its header")
-    array: npt.NDArray[Any] = np.ndarray(shape, dtype, data, header.tell(), order="F" if fortran else "C")
+    array: npt.NDArray[Any] = np.ndarray(
+        shape, dtype, data, header.tell(), order="F" if fortran else "C"
+    )
     return array

@@ -39,10 +39,15 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same by
 
 
 @contextmanager
-def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["NpzWriter"]:
+def open_writer(
+    output: OutputFile, description: FeatureSpec, options: WriteOptions
+) -> Iterator["NpzWriter"]:
     """Open a writer of a file, with a temporary file for each layer, the tokens and the keys."""
     with open_output(output) as file, ExitStack() as opened:
-        spills = [opened.enter_context(tempfile.TemporaryFile(dir=output.folder)) for _ in range(len(description.names) + 2)]
+        spills = [
+            opened.enter_context(tempfile.TemporaryFile(dir=output.folder))
+            for _ in range(len(description.names) + 2)
+        ]
         writer = NpzWriter(file, spills, description, options)
         yield writer
         writer.finish()
@@ -61,7 +66,13 @@ class NpzWriter:
     The array of all layers starts with its shape, and so with the number of tokens.
     """
 
-    def __init__(self, file: PartialFile, spills: Sequence[IO[bytes]], description: FeatureSpec, options: WriteOptions) -> None:
+    def __init__(
+        self,
+        file: PartialFile,
+        spills: Sequence[IO[bytes]],
+        description: FeatureSpec,
+        options: WriteOptions,
+    ) -> None:
         self.description = description
         self.options = options
         self.skipped_duplicates = 0
@@ -76,19 +87,29 @@ class NpzWriter:
             OutputError: The disk is full or gone.
         """
         for sentence, array in zip(window, arrays, strict=True):
-            layers = (array if self.description.layered else array[None]).astype(self.description.dtype, copy=False)
+            layers = (array if self.description.layered else array[None]).astype(
+                self.description.dtype, copy=False
+            )
             for spill, layer in zip(self._spills, layers, strict=True):
                 spill.write(np.ascontiguousarray(layer).data)
-            self._offsets.append(self._offsets[-1] + token_count(array.shape, sentence, pooled=self.description.pooled))
+            self._offsets.append(
+                self._offsets[-1]
+                + token_count(array.shape, sentence, pooled=self.description.pooled)
+            )
             first = len(self._offsets) == 2
             _add_json(self._tokens, sentence.tokens, first=first)
-            _add_json(self._keys, [name_of(sentence, self.options.keys), int(sentence.key)], first=first)
+            _add_json(
+                self._keys, [name_of(sentence, self.options.keys), int(sentence.key)], first=first
+            )
 
     def finish(self) -> None:
         """Write the file from the temporary ones."""
         method = zipfile.ZIP_DEFLATED if self.options.compression == "gzip" else zipfile.ZIP_STORED
         d, offsets = self.description, np.array(self._offsets, dtype=np.int64)
-        shape = (len(d.names),) * d.layered + (len(offsets) - 1 if d.pooled else self._offsets[-1], d.dim)
+        shape = (len(d.names),) * d.layered + (
+            len(offsets) - 1 if d.pooled else self._offsets[-1],
+            d.dim,
+        )
         told = json.dumps(d.text("npz", self.options.keys or "auto"), ensure_ascii=False).encode()
         with zipfile.ZipFile(self._file, "w", method) as archive:
             with _member(archive, "layers.npy", method) as member:
@@ -139,9 +160,15 @@ class NpzReader:
                 told = load_json(_map(archive, path, "metadata.json"))
                 self._offsets = _load(archive, path, "offsets.npy")
                 if len(self) > MAX_SENTENCES:
-                    raise ResourceLimitError(f"has {len(self):,} sentences, of which {MAX_SENTENCES:,} fit in memory")
-                self._tokens: Sequence[list[str]] = _load_lines(archive, path, "tokens.json", len(self))
-                self._keys: Sequence[tuple[str, int]] = _load_lines(archive, path, "keys.json", len(self))
+                    raise ResourceLimitError(
+                        f"has {len(self):,} sentences, of which {MAX_SENTENCES:,} fit in memory"
+                    )
+                self._tokens: Sequence[list[str]] = _load_lines(
+                    archive, path, "tokens.json", len(self)
+                )
+                self._keys: Sequence[tuple[str, int]] = _load_lines(
+                    archive, path, "keys.json", len(self)
+                )
                 self._layers: Array = _load(archive, path, "layers.npy", check=False)
             self.description = describe(told, self._layers.shape, self._layers.dtype.name)
             self._by = told.get("keys")
@@ -163,18 +190,25 @@ class NpzReader:
         ) as error:
             if refused := refusal(path, error):
                 raise refused from None
-            raise FeaturesError(f"{path}: is not an .npz of features, or is damaged ({error})") from None
+            raise FeaturesError(
+                f"{path}: is not an .npz of features, or is damaged ({error})"
+            ) from None
 
     def _check(self) -> None:
         rows = len(self) if self.description.pooled else int(self._offsets[-1])
-        shape = (len(self.description.names),) * self.description.layered + (rows, self.description.dim)
+        shape = (len(self.description.names),) * self.description.layered + (
+            rows,
+            self.description.dim,
+        )
         steps = np.diff(self._offsets)
         if (
             self._layers.shape != shape
             or self._layers.dtype.kind != "f"
             or not len(self._keys) == len(self._tokens) == len(self)
             or self._offsets[0] != 0
-            or any(int(step) != len(tokens) for step, tokens in zip(steps, self._tokens, strict=True))
+            or any(
+                int(step) != len(tokens) for step, tokens in zip(steps, self._tokens, strict=True)
+            )
             or any(len(key) != 2 for key in self._keys)
         ):
             raise ValueError("its members do not match each other")
@@ -193,7 +227,9 @@ class NpzReader:
 
     def read(self, index: int, layers: Sequence[int] | None = None) -> Array:
         """Return the array of a sentence."""
-        rows = index if self.description.pooled else slice(*map(int, self._offsets[index : index + 2]))
+        rows = (
+            index if self.description.pooled else slice(*map(int, self._offsets[index : index + 2]))
+        )
         part = self._layers[..., rows, :]
         return np.array(part if layers is None else part[list(layers)])
 
@@ -219,16 +255,27 @@ def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
     unpacked = 0
     for info in archive.infolist():
         if info.compress_type == zipfile.ZIP_LZMA:
-            raise ResourceLimitError("is compressed by LZMA, which may need any amount of memory to unpack")
-        if info.file_size > MAX_COMPRESSION * info.compress_size + COPY_BYTES or info.compress_size > path.stat().st_size:
-            raise FeaturesError(f"{path}: {info.filename} declares {info.file_size:,} bytes of which {info.compress_size:,} are stored")
+            raise ResourceLimitError(
+                "is compressed by LZMA, which may need any amount of memory to unpack"
+            )
+        if (
+            info.file_size > MAX_COMPRESSION * info.compress_size + COPY_BYTES
+            or info.compress_size > path.stat().st_size
+        ):
+            raise FeaturesError(
+                f"{path}: {info.filename} declares {info.file_size:,} bytes of which "
+                f"{info.compress_size:,} are stored"
+            )
         unpacked += info.file_size if info.compress_type != zipfile.ZIP_STORED else 0
     try:
         fits = not unpacked or unpacked <= shutil.disk_usage(tempfile.gettempdir()).free
     except FileNotFoundError:  # no folder for temporary files is writable
         fits = False
     if not fits:
-        raise FeaturesError(f"{path}: unpacks to {unpacked:,} bytes, more than the free space of the folder of temporary files; set TMPDIR")
+        raise FeaturesError(
+            f"{path}: unpacks to {unpacked:,} bytes, more than the free space of the folder of "
+            "temporary files; set TMPDIR"
+        )
 
 
 def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> memoryview:
@@ -243,7 +290,9 @@ def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True)
         file.seek(info.header_offset)
         name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
         begin = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[begin : begin + info.file_size]
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[
+            begin : begin + info.file_size
+        ]
 
 
 def _unpack(member: IO[bytes]) -> memoryview:
@@ -254,14 +303,19 @@ def _unpack(member: IO[bytes]) -> memoryview:
         return memoryview(mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def _load(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> npt.NDArray[Any]:
+def _load(
+    archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True
+) -> npt.NDArray[Any]:
     return parse_npy(_map(archive, path, name, check=check), name)
 
 
 def _load_lines(archive: zipfile.ZipFile, path: Path, name: str, n: int) -> Sequence[Any]:
     text = _map(archive, path, name)
     bytes_ = np.frombuffer(text, dtype=np.uint8)
-    lines = 1 + sum(np.count_nonzero(bytes_[at : at + COPY_BYTES] == ord("\n")) for at in range(0, len(text), COPY_BYTES))
+    lines = 1 + sum(
+        np.count_nonzero(bytes_[at : at + COPY_BYTES] == ord("\n"))
+        for at in range(0, len(text), COPY_BYTES)
+    )
     if lines == n and bytes(text[:1]) + bytes(text[-1:]) == b"[]":
         return _Lines(bytes_)
     whole: list[Any] = load_json(text)
@@ -273,8 +327,12 @@ class _Lines(Sequence[Any]):
 
     def __init__(self, text: npt.NDArray[np.uint8]) -> None:
         self._text = text
-        ends = [np.flatnonzero(text[at : at + COPY_BYTES] == ord("\n")) + at for at in range(0, len(text), COPY_BYTES)]
-        self._ends = np.append(np.concatenate(ends), len(text))  # each after a comma, the last after a bracket
+        ends = [
+            np.flatnonzero(text[at : at + COPY_BYTES] == ord("\n")) + at
+            for at in range(0, len(text), COPY_BYTES)
+        ]
+        # Each after a comma, the last after a bracket
+        self._ends = np.append(np.concatenate(ends), len(text))
 
     def __len__(self) -> int:
         return len(self._ends)

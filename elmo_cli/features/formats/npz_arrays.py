@@ -37,14 +37,28 @@ MOST_BYTES = (1 << 16) - 1  # of a name or a comment
 MAX_DIRECTORY = 1 << 26  # bytes of the list of members, which is held in memory
 ENTRY_BYTES = 46 + 28  # of a member in it, without its name and its comment
 SLACK = 1 << 20
-BROKEN = (zipfile.BadZipFile, KeyError, AttributeError, RuntimeError, EOFError, NotImplementedError, zlib.error, *DAMAGE)
+BROKEN = (
+    zipfile.BadZipFile,
+    KeyError,
+    AttributeError,
+    RuntimeError,
+    EOFError,
+    NotImplementedError,
+    zlib.error,
+    *DAMAGE,
+)
 
 
 @contextmanager
-def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["NpzArraysWriter"]:
+def open_writer(
+    output: OutputFile, description: FeatureSpec, options: WriteOptions
+) -> Iterator["NpzArraysWriter"]:
     """Open a writer of a file."""
     method = zipfile.ZIP_DEFLATED if options.compression == "gzip" else zipfile.ZIP_STORED
-    with open_output(output) as file, closing_library_file(file, zipfile.ZipFile(file, "w", method)) as archive:
+    with (
+        open_output(output) as file,
+        closing_library_file(file, zipfile.ZipFile(file, "w", method)) as archive,
+    ):
         writer = NpzArraysWriter(archive, output.path, description, options)
         yield writer
         writer.finish()
@@ -53,7 +67,9 @@ def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOpti
 class NpzArraysWriter:
     """Writer of one member per sentence; names and tokens stay in memory until the end."""
 
-    def __init__(self, archive: zipfile.ZipFile, path: Path, description: FeatureSpec, options: WriteOptions) -> None:
+    def __init__(
+        self, archive: zipfile.ZipFile, path: Path, description: FeatureSpec, options: WriteOptions
+    ) -> None:
         self.path = path
         self.description = description
         self.options = options
@@ -76,27 +92,43 @@ class NpzArraysWriter:
         info = self._member(sentence, called)
         if info.filename in self._archive.NameToInfo:
             if self.options.keys != "sentence":
-                raise OutputError(f"{self.path}: two sentences have the name {called[:60]!r}; pass --keys number")
+                raise OutputError(
+                    f"{self.path}: two sentences have the name {called[:60]!r}; pass --keys number"
+                )
             self.skipped_duplicates += 1  # AllenNLP keeps the first one too
             return
         values = io.BytesIO()
-        np.lib.format.write_array(values, np.ascontiguousarray(array, dtype=self.description.dtype), version=(1, 0))
+        np.lib.format.write_array(
+            values, np.ascontiguousarray(array, dtype=self.description.dtype), version=(1, 0)
+        )
         self._archive.writestr(info, values.getbuffer())
         self._sum = _checksum(info, self._sum)
         self._directory += ENTRY_BYTES + len(info.filename.encode()) + len(info.comment)
         if self._directory > MAX_DIRECTORY:
-            raise OutputError(f"{self.path}: has more sentences than an .npz can list in memory; write HDF5 with --layout packed")
+            raise OutputError(
+                f"{self.path}: has more sentences than an .npz can list in memory; write HDF5 with "
+                "--layout packed"
+            )
 
     def _member(self, sentence: Sentence, called: str) -> zipfile.ZipInfo:
-        name = called.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()  # a name ends at NUL
+        # A name ends at NUL
+        name = called.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
         if len(name.encode()) > MOST_BYTES - len(SUFFIX):
-            raise OutputError(f"{self.path}: sentence {sentence.key} is too long for a name; pass --keys number")
+            raise OutputError(
+                f"{self.path}: sentence {sentence.key} is too long for a name; pass --keys number"
+            )
         info = zipfile.ZipInfo(f"{name}{SUFFIX}", EPOCH)
-        info.create_system, info.external_attr, info.compress_type = 3, 0o644 << 16, self._archive.compression
+        info.create_system, info.external_attr, info.compress_type = (
+            3,
+            0o644 << 16,
+            self._archive.compression,
+        )
         told = [int(sentence.key), sentence.tokens, *([called] if called != name else [])]
         info.comment = json.dumps(told, separators=(",", ":")).encode()
         if len(info.comment) > MOST_BYTES:  # the tokens do not fit
-            info.comment = json.dumps([told[0], len(sentence.tokens), *told[2:]]).encode()[:MOST_BYTES]
+            info.comment = json.dumps([told[0], len(sentence.tokens), *told[2:]]).encode()[
+                :MOST_BYTES
+            ]
         return info
 
     def finish(self) -> None:
@@ -110,8 +142,12 @@ class NpzArraysWriter:
         """
         metadata = dict(self.description.metadata)
         while True:
-            told = replace(self.description, metadata=metadata).text("arrays", self.options.keys or "auto")
-            comment = json.dumps({"elmo": told, "sentences": len(self._archive.NameToInfo), "crc32": self._sum}).encode()
+            told = replace(self.description, metadata=metadata).text(
+                "arrays", self.options.keys or "auto"
+            )
+            comment = json.dumps(
+                {"elmo": told, "sentences": len(self._archive.NameToInfo), "crc32": self._sum}
+            ).encode()
             if len(comment) <= MOST_BYTES or not metadata:
                 return comment
             longest = max(metadata, key=lambda name: len(metadata[name]))
@@ -134,13 +170,19 @@ class NpzArraysReader:
                 self._by = told.get("keys")
                 first = self._array(self._members[0]) if self._members else None
                 self.description = describe(
-                    told, first.shape if first is not None else None, told.get("dtype", "float32") if first is None else first.dtype.name
+                    told,
+                    first.shape if first is not None else None,
+                    told.get("dtype", "float32") if first is None else first.dtype.name,
                 )
             except ResourceLimitError as problem:
-                raise FeaturesError(f"{path}: {problem}; make it again, in another layout") from None
+                raise FeaturesError(
+                    f"{path}: {problem}; make it again, in another layout"
+                ) from None
             except BROKEN as error:
                 refuse_limit(error, path)
-                raise FeaturesError(f"{path}: is not an .npz of arrays, or is damaged ({error})") from None
+                raise FeaturesError(
+                    f"{path}: is not an .npz of arrays, or is damaged ({error})"
+                ) from None
             self._open = opening.pop_all()
 
     def __len__(self) -> int:
@@ -165,7 +207,8 @@ class NpzArraysReader:
             array = self._array(self._members[index])
         if array.shape != self.description.shape(array.shape[-2] if array.ndim > 1 else 0):
             raise FeaturesError(
-                f"{self.path}: {self._name(index)!r} has the shape {array.shape}, unlike that of the first; the file is damaged"
+                f"{self.path}: {self._name(index)!r} has the shape {array.shape}, unlike that of "
+                "the first; the file is damaged"
             )
         return np.array(array if layers is None else array[list(layers)])
 
@@ -201,15 +244,28 @@ class NpzArraysReader:
         with _reading(self.path):
             number, tokens, *called = load_json(comment) if comment else (index, 0)
             of_text = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
-            if not isinstance(number, int) or not (of_text or isinstance(tokens, int)) or not all(isinstance(c, str) for c in called):
+            if (
+                not isinstance(number, int)
+                or not (of_text or isinstance(tokens, int))
+                or not all(isinstance(c, str) for c in called)
+            ):
                 raise ValueError("a comment has another format")
         return number, tokens, called[0] if called else self._name(index)
 
     def _array(self, info: zipfile.ZipInfo) -> Array:
-        if not info.filename.endswith(SUFFIX) or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        if not info.filename.endswith(SUFFIX) or info.compress_type not in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        ):
             raise ValueError(f"{info.filename} is not an array as np.savez writes them")
-        if info.file_size > MAX_COMPRESSION * info.compress_size + SLACK or info.compress_size > self.path.stat().st_size:
-            raise ValueError(f"{info.filename} declares {info.file_size:,} bytes of which {info.compress_size:,} are stored")
+        if (
+            info.file_size > MAX_COMPRESSION * info.compress_size + SLACK
+            or info.compress_size > self.path.stat().st_size
+        ):
+            raise ValueError(
+                f"{info.filename} declares {info.file_size:,} bytes of which "
+                f"{info.compress_size:,} are stored"
+            )
         array = parse_npy(memoryview(self._archive.read(info)), info.filename)
         if array.dtype.kind != "f" or array.ndim not in (1, 2, 3):
             raise ValueError(f"{info.filename} contains {array.dtype} of the shape {array.shape}")

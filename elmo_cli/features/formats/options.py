@@ -38,11 +38,15 @@ def choose_format(path: Path, output_format: str | None, layout: str | None) -> 
     by_suffix = next((form.file_format for form in forms if suffix in form.suffixes), None)
     by_layout = FORMATS[layout] if layout else None
     if output_format and by_suffix and output_format != by_suffix:
-        raise UsageError(f"--output-format {output_format} and the name {path} ({by_suffix}) contradict each other; change one of them.")
+        raise UsageError(
+            f"--output-format {output_format} and the name {path} ({by_suffix}) contradict each "
+            "other; change one of them."
+        )
     chosen = output_format or by_suffix or (by_layout.file_format if by_layout else None)
     if chosen is None and suffix:
         raise UsageError(
-            f"{path}: no output format has the suffix {path.suffix}; name a file that ends in {_suffixes()}; "
+            f"{path}: no output format has the suffix {path.suffix}; name a file that ends in "
+            f"{_suffixes()}; "
             f"or pass --output-format, which takes {', '.join(FILE_FORMATS)}."
         )
     form = formats_of(chosen or DEFAULT.file_format)[0]
@@ -53,7 +57,8 @@ def choose_format(path: Path, output_format: str | None, layout: str | None) -> 
         )
     if path == STDOUT and not form.streams:
         raise UsageError(
-            f"-: {_title(form)} cannot be written to standard output; name a file, or pass --output-format {' or '.join(STREAMS)}."
+            f"-: {_title(form)} cannot be written to standard output; name a file, or pass "
+            f"--output-format {' or '.join(STREAMS)}."
         )
     return by_layout or form
 
@@ -98,18 +103,28 @@ def check_options(
     """
     name = form.name
     if compression and compression not in form.compressions:
-        raise UsageError(f"--compression {compression} is not for {name}, which supports {' or '.join(form.compressions)}.")
+        raise UsageError(
+            f"--compression {compression} is not for {name}, which supports "
+            f"{' or '.join(form.compressions)}."
+        )
     if rows == "token" and not form.token_rows:
         raise UsageError(f"--rows token is for {' and '.join(TABLES)}, and the output is {name}.")
     if rows == "token" and pool not in (None, "none"):
-        raise UsageError("--rows token and --pool contradict each other: a pooled sentence has no rows for its tokens.")
+        raise UsageError(
+            "--rows token and --pool contradict each other: a pooled sentence has no rows for its "
+            "tokens."
+        )
     if SENTENCE not in form.vectors and pool not in (None, "none"):
         raise UsageError(f"{name} and --pool contradict each other: the layout contains tokens.")
     if form.vectors == (SENTENCE,) and pool == "none":
         raise UsageError(
-            f"{path}: {name} contains one vector per sentence; pass --pool mean (max, first, last), or write .npz --layout arrays."
+            f"{path}: {name} contains one vector per sentence; pass --pool mean (max, first, "
+            "last), or write .npz --layout arrays."
         )
     if NAMES not in form.keeps and keys:
         raise UsageError(f"--keys {keys} is not for {name}, which does not name sentences.")
     if shard_tokens and not is_folder(path, form):
-        raise UsageError("--shard-tokens is for a folder of Parquet files; name one, with --output-format parquet.")
+        raise UsageError(
+            "--shard-tokens is for a folder of Parquet files; name one, with --output-format "
+            "parquet."
+        )

@@ -21,7 +21,9 @@ _NO_OPTIONS = WriteOptions()
 
 
 @contextmanager
-def open_writer(layout: str, output: OutputTarget, spec: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> Iterator[FeatureWriter]:
+def open_writer(
+    layout: str, output: OutputTarget, spec: FeatureSpec, options: WriteOptions = _NO_OPTIONS
+) -> Iterator[FeatureWriter]:
     """Open a writer of a format; the output appears when the block ends, and not if it fails.
 
     Args:
@@ -91,13 +93,18 @@ def check_spec(layout: str, spec: FeatureSpec) -> None:
     unit = "word" if WORD_TYPE in form.vectors else form.vectors[0]
     if form.vectors == (SENTENCE,) and not spec.pooled:
         raise OutputError(
-            f"{layout} contains one vector per sentence, and there is one per token; write .npz --layout arrays, or another layout"
+            f"{layout} contains one vector per sentence, and there is one per token; write .npz "
+            "--layout arrays, or another layout"
         )
     if spec.pooled and SENTENCE not in form.vectors:
-        raise OutputError(f"{layout} contains one vector per {unit}, and there is one per sentence (--pool); write .npy or .npz")
+        raise OutputError(
+            f"{layout} contains one vector per {unit}, and there is one per sentence (--pool); "
+            "write .npy or .npz"
+        )
     if len(spec.names) > 1 and not form.layer_axis:
         raise OutputError(
-            f"{layout} contains one vector per {unit}, and there are {len(spec.names)} layers; pass --layers 0, top, average, or one number"
+            f"{layout} contains one vector per {unit}, and there are {len(spec.names)} layers; "
+            "pass --layers 0, top, average, or one number"
         )
 
 
@@ -118,10 +125,15 @@ def check_sentence(sentence: Sentence, layout: str, options: WriteOptions) -> No
     elif NAMES in form.keeps:
         name_of(sentence, options.keys)
     if WORD_TYPE in form.vectors and sentence.tokens and not any(sentence.tokens):
-        raise OutputError(f"{layout} needs words, and the source does not contain the tokens of its sentences; write another layout")
+        raise OutputError(
+            f"{layout} needs words, and the source does not contain the tokens of its sentences; "
+            "write another layout"
+        )
 
 
-def estimate_bytes(layout: str, spec: FeatureSpec, sentences: int, tokens: int, text_bytes: int) -> int:
+def estimate_bytes(
+    layout: str, spec: FeatureSpec, sentences: int, tokens: int, text_bytes: int
+) -> int:
     """Return the largest size of the output, without compression.
 
     Args:
@@ -137,7 +149,9 @@ def estimate_bytes(layout: str, spec: FeatureSpec, sentences: int, tokens: int, 
     costs = FORMATS[layout].costs
     vectors = min(costs.max_vectors, len(spec.names) * (sentences if spec.pooled else tokens))
     values = vectors * spec.dim * np.dtype(spec.dtype).itemsize
-    beside = sentences * costs.per_sentence + tokens * costs.per_token + text_bytes * costs.per_text_byte
+    beside = (
+        sentences * costs.per_sentence + tokens * costs.per_token + text_bytes * costs.per_text_byte
+    )
     return int(values * costs.per_value_byte + beside)
 
 

@@ -17,7 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elmo_cli.errors import FeaturesError, reason_of, refuse_limit
-from elmo_cli.features.formats._parquet_shard import SHARD_TOKENS, ParquetShard, create_shard, number_shards, shard_name, shard_number
+from elmo_cli.features.formats._parquet_shard import (
+    SHARD_TOKENS,
+    ParquetShard,
+    create_shard,
+    number_shards,
+    shard_name,
+    shard_number,
+)
 from elmo_cli.features.formats._table import schema_of
 from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow, texts_of
 from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum_ok
@@ -50,7 +57,12 @@ class ParquetWriter:
     Each shard has at least `shard_tokens` tokens, except the last one.
     """
 
-    def __init__(self, output: OutputFile | OutputFolder, description: FeatureSpec, options: WriteOptions = _NO_OPTIONS) -> None:
+    def __init__(
+        self,
+        output: OutputFile | OutputFolder,
+        description: FeatureSpec,
+        options: WriteOptions = _NO_OPTIONS,
+    ) -> None:
         self.output = output
         self.description = description
         self.options = options
@@ -80,7 +92,12 @@ class ParquetWriter:
                 self._begin_shard()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         with ExitStack() as closing, writing_errors(self.output.path):
             closing.callback(self._give_up)
             if kind is None:
@@ -88,7 +105,9 @@ class ParquetWriter:
 
     def _begin_shard(self) -> ParquetShard:
         if isinstance(self.output, OutputFile):
-            self._shard = ParquetShard(self.output.make_partial(), 0, self.description, self.options)
+            self._shard = ParquetShard(
+                self.output.make_partial(), 0, self.description, self.options
+            )
         else:
             folder = self._folder or self.output.make_partial()
             self._shard = create_shard(folder, self._next, self.description, self.options)
@@ -103,7 +122,8 @@ class ParquetWriter:
             self._shard.finish(last=True)
             self.output.put_in_place(self._shard.file)
         elif isinstance(self.output, OutputFolder) and self._folder:
-            self._end_shard(self._shard or self._begin_shard(), last=True)  # a corpus without sentences has one shard without rows
+            # A corpus without sentences has one shard without rows
+            self._end_shard(self._shard or self._begin_shard(), last=True)
             self.output.put_in_place(self._folder)
             self._folder = None
 
@@ -133,7 +153,10 @@ def open_parquet(path: Path) -> TableReader:
     shards = [_look_into(part) for part in paths]
     for shard in shards:
         if not shard.schema.equals(shards[0].schema):
-            raise FeaturesError(f"{shard.path}: has other columns than {paths[0].name}; a folder contains the shards of one run")
+            raise FeaturesError(
+                f"{shard.path}: has other columns than {paths[0].name}; a folder contains the "
+                "shards of one run"
+            )
     with reading_arrow(path):
         if path.is_dir():
             _check_order({shard.path: texts_of(shard.metadata.metadata) for shard in shards})
@@ -148,7 +171,9 @@ def _find_shards(folder: Path) -> list[Path]:
         refuse_limit(error, folder)
         raise FeaturesError(f"{folder}: cannot be read ({reason_of(error)})") from None
     if not paths:
-        raise FeaturesError(f"{folder}: contains no *.parquet; name a file of features, or a folder of shards")
+        raise FeaturesError(
+            f"{folder}: contains no *.parquet; name a file of features, or a folder of shards"
+        )
     return paths
 
 
@@ -181,9 +206,15 @@ def _check_order(shards: Mapping[Path, Mapping[str, str]]) -> None:
     ours = {path: told for path, told in shards.items() if "part" in told}
     for (path, told), (_, before) in zip(list(ours.items())[1:], ours.items(), strict=False):
         if told.get(CHECKSUM) != before.get(CHECKSUM):
-            raise FeaturesError(f"{path}: is of another run than the shards before it; a folder contains the shards of one run")
+            raise FeaturesError(
+                f"{path}: is of another run than the shards before it; a folder contains the "
+                "shards of one run"
+            )
         if _numbers(told["part"]) <= _numbers(before["part"]):
-            raise FeaturesError(f"{path}: is shard {told['part']}, and comes after shard {before['part']}; restore the names of the shards")
+            raise FeaturesError(
+                f"{path}: is shard {told['part']}, and comes after shard {before['part']}; restore "
+                "the names of the shards"
+            )
 
 
 def _numbers(text: str) -> list[int]:
@@ -204,21 +235,30 @@ def find_missing(path: Path) -> Iterator[str]:
     Raises:
         FeaturesError: A file is damaged.
     """
-    parts = {shard_number(part.name): part for part in path.glob("part-*.parquet")} if path.is_dir() else {0: path}
+    parts = (
+        {shard_number(part.name): part for part in path.glob("part-*.parquet")}
+        if path.is_dir()
+        else {0: path}
+    )
     n_parts, is_ours = 0, False
     for part in parts.values():
         rows, told = _account(part)
         is_ours = is_ours or "elmo_version" in told
         n_parts = max(n_parts, int(told["parts"]) if told.get("parts", "").isdecimal() else 0)
         if "elmo_version" in told and told.get("rows") != str(rows):
-            yield f"{part.name}: has {rows:,} rows, and should have {told.get('rows', 'another number')}"
+            yield (
+                f"{part.name}: has {rows:,} rows, and should have "
+                f"{told.get('rows', 'another number')}"
+            )
         if checksum_ok(told) is False:
             yield f"{part.name}: its metadata do not match their checksum"
     if path.is_dir() and is_ours:
         if not n_parts:
             yield "its last shard is missing: no file records the number of shards"
         missing = (number for number in range(n_parts or max(parts)) if number not in parts)
-        yield from (f"part-{number:05d}.parquet is missing" for number in islice(missing, MOST_MISSING))
+        yield from (
+            f"part-{number:05d}.parquet is missing" for number in islice(missing, MOST_MISSING)
+        )
 
 
 def _account(part: Path) -> tuple[int, dict[str, str]]:
@@ -233,12 +273,21 @@ def _chunks(shard: _Shard) -> list[TablePart]:
     n_groups, told = metadata.num_row_groups, texts_of(metadata.metadata)
     sums = _numbers(told.get("part", "")) + _numbers(told.get("row_group_crc32", ""))
     if "part" in told and len(sums) != 1 + n_groups:
-        raise FeaturesError(f"{path}: is damaged (it has {n_groups} row groups, and a different number of checksums); make it again")
+        raise FeaturesError(
+            f"{path}: is damaged (it has {n_groups} row groups, and a different number of "
+            "checksums); make it again"
+        )
     summed = list(pairwise(sums)) if "part" in told else [None] * n_groups
-    return [TablePart(metadata.row_group(i).num_rows, partial(_read, shard, i), summed[i]) for i in range(n_groups)]
+    return [
+        TablePart(metadata.row_group(i).num_rows, partial(_read, shard, i), summed[i])
+        for i in range(n_groups)
+    ]
 
 
 def _read(shard: _Shard, number: int, names: list[str]) -> pa.Table:
     """Read columns of a row group."""
-    with _open(shard.path, LARGE_BLOCK) as source, pq.ParquetFile(source, metadata=shard.metadata, page_checksum_verification=True) as file:
+    with (
+        _open(shard.path, LARGE_BLOCK) as source,
+        pq.ParquetFile(source, metadata=shard.metadata, page_checksum_verification=True) as file,
+    ):
         return file.read_row_group(number, columns=names)

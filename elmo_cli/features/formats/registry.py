@@ -99,7 +99,11 @@ _HDF5: dict[str, Any] = {
     "detect": "_hdf5:detect",
     "sandboxed": True,
 }
-_TABLE: dict[str, Any] = {"keeps": (TOKENS, NAMES, METADATA, COLUMNS), "token_rows": True, "sandboxed": True}
+_TABLE: dict[str, Any] = {
+    "keeps": (TOKENS, NAMES, METADATA, COLUMNS),
+    "token_rows": True,
+    "sandboxed": True,
+}
 _NPZ: dict[str, Any] = {"file_format": "npz", "suffixes": (".npz",), "detect": "npz_arrays:detect"}
 
 _FORMATS = (

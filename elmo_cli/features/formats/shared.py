@@ -45,7 +45,9 @@ class SharedReader:
         with self._lock:
             if self._process != os.getpid():
                 if _state(self.path) != self._state:
-                    raise FeaturesError(f"{self.path}: has been replaced since it was opened; open it again")
+                    raise FeaturesError(
+                        f"{self.path}: has been replaced since it was opened; open it again"
+                    )
                 self._reader.close()  # closes only the handle of this process
                 self._open(self.path)
             yield self._reader

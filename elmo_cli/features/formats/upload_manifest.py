@@ -39,9 +39,13 @@ def read_manifest(folder: RemotePath) -> UploadManifest | None:
         kept = json.loads(text)
         if kept.pop("crc32") != _checksum(kept) or kept["version"] != VERSION:
             raise ValueError
-        return UploadManifest(str(kept["job_sha256"]), {str(name): int(size) for name, size in kept["shards"].items()})
+        return UploadManifest(
+            str(kept["job_sha256"]), {str(name): int(size) for name, size in kept["shards"].items()}
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise FeaturesError(f"{folder}/{MANIFEST}: is damaged, or of another version of elmo") from None
+        raise FeaturesError(
+            f"{folder}/{MANIFEST}: is damaged, or of another version of elmo"
+        ) from None
 
 
 def check_remote_features(folder: RemotePath) -> None:
@@ -54,14 +58,18 @@ def check_remote_features(folder: RemotePath) -> None:
         manifest = read_manifest(folder)
         sizes = {path.name: path.stat().st_size for path in folder.glob("*.parquet")}
     except OSError as error:
-        raise FeaturesError(f"{folder}: cannot be read ({error}); check the address and your credentials") from None
+        raise FeaturesError(
+            f"{folder}: cannot be read ({error}); check the address and your credentials"
+        ) from None
     if manifest is None:
         found = (
             f"contains {len(sizes):,} shards and no manifest: its upload is not complete"
             if sizes
             else "contains no features: it has no manifest"
         )
-        raise FeaturesError(f"{folder}: {found}; run elmo embed with --resume, or name another folder")
+        raise FeaturesError(
+            f"{folder}: {found}; run elmo embed with --resume, or name another folder"
+        )
     for name in sorted(manifest.shards.keys() | sizes.keys()):
         if manifest.shards.get(name) != sizes.get(name):
             what = "is missing" if name not in sizes else "does not match the manifest"

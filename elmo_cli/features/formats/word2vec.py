@@ -24,7 +24,8 @@ from elmo_cli.types import Array, Sentence
 
 FIRST_LINE = re.compile(rb"(\d{1,12}) (\d{1,5})\r?\n")
 WHITE_SPACE = re.compile(r"\s")
-JOINER = "_"  # replaces white space in a token, which would separate words: as in word2vec's own phrases
+# Replaces white space in a token, which would separate words: as in word2vec's own phrases
+JOINER = "_"
 VALUE_BYTES, WORD_BYTES = 32, 1 << 16  # at most, in a line that is read
 WRITE_LINES = 1 << 10
 
@@ -35,7 +36,11 @@ def detect(path: Path, start: bytes) -> str | None:  # noqa: ARG001  # every for
 
 
 @contextmanager
-def open_writer(output: OutputFile, description: FeatureSpec, options: WriteOptions) -> Iterator["Word2VecWriter"]:  # noqa: ARG001  # every format's
+def open_writer(
+    output: OutputFile,
+    description: FeatureSpec,
+    options: WriteOptions,  # noqa: ARG001  # every format's
+) -> Iterator["Word2VecWriter"]:
     """Open a writer of a file."""
     with open_output(output) as file:
         writer = Word2VecWriter(file, output.path, description)
@@ -57,7 +62,8 @@ class Word2VecWriter:
         self._is_static = description.names == (f"{LAYER}0",)
         self._counts: dict[str, int] = {}
         self._sums: dict[str, npt.NDArray[np.floating]] = {}
-        self._joined: dict[str, str] = {}  # tokens with white space, and the words that are written for them
+        # Tokens with white space, and the words that are written for them
+        self._joined: dict[str, str] = {}
         self._file = file
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
@@ -67,9 +73,14 @@ class Word2VecWriter:
             OutputError: A token is empty: the source does not contain its text.
         """
         for sentence, array in zip(window, arrays, strict=True):
-            for token, vector in zip(sentence.tokens, array.reshape(-1, self.description.dim), strict=True):
+            for token, vector in zip(
+                sentence.tokens, array.reshape(-1, self.description.dim), strict=True
+            ):
                 if not token:
-                    raise OutputError(f"{self.path}: sentence {sentence.key} has a token without text, and word2vec needs words")
+                    raise OutputError(
+                        f"{self.path}: sentence {sentence.key} has a token without text, and "
+                        "word2vec needs words"
+                    )
                 self._add(self._word(token), vector)
 
     def _word(self, token: str) -> str:
@@ -98,15 +109,19 @@ class Word2VecWriter:
         dim, dtype = self.description.dim, self.description.dtype
         yield f"{len(self._counts)} {dim}\n".encode()
         values = " ".join([DIGITS[dtype]] * dim)
-        for word in sorted(self._counts, key=lambda word: -self._counts[word]):  # sorting keeps the order of equal ones
+        # Sorting keeps the order of equal ones
+        for word in sorted(self._counts, key=lambda word: -self._counts[word]):
             mean = self._sums[word] if self._is_static else self._sums[word] / self._counts[word]
-            yield f"{word} {values % tuple(mean.astype(dtype).tolist())}\n".encode("utf-8", "backslashreplace")
+            yield f"{word} {values % tuple(mean.astype(dtype).tolist())}\n".encode(
+                "utf-8", "backslashreplace"
+            )
 
     def _warn(self) -> None:
         if self._joined:
             token, word = next(iter(self._joined.items()))
             self.warnings.append(
-                f"wrote {JOINER!r} for white space, which would end a word, in {len(self._joined):,} word types, such as {word[:60]!r}"
+                f"wrote {JOINER!r} for white space, which would end a word, in "
+                f"{len(self._joined):,} word types, such as {word[:60]!r}"
                 f" for {token[:60]!r}"
             )
 
@@ -132,7 +147,9 @@ class Word2VecReader:
                 raise FeaturesError(f"{path}: cannot be read ({reason_of(error)})") from None
             count, dim = map(int, first.groups()) if first else (0, 0)
             if not dim or count != len(self):
-                raise FeaturesError(f"{path}: has {len(self):,} of {count:,} declared words; the file is damaged")
+                raise FeaturesError(
+                    f"{path}: has {len(self):,} of {count:,} declared words; the file is damaged"
+                )
             self.description = FeatureSpec(("vectors",), dim)
             opening.pop_all()
 
@@ -174,15 +191,23 @@ class Word2VecReader:
         """Return the word and the values of a line."""
         begin, end = map(int, self._starts[index : index + 2])
         if end - begin > VALUE_BYTES * self.description.dim + WORD_BYTES:
-            raise FeaturesError(f"{self.path}:{index + 2}: has {end - begin:,} bytes; the file is damaged")
+            raise FeaturesError(
+                f"{self.path}:{index + 2}: has {end - begin:,} bytes; the file is damaged"
+            )
         self._file.seek(begin)
         line = self._file.read(end - begin).decode("utf-8", "replace").rstrip().split(" ")
         if len(line) != 1 + self.description.dim:
-            raise FeaturesError(f"{self.path}:{index + 2}: has {len(line) - 1} of {self.description.dim} values; the file is damaged")
+            raise FeaturesError(
+                f"{self.path}:{index + 2}: has {len(line) - 1} of {self.description.dim} values; "
+                "the file is damaged"
+            )
         return line
 
     def _vector(self, index: int, line: list[str]) -> Array:
         try:
             return np.array([list(map(float, line[1:]))], dtype=np.float32)
         except (ValueError, OverflowError) as error:
-            raise FeaturesError(f"{self.path}:{index + 2}: contains values that are not numbers ({error}); the file is damaged") from None
+            raise FeaturesError(
+                f"{self.path}:{index + 2}: contains values that are not numbers ({error}); the "
+                "file is damaged"
+            ) from None

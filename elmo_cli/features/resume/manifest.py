@@ -47,7 +47,10 @@ class Manifest:
             kept = json.loads(text)
             if kept["format"] != FORMAT or kept.pop("crc32") != _checksum(kept):
                 return None
-            return cls({str(k): str(v) for k, v in kept["job"].items()}, {str(k): str(v) for k, v in kept["metadata"].items()})
+            return cls(
+                {str(k): str(v) for k, v in kept["job"].items()},
+                {str(k): str(v) for k, v in kept["metadata"].items()},
+            )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 

@@ -27,7 +27,9 @@ _CHECKSUM = struct.Struct("<I")
 Part = tuple[list[Sentence], list[Array]]
 
 
-def write_part(path: Path, window: Sequence[Sentence], arrays: Sequence[Array], kept: pa.Schema | None = None) -> None:
+def write_part(
+    path: Path, window: Sequence[Sentence], arrays: Sequence[Array], kept: pa.Schema | None = None
+) -> None:
     """Write a part.
 
     Args:
@@ -41,14 +43,25 @@ def write_part(path: Path, window: Sequence[Sentence], arrays: Sequence[Array], 
     """
     facts = json.dumps(
         {
-            "sentences": [[s.key, s.tokens, None if s.text == " ".join(s.tokens) else s.text, s.id, s.document] for s in window],
+            "sentences": [
+                [
+                    s.key,
+                    s.tokens,
+                    None if s.text == " ".join(s.tokens) else s.text,
+                    s.id,
+                    s.document,
+                ]
+                for s in window
+            ],
             "shapes": [array.shape for array in arrays],
             "dtype": arrays[0].dtype.str if arrays else "<f4",
         },
         separators=(",", ":"),
     ).encode()
     columns = _encode_columns(window, kept)
-    head = _HEAD.pack(MAGIC, len(window), len(facts), len(columns), sum(array.nbytes for array in arrays))
+    head = _HEAD.pack(
+        MAGIC, len(window), len(facts), len(columns), sum(array.nbytes for array in arrays)
+    )
     checksum = 0
     with path.open("wb") as file:
         for piece in chain((head, facts, columns), chain.from_iterable(map(_pieces, arrays))):
@@ -72,11 +85,17 @@ def read_part(path: Path) -> Part | None:
         return None
     _, n_facts, n_columns, _ = lengths
     facts = json.loads(bytes(view[_HEAD.size : _HEAD.size + n_facts]))
-    columns = _decode_columns(view[_HEAD.size + n_facts : _HEAD.size + n_facts + n_columns], len(facts["sentences"]))
-    values = np.frombuffer(view[_HEAD.size + n_facts + n_columns : -_CHECKSUM.size], dtype=facts["dtype"])
+    columns = _decode_columns(
+        view[_HEAD.size + n_facts : _HEAD.size + n_facts + n_columns], len(facts["sentences"])
+    )
+    values = np.frombuffer(
+        view[_HEAD.size + n_facts + n_columns : -_CHECKSUM.size], dtype=facts["dtype"]
+    )
     sentences = [
         Sentence(key, tokens, " ".join(tokens) if text is None else text, id_, kept, *document)
-        for (key, tokens, text, id_, *document), kept in zip(facts["sentences"], columns, strict=True)
+        for (key, tokens, text, id_, *document), kept in zip(
+            facts["sentences"], columns, strict=True
+        )
     ]
     return sentences, list(_cut(values, facts["shapes"]))
 
@@ -123,7 +142,8 @@ def _encode_columns(window: Sequence[Sentence], schema: pa.Schema | None) -> byt
     columns = list(zip(*(sentence.kept for sentence in window), strict=True))
     types = schema.types if schema is not None else [None] * len(columns)
     batch = pa.record_batch(
-        [pa.array(column, type=kind) for column, kind in zip(columns, types, strict=True)], names=[str(i) for i in range(len(columns))]
+        [pa.array(column, type=kind) for column, kind in zip(columns, types, strict=True)],
+        names=[str(i) for i in range(len(columns))],
     )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:

@@ -37,8 +37,10 @@ class RemoteShards:
     """
 
     folder: RemotePath
-    _sizes: dict[int, int] = field(default_factory=dict, compare=False)  # of the complete shards, once listed
-    _plan: list[bytes] = field(default_factory=list, compare=False)  # which this run has found or made
+    # Of the complete shards, once listed
+    _sizes: dict[int, int] = field(default_factory=dict, compare=False)
+    # Which this run has found or made
+    _plan: list[bytes] = field(default_factory=list, compare=False)
 
     @property
     def path(self) -> Path:
@@ -66,10 +68,18 @@ class RemoteShards:
         with self._failing():
             names = [path.name for path in self.folder.iterdir()]
         if MANIFEST in names:
-            raise OutputError(f"{self.path}: exists already; remove it first, or name another folder (a remote one is not overwritten)")
-        others = [name for name in names if name != PLAN and (PLAN not in names or shard_number(name) < 0)]
+            raise OutputError(
+                f"{self.path}: exists already; remove it first, or name another folder (a remote "
+                "one is not overwritten)"
+            )
+        others = [
+            name for name in names if name != PLAN and (PLAN not in names or shard_number(name) < 0)
+        ]
         if others:
-            raise OutputError(f"{self.path}: contains files that are not of an unfinished run ({others[0]}); name another folder")
+            raise OutputError(
+                f"{self.path}: contains files that are not of an unfinished run ({others[0]}); "
+                "name another folder"
+            )
 
     def check_space(self, n_bytes: int, remedy: str = "") -> None:
         """Check nothing: the free space of a server is not known."""
@@ -117,14 +127,21 @@ class RemoteShards:
 
     def _check_conflict(self) -> None:
         if [self.read_plan()] != self._plan:
-            raise ResumeError(f"{self.path}: another run has started to write there; stop one of them, then pass --resume or --fresh")
+            raise ResumeError(
+                f"{self.path}: another run has started to write there; stop one of them, then pass "
+                "--resume or --fresh"
+            )
 
     def numbers(self) -> set[int]:
         """Return the numbers of the complete shards, by their names and the ends of their files."""
         if not self._sizes:
             plan = Manifest.from_json(self.read_plan() or b"")
             with self._failing():
-                shards = [path for path in self.folder.glob("part-*.parquet") if shard_number(path.name) >= 0]
+                shards = [
+                    path
+                    for path in self.folder.glob("part-*.parquet")
+                    if shard_number(path.name) >= 0
+                ]
                 with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
                     footers = list(pool.map(_read_footer, shards))
             for shard, footer in zip(shards, footers, strict=True):
@@ -147,13 +164,18 @@ class RemoteShards:
             for _ in open_parquet(path).windows():
                 pass
         except FeaturesError as error:
-            raise DiskError(f"{path}: was not written correctly ({error}); check the disk") from None
+            raise DiskError(
+                f"{path}: was not written correctly ({error}); check the disk"
+            ) from None
         self._check_conflict()
         target, size = self.folder / shard_name(shard), path.stat().st_size
         with self._failing():
             target.upload(path)
             if target.stat().st_size != size:
-                raise DiskError(f"{target}: differs in size from the uploaded file; pass --resume to upload it again")
+                raise DiskError(
+                    f"{target}: differs in size from the uploaded file; pass --resume to upload it "
+                    "again"
+                )
         self._sizes[shard] = size
         path.unlink()
 
@@ -175,7 +197,10 @@ class RemoteShards:
         with self._failing():
             there = {path.name: path.stat().st_size for path in self.folder.glob("*.parquet")}
         if there != sizes:
-            raise ResumeError(f"{self.path}: its shards were changed during the run; pass --resume to make the missing ones")
+            raise ResumeError(
+                f"{self.path}: its shards were changed during the run; pass --resume to make the "
+                "missing ones"
+            )
         self._upload_text(MANIFEST, UploadManifest(plan.fingerprint, sizes).to_json())
         self.clear()
 
@@ -202,7 +227,9 @@ class RemoteShards:
         try:
             yield
         except OSError as error:
-            raise DiskError(f"{self.path}: cannot be written ({error}); check the address and your credentials") from None
+            raise DiskError(
+                f"{self.path}: cannot be written ({error}); check the address and your credentials"
+            ) from None
 
 
 def _read_footer(shard: RemotePath) -> bytes:
@@ -224,4 +251,7 @@ def _is_complete(number: int, footer: bytes, plan: Manifest) -> bool:
     except (OSError, pa.ArrowException):
         return False
     fingerprint = plan.metadata.get(FINGERPRINT, "").encode()
-    return stored.get(b"part") == str(number).encode() and stored.get(FINGERPRINT.encode(), b"") == fingerprint
+    return (
+        stored.get(b"part") == str(number).encode()
+        and stored.get(FINGERPRINT.encode(), b"") == fingerprint
+    )

@@ -26,10 +26,21 @@ Make = Callable[
 ]  # opens the writer of an output with such metadata
 
 FINGERPRINT = "job_sha256"  # in the metadata: identifies the job of a complete output
-_MADE = {"model_sha256": "the model", "options": "its options", "start_state": "where sentences start", "precision": "--precision"}
+_MADE = {
+    "model_sha256": "the model",
+    "options": "its options",
+    "start_state": "where sentences start",
+    "precision": "--precision",
+}
 
 
-def make_manifest(source: Mapping[str, str], options: Mapping[str, Any], metadata: Mapping[str, str], *, is_known: bool) -> Manifest:
+def make_manifest(
+    source: Mapping[str, str],
+    options: Mapping[str, Any],
+    metadata: Mapping[str, str],
+    *,
+    is_known: bool,
+) -> Manifest:
     """Return the manifest of a job.
 
     Args:
@@ -39,7 +50,10 @@ def make_manifest(source: Mapping[str, str], options: Mapping[str, Any], metadat
         is_known: Whether all of the input is known; the metadata then contain the fingerprint.
     """
     made = {words: metadata[name] for name, words in _MADE.items() if name in metadata}
-    given = {name if name.startswith("--") else f"--{name.replace('_', '-')}": str(value) for name, value in options.items()}
+    given = {
+        name if name.startswith("--") else f"--{name.replace('_', '-')}": str(value)
+        for name, value in options.items()
+    }
     plan = Manifest({**source, **made, **given}, metadata)
     return replace(plan, metadata={**metadata, FINGERPRINT: plan.fingerprint}) if is_known else plan
 
@@ -73,7 +87,11 @@ class ResumableRun:
     @property
     def folder(self) -> WorkDir | None:
         """The work folder; None for standard output, which has none."""
-        return WorkDir(self.output, self.resume, self.fresh) if isinstance(self.output, OutputFile | OutputFolder) else None
+        return (
+            WorkDir(self.output, self.resume, self.fresh)
+            if isinstance(self.output, OutputFile | OutputFolder)
+            else None
+        )
 
     def check(self) -> None:
         """Check that the output can be written, without another run or unfinished work there.
@@ -83,7 +101,8 @@ class ResumableRun:
                 work, and neither `resume` nor `fresh` is given.
         """
         if self.folder and self.resume:
-            replace(self.folder.output, overwrite=True).check()  # an existing output may be this job's
+            # An existing output may be this job's
+            replace(self.folder.output, overwrite=True).check()
         else:
             self.output.check()
         if self.folder:
@@ -107,7 +126,9 @@ class ResumableRun:
     def _is_done(self, plan: Manifest) -> bool:
         if not (self.folder and self.resume and self.folder.output.target.exists()):
             return False
-        told = made_by(self.output.path) or (plan.fingerprint if self.folder.has_finished(plan) else None)
+        told = made_by(self.output.path) or (
+            plan.fingerprint if self.folder.has_finished(plan) else None
+        )
         return FINGERPRINT in plan.metadata and told == plan.fingerprint
 
     def compare(self, plan: Manifest) -> bool:
@@ -137,7 +158,9 @@ class ResumableRun:
         if not self.folder or not self.keep:
             return self.output.check_space(n_bytes, remedy)
         kept = self.folder.kept_bytes() if self.resume else 0
-        return self.output.check_space(2 * n_bytes - kept, f"{remedy}, or pass --no-resume to halve it")
+        return self.output.check_space(
+            2 * n_bytes - kept, f"{remedy}, or pass --no-resume to halve it"
+        )
 
     @contextmanager
     def open_store(
@@ -166,7 +189,11 @@ class ResumableRun:
     def how_to_go_on(self) -> str:
         """Return how to continue after a stop, in words; empty if nothing is kept."""
         kept = self.folder.kept_sentences() if self.folder and self.keep else 0
-        return f"{kept:,} sentence{'s are' if kept > 1 else ' is'} kept: pass --resume to continue" if kept else ""
+        return (
+            f"{kept:,} sentence{'s are' if kept > 1 else ' is'} kept: pass --resume to continue"
+            if kept
+            else ""
+        )
 
 
 @contextmanager

@@ -130,7 +130,10 @@ class ShardFolder:
         try:
             path.replace(self.shards / shard_name(shard))
         except FileNotFoundError:
-            fact = "its shared folder was removed during the run, or other tasks have completed the output"
+            fact = (
+                "its shared folder was removed during the run, or other tasks have completed the "
+                "output"
+            )
             raise DiskError(f"{self.path}: {fact}; run the task again") from None
         sync_folder(self.shards)
 
@@ -148,7 +151,9 @@ class ShardFolder:
         with ExitStack() as held:
             if self._take_commit_lock(held) and self.shards.is_dir():
                 for problem in find_missing(self.shards):
-                    raise ResumeError(f"{self.shards}: {problem}; remove that shard, and run its task again")
+                    raise ResumeError(
+                        f"{self.shards}: {problem}; remove that shard, and run its task again"
+                    )
                 self.output.put_in_place(self.shards)
             self.clear()
 

@@ -67,7 +67,7 @@ class ShardStore(Protocol):
         """Check that there is space for the output."""
 
     def made_by(self) -> str | None:
-        """Return the fingerprint of the job that made the complete output; None if there is none."""
+        """Return the fingerprint of the job that made the complete output, or None."""
 
     def claim(self) -> AbstractContextManager[Path]:
         """Lock the store for this task; return an empty local folder for its unfinished shard."""
@@ -119,10 +119,18 @@ class ShardsWriter:
 
     skipped_duplicates = 0
 
-    def __init__(self, store: ShardStore, folder: Path, spec: FeatureSpec, options: WriteOptions, task: ShardTask) -> None:
+    def __init__(
+        self,
+        store: ShardStore,
+        folder: Path,
+        spec: FeatureSpec,
+        options: WriteOptions,
+        task: ShardTask,
+    ) -> None:
         self.store = store
         self.task = task
-        self.n_shards = 1  # of the job, once all windows have been selected; without sentences it has one
+        # Of the job, once all windows have been selected; without sentences it has one
+        self.n_shards = 1
         self._folder = folder
         self._spec = spec
         self._options = options
@@ -150,7 +158,9 @@ class ShardsWriter:
         """
         place = self._places.popleft()
         with writing_errors(self.store.path):
-            self._shard = self._shard or create_shard(self._folder, place.shard, self._spec, self._options)
+            self._shard = self._shard or create_shard(
+                self._folder, place.shard, self._spec, self._options
+            )
             self._shard.write(window, arrays)
             if place.ends:
                 self._end_shard(self._shard, last=place.last)
@@ -176,10 +186,16 @@ class ShardsWriter:
     def __enter__(self) -> "ShardsWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._shard:
             self._shard.discard()
-        if isinstance(error, ResumeError):  # the input was changed: shards made from it are of another job
+        # The input was changed: shards made from it are of another job
+        if isinstance(error, ResumeError):
             self.store.remove(self._made)
 
 
@@ -229,7 +245,8 @@ class ShardRun:
         if kept := self.store.read_plan():
             if not (self.resume or self.fresh):
                 raise ResumeError(
-                    f"{self.store.path}: a run was stopped after {self._progress()}; {self.store.to_continue}, or {self.store.to_discard}"
+                    f"{self.store.path}: a run was stopped after {self._progress()}; "
+                    f"{self.store.to_continue}, or {self.store.to_discard}"
                 )
             if not self.fresh:
                 self._checked(plan, kept)
@@ -240,20 +257,34 @@ class ShardRun:
         self.store.clear()
 
     def _is_done(self, plan: Manifest) -> bool:
-        return self.resume and FINGERPRINT in plan.metadata and self.store.made_by() == plan.fingerprint
+        return (
+            self.resume
+            and FINGERPRINT in plan.metadata
+            and self.store.made_by() == plan.fingerprint
+        )
 
     def _checked(self, plan: Manifest, kept: bytes) -> Manifest:
         before = Manifest.from_json(kept)
         if before is None:
-            raise ResumeError(f"{self.store.path}: its unfinished job is of another version of elmo, or damaged; {self.store.to_discard}")
+            raise ResumeError(
+                f"{self.store.path}: its unfinished job is of another version of elmo, or damaged; "
+                f"{self.store.to_discard}"
+            )
         if differences := plan.differences(before):
             fact = f"the unfinished job is another one: it differs in {', '.join(differences)}"
-            raise ResumeError(f"{self.store.path}: {fact}; give the same input and options, or {self.store.to_discard}")
+            raise ResumeError(
+                f"{self.store.path}: {fact}; give the same input and options, or "
+                f"{self.store.to_discard}"
+            )
         return before
 
     @contextmanager
-    def open_shards(self, plan: Manifest, spec: FeatureSpec, options: WriteOptions) -> Iterator[ShardsWriter]:
-        """Open the writer of the task's missing shards; the output is committed when none is missing.
+    def open_shards(
+        self, plan: Manifest, spec: FeatureSpec, options: WriteOptions
+    ) -> Iterator[ShardsWriter]:
+        """Open the writer of the task's missing shards.
+
+        The output is committed when none is missing.
 
         Raises:
             OutputError: The task is running already, or existing shards are of another job.
@@ -264,7 +295,11 @@ class ShardRun:
             plan = self._checked(plan, self.store.keep_plan(plan.to_json()))
             done = self._is_done(plan)  # by another task, while this one loaded the model
             with ShardsWriter(
-                self.store, folder, replace(spec, metadata=plan.metadata), options, NO_SHARDS if done else self.task
+                self.store,
+                folder,
+                replace(spec, metadata=plan.metadata),
+                options,
+                NO_SHARDS if done else self.task,
             ) as writer:
                 yield writer
             if done:
@@ -282,7 +317,11 @@ class ShardRun:
 
     def state(self) -> str:
         """Return how many shards there are, in words; empty if the output is complete."""
-        return f"{self.store.path} has {self._progress()} so far, of this task and others" if self.store.read_plan() else ""
+        return (
+            f"{self.store.path} has {self._progress()} so far, of this task and others"
+            if self.store.read_plan()
+            else ""
+        )
 
     def _progress(self) -> str:
         n = len(self.store.numbers())

@@ -59,7 +59,11 @@ class WorkDir:
 
     def parts(self) -> list[Path]:
         """Return the paths of the existing parts up to the first gap."""
-        return list(takewhile(Path.is_file, map(self.part, count()))) if (self.path / PLAN).is_file() else []
+        return (
+            list(takewhile(Path.is_file, map(self.part, count())))
+            if (self.path / PLAN).is_file()
+            else []
+        )
 
     def kept_sentences(self) -> int:
         """Return the number of sentences in the parts."""
@@ -89,7 +93,9 @@ class WorkDir:
                 `resume` nor `fresh` is given; or the folder cannot be created.
         """
         if self.path.is_symlink():  # its target is not ours to remove
-            raise OutputError(f"{self.output.path}: its work folder {self.path} is a link; remove it")
+            raise OutputError(
+                f"{self.output.path}: its work folder {self.path} is a link; remove it"
+            )
         with ExitStack() as claimed:
             with self._failing_as_output_error(), self._naming_its_owner():
                 claimed.enter_context(locked(self.path, self.output.path))
@@ -109,12 +115,16 @@ class WorkDir:
                 raise
             owner = _owner(self.path)
             remedy = "remove it, or let its owner do so, or name another output"
-            raise DiskError(f"{self.output.path}: its work folder {self.path}, of {owner}, may not be written to; {remedy}") from None
+            raise DiskError(
+                f"{self.output.path}: its work folder {self.path}, of {owner}, may not be written "
+                f"to; {remedy}"
+            ) from None
 
     def _refuse_unfinished(self) -> None:
         if not (self.resume or self.fresh) and (kept := self.kept_sentences()):
             raise ResumeError(
-                f"{self.output.path}: a run was stopped after {kept:,} sentence{'s' if kept > 1 else ''}; "
+                f"{self.output.path}: a run was stopped after {kept:,} "
+                f"sentence{'s' if kept > 1 else ''}; "
                 "pass --resume to continue, or --fresh to start over"
             )
 
@@ -165,10 +175,14 @@ class WorkDir:
     def _checked(self, plan: Manifest) -> Manifest:
         kept = Manifest.from_json((self.path / PLAN).read_bytes())
         if kept is None:
-            raise ResumeError(f"{self.path}: is of another version of elmo, or damaged; pass --fresh to start over")
+            raise ResumeError(
+                f"{self.path}: is of another version of elmo, or damaged; pass --fresh to start "
+                "over"
+            )
         if differences := plan.differences(kept):
             raise ResumeError(
-                f"{self.output.path}: the unfinished run was another job: it differs in {', '.join(differences)}; "
+                f"{self.output.path}: the unfinished run was another job: it differs in "
+                f"{', '.join(differences)}; "
                 "give the same input and options to continue it, or pass --fresh to start over"
             )
         return kept
@@ -215,7 +229,8 @@ class WorkDir:
 def _owner(path: Path) -> str:
     try:
         return f"user {path.owner()}"
-    except (KeyError, OSError, NotImplementedError):  # a user without a name, or a system without users
+    # A user without a name, or a system without users
+    except (KeyError, OSError, NotImplementedError):
         return f"user {path.stat().st_uid}"
 
 
@@ -224,4 +239,6 @@ def _write(path: Path, text: str) -> None:
 
 
 def _remove(leftover: Path) -> None:
-    shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
+    shutil.rmtree(
+        leftover
+    ) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()

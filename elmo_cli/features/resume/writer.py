@@ -69,7 +69,10 @@ class ResumableWriter:
             OutputError: The inner writer rejects the window, which is then not kept.
         """
         with writing_errors(self.work.output.path):
-            atomic_write(self.work.part(self._number), lambda path: write_part(path, window, arrays, self.kept))
+            atomic_write(
+                self.work.part(self._number),
+                lambda path: write_part(path, window, arrays, self.kept),
+            )
         self._pass_on(window, arrays)
 
     def _pass_on(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
@@ -90,10 +93,19 @@ class ResumableWriter:
         raise ResumeError(f"{refusal}; a resumed run would stop here again: pass --fresh too")
 
     def _compare(self, before: Window, now: Window) -> None:
-        if before != now and repr(before) != repr(now):  # a NaN among the columns that are carried over differs from itself
-            at = next((i for i, (one, other) in enumerate(zip(before, now, strict=False)) if repr(one) != repr(other)), len(now))
+        # A NaN among the columns that are carried over differs from itself
+        if before != now and repr(before) != repr(now):
+            at = next(
+                (
+                    i
+                    for i, (one, other) in enumerate(zip(before, now, strict=False))
+                    if repr(one) != repr(other)
+                ),
+                len(now),
+            )
             differs = "was another one" if at < len(now) else "is missing"
             raise ResumeError(
-                f"{self.work.output.path}: the unfinished run read another input: sentence {self._committed + at + 1:,} {differs}; "
+                f"{self.work.output.path}: the unfinished run read another input: sentence "
+                f"{self._committed + at + 1:,} {differs}; "
                 "give the same input to continue it, or pass --fresh to start over"
             )

@@ -13,7 +13,14 @@ from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.spec import FeatureSpec
 from elmo_cli.inference.benchmark.work import Tokens, Work
 from elmo_cli.inference.embedder import Embedder, batch_tokens_for, window_tokens_for
-from elmo_cli.inference.pipeline import batches, embed_ahead, embed_corpus, embed_window, selecting, windows
+from elmo_cli.inference.pipeline import (
+    batches,
+    embed_ahead,
+    embed_corpus,
+    embed_window,
+    selecting,
+    windows,
+)
 from elmo_cli.io.output_file import OutputFile
 from elmo_cli.nn.prefixes import count_nodes
 from elmo_cli.nn.reference import embed_padded
@@ -32,7 +39,8 @@ class Round(NamedTuple):
     end_to_end: float  # with an empty cache, into an HDF5 file; the simple path does not write
     writing: float | None = None  # part of `end_to_end` spent in the feature writer
     lstm: float | None = None  # all word types cached, nothing written
-    nodes: int | None = None  # computed LSTM steps of a layer, both directions; 2 for each token without sharing
+    # Computed LSTM steps of a layer, both directions; 2 for each token without sharing
+    nodes: int | None = None
 
 
 class BenchmarkPath(Protocol):
@@ -74,33 +82,57 @@ class FastPath:
     def __init__(self, work: Work, precision: str) -> None:
         self.embedder = Embedder(work.load(), work.device, precision=precision)
         config = self.embedder.bilm.config
-        self.batch_tokens, self.window_tokens = batch_tokens_for(config, work.device), window_tokens_for(work.device)
-        self.described = FeatureSpec(tuple(f"layer_{layer}" for layer in range(config.n_output_layers)), config.output_dim)
-        self.text = [Sentence(str(i), tokens, " ".join(tokens)) for i, tokens in enumerate(work.sentences)]
+        self.batch_tokens, self.window_tokens = (
+            batch_tokens_for(config, work.device),
+            window_tokens_for(work.device),
+        )
+        self.described = FeatureSpec(
+            tuple(f"layer_{layer}" for layer in range(config.n_output_layers)), config.output_dim
+        )
+        self.text = [
+            Sentence(str(i), tokens, " ".join(tokens)) for i, tokens in enumerate(work.sentences)
+        ]
 
     def vectors(self, sample: Sequence[Tokens]) -> list[Array]:
         """Return all layers of each sentence, (layer, token, dim) float32."""
         return self.embedder.embed_batch(sample)
 
     def measure(self) -> Round:
-        """Return the measurement of two runs: empty cache, to a temporary file; full cache, no output."""
+        """Return the measurement of two runs: empty cache, to a temporary file.
+
+        Full cache, no output.
+        """
         self.embedder.types = TypeCache(self.embedder.bilm)
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            with open_writer(DEFAULT.name, OutputFile(Path(folder) / "out.h5"), self.described) as store:
+            with open_writer(
+                DEFAULT.name, OutputFile(Path(folder) / "out.h5"), self.described
+            ) as store:
                 timed = _TimedStore(store)
                 read = windows(self.text, self.window_tokens)
-                for _ in embed_corpus(embed_ahead(read, selecting(self._embed, lambda layers: layers)), timed):
+                for _ in embed_corpus(
+                    embed_ahead(read, selecting(self._embed, lambda layers: layers)), timed
+                ):
                     pass
             end_to_end = time.perf_counter() - began
         began = time.perf_counter()
         for window in windows(self.text, self.window_tokens):
             self._embed(window)
         lstm = time.perf_counter() - began
-        return Round(sum(len(sentence.tokens) for sentence in self.text), end_to_end, timed.seconds, lstm, self._count_nodes())
+        return Round(
+            sum(len(sentence.tokens) for sentence in self.text),
+            end_to_end,
+            timed.seconds,
+            lstm,
+            self._count_nodes(),
+        )
 
     def _count_nodes(self) -> int:
-        parts = ((window, batch) for window in windows(self.text, self.window_tokens) for batch in batches(window, self.batch_tokens))
+        parts = (
+            (window, batch)
+            for window in windows(self.text, self.window_tokens)
+            for batch in batches(window, self.batch_tokens)
+        )
         return sum(count_nodes([window[i].tokens for i in batch]) for window, batch in parts)
 
     def _embed(self, window: Window, *, stop: Event | None = None) -> list[Array]:
@@ -122,4 +154,6 @@ class _TimedStore:
 
 def make_path(name: str, work: Work) -> BenchmarkPath:
     """Return the path of a name: SIMPLE, EXACT, or a precision."""
-    return SimplePath(work, exact=name == EXACT) if name in (SIMPLE, EXACT) else FastPath(work, name)
+    return (
+        SimplePath(work, exact=name == EXACT) if name in (SIMPLE, EXACT) else FastPath(work, name)
+    )

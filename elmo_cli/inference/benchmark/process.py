@@ -52,7 +52,10 @@ def ceiling(name: str, config: BiLMConfig, device: str) -> float:
     directions do.
     """
     dtype = PRECISIONS.get("fp32" if name in (SIMPLE, EXACT) else name, torch.float32)
-    shapes = [(2 * config.projection_dim, 4 * config.lstm_dim), (config.lstm_dim, config.projection_dim)]
+    shapes = [
+        (2 * config.projection_dim, 4 * config.lstm_dim),
+        (config.lstm_dim, config.projection_dim),
+    ]
     work = sum(2 * CEILING_ROWS * rows * columns for rows, columns in shapes)
     seconds = sum(_fastest(rows, columns, dtype, device) for rows, columns in shapes)
     return 2 * work / seconds
@@ -64,7 +67,10 @@ def _fastest(n_in: int, n_out: int, dtype: torch.dtype, device: str) -> float:
     x = torch.randn(CEILING_ROWS, n_in, device=device, dtype=dtype)
     both = InThreads()
     packed = [PackedLinear(weight) for weight in weights]
-    return min(_time(lambda: both(lambda d: packed[d](x)), device), _time(lambda: both(lambda d: x @ weights[d].T), device))
+    return min(
+        _time(lambda: both(lambda d: packed[d](x)), device),
+        _time(lambda: both(lambda d: x @ weights[d].T), device),
+    )
 
 
 def _time(run: Callable[[], object], device: str) -> float:

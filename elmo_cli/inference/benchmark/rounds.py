@@ -39,7 +39,9 @@ class Figures:
         return median(one.tokens / one.end_to_end for one in self.rounds)
 
 
-def run_benchmark(work: Work, precisions: Sequence[str], repeats: int) -> Iterator[tuple[str, dict[str, Figures]]]:
+def run_benchmark(
+    work: Work, precisions: Sequence[str], repeats: int
+) -> Iterator[tuple[str, dict[str, Figures]]]:
     """Iterate over the steps of a benchmark: a name, and the figures of each path so far.
 
     Args:
@@ -49,7 +51,10 @@ def run_benchmark(work: Work, precisions: Sequence[str], repeats: int) -> Iterat
     """
     device = choose_device(work.device)
     work = work._replace(device=device)
-    names = [SIMPLE, *dict.fromkeys(choose_precision(precision, device) for precision in precisions)]
+    names = [
+        SIMPLE,
+        *dict.fromkeys(choose_precision(precision, device) for precision in precisions),
+    ]
     sample, found = work.sentences[:SAMPLE], {}
     with _start(EXACT, work) as exact_process:
         exact = exact_process.submit(process.vectors, sample).result()
@@ -57,24 +62,32 @@ def run_benchmark(work: Work, precisions: Sequence[str], repeats: int) -> Iterat
         processes = {}
         for name in names:
             processes[name] = stack.enter_context(_start(name, work))
-            found[name] = Figures(*compare(processes[name].submit(process.vectors, sample).result(), exact))
+            found[name] = Figures(
+                *compare(processes[name].submit(process.vectors, sample).result(), exact)
+            )
             yield f"{name}: vectors", found
         for _ in range(repeats):
             for name, pool in processes.items():
-                found[name].ceilings.append(pool.submit(process.ceiling, name, work.config(), device).result())
+                found[name].ceilings.append(
+                    pool.submit(process.ceiling, name, work.config(), device).result()
+                )
                 found[name].rounds.append(pool.submit(process.measure).result())
                 found[name].peak_bytes = pool.submit(process.peak_bytes).result()
                 yield f"{name}: speed", found
 
 
 def _start(name: str, work: Work) -> ProcessPoolExecutor:
-    os.environ["PYTHONSAFEPATH"] = "1"  # from Python 3.11 on: the process imports nothing from the current folder
+    # From Python 3.11 on: the process imports nothing from the current folder
+    os.environ["PYTHONSAFEPATH"] = "1"
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), process.start, (name, work))
 
 
 def compare(arrays: Sequence[Array], exact: Sequence[Array]) -> tuple[list[float], list[float]]:
     """Return relative error (L2) and lowest cosine, by layer, of arrays (layer, token, dim)."""
-    ours, theirs = (np.concatenate([part.astype(np.float64) for part in parts], axis=1) for parts in (arrays, exact))
+    ours, theirs = (
+        np.concatenate([part.astype(np.float64) for part in parts], axis=1)
+        for parts in (arrays, exact)
+    )
     errors = np.linalg.norm(ours - theirs, axis=(1, 2)) / np.linalg.norm(theirs, axis=(1, 2))
     norms = np.linalg.norm(ours, axis=2) * np.linalg.norm(theirs, axis=2)
     return errors.tolist(), ((ours * theirs).sum(axis=2) / norms).min(axis=1).tolist()
@@ -100,9 +113,15 @@ def _summary(figures: Figures, simple: float, of_lstm: float, of_encoder: float)
         "tokens_per_second": figures.tokens_per_second,
         "ratio_to_simple": figures.tokens_per_second / simple,
         "end_to_end_of_ceiling": figures.tokens_per_second * (of_lstm + of_encoder) / ceiling,
-        "lstm_of_ceiling": _median([one.tokens / one.lstm * of_lstm / ceiling for one in rounds if one.lstm]),
-        "share_of_nodes": _median([one.nodes / (2 * one.tokens) for one in rounds if one.nodes is not None]),
-        "writing_share": _median([one.writing / one.end_to_end for one in rounds if one.writing is not None]),
+        "lstm_of_ceiling": _median(
+            [one.tokens / one.lstm * of_lstm / ceiling for one in rounds if one.lstm]
+        ),
+        "share_of_nodes": _median(
+            [one.nodes / (2 * one.tokens) for one in rounds if one.nodes is not None]
+        ),
+        "writing_share": _median(
+            [one.writing / one.end_to_end for one in rounds if one.writing is not None]
+        ),
         "ceiling_gflops": ceiling / 1e9,
         "peak_mib": figures.peak_bytes / 2**20,
         "relative_error": figures.relative_error,

@@ -27,13 +27,19 @@ class Work(NamedTuple):
 
     def config(self) -> BiLMConfig:
         """Return the architecture."""
-        return self.model.config() if self.model else parse_options(PRESETS[self.preset], Path(self.preset))
+        return (
+            self.model.config()
+            if self.model
+            else parse_options(PRESETS[self.preset], Path(self.preset))
+        )
 
     def load(self) -> BiLM:
         """Return the network."""
         if self.model:
             return self.model.load()
-        return new_bilm(self.config(), torch.Generator().manual_seed(0)).eval().requires_grad_(False)
+        return (
+            new_bilm(self.config(), torch.Generator().manual_seed(0)).eval().requires_grad_(False)
+        )
 
     @property
     def tokens(self) -> int:
@@ -57,7 +63,9 @@ def encoder_work(config: BiLMConfig, word: str) -> int:
     The weights of a convolution count once for each character and marker of the word.
     """
     places = min(len(word.encode()) + 2, config.max_characters)
-    convolutions = sum(width * config.character_dim * number for width, number in config.filters) * places
+    convolutions = (
+        sum(width * config.character_dim * number for width, number in config.filters) * places
+    )
     highways = config.n_highway * 2 * config.n_filters**2
     projection = config.n_filters * config.projection_dim if config.project_characters else 0
     return 2 * (convolutions + highways + projection)
@@ -66,7 +74,10 @@ def encoder_work(config: BiLMConfig, word: str) -> int:
 def made_up_text(n_tokens: int, seed: int = 0) -> list[Tokens]:
     """Return random sentences of English-like lengths, with Zipf-like word frequencies."""
     draw = random.Random(seed)  # noqa: S311  # not for security
-    words = ["".join(draw.choices(string.ascii_lowercase, k=min(14, 2 + int(draw.expovariate(0.25))))) for _ in range(20_000)]
+    words = [
+        "".join(draw.choices(string.ascii_lowercase, k=min(14, 2 + int(draw.expovariate(0.25)))))
+        for _ in range(20_000)
+    ]
     weights = [1 / (rank + 3) for rank in range(len(words))]
     sentences: list[Tokens] = []
     while n_tokens > 0:

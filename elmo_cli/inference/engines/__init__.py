@@ -18,12 +18,16 @@ Open = Callable[[EmbedderSpec, Selection, EngineOptions, Folder], Engine]
 
 ENGINES: dict[str, Open] = {
     "local": lambda spec, selection, _options, _folder: LocalEngine(spec, selection),
-    "processes": lambda spec, selection, options, folder: ProcessEngine(spec, selection, options.devices, folder),
+    "processes": lambda spec, selection, options, folder: ProcessEngine(
+        spec, selection, options.devices, folder
+    ),
     "ray": lambda spec, selection, options, _folder: RayEngine(spec, selection, options),
 }
 
 
-def open_engine(spec: EmbedderSpec, selection: Selection, options: EngineOptions, folder: Folder) -> Engine:
+def open_engine(
+    spec: EmbedderSpec, selection: Selection, options: EngineOptions, folder: Folder
+) -> Engine:
     """Return an engine with started workers.
 
     Args:

@@ -48,7 +48,10 @@ class Layout(NamedTuple):
         """Return the arrays as views of `memory`, (n_bytes,) uint8."""
         values = memory.view(self.dtype)
         ends = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes)])
-        return [values[begin:end].reshape(shape) for begin, end, shape in zip(ends, ends[1:], self.shapes, strict=False)]
+        return [
+            values[begin:end].reshape(shape)
+            for begin, end, shape in zip(ends, ends[1:], self.shapes, strict=False)
+        ]
 
 
 class Place(NamedTuple):

@@ -55,14 +55,18 @@ class OrderedPool:
 
     def __init__(self, windows: Iterable[Window], workers: Sequence[Worker]) -> None:
         self._windows = windows
-        self._tasks: PriorityQueue[Task] = PriorityQueue()  # ordered by distinct numbers: windows are not compared
+        # Ordered by distinct numbers: windows are not compared
+        self._tasks: PriorityQueue[Task] = PriorityQueue()
         self._room = Semaphore(AHEAD * len(workers))
         self._results: dict[int, Embedded | BaseException | None] = {}  # None after the last window
         self._failed: BaseException | None = None  # an error that does not belong to a window
         self._changed = Condition()
         self._stop = Event()
         self._threads = [Thread(target=self._read, name="reader", daemon=True)]
-        self._threads += [Thread(target=self._work, args=[worker], name="worker", daemon=True) for worker in workers]
+        self._threads += [
+            Thread(target=self._work, args=[worker], name="worker", daemon=True)
+            for worker in workers
+        ]
 
     def embedded(self) -> Generator[Embedded, None, None]:
         """Iterate over embedded windows, in order."""

@@ -19,7 +19,9 @@ from elmo_cli.inference.engines.worker import WindowEmbedder
 from elmo_cli.types import Array, Sentence
 
 Messages = SimpleQueue[Any]
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 def serve(number: int) -> None:
@@ -52,7 +54,13 @@ def _work(worker: WindowEmbedder, connection: Connection, messages: Messages) ->
                 _embed(worker, sentences, connection, messages, memory)
 
 
-def _embed(worker: WindowEmbedder, sentences: list[Sentence], connection: Connection, messages: Messages, memory: "_SharedMemory") -> None:
+def _embed(
+    worker: WindowEmbedder,
+    sentences: list[Sentence],
+    connection: Connection,
+    messages: Messages,
+    memory: "_SharedMemory",
+) -> None:
     """Send size and shapes, then copy the arrays to the block named in the reply."""
     _, arrays, truncated = worker.embed(sentences)
     connection.send((None, (Layout.of(arrays), truncated)))
@@ -94,7 +102,9 @@ class _SharedMemory:
 
     def put(self, place: Place, descriptor: int | None, arrays: list[Array]) -> None:
         """Copy arrays to a block; `descriptor` is that of a new block."""
-        self._mapped = {number: block for number, block in self._mapped.items() if number in place.live}
+        self._mapped = {
+            number: block for number, block in self._mapped.items() if number in place.live
+        }
         if descriptor is not None:
             self._mapped[place.number] = mmap.mmap(descriptor, place.size)
             os.close(descriptor)

@@ -19,13 +19,22 @@ from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.engines.blocks import BlockPool, Layout, Place
 from elmo_cli.inference.engines.pool import OrderedPool
 from elmo_cli.inference.engines.process import SIGNALS
-from elmo_cli.inference.engines.protocol import Settled, WorkerError, WorkerFacts, WorkerTracebackError, check_alike
+from elmo_cli.inference.engines.protocol import (
+    Settled,
+    WorkerError,
+    WorkerFacts,
+    WorkerTracebackError,
+    check_alike,
+)
 from elmo_cli.inference.pipeline import Embedded, Truncated
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.sandbox import module_path
 from elmo_cli.types import Array, Window
 
-_SERVE = "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.inference.engines.process import serve; serve(int(sys.argv[1]))"
+_SERVE = (
+    "import sys; sys.path[:] = sys.argv[2:]; from elmo_cli.inference.engines.process import serve; "
+    "serve(int(sys.argv[1]))"
+)
 
 
 class WorkerProcess:
@@ -38,7 +47,9 @@ class WorkerProcess:
         blocks: Shared memory for its results.
     """
 
-    def __init__(self, name: str, spec: EmbedderSpec, selection: Selection, blocks: BlockPool) -> None:
+    def __init__(
+        self, name: str, spec: EmbedderSpec, selection: Selection, blocks: BlockPool
+    ) -> None:
         self.name = name
         self._blocks = blocks
         self._known: set[int] = set()  # blocks that the child has
@@ -107,7 +118,9 @@ class WorkerProcess:
         try:
             yield
         except (EOFError, ConnectionError):
-            raise WorkerError(f"the worker on {self.name} {_end_of(self._process.wait())}") from None
+            raise WorkerError(
+                f"the worker on {self.name} {_end_of(self._process.wait())}"
+            ) from None
 
     def close(self) -> None:
         """End the process, which has no state to save."""
@@ -155,14 +168,29 @@ class ProcessEngine:
         folder: Returns the folder for shared files, used on systems without memfd.
     """
 
-    def __init__(self, spec: EmbedderSpec, selection: Selection, devices: Sequence[str], folder: Callable[[], Path]) -> None:
+    def __init__(
+        self,
+        spec: EmbedderSpec,
+        selection: Selection,
+        devices: Sequence[str],
+        folder: Callable[[], Path],
+    ) -> None:
         self._weights = spec.files
         self._blocks = BlockPool(folder)
         self._workers: list[WorkerProcess] = []
         try:
-            for number, (device, threads) in enumerate(zip(devices, _threads(spec, devices), strict=True), start=1):
+            for number, (device, threads) in enumerate(
+                zip(devices, _threads(spec, devices), strict=True), start=1
+            ):
                 name = f"{device} ({number} of {len(devices)})"
-                own = replace(spec, model=spec.files, options=None, weights=None, device=device, threads=threads)
+                own = replace(
+                    spec,
+                    model=spec.files,
+                    options=None,
+                    weights=None,
+                    device=device,
+                    threads=threads,
+                )
                 self._workers.append(WorkerProcess(name, own, selection, self._blocks))
         except BaseException:
             self.close()

@@ -51,7 +51,8 @@ class RayEngine:
         self._ending = ExitStack()
         self._weights = spec.files
         try:
-            self._ending.enter_context(redirect_stdout(sys.stderr))  # Ray prints the status of workers
+            # Ray prints the status of workers
+            self._ending.enter_context(redirect_stdout(sys.stderr))
             self._pool = _Cluster(_connect(options.address), spec, selection, options)
             self._ending.callback(self._pool.close)
         except BaseException:
@@ -91,7 +92,8 @@ class RayEngine:
 
 def _import_ray() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # for a cluster that is started here
-    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call after the end would join or start another cluster
+    # Else a call after the end would join or start another cluster
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     try:
         import ray
     except ImportError:
@@ -107,17 +109,27 @@ def _connect(address: str) -> ModuleType:
     ray = _import_ray()
     with _keeping_signals():
         try:
-            ray.init(address=address, log_to_driver=False, configure_logging=False, include_dashboard=None if address != "local" else False)
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                configure_logging=False,
+                include_dashboard=None if address != "local" else False,
+            )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ElmoError(f"--address {address}: no Ray cluster can be reached ({reason}); start one, or pass --address local") from None
+            raise ElmoError(
+                f"--address {address}: no Ray cluster can be reached ({reason}); start one, or "
+                "pass --address local"
+            ) from None
     return ray
 
 
 @contextmanager
 def _keeping_signals() -> Iterator[None]:
     """Restore the signal handlers, which Ray replaces."""
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [
+        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    ]
     before = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
@@ -129,7 +141,9 @@ def _keeping_signals() -> Iterator[None]:
 class _Cluster:
     """Actors of a run, their common settings, and the number of losses of each window."""
 
-    def __init__(self, ray: ModuleType, spec: EmbedderSpec, selection: Selection, options: EngineOptions) -> None:
+    def __init__(
+        self, ray: ModuleType, spec: EmbedderSpec, selection: Selection, options: EngineOptions
+    ) -> None:
         self.ray = ray
         self.closed = Event()
         self._weights = spec.files.sha256
@@ -138,13 +152,20 @@ class _Cluster:
         self._lock = Lock()
         self._callers = 0
         self._resources, n_workers, device = _shape(ray, spec, options)
-        own = replace(spec, model=spec.files, device=device, threads=spec.threads or (None if device == "cuda" else 1))
+        own = replace(
+            spec,
+            model=spec.files,
+            device=device,
+            threads=spec.threads or (None if device == "cuda" else 1),
+        )
         self._arguments = (own, selection, ray.put(Cargo.of(spec)))
         self.workers = [RayWorker(self, number) for number in range(1, n_workers + 1)]
 
     def start(self) -> Any:  # noqa: ANN401  # a handle of Ray's
         """Request an actor, which may start much later."""
-        return self.ray.remote(max_restarts=0, max_concurrency=1, **self._resources)(Actor).remote(*self._arguments)
+        return self.ray.remote(max_restarts=0, max_concurrency=1, **self._resources)(Actor).remote(
+            *self._arguments
+        )
 
     def first_facts(self) -> WorkerFacts:
         """Return the facts of the first worker, after waiting for it."""
@@ -152,7 +173,10 @@ class _Cluster:
             by_answer = {worker.asked: worker for worker in self.workers}
             ready, _ = self.ray.wait(list(by_answer), num_returns=1, timeout=PATIENCE)
             if not ready:
-                raise DeviceError(f"no Ray worker has started in {PATIENCE:.0f} s; check the cluster's free resources (ray status)")
+                raise DeviceError(
+                    f"no Ray worker has started in {PATIENCE:.0f} s; check the cluster's free "
+                    "resources (ray status)"
+                )
             by_answer[ready[0]].wait()
         assert self._first  # noqa: S101  # by `wait`
         return self._first
@@ -186,7 +210,10 @@ class _Cluster:
             times = self._lost[window[0].key]
         if times >= ATTEMPTS:
             first, last = int(window[0].key) + 1, int(window[-1].key) + 1
-            fact = f"sentences {first:,} to {last:,}: {times} workers ended while they embedded them ({reason})"
+            fact = (
+                f"sentences {first:,} to {last:,}: {times} workers ended while they embedded them "
+                f"({reason})"
+            )
             raise WorkerError(f"{fact}; check the workers' memory, or leave these sentences out")
 
     def others_live(self, gone: "RayWorker") -> bool:
@@ -223,7 +250,9 @@ class _Cluster:
             self.ray.shutdown()
 
 
-def _shape(ray: ModuleType, spec: EmbedderSpec, options: EngineOptions) -> tuple[dict[str, int], int, str]:
+def _shape(
+    ray: ModuleType, spec: EmbedderSpec, options: EngineOptions
+) -> tuple[dict[str, int], int, str]:
     """Return an actor's resources, the number of actors and their device."""
     there = ray.cluster_resources()
     device = options.devices[0]
@@ -234,7 +263,11 @@ def _shape(ray: ModuleType, spec: EmbedderSpec, options: EngineOptions) -> tuple
             raise DeviceError("--device cuda: the Ray cluster has no GPU; pass --device cpu")
         return {"num_gpus": 1}, options.workers or int(there["GPU"]), device
     threads = spec.threads or 1
-    return {"num_cpus": threads}, options.workers or max(1, int(there.get("CPU", 1)) // threads), device
+    return (
+        {"num_cpus": threads},
+        options.workers or max(1, int(there.get("CPU", 1)) // threads),
+        device,
+    )
 
 
 class RayWorker:
@@ -262,23 +295,36 @@ class RayWorker:
         while not self.has_answered:
             with self._cluster.calling():
                 self._look(since)
-            if not self.has_answered and time.monotonic() - since > PATIENCE and not self._cluster.others_live(self):
-                raise WorkerError("no Ray worker is left, and no other has started; check the cluster (ray status)")
+            if (
+                not self.has_answered
+                and time.monotonic() - since > PATIENCE
+                and not self._cluster.others_live(self)
+            ):
+                raise WorkerError(
+                    "no Ray worker is left, and no other has started; check the cluster (ray "
+                    "status)"
+                )
 
     def _look(self, since: float) -> None:
         try:
             if self._ray.wait([self.asked], timeout=POLL)[0]:
                 self._cluster.check(self._name, _opened(self._ray.get(self.asked)))
                 self.has_answered = True
-        except self._ray.exceptions.RayTaskError as error:  # the actor cannot be unpickled: elmo is missing there, or has another version
-            raise WorkerError(f"{self._name} does not start ({_last_line(error)}); install this version of elmo on all nodes") from None
+        # The actor cannot be unpickled: elmo is missing there, or has another version
+        except self._ray.exceptions.RayTaskError as error:
+            raise WorkerError(
+                f"{self._name} does not start ({_last_line(error)}); install this version of elmo "
+                "on all nodes"
+            ) from None
         except self._ray.exceptions.RayError as error:
             self._restart(error, since)
 
     def _restart(self, error: Exception, since: float) -> None:
         """Request a replacement of an actor that ended while it started."""
         if time.monotonic() - since > PATIENCE:
-            raise WorkerError(f"{self._name} does not start ({_last_line(error)}); check the cluster (ray status)") from None
+            raise WorkerError(
+                f"{self._name} does not start ({_last_line(error)}); check the cluster (ray status)"
+            ) from None
         time.sleep(POLL)
         self._begin()
 

@@ -38,16 +38,26 @@ class Cargo:
     def of(cls, spec: EmbedderSpec) -> "Cargo":
         """Return the files of an embedder."""
         prime = spec.start.prime.local_paths[0] if spec.start.prime else None
-        return cls({part: _read(path) for part, path in spec.files.files.items()}, _read(prime) if prime else None)
+        return cls(
+            {part: _read(path) for part, path in spec.files.files.items()},
+            _read(prime) if prime else None,
+        )
 
     def unpack(self, spec: EmbedderSpec, folder: Path) -> EmbedderSpec:
         """Write the files to a folder, and return the specification with these paths."""
-        files = {part: _write(folder / str(i), *file) for i, (part, file) in enumerate(self.model.items())}
+        files = {
+            part: _write(folder / str(i), *file)
+            for i, (part, file) in enumerate(self.model.items())
+        }
         found = ModelFiles(spec.files.name, spec.files.format, files, spec.files.built_in)
         start = spec.start
         if start.prime and self.prime:
             text = _write(folder / "prime", *self.prime)
-            start = InitialState(start.stateful, start.batch_size, Corpus([str(text)], start.prime.blank_lines, start.prime.reading))
+            start = InitialState(
+                start.stateful,
+                start.batch_size,
+                Corpus([str(text)], start.prime.blank_lines, start.prime.reading),
+            )
         return replace(spec, model=found, options=None, weights=None, start=start)
 
 
@@ -74,7 +84,8 @@ class Actor:
         self._facts = _answer(lambda: self._load(spec, selection, cargo))
 
     def _load(self, spec: EmbedderSpec, selection: Selection, cargo: Cargo) -> WorkerFacts:
-        with tempfile.TemporaryDirectory() as folder:  # the files are not needed once they are loaded
+        # The files are not needed once they are loaded
+        with tempfile.TemporaryDirectory() as folder:
             self._worker = WindowEmbedder(cargo.unpack(spec, Path(folder)), selection)
             return self._worker.facts()
 
@@ -93,7 +104,8 @@ class Actor:
     def _embed(self, window: Tokens) -> Any:  # noqa: ANN401  # described above
         _, arrays, truncated = self._worker.embed(_sentences(window))
         layout = Layout.of(arrays)
-        memory = np.empty(layout.n_bytes, dtype=np.uint8)  # one array goes through the object store without a copy
+        # One array goes through the object store without a copy
+        memory = np.empty(layout.n_bytes, dtype=np.uint8)
         for view, array in zip(layout.views(memory), arrays, strict=True):
             view[...] = array
         return layout, memory, truncated

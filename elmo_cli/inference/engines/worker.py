@@ -78,7 +78,9 @@ class WindowEmbedder:
     def _layers(self, window: Window, stop: Event | None) -> list[Array]:
         if self._stateful:
             return embed_carrying_state(window, self._stateful)
-        return embed_window(window, embedder=self._embedder, max_tokens=self._batch_tokens, stop=stop)
+        return embed_window(
+            window, embedder=self._embedder, max_tokens=self._batch_tokens, stop=stop
+        )
 
     def replay(self, window: Window) -> Truncated:
         """Return the truncated tokens of a window, and compute the vectors of its word types alone.
@@ -96,5 +98,7 @@ class WindowEmbedder:
 
 def count_truncated(window: Window, mapper: TokenMapper) -> Truncated:
     """Return the tokens of a window that are longer than the model's limit."""
-    found = [token for sentence in window for token in sentence.tokens if mapper.is_truncated(token)]
+    found = [
+        token for sentence in window for token in sentence.tokens if mapper.is_truncated(token)
+    ]
     return Truncated(len(found), next(iter(found), None))

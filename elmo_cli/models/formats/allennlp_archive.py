@@ -17,7 +17,12 @@ import torch
 from elmo_cli.errors import ModelError
 from elmo_cli.models.formats import bilm_tf as allennlp
 from elmo_cli.models.formats.options_json import MAX_DEPTH, parse_options, read_options
-from elmo_cli.models.formats.state_dict import StateDict, char_cnn_parameters, lstm_parameters, read_tensors
+from elmo_cli.models.formats.state_dict import (
+    StateDict,
+    char_cnn_parameters,
+    lstm_parameters,
+    read_tensors,
+)
 from elmo_cli.nn.bilm import BiLM, BiLMConfig
 from elmo_cli.nn.characters import N_CHARACTERS
 
@@ -25,7 +30,9 @@ LOOKED_FOR = "config.json and weights.th"
 ELMO = "_elmo_lstm."  # name of the module inside its embedder
 TABLE = "_token_embedder._char_embedding_weights"
 # Tensors without trained values: a cache of word vectors, and constants
-IGNORED = re.compile(r"_word_embedding\.weight|_token_embedder\._(beginning|end)_of_sentence_characters")
+IGNORED = re.compile(
+    r"_word_embedding\.weight|_token_embedder\._(beginning|end)_of_sentence_characters"
+)
 # Names of published options files, which give every value that differs between these models
 PUBLISHED = re.compile(r"elmo_(\d)x(\d+)_(\d+)_2048cnn_(\d)xhighway[^/]*_options\.json")
 
@@ -41,7 +48,11 @@ def find(names: Collection[str]) -> dict[str, str] | None:
     """
     if not {"config.json", "weights.th"} <= set(names):
         return None
-    return {name: name for name in names if name in ("config.json", "weights.th") or re.fullmatch(r"fta/[^/]+_file", name)}
+    return {
+        name: name
+        for name in names
+        if name in ("config.json", "weights.th") or re.fullmatch(r"fta/[^/]+_file", name)
+    }
 
 
 def read_archived_options(files: Mapping[str, Path]) -> Mapping[str, Any]:
@@ -67,7 +78,10 @@ def read_archived_options(files: Mapping[str, Path]) -> Mapping[str, Any]:
     published = PUBLISHED.search(named)
     if published:
         return _published_options(*map(int, published.groups()))
-    raise ModelError(f"{files['config.json']}: refers to the options file {named}, which is not in the archive; pass it with --options")
+    raise ModelError(
+        f"{files['config.json']}: refers to the options file {named}, which is not in the archive; "
+        "pass it with --options"
+    )
 
 
 def load_config(files: Mapping[str, Path]) -> BiLMConfig:
@@ -135,12 +149,19 @@ def _elmo_prefix(state: StateDict) -> str | None:
     """Return the prefix of the parameters of the trained ELMo module, or None if there is none."""
     prefixes = [name.removesuffix(TABLE) for name in state.names() if name.endswith(ELMO + TABLE)]
     if len(prefixes) > 1:
-        raise ModelError(f"{state.path}: contains {len(prefixes)} ELMo modules ({', '.join(prefixes[:3])}); pass a model with one")
+        raise ModelError(
+            f"{state.path}: contains {len(prefixes)} ELMo modules ({', '.join(prefixes[:3])}); "
+            "pass a model with one"
+        )
     return prefixes[0] if prefixes else None
 
 
 def _with_projections(config: BiLMConfig, tensors: StateDict) -> BiLMConfig:
-    return replace(config, project_characters="_token_embedder._projection.weight" in tensors.names(), project_cell=True)
+    return replace(
+        config,
+        project_characters="_token_embedder._projection.weight" in tensors.names(),
+        project_cell=True,
+    )
 
 
 def bilm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, torch.Tensor]:
@@ -158,15 +179,30 @@ def bilm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, torch.T
         ModelError: A tensor is missing, unexpected or of another shape.
     """
     tensors = tensors.without(IGNORED)
-    recurrent, tensors = tensors.below("_elmo_lstm."), tensors.without(re.compile(r"_elmo_lstm\..*"))
-    parameters = {"character_encoder.characters.weight": tensors.take(TABLE, 1 + N_CHARACTERS, config.character_dim)}
+    recurrent, tensors = (
+        tensors.below("_elmo_lstm."),
+        tensors.without(re.compile(r"_elmo_lstm\..*")),
+    )
+    parameters = {
+        "character_encoder.characters.weight": tensors.take(
+            TABLE, 1 + N_CHARACTERS, config.character_dim
+        )
+    }
     parameters |= char_cnn_parameters(
-        tensors, config, "character_encoder", "_token_embedder.char_conv_", "_token_embedder._highways._layers."
+        tensors,
+        config,
+        "character_encoder",
+        "_token_embedder.char_conv_",
+        "_token_embedder._highways._layers.",
     )
     if config.project_characters:
         projection = "_token_embedder._projection"
-        parameters["character_encoder.projection.weight"] = tensors.take(f"{projection}.weight", config.projection_dim, config.n_filters)
-        parameters["character_encoder.projection.bias"] = tensors.take(f"{projection}.bias", config.projection_dim)
+        parameters["character_encoder.projection.weight"] = tensors.take(
+            f"{projection}.weight", config.projection_dim, config.n_filters
+        )
+        parameters["character_encoder.projection.bias"] = tensors.take(
+            f"{projection}.bias", config.projection_dim
+        )
     tensors.check_all_used()
     parameters |= lstm_parameters(recurrent, config)
     recurrent.check_all_used()
@@ -178,7 +214,9 @@ def _initial_files(files: Mapping[str, Path]) -> tuple[Path, Path]:
     module, _ = _elmo_module(files["config.json"])
     options, weights = (files.get(f"fta/{module}.{kind}_file") for kind in ("options", "weight"))
     if options is None or weights is None:
-        raise ModelError(f"{files['weights.th']}: has no tensors of ELMo, and the archive has no weight file")
+        raise ModelError(
+            f"{files['weights.th']}: has no tensors of ELMo, and the archive has no weight file"
+        )
     return options, weights
 
 
@@ -187,7 +225,10 @@ def _elmo_module(config: Path) -> tuple[str, str]:
     found = dict(_elmo_modules(read_options(config), ()))
     if len(set(found.values())) != 1:
         number = f"{len(found)} ELMo modules" if found else "no ELMo token embedder"
-        raise ModelError(f"{config}: describes {number} (objects with 'options_file' and 'weight_file'); pass a model with one")
+        raise ModelError(
+            f"{config}: describes {number} (objects with 'options_file' and 'weight_file'); pass a "
+            "model with one"
+        )
     return next(iter(found.items()))
 
 

@@ -49,10 +49,17 @@ class TensorTarget(NamedTuple):
 SAME = Layout(lambda tensor: tensor, lambda parameter: parameter)
 TRANSPOSED = Layout(lambda tensor: tensor.T.contiguous(), lambda parameter: parameter.T)
 CONVOLUTION = Layout(  # (1, width, in, out) in the file, (out, in, width) here
-    lambda tensor: tensor[0].permute(2, 1, 0).contiguous(), lambda parameter: parameter.permute(2, 1, 0)[None]
+    lambda tensor: tensor[0].permute(2, 1, 0).contiguous(),
+    lambda parameter: parameter.permute(2, 1, 0)[None],
 )
-CHARACTER_TABLE = Layout(lambda tensor: torch.cat([tensor.new_zeros(1, tensor.shape[1]), tensor]), lambda parameter: parameter[1:])
-LSTM_BIAS = Layout(lambda tensor: _add_to_forget_gate(tensor, FORGET_BIAS), lambda parameter: _add_to_forget_gate(parameter, -FORGET_BIAS))
+CHARACTER_TABLE = Layout(
+    lambda tensor: torch.cat([tensor.new_zeros(1, tensor.shape[1]), tensor]),
+    lambda parameter: parameter[1:],
+)
+LSTM_BIAS = Layout(
+    lambda tensor: _add_to_forget_gate(tensor, FORGET_BIAS),
+    lambda parameter: _add_to_forget_gate(parameter, -FORGET_BIAS),
+)
 
 
 def find(names: Collection[str]) -> dict[str, str] | None:
@@ -99,11 +106,16 @@ def load_bilm(options: Path, weights: Path) -> BiLM:
                 bilm = BiLM(config)
             targets = tensor_targets(config, one_cell=_has_one_cell(tensors))
             _check(bilm, targets, tensors, options, weights)
-            parameters = {target.parameter: read_tensor(tensors[name], target.layout) for name, target in targets.items()}
+            parameters = {
+                target.parameter: read_tensor(tensors[name], target.layout)
+                for name, target in targets.items()
+            }
     except FileNotFoundError:
         raise ModelError(f"{weights}: no such weights file; check its path") from None
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's for a damaged file
-        raise ModelError(f"{weights}: not a readable HDF5 file of weights ({error}); check that it is complete") from None
+        raise ModelError(
+            f"{weights}: not a readable HDF5 file of weights ({error}); check that it is complete"
+        ) from None
     bilm.load_state_dict(parameters, strict=True, assign=True)
     return bilm.eval().requires_grad_(False)
 
@@ -140,22 +152,34 @@ def tensor_targets(config: BiLMConfig, *, one_cell: bool = False) -> dict[str, T
     """
     targets = {"char_embed": TensorTarget("character_encoder.characters.weight", CHARACTER_TABLE)}
     for i in range(len(config.filters)):
-        targets[f"CNN/W_cnn_{i}"] = TensorTarget(f"character_encoder.convolutions.{i}.weight", CONVOLUTION)
+        targets[f"CNN/W_cnn_{i}"] = TensorTarget(
+            f"character_encoder.convolutions.{i}.weight", CONVOLUTION
+        )
         targets[f"CNN/b_cnn_{i}"] = TensorTarget(f"character_encoder.convolutions.{i}.bias", SAME)
     for k in range(config.n_highway):
         for ours, theirs in [("gate", "carry"), ("transform", "transform")]:
-            targets[f"CNN_high_{k}/W_{theirs}"] = TensorTarget(f"character_encoder.highways.{k}.{ours}.weight", TRANSPOSED)
-            targets[f"CNN_high_{k}/b_{theirs}"] = TensorTarget(f"character_encoder.highways.{k}.{ours}.bias", SAME)
+            targets[f"CNN_high_{k}/W_{theirs}"] = TensorTarget(
+                f"character_encoder.highways.{k}.{ours}.weight", TRANSPOSED
+            )
+            targets[f"CNN_high_{k}/b_{theirs}"] = TensorTarget(
+                f"character_encoder.highways.{k}.{ours}.bias", SAME
+            )
     if config.project_characters:
         targets["CNN_proj/W_proj"] = TensorTarget("character_encoder.projection.weight", TRANSPOSED)
         targets["CNN_proj/b_proj"] = TensorTarget("character_encoder.projection.bias", SAME)
     for direction in range(DIRECTIONS):
         for layer in range(config.n_layers):
-            cell = f"RNN_{direction}/RNN/" + ("LSTMCell" if one_cell else f"MultiRNNCell/Cell{layer}/LSTMCell")
-            targets[f"{cell}/W_0"] = TensorTarget(f"directions.{direction}.{layer}.weight", TRANSPOSED)
+            cell = f"RNN_{direction}/RNN/" + (
+                "LSTMCell" if one_cell else f"MultiRNNCell/Cell{layer}/LSTMCell"
+            )
+            targets[f"{cell}/W_0"] = TensorTarget(
+                f"directions.{direction}.{layer}.weight", TRANSPOSED
+            )
             targets[f"{cell}/B"] = TensorTarget(f"directions.{direction}.{layer}.bias", LSTM_BIAS)
             if config.project_cell:
-                targets[f"{cell}/W_P_0"] = TensorTarget(f"directions.{direction}.{layer}.projection", TRANSPOSED)
+                targets[f"{cell}/W_P_0"] = TensorTarget(
+                    f"directions.{direction}.{layer}.projection", TRANSPOSED
+                )
     return targets
 
 
@@ -169,7 +193,9 @@ def own_tensors(file: h5py.File) -> dict[str, h5py.Dataset]:
         Data sets by their complete names.
     """
     found: dict[str, h5py.Dataset] = {}
-    file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    file.visititems(
+        lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None
+    )
     return found
 
 
@@ -189,7 +215,13 @@ def _has_one_cell(tensors: Mapping[str, h5py.Dataset]) -> bool:
     return "RNN_0/RNN/LSTMCell/W_0" in tensors  # bilm-tf, n_layers 1
 
 
-def _check(bilm: BiLM, targets: Mapping[str, TensorTarget], tensors: Mapping[str, h5py.Dataset], options: Path, weights: Path) -> None:
+def _check(
+    bilm: BiLM,
+    targets: Mapping[str, TensorTarget],
+    tensors: Mapping[str, h5py.Dataset],
+    options: Path,
+    weights: Path,
+) -> None:
     parameters = dict(bilm.named_parameters())
     zero = torch.zeros(1)  # operations on the "meta" device import modules for about a second
     for name, (parameter, layout) in targets.items():
@@ -199,10 +231,19 @@ def _check(bilm: BiLM, targets: Mapping[str, TensorTarget], tensors: Mapping[str
     if unexpected:
         name = unexpected[0]
         more = f" (and {len(unexpected) - 1} more)" if len(unexpected) > 1 else ""
-        raise ModelError(f"{weights}: has a tensor {name} of shape {tensors[name].shape}{more}, which {options} does not describe")
+        raise ModelError(
+            f"{weights}: has a tensor {name} of shape {tensors[name].shape}{more}, which {options} "
+            "does not describe"
+        )
 
 
-def check_tensor(tensors: Mapping[str, h5py.Dataset], name: str, expected: tuple[int, ...], weights: Path, required_by: str) -> None:
+def check_tensor(
+    tensors: Mapping[str, h5py.Dataset],
+    name: str,
+    expected: tuple[int, ...],
+    weights: Path,
+    required_by: str,
+) -> None:
     """Check that a file stores a tensor of a given shape, without reading its values.
 
     Args:
@@ -216,10 +257,14 @@ def check_tensor(tensors: Mapping[str, h5py.Dataset], name: str, expected: tuple
         ModelError: The tensor is missing, has another shape or type, or is not stored completely.
     """
     if name not in tensors:
-        raise ModelError(f"{weights}: lacks the tensor {name} of shape {expected} that {required_by} requires")
+        raise ModelError(
+            f"{weights}: lacks the tensor {name} of shape {expected} that {required_by} requires"
+        )
     tensor = tensors[name]
     if tensor.shape != expected:
-        raise ModelError(f"{weights}: {name} has shape {tensor.shape}, but {required_by} requires {expected}")
+        raise ModelError(
+            f"{weights}: {name} has shape {tensor.shape}, but {required_by} requires {expected}"
+        )
     if tensor.dtype.kind != "f":
         raise ModelError(f"{weights}: {name} has type {tensor.dtype}, not a floating-point type")
     problem = find_unstored(tensor, weights.stat().st_size)
@@ -240,11 +285,16 @@ def read_tensor(tensor: h5py.Dataset, layout: Layout = SAME) -> Tensor:
     Raises:
         ModelError: Some values are NaN or infinite.
     """
-    values = _read_transposed(tensor) if layout is TRANSPOSED and tensor.chunks is None else layout.to_parameter(_read_rows(tensor))
+    values = (
+        _read_transposed(tensor)
+        if layout is TRANSPOSED and tensor.chunks is None
+        else layout.to_parameter(_read_rows(tensor))
+    )
     lowest, highest = torch.aminmax(values)  # both are NaN if any value is
     if not torch.isfinite(lowest + highest):
         raise ModelError(
-            f"{tensor.file.filename}: {tensor.name.lstrip('/')} has values that are NaN or infinite; use another file of weights"
+            f"{tensor.file.filename}: {tensor.name.lstrip('/')} has values that are NaN or "
+            "infinite; use another file of weights"
         )
     return values
 

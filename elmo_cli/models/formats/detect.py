@@ -91,16 +91,30 @@ def detect_format(names: Collection[str], place: str) -> DetectedFormat:
         for depth in range(len(parts)):
             folders["/".join(parts[:depth])].append("/".join(parts[depth:]))
     for depth in sorted({_depth(folder) for folder in folders}):
-        found = {folder: model for folder in sorted(folders) if _depth(folder) == depth and (model := _detect_here(folders[folder]))}
+        found = {
+            folder: model
+            for folder in sorted(folders)
+            if _depth(folder) == depth and (model := _detect_here(folders[folder]))
+        }
         if len(found) > 1:
-            raise ModelError(f"{place}: contains several models ({', '.join(list(found)[:MAX_SHOWN])}); pass one of these folders")
+            raise ModelError(
+                f"{place}: contains several models ({', '.join(list(found)[:MAX_SHOWN])}); pass "
+                "one of these folders"
+            )
         for folder, model in found.items():
             below = f"{folder}/" if folder else ""
-            return DetectedFormat(model.format, {part: below + name for part, name in model.files.items()})
-    looked_for = ", or ".join(model_format.looked_for for model_format in reversed(MODEL_FORMATS.values()))
+            return DetectedFormat(
+                model.format, {part: below + name for part, name in model.files.items()}
+            )
+    looked_for = ", or ".join(
+        model_format.looked_for for model_format in reversed(MODEL_FORMATS.values())
+    )
     shown = sorted(names)[:MAX_SHOWN]
     more = f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
-    raise ModelError(f"{place}: no model found; looked for {looked_for}; found {', '.join(shown) or 'nothing'}{more}")
+    raise ModelError(
+        f"{place}: no model found; looked for {looked_for}; found "
+        f"{', '.join(shown) or 'nothing'}{more}"
+    )
 
 
 def _depth(folder: str) -> int:

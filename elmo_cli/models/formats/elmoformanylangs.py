@@ -19,17 +19,30 @@ from torch import Tensor
 
 from elmo_cli.errors import ModelError
 from elmo_cli.models.formats.options_json import MAX_DEPTH, MAX_SIZE, Section, read_options
-from elmo_cli.models.formats.state_dict import StateDict, char_cnn_parameters, lstm_parameters, read_tensors
+from elmo_cli.models.formats.state_dict import (
+    StateDict,
+    char_cnn_parameters,
+    lstm_parameters,
+    read_tensors,
+)
 from elmo_cli.nn.bilm import BiLM, BiLMConfig, WordCharacterEncoder
 
 LOOKED_FOR = "config.json, token_embedder.pkl and encoder.pkl"
-WEIGHTS = ("token_embedder.pkl", "encoder.pkl", "char.dic", "word.dic")  # files that the sha256 of a model covers
+# Files that the sha256 of a model covers
+WEIGHTS = ("token_embedder.pkl", "encoder.pkl", "char.dic", "word.dic")
 IDEOGRAPHIC_SPACE = "\u3000"  # the token of a line that strip() leaves without one
 MAX_DICTIONARY = 1 << 30
 # Architecture of every published model, for those without the file: the project's
 # cnn_50_100_512_4096_sample.json.
 PUBLISHED = {
-    "encoder": {"name": "elmo", "projection_dim": 512, "cell_clip": 3, "proj_clip": 3, "dim": 4096, "n_layers": 2},
+    "encoder": {
+        "name": "elmo",
+        "projection_dim": 512,
+        "cell_clip": 3,
+        "proj_clip": 3,
+        "dim": 4096,
+        "n_layers": 2,
+    },
     "token_embedder": {
         "name": "cnn",
         "activation": "relu",
@@ -54,7 +67,11 @@ def find(names: Collection[str]) -> dict[str, str] | None:
     """
     if not {"config.json", "token_embedder.pkl", "encoder.pkl"} <= set(names):
         return None
-    wanted = (name for name in names if name in WEIGHTS or (name.endswith(".json") and name.count("/") <= 1))
+    wanted = (
+        name
+        for name in names
+        if name in WEIGHTS or (name.endswith(".json") and name.count("/") <= 1)
+    )
     return {name: name for name in wanted}
 
 
@@ -84,7 +101,10 @@ def read_architecture(files: Mapping[str, Path]) -> Mapping[str, Any]:
             return read_options(found)
     if base in PUBLISHED_NAMES:
         return PUBLISHED
-    raise ModelError(f"{config}: refers to the architecture {named}, which is missing; put {base} beside config.json")
+    raise ModelError(
+        f"{config}: refers to the architecture {named}, which is missing; put {base} beside "
+        "config.json"
+    )
 
 
 def load_config(files: Mapping[str, Path]) -> BiLMConfig:
@@ -104,15 +124,22 @@ def load_config(files: Mapping[str, Path]) -> BiLMConfig:
     encoder, tokens = Section(options, "encoder", path), Section(options, "token_embedder", path)
     for section, known in [(encoder, "elmo"), (tokens, "cnn")]:
         if str(section.required("name")).lower() != known:
-            raise ModelError(f"{path}: {section.name}.name is {section.values['name']!r}; only {known!r} is supported")
+            raise ModelError(
+                f"{path}: {section.name}.name is {section.values['name']!r}; only {known!r} is "
+                "supported"
+            )
     activation = tokens.values.get("activation", "relu")
     if activation not in ("relu", "tanh"):
-        raise ModelError(f"{path}: token_embedder.activation is {activation!r}; it takes relu or tanh")
+        raise ModelError(
+            f"{path}: token_embedder.activation is {activation!r}; it takes relu or tanh"
+        )
     character_dim = tokens.integer("char_dim", at_least=0)
     config = BiLMConfig(
         filters=tokens.filters() if character_dim else (),
         character_dim=character_dim,
-        n_highway=tokens.integer("n_highway", at_least=0, at_most=MAX_DEPTH) if character_dim else 0,
+        n_highway=tokens.integer("n_highway", at_least=0, at_most=MAX_DEPTH)
+        if character_dim
+        else 0,
         activation=activation,
         max_characters=tokens.integer("max_characters_per_token", at_least=3),
         projection_dim=encoder.integer("projection_dim"),
@@ -123,9 +150,14 @@ def load_config(files: Mapping[str, Path]) -> BiLMConfig:
         use_skip_connections=True,  # in every model of the project
     )
     if config.n_filters > MAX_SIZE:
-        raise ModelError(f"{path}: token_embedder.filters has more than {MAX_SIZE} filters in total")
+        raise ModelError(
+            f"{path}: token_embedder.filters has more than {MAX_SIZE} filters in total"
+        )
     if config.filters and config.max_characters < max(width for width, _ in config.filters):
-        raise ModelError(f"{path}: a filter of token_embedder.filters is wider than max_characters_per_token, {config.max_characters}")
+        raise ModelError(
+            f"{path}: a filter of token_embedder.filters is wider than max_characters_per_token, "
+            f"{config.max_characters}"
+        )
     if not character_dim and not tokens.integer("word_dim", at_least=0):
         raise ModelError(f"{path}: word_dim and char_dim are both 0; a token has no vector")
     return config
@@ -145,23 +177,36 @@ def load_bilm(files: Mapping[str, Path]) -> BiLM:
             than the architecture requires.
     """
     config = load_config(files)
-    word_dim = Section(read_architecture(files), "token_embedder", files["config.json"]).integer("word_dim", at_least=0)
+    word_dim = Section(read_architecture(files), "token_embedder", files["config.json"]).integer(
+        "word_dim", at_least=0
+    )
     tensors = read_tensors(files["token_embedder.pkl"])
     tables = {
         "words": ("word_emb_layer.embedding.weight", word_dim),
         "characters": ("char_emb_layer.embedding.weight", config.character_dim),
     }
     sizes = {kind: tensors.shape(name)[0] if dim else 0 for kind, (name, dim) in tables.items()}
-    words = _read_dictionary(files, "word.dic", sizes["words"], ("<oov>", "<pad>")) if word_dim else {}
+    words = (
+        _read_dictionary(files, "word.dic", sizes["words"], ("<oov>", "<pad>")) if word_dim else {}
+    )
     characters = (
-        _read_dictionary(files, "char.dic", sizes["characters"], ("<bow>", "<eow>", "<oov>", "<pad>", "<bos>", "<eos>"))
+        _read_dictionary(
+            files,
+            "char.dic",
+            sizes["characters"],
+            ("<bow>", "<eow>", "<oov>", "<pad>", "<bos>", "<eos>"),
+        )
         if config.character_dim
         else {}
     )
     mapper = WordCharacterMapper(words, characters, config.max_characters)
     with torch.device("meta"):
         encoder = WordCharacterEncoder(
-            config, n_words=sizes["words"], word_dim=word_dim, n_characters=sizes["characters"], padding=characters.get("<pad>", 0)
+            config,
+            n_words=sizes["words"],
+            word_dim=word_dim,
+            n_characters=sizes["characters"],
+            padding=characters.get("<pad>", 0),
         )
         bilm = BiLM(config, encoder, mapper)
     parameters = _token_parameters(tensors, config, word_dim, sizes)
@@ -173,18 +218,28 @@ def load_bilm(files: Mapping[str, Path]) -> BiLM:
     return bilm.eval().requires_grad_(False)
 
 
-def _token_parameters(tensors: StateDict, config: BiLMConfig, word_dim: int, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+def _token_parameters(
+    tensors: StateDict, config: BiLMConfig, word_dim: int, sizes: Mapping[str, int]
+) -> dict[str, Tensor]:
     parameters: dict[str, Tensor] = {}
     if word_dim:
-        parameters["character_encoder.words.weight"] = tensors.take("word_emb_layer.embedding.weight", sizes["words"], word_dim)
+        parameters["character_encoder.words.weight"] = tensors.take(
+            "word_emb_layer.embedding.weight", sizes["words"], word_dim
+        )
     if config.character_dim:
-        table = tensors.take("char_emb_layer.embedding.weight", sizes["characters"], config.character_dim)
+        table = tensors.take(
+            "char_emb_layer.embedding.weight", sizes["characters"], config.character_dim
+        )
         parameters["character_encoder.spelling.characters.weight"] = table
-        parameters |= char_cnn_parameters(tensors, config, "character_encoder.spelling", "convolutions.", "highways._layers.")
+        parameters |= char_cnn_parameters(
+            tensors, config, "character_encoder.spelling", "convolutions.", "highways._layers."
+        )
     parameters["character_encoder.projection.weight"] = tensors.take(
         "projection.weight", config.projection_dim, word_dim + config.n_filters
     )
-    parameters["character_encoder.projection.bias"] = tensors.take("projection.bias", config.projection_dim)
+    parameters["character_encoder.projection.bias"] = tensors.take(
+        "projection.bias", config.projection_dim
+    )
     return parameters
 
 
@@ -201,7 +256,9 @@ class WordCharacterMapper:
 
     bos, eos, unit = "<bos>", "<eos>", "characters"
 
-    def __init__(self, words: Mapping[str, int], characters: Mapping[str, int], max_characters: int) -> None:
+    def __init__(
+        self, words: Mapping[str, int], characters: Mapping[str, int], max_characters: int
+    ) -> None:
         self.words = words
         self.characters = characters
         self.max_characters = max_characters
@@ -232,17 +289,27 @@ class WordCharacterMapper:
         return len(token) > self.max_characters - 2
 
 
-def _read_dictionary(files: Mapping[str, Path], name: str, size: int, needed: Collection[str]) -> dict[str, int]:
+def _read_dictionary(
+    files: Mapping[str, Path], name: str, size: int, needed: Collection[str]
+) -> dict[str, int]:
     """Read a dictionary of `size` rows: lines of a token, a tab and its row."""
     if name not in files:
-        raise ModelError(f"{files['config.json'].parent}: lacks {name}, the dictionary of an embedding table")
+        raise ModelError(
+            f"{files['config.json'].parent}: lacks {name}, the dictionary of an embedding table"
+        )
     path = files[name]
     if path.stat().st_size > MAX_DICTIONARY:
-        raise ModelError(f"{path}: is larger than {MAX_DICTIONARY:,} bytes, the limit of a dictionary; check the file")
+        raise ModelError(
+            f"{path}: is larger than {MAX_DICTIONARY:,} bytes, the limit of a dictionary; check "
+            "the file"
+        )
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: byte 0x{error.object[error.start]:02x} at byte offset {error.start} is not UTF-8") from None
+        raise ModelError(
+            f"{path}: byte 0x{error.object[error.start]:02x} at byte offset {error.start} is not "
+            "UTF-8"
+        ) from None
     rows: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         token, row = _read_entry(line, f"{path}:{number}", size)
@@ -260,5 +327,8 @@ def _read_entry(line: str, place: str, size: int) -> tuple[str, int | None]:
         return "", None
     token, row = [IDEOGRAPHIC_SPACE, *fields] if len(fields) == 1 else (fields[0], fields[-1])
     if len(fields) > 2 or not row.isdecimal() or len(row) > 18 or int(row) >= size:
-        raise ModelError(f"{place}: {json.dumps(line[:80], ensure_ascii=False)} is not a token, a tab and a row below {size}")
+        raise ModelError(
+            f"{place}: {json.dumps(line[:80], ensure_ascii=False)} is not a token, a tab and a row "
+            f"below {size}"
+        )
     return token, int(row)

@@ -47,7 +47,8 @@ def read_options(path: Path) -> Mapping[str, Any]:
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise ModelError(
-                f"{path}: is larger than {MAX_BYTES:,} bytes, the limit of an options file; pass the options.json of the model"
+                f"{path}: is larger than {MAX_BYTES:,} bytes, the limit of an options file; pass "
+                "the options.json of the model"
             )
         options = json.loads(text)
     except FileNotFoundError:
@@ -57,7 +58,10 @@ def read_options(path: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not a JSON file of options ({error})") from None
     if not isinstance(options, dict):
-        raise ModelError(f"{path}: contains a JSON {type(options).__name__}; an options file is an object with 'lstm' and 'char_cnn'")
+        raise ModelError(
+            f"{path}: contains a JSON {type(options).__name__}; an options file is an object with "
+            "'lstm' and 'char_cnn'"
+        )
     return options
 
 
@@ -75,20 +79,34 @@ def parse_options(options: Mapping[str, Any], path: Path) -> BiLMConfig:
         ModelError: A key is missing, or its value is not valid.
     """
     if "char_cnn" not in options:
-        raise ModelError(f"{path}: lacks 'char_cnn'; a model without a character CNN (word inputs) cannot be used")
+        raise ModelError(
+            f"{path}: lacks 'char_cnn'; a model without a character CNN (word inputs) cannot be "
+            "used"
+        )
     lstm, characters = Section(options, "lstm", path), Section(options, "char_cnn", path)
-    if characters.optional_integer("n_characters", 262) not in (261, 262):  # 261 in training, 262 with the masking row
-        raise ModelError(f"{path}: char_cnn.n_characters is {characters.values['n_characters']}; the format's table has 261 or 262 rows")
+    # 261 in training, 262 with the masking row
+    if characters.optional_integer("n_characters", 262) not in (261, 262):
+        raise ModelError(
+            f"{path}: char_cnn.n_characters is {characters.values['n_characters']}; the format's "
+            "table has 261 or 262 rows"
+        )
     activation = characters.required("activation")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise ModelError(f"{path}: char_cnn.activation is {activation!r}; it takes {' or '.join(ACTIVATIONS)}")
+        raise ModelError(
+            f"{path}: char_cnn.activation is {activation!r}; it takes {' or '.join(ACTIVATIONS)}"
+        )
     projection_dim, lstm_dim = lstm.integer("projection_dim"), lstm.integer("dim")
     filters = characters.filters()
     if sum(number for _, number in filters) > MAX_SIZE:
         raise ModelError(f"{path}: char_cnn.filters has more than {MAX_SIZE} filters in total")
-    max_characters = characters.optional_integer("max_characters_per_token", DEFAULT_MAX_CHARACTERS, at_least=3)
+    max_characters = characters.optional_integer(
+        "max_characters_per_token", DEFAULT_MAX_CHARACTERS, at_least=3
+    )
     if max_characters < max(width for width, _ in filters):
-        raise ModelError(f"{path}: a filter of char_cnn.filters is wider than max_characters_per_token, {max_characters}")
+        raise ModelError(
+            f"{path}: a filter of char_cnn.filters is wider than max_characters_per_token, "
+            f"{max_characters}"
+        )
     return BiLMConfig(
         filters=filters,
         character_dim=Section(characters.values, "embedding", path, "char_cnn.").integer("dim"),
@@ -174,10 +192,15 @@ class Section:
         """
         value = self.required(key)
         if not _is_integer(value) or not at_least <= value <= at_most:
-            raise ModelError(f"{self.path}: {self.name}.{key} is {value!r}; it takes an integer from {at_least} to {at_most}")
+            raise ModelError(
+                f"{self.path}: {self.name}.{key} is {value!r}; it takes an integer from {at_least} "
+                f"to {at_most}"
+            )
         return int(value)
 
-    def optional_integer(self, key: str, default: int, at_least: int = 1, at_most: int = MAX_SIZE) -> int:
+    def optional_integer(
+        self, key: str, default: int, at_least: int = 1, at_most: int = MAX_SIZE
+    ) -> int:
         """Return an integer as `integer` does, or `default` if the key is missing or null."""
         return default if self.values.get(key) is None else self.integer(key, at_least, at_most)
 
@@ -193,8 +216,15 @@ class Section:
         value = self.values.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_CLIP:
-            raise ModelError(f"{self.path}: {self.name}.{key} is {value!r}; it takes a positive number, or null for no clipping")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value <= MAX_CLIP
+        ):
+            raise ModelError(
+                f"{self.path}: {self.name}.{key} is {value!r}; it takes a positive number, or null "
+                "for no clipping"
+            )
         return float(value) or None  # as in AllenNLP, 0 disables clipping
 
     def filters(self) -> tuple[tuple[int, int], ...]:
@@ -202,11 +232,20 @@ class Section:
         value = self.required("filters")
         pairs = value if isinstance(value, list) else []
         if not pairs or not all(
-            isinstance(pair, list) and len(pair) == 2 and all(_is_integer(n) and 0 < n <= MAX_SIZE for n in pair) for pair in pairs
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(_is_integer(n) and 0 < n <= MAX_SIZE for n in pair)
+            for pair in pairs
         ):
-            raise ModelError(f"{self.path}: {self.name}.filters is not a list of [width, number] pairs of integers from 1 to {MAX_SIZE}")
+            raise ModelError(
+                f"{self.path}: {self.name}.filters is not a list of [width, number] pairs of "
+                f"integers from 1 to {MAX_SIZE}"
+            )
         if len(pairs) > MAX_WIDTHS:
-            raise ModelError(f"{self.path}: {self.name}.filters lists {len(pairs):,} convolutions; it takes at most {MAX_WIDTHS:,}")
+            raise ModelError(
+                f"{self.path}: {self.name}.filters lists {len(pairs):,} convolutions; it takes at "
+                f"most {MAX_WIDTHS:,}"
+            )
         return tuple((width, number) for width, number in pairs)
 
 

@@ -34,7 +34,11 @@ def read_mix(given: str, n_layers: int, *, layer_norm: bool = False) -> FixedMix
     Raises:
         ElmoError: `given` is not a valid mix.
     """
-    mix = _parse_numbers(given, n_layers) if re.fullmatch(rf"{_NUMBER}(,{_NUMBER})*", given) else _read_file(Path(given))
+    mix = (
+        _parse_numbers(given, n_layers)
+        if re.fullmatch(rf"{_NUMBER}(,{_NUMBER})*", given)
+        else _read_file(Path(given))
+    )
     return replace(mix, layer_norm=mix.layer_norm or layer_norm)
 
 
@@ -46,18 +50,35 @@ def _parse_numbers(given: str, n_layers: int) -> FixedMix:
 
 def _read_file(path: Path) -> FixedMix:
     if not path.is_file():
-        raise ElmoError(f"--mix {path}: no such file; pass a file or a list of numbers such as 0.5,1,-0.2")
+        raise ElmoError(
+            f"--mix {path}: no such file; pass a file or a list of numbers such as 0.5,1,-0.2"
+        )
     if path.suffix.lower() in TORCH_SUFFIXES:
         return _read_torch(path)
     if path.stat().st_size > MAX_BYTES:
-        raise ElmoError(f"--mix {path}: is larger than {MAX_BYTES:,} bytes; a PyTorch file ends in {' or '.join(TORCH_SUFFIXES)}")
+        raise ElmoError(
+            f"--mix {path}: is larger than {MAX_BYTES:,} bytes; a PyTorch file ends in "
+            f"{' or '.join(TORCH_SUFFIXES)}"
+        )
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ElmoError(f"--mix {path}: is not JSON ({error}); check the file") from None
-    if not isinstance(content, dict) or not isinstance(content.get("weights"), list) or set(content) - _FIELDS:
-        raise ElmoError(f'--mix {path}: takes {{"weights": [0.5, 1.0, -0.2], "gamma": 1.0, "layer_norm": false}}')
-    return _make_mix(content["weights"], content.get("gamma", 1.0), f"--mix {path}", layer_norm=content.get("layer_norm", False))
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("weights"), list)
+        or set(content) - _FIELDS
+    ):
+        raise ElmoError(
+            f'--mix {path}: takes {{"weights": [0.5, 1.0, -0.2], "gamma": 1.0, "layer_norm": '
+            f"false}}"
+        )
+    return _make_mix(
+        content["weights"],
+        content.get("gamma", 1.0),
+        f"--mix {path}",
+        layer_norm=content.get("layer_norm", False),
+    )
 
 
 def _read_torch(path: Path) -> FixedMix:
@@ -67,7 +88,10 @@ def _read_torch(path: Path) -> FixedMix:
         if found := re.fullmatch(r"(.*)scalar_parameters\.(\d{1,3})", name):
             scalars.setdefault(found[1], {})[int(found[2])] = name
     if len(scalars) != 1:
-        raise ElmoError(f"--mix {path}: contains {len(scalars) or 'no'} scalar mixes; write the intended one as JSON")
+        raise ElmoError(
+            f"--mix {path}: contains {len(scalars) or 'no'} scalar mixes; write the intended one "
+            "as JSON"
+        )
     ((prefix, names),) = scalars.items()
     weights = [float(tensors.take(names[layer], 1)) for layer in sorted(names)]
     gamma = float(tensors.take(f"{prefix}gamma", 1)) if f"{prefix}gamma" in tensors.names() else 1.0
@@ -76,7 +100,10 @@ def _read_torch(path: Path) -> FixedMix:
 
 def _make_mix(weights: list[Any], gamma: Any, where: str, *, layer_norm: Any) -> FixedMix:  # noqa: ANN401  # a user's
     if not weights or not all(map(_is_finite, [*weights, gamma])):
-        raise ElmoError(f"{where}: takes finite numbers only; give each weight, and gamma, as a number such as 0.5")
+        raise ElmoError(
+            f"{where}: takes finite numbers only; give each weight, and gamma, as a number such as "
+            "0.5"
+        )
     if not isinstance(layer_norm, bool):
         raise ElmoError(f"{where}: layer_norm is not a boolean; it takes true or false")
     return FixedMix(tuple(map(float, weights)), float(gamma), layer_norm)
@@ -84,4 +111,8 @@ def _make_mix(weights: list[Any], gamma: Any, where: str, *, layer_norm: Any) ->
 
 def _is_finite(value: object) -> bool:
     """Return whether a value is a float or an integer within the range of floats."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    )

@@ -1,4 +1,4 @@
-"""PyTorch files of tensors, read strictly by name and shape, and names shared by AllenNLP's family."""
+"""PyTorch files of tensors, read strictly by name and shape; AllenNLP's common names."""
 
 import re
 import struct
@@ -18,7 +18,16 @@ from elmo_cli.nn.bilm import DIRECTIONS, BiLMConfig
 
 DIRECTION_NAMES = ("forward", "backward")
 DAMAGED = (  # errors of torch for a file that is not complete
-    *(RuntimeError, BadZipFile, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError),
+    *(
+        RuntimeError,
+        BadZipFile,
+        EOFError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    ),
     *(OverflowError, MemoryError, struct.error),
 )
 
@@ -47,22 +56,39 @@ def read_tensors(path: Path) -> "StateDict":
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnpicklingError:  # its message explains how to run the code in the file
-        raise ModelError(f"{path}: not a readable PyTorch file of weights (it is damaged, or contains more than tensors)") from None
+        raise ModelError(
+            f"{path}: not a readable PyTorch file of weights (it is damaged, or contains more than "
+            "tensors)"
+        ) from None
     except DAMAGED as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{path}: not a readable PyTorch file of weights ({reason}); check that it is complete") from None
-    if not isinstance(state, Mapping) or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
-        raise ModelError(f"{path}: does not contain named tensors; a file of weights is a saved state_dict")
+        raise ModelError(
+            f"{path}: not a readable PyTorch file of weights ({reason}); check that it is complete"
+        ) from None
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise ModelError(
+            f"{path}: does not contain named tensors; a file of weights is a saved state_dict"
+        )
     _check_size(path, state)
     return StateDict(path, dict(state))
 
 
 def _check_size(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Refuse tensors larger than the file: torch would allocate memory for values it does not have."""
-    storages = [tensor.untyped_storage() for tensor in state.values() if tensor.layout is torch.strided]
-    size, stored = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()), path.stat().st_size
+    """Refuse tensors larger than the file: torch would allocate memory for absent values."""
+    storages = [
+        tensor.untyped_storage() for tensor in state.values() if tensor.layout is torch.strided
+    ]
+    size, stored = (
+        sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()),
+        path.stat().st_size,
+    )
     if size > stored:
-        raise ModelError(f"{path}: its tensors take {size:,} bytes, of which {stored:,} are stored; check that the file is complete")
+        raise ModelError(
+            f"{path}: its tensors take {size:,} bytes, of which {stored:,} are stored; check that "
+            "the file is complete"
+        )
 
 
 class StateDict:
@@ -83,11 +109,21 @@ class StateDict:
 
     def below(self, prefix: str) -> "StateDict":
         """Return the tensors whose names begin with a prefix, without the prefix."""
-        return StateDict(self.path, {name.removeprefix(prefix): value for name, value in self._unused.items() if name.startswith(prefix)})
+        return StateDict(
+            self.path,
+            {
+                name.removeprefix(prefix): value
+                for name, value in self._unused.items()
+                if name.startswith(prefix)
+            },
+        )
 
     def without(self, pattern: re.Pattern[str]) -> "StateDict":
         """Return the tensors whose complete names do not match a pattern."""
-        return StateDict(self.path, {name: value for name, value in self._unused.items() if not pattern.fullmatch(name)})
+        return StateDict(
+            self.path,
+            {name: value for name, value in self._unused.items() if not pattern.fullmatch(name)},
+        )
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor.
@@ -115,14 +151,19 @@ class StateDict:
         """
         found = self.shape(name)
         if found != shape:
-            raise ModelError(f"{self.path}: {name} has shape {found}, but the model's options require {shape}")
+            raise ModelError(
+                f"{self.path}: {name} has shape {found}, but the model's options require {shape}"
+            )
         tensor = self._unused.pop(name)
         problem = _storage_problem(tensor)
         if problem:
             raise ModelError(f"{self.path}: {name} {problem}")
         values = tensor.detach().float()
         if not bool(torch.isfinite(values).all()):
-            raise ModelError(f"{self.path}: {name} has values that are NaN or infinite; use another file of weights")
+            raise ModelError(
+                f"{self.path}: {name} has values that are NaN or infinite; use another file of "
+                "weights"
+            )
         return values
 
     def check_all_used(self) -> None:
@@ -132,7 +173,10 @@ class StateDict:
             ModelError: A tensor has not been taken.
         """
         for name, value in self._unused.items():
-            raise ModelError(f"{self.path}: has a tensor {name} of shape {tuple(value.shape)}, which the model's options do not describe")
+            raise ModelError(
+                f"{self.path}: has a tensor {name} of shape {tuple(value.shape)}, which the "
+                "model's options do not describe"
+            )
 
 
 def _storage_problem(tensor: Tensor) -> str | None:
@@ -165,16 +209,27 @@ def lstm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, Tensor]
     gates, out = 4 * config.lstm_dim, config.projection_dim
     for direction in range(DIRECTIONS):
         for layer in range(config.n_layers):
-            theirs, ours = f"{DIRECTION_NAMES[direction]}_layer_{layer}", f"directions.{direction}.{layer}"
+            theirs, ours = (
+                f"{DIRECTION_NAMES[direction]}_layer_{layer}",
+                f"directions.{direction}.{layer}",
+            )
             from_input = tensors.take(f"{theirs}.input_linearity.weight", gates, out)
             from_hidden = tensors.take(f"{theirs}.state_linearity.weight", gates, out)
-            parameters[f"{ours}.weight"] = _reorder_gates(torch.cat([from_input, from_hidden], dim=1))
-            parameters[f"{ours}.bias"] = _reorder_gates(tensors.take(f"{theirs}.state_linearity.bias", gates))
-            parameters[f"{ours}.projection"] = tensors.take(f"{theirs}.state_projection.weight", out, config.lstm_dim)
+            parameters[f"{ours}.weight"] = _reorder_gates(
+                torch.cat([from_input, from_hidden], dim=1)
+            )
+            parameters[f"{ours}.bias"] = _reorder_gates(
+                tensors.take(f"{theirs}.state_linearity.bias", gates)
+            )
+            parameters[f"{ours}.projection"] = tensors.take(
+                f"{theirs}.state_projection.weight", out, config.lstm_dim
+            )
     return parameters
 
 
-def char_cnn_parameters(tensors: StateDict, config: BiLMConfig, ours: str, convolutions: str, highways: str) -> dict[str, Tensor]:
+def char_cnn_parameters(
+    tensors: StateDict, config: BiLMConfig, ours: str, convolutions: str, highways: str
+) -> dict[str, Tensor]:
     """Convert AllenNLP's convolutions and highway layers to those of `CharacterEncoder`.
 
     The gate of AllenNLP multiplies the input and that of `Highway` the transformed input:
@@ -195,8 +250,12 @@ def char_cnn_parameters(tensors: StateDict, config: BiLMConfig, ours: str, convo
     """
     parameters: dict[str, Tensor] = {}
     for i, (width, number) in enumerate(config.filters):
-        parameters[f"{ours}.convolutions.{i}.weight"] = tensors.take(f"{convolutions}{i}.weight", number, config.character_dim, width)
-        parameters[f"{ours}.convolutions.{i}.bias"] = tensors.take(f"{convolutions}{i}.bias", number)
+        parameters[f"{ours}.convolutions.{i}.weight"] = tensors.take(
+            f"{convolutions}{i}.weight", number, config.character_dim, width
+        )
+        parameters[f"{ours}.convolutions.{i}.bias"] = tensors.take(
+            f"{convolutions}{i}.bias", number
+        )
     n = config.n_filters
     for k in range(config.n_highway):
         for kind, shape in [("weight", (2 * n, n)), ("bias", (2 * n,))]:

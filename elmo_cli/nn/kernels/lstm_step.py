@@ -1,8 +1,8 @@
 """Elementwise half of an LSTM step, in place, in one pass over the gates instead of a dozen.
 
-Implementations: the compiled `_lstm_step` on a CPU, if the package was built with a compiler; a Triton
-kernel on a CUDA GPU, if Triton is installed; otherwise `step_in_torch`, the reference of both. Gradients
-are not supported.
+Implementations: the compiled `_lstm_step` on a CPU, if the package was built with a compiler; a
+Triton kernel on a CUDA GPU, if Triton is installed; otherwise `step_in_torch`, the reference of
+both. Gradients are not supported.
 """
 
 import math
@@ -28,9 +28,22 @@ def _load_compiled() -> Any:  # noqa: ANN401  # a module that mypy does not know
 
 _cell = _load_compiled()
 COMPILED = _cell is not None
-_CPU_TYPES = {torch.float32: False, torch.bfloat16: True}  # of the gates that the compiled step reads
+# Of the gates that the compiled step reads
+_CPU_TYPES = {torch.float32: False, torch.bfloat16: True}
 _GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
-Step = Callable[[Tensor, Tensor | None, Tensor | None, Tensor, float | None, Tensor, Tensor | None, Tensor | None], None]
+Step = Callable[
+    [
+        Tensor,
+        Tensor | None,
+        Tensor | None,
+        Tensor,
+        float | None,
+        Tensor,
+        Tensor | None,
+        Tensor | None,
+    ],
+    None,
+]
 
 
 def lstm_step(
@@ -54,16 +67,21 @@ def lstm_step(
         cell: Cell states, (row, cell) float32.
         clip: Limit of the cell state.
         output: (row, cell), in the dtype of `products`.
-        before: Cell states before the step, (any, cell) float32, not overlapping `cell`; None: `cell` contains them.
+        before: Cell states before the step, (any, cell) float32, not overlapping `cell`; None:
+            `cell` contains them.
         parents: Index of the row of `before` for each row, (row,) int64; given with `before`.
     """
     run: Step = step_in_torch
     if _is_as_told(products, inputs, rows, cell, output) and _are_cells(before, parents, cell):
-        run = (_triton_step(products.device) if products.is_cuda else _compiled_step()) or step_in_torch
+        run = (
+            _triton_step(products.device) if products.is_cuda else _compiled_step()
+        ) or step_in_torch
     run(products, inputs, rows, cell, clip, output, before, parents)
 
 
-def _is_as_told(products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, output: Tensor) -> bool:
+def _is_as_told(
+    products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, output: Tensor
+) -> bool:
     """Return whether shapes, types and layout are those that the compiled steps require."""
     n_rows, dim = cell.shape
     types = _GPU_TYPES if products.is_cuda else tuple(_CPU_TYPES)
@@ -73,8 +91,18 @@ def _is_as_told(products: Tensor, inputs: Tensor | None, rows: Tensor | None, ce
         and cell.dtype == torch.float32
         and products.shape == (n_rows, 4 * dim)
         and output.shape == cell.shape
-        and (inputs is None or (inputs.dtype == torch.float32 and inputs.shape[1] == 4 * dim and inputs.is_contiguous()))
-        and (rows is None or (rows.dtype == torch.int64 and len(rows) == n_rows and rows.is_contiguous()))
+        and (
+            inputs is None
+            or (
+                inputs.dtype == torch.float32
+                and inputs.shape[1] == 4 * dim
+                and inputs.is_contiguous()
+            )
+        )
+        and (
+            rows is None
+            or (rows.dtype == torch.int64 and len(rows) == n_rows and rows.is_contiguous())
+        )
         and (inputs is None or rows is not None or len(inputs) >= n_rows)
         and all(part.is_contiguous() for part in (products, cell, output))
     )
@@ -84,8 +112,17 @@ def _are_cells(before: Tensor | None, parents: Tensor | None, cell: Tensor) -> b
     """Return whether `before` and `parents` are valid for the compiled steps, or both None."""
     if before is None or parents is None:
         return before is parents
-    fits = before.dtype == torch.float32 and before.shape[1] == cell.shape[1] and before.is_contiguous()
-    return fits and parents.dtype == torch.int64 and len(parents) == len(cell) and parents.is_contiguous()
+    fits = (
+        before.dtype == torch.float32
+        and before.shape[1] == cell.shape[1]
+        and before.is_contiguous()
+    )
+    return (
+        fits
+        and parents.dtype == torch.int64
+        and len(parents) == len(cell)
+        and parents.is_contiguous()
+    )
 
 
 def _compiled_step() -> Step | None:
@@ -102,10 +139,20 @@ def _step_compiled(
     before: Tensor | None,
     parents: Tensor | None,
 ) -> None:
-    inputs_at, rows_at, before_at, parents_at = (0 if x is None else x.data_ptr() for x in (inputs, rows, before, parents))
+    inputs_at, rows_at, before_at, parents_at = (
+        0 if x is None else x.data_ptr() for x in (inputs, rows, before, parents)
+    )
     limit = math.inf if clip is None else clip
     places = before_at, parents_at, cell.data_ptr(), output.data_ptr()
-    _cell.step_from(_CPU_TYPES[products.dtype], products.data_ptr(), inputs_at, rows_at, *cell.shape, limit, *places)
+    _cell.step_from(
+        _CPU_TYPES[products.dtype],
+        products.data_ptr(),
+        inputs_at,
+        rows_at,
+        *cell.shape,
+        limit,
+        *places,
+    )
 
 
 @cache
@@ -120,7 +167,8 @@ def _triton_step(device: torch.device) -> Step | None:
         from elmo_cli.nn.kernels.lstm_step_triton import step as step_on_gpu
 
         step_on_gpu(products, None, None, cell.clone(), None, outputs[0])
-    except (ImportError, OSError, RuntimeError, KeyError, SubprocessError):  # KeyError: its cache folder, for a user without a name
+    # KeyError: its cache folder, for a user without a name
+    except (ImportError, OSError, RuntimeError, KeyError, SubprocessError):
         return None
     step_in_torch(products, None, None, cell, None, outputs[1])
     return step_on_gpu if torch.allclose(*outputs, atol=1e-6) else None

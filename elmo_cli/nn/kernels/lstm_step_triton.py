@@ -26,7 +26,8 @@ def step(
     # an argument that is not given is replaced by another tensor, which is not read
     given, chosen = products if inputs is None else inputs, products if rows is None else rows
     states, places = cell if before is None else before, products if parents is None else parents
-    with torch.cuda.device(products.device) if products.is_cuda else nullcontext():  # Triton launches on the current one
+    # Triton launches on the current one
+    with torch.cuda.device(products.device) if products.is_cuda else nullcontext():
         _step[(n_rows, triton.cdiv(dim, BLOCK))](
             products,
             given,

@@ -8,7 +8,10 @@ from typing import cast
 
 
 def tune_malloc() -> None:
-    """Keep freed memory in the process: mapping large buffers again takes a third of a training step."""
+    """Keep freed memory in the process.
+
+    Mapping large buffers again takes a third of a training step.
+    """
     mallopt = _glibc("mallopt")
     if mallopt is not None:
         mallopt(-4, 0)  # M_MMAP_MAX
@@ -24,4 +27,8 @@ def trim_malloc() -> None:
 
 @cache
 def _glibc(name: str) -> Callable[..., int] | None:
-    return cast("Callable[..., int] | None", getattr(ctypes.CDLL(None), name, None)) if sys.platform == "linux" else None
+    return (
+        cast("Callable[..., int] | None", getattr(ctypes.CDLL(None), name, None))
+        if sys.platform == "linux"
+        else None
+    )

@@ -1,7 +1,7 @@
 """Linear layers with weights packed once for the processor; a plain product packs them every time.
 
-The operators are those that inductor compiles linear layers to: oneDNN's, private in PyTorch. If they
-are missing or fail, a plain product is used.
+The operators are those that inductor compiles linear layers to: oneDNN's, private in PyTorch. If
+they are missing or fail, a plain product is used.
 """
 
 import os
@@ -14,9 +14,9 @@ from torch.nn import functional
 
 PACKED_ROWS = 256  # expected rows of the inputs, a hint for the packing
 LONGEST_SUM = 1024
-# Settings of PyTorch and oneDNN, read at the first product. A step has one of 16 numbers of rows and
-# three kinds of products: a kernel outside the cache is built again at each step, which cost bfloat16
-# on AMX a third of its speed. Each takes a megabyte, so 1,024 are too many.
+# Settings of PyTorch and oneDNN, read at the first product. A step has one of 16 numbers of rows
+# and three kinds of products: a kernel outside the cache is built again at each step, which cost
+# bfloat16 on AMX a third of its speed. Each takes a megabyte, so 1,024 are too many.
 for cache_of_kernels in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
     os.environ.setdefault(cache_of_kernels, "64")
 
@@ -24,12 +24,17 @@ Multiply = Callable[[Tensor], Tensor]
 
 
 class PackedLinear(nn.Module):
-    """x @ weight.T + bias, limited to [-clip, clip], for x (row, in) in the type of `weight` (out, in). For inference.
+    """x @ weight.T + bias, limited to [-clip, clip], for inference.
 
-    In float32, no more than LONGEST_SUM terms are added one after another: the rounding of longer sums shows in the fifth digit.
+    x is (row, in), in the type of `weight` (out, in).
+
+    In float32, no more than LONGEST_SUM terms are added one after another: the rounding of longer
+    sums shows in the fifth digit.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None, clip: float | None = None) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, clip: float | None = None
+    ) -> None:
         super().__init__()
         pack = _pack if weight.device.type == "cpu" and can_pack(weight.dtype) else _keep
         bias, n_in = None if bias is None else bias.detach(), weight.shape[1]
@@ -37,8 +42,13 @@ class PackedLinear(nn.Module):
             self.multiply: Multiply = pack(weight.detach(), bias, clip)
             return
         columns = [slice(start, start + LONGEST_SUM) for start in range(0, n_in, LONGEST_SUM)]
-        products = [pack(weight.detach()[:, part], bias if part.start == 0 else None, None) for part in columns]
-        self.multiply = lambda x: _clipped(_sum(product(x[:, part]) for product, part in zip(products, columns, strict=True)), clip)
+        products = [
+            pack(weight.detach()[:, part], bias if part.start == 0 else None, None)
+            for part in columns
+        ]
+        self.multiply = lambda x: _clipped(
+            _sum(product(x[:, part]) for product, part in zip(products, columns, strict=True)), clip
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (row, in) to (row, out)."""
@@ -47,7 +57,7 @@ class PackedLinear(nn.Module):
 
 
 class PackedConvolution(nn.Module):
-    """A one-dimensional convolution without padding as a product with packed weights (out, in, width)."""
+    """An unpadded one-dimensional convolution as a product with packed weights (out, in, width)."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
@@ -56,7 +66,8 @@ class PackedConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (sequence, in, place) to (sequence, out, place - width + 1)."""
-        seen = x.transpose(1, 2).unfold(1, self.width, 1).transpose(2, 3)  # (sequence, place, width, in)
+        # The shape is (sequence, place, width, in)
+        seen = x.transpose(1, 2).unfold(1, self.width, 1).transpose(2, 3)
         products: Tensor = self.linear(seen.flatten(2).flatten(0, 1))
         return products.view(len(x), seen.shape[1], products.shape[1]).transpose(1, 2)
 

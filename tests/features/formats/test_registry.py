@@ -12,8 +12,10 @@ import elmo_cli
 from elmo_cli.features.formats.registry import FILE_FORMATS, FORMATS, load
 
 PACKAGE = Path(elmo_cli.__file__).parent
-OTHERS = ("readers", "models")  # corpora and models have formats of their own, some with the same names
-PREDICTIONS = {"downstream/predict_job.py", "downstream/prediction_writers.py"}  # so have predictions
+# Corpora and models have formats of their own, some with the same names
+OTHERS = ("readers", "models")
+# So have predictions
+PREDICTIONS = {"downstream/predict_job.py", "downstream/prediction_writers.py"}
 NAMES = {*FORMATS, *FILE_FORMATS}
 
 
@@ -47,13 +49,26 @@ def test_no_other_module_compares_the_name_of_a_format():
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         place = path.relative_to(PACKAGE)
-        if place.parts[0] not in OTHERS and place.as_posix() not in PREDICTIONS and place.parts[:2] != ("features", "formats"):
+        if (
+            place.parts[0] not in OTHERS
+            and place.as_posix() not in PREDICTIONS
+            and place.parts[:2] != ("features", "formats")
+        ):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             found += [f"{place}:{line}: {name!r}" for line, name in decisions(tree)]
     assert found == []
 
 
-@pytest.mark.parametrize("code", ["a == 'jsonl'", "a in ('x', 'npz')", "{'arrow': 1}", "TABLE['parquet']", "match a:\n case 'npy': pass"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "a == 'jsonl'",
+        "a in ('x', 'npz')",
+        "{'arrow': 1}",
+        "TABLE['parquet']",
+        "match a:\n case 'npy': pass",
+    ],
+)
 def test_the_scan_finds_decisions(code: str):
     assert len(list(decisions(ast.parse(code)))) == 1
 
@@ -67,6 +82,9 @@ def test_the_functions_of_the_table_exist(form: object):
 
 def test_the_table_imports_no_library_of_a_format():
     heavy = "{'h5py', 'pyarrow', 'torch'}"
-    program = f"import sys, elmo_cli.features.formats.options; sys.exit(str({heavy} & set(sys.modules) or ''))"
+    program = (
+        f"import sys, elmo_cli.features.formats.options; sys.exit(str({heavy} & set(sys.modules) "
+        "or ''))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.stderr == b"\n"

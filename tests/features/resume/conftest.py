@@ -25,7 +25,9 @@ def _one_date() -> Iterator[None]:
 def run(elmo: Elmo, model: Path, tmp_path: Path) -> Run:
     """A function that embeds the sample corpus in small windows."""
 
-    def embed(*options: object, corpus: Path = SAMPLE, out: str = "out.h5", stdin: bytes | None = None) -> Result:
+    def embed(
+        *options: object, corpus: Path = SAMPLE, out: str = "out.h5", stdin: bytes | None = None
+    ) -> Result:
         defaults = {"--model": model, "--window-tokens": WINDOW}  # an option may be given once
         given = [word for option in defaults.items() if option[0] not in options for word in option]
         return elmo("embed", corpus, tmp_path / out, *given, *options, stdin=stdin)
@@ -35,9 +37,11 @@ def run(elmo: Elmo, model: Path, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A function that does the same, and is stopped in the write after the first `after` windows."""
+    """A function that does the same, stopped in the write after the first `after` windows."""
 
-    def embed(*options: object, after: int = 3, by: BaseException | None = None, **more: object) -> Result:
+    def embed(
+        *options: object, after: int = 3, by: BaseException | None = None, **more: object
+    ) -> Result:
         with monkeypatch.context() as patch:
             stop_writing(patch, AllennlpWriter, after, by or KeyboardInterrupt(signal.SIGTERM))
             return run(*options, **more)
@@ -63,14 +67,22 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def uninterrupted(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What a run writes that nothing stops."""
     path = tmp_path_factory.mktemp("uninterrupted") / "out.h5"
-    arguments = ["embed", str(SAMPLE), str(path), "--model", str(model), "--window-tokens", str(WINDOW)]
+    arguments = [
+        "embed",
+        str(SAMPLE),
+        str(path),
+        "--model",
+        str(model),
+        "--window-tokens",
+        str(WINDOW),
+    ]
     assert CliRunner().invoke(main, arguments).exit_code == 0
     return path.read_bytes()
 
 
 @pytest.fixture
 def assert_whole(uninterrupted: bytes, tmp_path: Path) -> Callable[[], None]:
-    """A check: out.h5 is what an uninterrupted run writes, byte for byte, and nothing else is left."""
+    """A check: out.h5 is what an uninterrupted run writes, byte for byte, and is alone."""
 
     def check() -> None:
         assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]

@@ -25,7 +25,17 @@ def test_a_finished_job_is_not_done_twice(run: Run, embedded: list[list[str]]):
 
 
 def test_an_output_that_lacks_a_shard_is_not_whole(elmo: Elmo, model: Path, tmp_path: Path):
-    options = ["--model", model, "--output-format", "parquet", "--shard-tokens", 1200, "--window-tokens", 600, "--resume"]
+    options = [
+        "--model",
+        model,
+        "--output-format",
+        "parquet",
+        "--shard-tokens",
+        1200,
+        "--window-tokens",
+        600,
+        "--resume",
+    ]
     assert elmo("embed", SAMPLE, tmp_path / "out", *options).exit_code == 0
     assert "is already complete" in elmo("embed", SAMPLE, tmp_path / "out", *options).stderr
     (tmp_path / "out" / "part-00002.parquet").unlink()
@@ -41,7 +51,9 @@ def test_an_output_whose_job_cannot_be_known_is_there_already(run: Run):
         assert (again.exit_code, "exists already; pass --overwrite" in again.stderr) == (1, True)
 
 
-def test_a_run_that_was_killed_between_its_last_two_steps_is_tidied_up(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path):
+def test_a_run_that_was_killed_between_its_last_two_steps_is_tidied_up(
+    assert_whole: Check, run: Run, stopped: Run, tmp_path: Path
+):
     stopped()
     work_of(tmp_path).rename(tmp_path / "aside")
     run()
@@ -54,7 +66,9 @@ def test_a_run_that_was_killed_between_its_last_two_steps_is_tidied_up(assert_wh
 def test_a_run_killed_between_its_output_and_its_work_folder_is_gone_on_with(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
 ):
-    """JSON Lines do not tell which job has made them: the job is done again from its parts, and compared."""
+    """JSON Lines do not tell which job has made them: the job is done again from its parts, and
+    compared.
+    """
     with monkeypatch.context() as patch:
         patch.setattr(WorkDir, "finish", raising(BugError))
         assert isinstance(run(out="out.jsonl").exception, BugError)
@@ -74,7 +88,11 @@ def test_a_run_killed_while_its_work_folder_is_removed_is_known_to_be_whole(
 ):
     """JSON Lines do not tell which job has made them; the folder does, to the end."""
     with monkeypatch.context() as patch:
-        patch.setattr(WorkDir, "begin", failing_later(WorkDir.begin, patch, f"elmo_cli.features.resume.work_dir.{step}"))
+        patch.setattr(
+            WorkDir,
+            "begin",
+            failing_later(WorkDir.begin, patch, f"elmo_cli.features.resume.work_dir.{step}"),
+        )
         assert isinstance(run(out="out.jsonl").exception, BugError)
     made = (tmp_path / "out.jsonl").read_bytes()
     embedded.clear()
@@ -86,8 +104,12 @@ def test_a_run_killed_while_its_work_folder_is_removed_is_known_to_be_whole(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.jsonl": made}
 
 
-def failing_later(begin: Callable[..., Manifest], patch: pytest.MonkeyPatch, name: str) -> Callable[..., Manifest]:
-    """`WorkFolder.begin`, after which the function of that name fails: it is called next when the run ends."""
+def failing_later(
+    begin: Callable[..., Manifest], patch: pytest.MonkeyPatch, name: str
+) -> Callable[..., Manifest]:
+    """`WorkFolder.begin`, after which the function of that name fails: it is called next when the
+    run ends.
+    """
 
     def function(folder: WorkDir, plan: Manifest, **options: bool) -> Manifest:
         begun = begin(folder, plan, **options)

@@ -13,21 +13,30 @@ CHANGES = {
     "layers": (["--layers", "top"], ["--layers (all, now top)"]),
     "window": (["--window-tokens", "601"], ["--window-tokens (600, now 601)"]),
     "start": (["--prime", str(SAMPLE)], ["where sentences start (zero, now primed by"]),
-    "keys": (["--use-sentence-keys", "--forget-sentences"], ["--keys (None, now sentence)", "--forget-sentences (False, now True)"]),
+    "keys": (
+        ["--use-sentence-keys", "--forget-sentences"],
+        ["--keys (None, now sentence)", "--forget-sentences (False, now True)"],
+    ),
 }
 
 
 @pytest.mark.parametrize(("options", "words"), CHANGES.values(), ids=CHANGES.keys())
-def test_another_job_is_refused_and_told_apart(run: Run, stopped: Run, tmp_path: Path, options: list[str], words: list[str]):
+def test_another_job_is_refused_and_told_apart(
+    run: Run, stopped: Run, tmp_path: Path, options: list[str], words: list[str]
+):
     stopped()
     result = run("--resume", *options)
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     assert "the unfinished run was another job" in result.stderr
     assert all(word in result.stderr for word in words), result.stderr
-    assert run("--resume", "--batch-tokens", "100").exit_code == 0  # what decides the speed alone may change
+    # What decides the speed alone may change
+    assert run("--resume", "--batch-tokens", "100").exit_code == 0
     run(out="whole.h5")
-    assert max_difference(read_features(tmp_path / "out.h5"), read_features(tmp_path / "whole.h5")) < 1e-6
+    assert (
+        max_difference(read_features(tmp_path / "out.h5"), read_features(tmp_path / "whole.h5"))
+        < 1e-6
+    )
 
 
 def test_another_model_is_refused(run: Run, stopped: Run):
@@ -60,7 +69,9 @@ def test_a_stream_is_resumed_if_it_is_the_same(run: Run, stopped: Run, tmp_path:
     assert "the input (a stream, now sha256" in run("--resume").stderr
     assert run("--resume", corpus=Path("-"), stdin=text).exit_code == 0
     run(out="file.h5")
-    assert max_difference(read_features(tmp_path / "out.h5"), read_features(tmp_path / "file.h5")) == 0
+    assert (
+        max_difference(read_features(tmp_path / "out.h5"), read_features(tmp_path / "file.h5")) == 0
+    )
 
 
 def test_a_bad_line_late_in_a_stream_can_be_mended(run: Run, tmp_path: Path):
@@ -90,7 +101,9 @@ def test_a_stateful_run_says_that_it_cannot_be_resumed(run: Run, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
 
 
-def test_an_input_that_changes_during_the_run_ends_it(run: Run, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_input_that_changes_during_the_run_ends_it(
+    run: Run, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = corpus("a b\nc d\n")
     prepare = EmbedJob.prepare
 
@@ -100,5 +113,7 @@ def test_an_input_that_changes_during_the_run_ends_it(run: Run, corpus: Corpus, 
         return prepared
 
     monkeypatch.setattr(EmbedJob, "prepare", prepare_then_change)
-    assert_one_line_error(run(corpus=path), "was changed during the run; nothing is written: start over with --fresh")
+    assert_one_line_error(
+        run(corpus=path), "was changed during the run; nothing is written: start over with --fresh"
+    )
     assert not (tmp_path / "out.h5").exists()

@@ -20,7 +20,9 @@ def flip(path: Path, at: float) -> None:
 
 
 @pytest.mark.parametrize("at", [0.0, 0.001, 0.1, 0.5, 0.9999])
-def test_a_damaged_part_and_those_after_it_are_computed_again(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path, at: float):
+def test_a_damaged_part_and_those_after_it_are_computed_again(
+    assert_whole: Check, run: Run, stopped: Run, tmp_path: Path, at: float
+):
     stopped(after=5)
     flip(parts_of(tmp_path)[2], at)
     assert run("--resume").exit_code == 0
@@ -28,14 +30,18 @@ def test_a_damaged_part_and_those_after_it_are_computed_again(assert_whole: Chec
 
 
 @pytest.mark.parametrize("size", [0, 7, 39, 41, 2000])
-def test_a_torn_part_is_computed_again(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path, size: int):
+def test_a_torn_part_is_computed_again(
+    assert_whole: Check, run: Run, stopped: Run, tmp_path: Path, size: int
+):
     stopped()
     os.truncate(parts_of(tmp_path)[-1], size)
     assert run("--resume").exit_code == 0
     assert_whole()
 
 
-def test_a_missing_part_ends_what_can_be_resumed(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path):
+def test_a_missing_part_ends_what_can_be_resumed(
+    assert_whole: Check, run: Run, stopped: Run, tmp_path: Path
+):
     stopped(after=5)
     parts_of(tmp_path)[1].unlink()
     assert run("--resume").exit_code == 0
@@ -60,7 +66,9 @@ def test_one_changed_bit_of_a_plan_is_found(run: Run, stopped: Run, tmp_path: Pa
     assert "or damaged; pass --fresh to start over" in run("--resume").stderr
 
 
-def test_what_else_is_called_a_part_is_removed(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path):
+def test_what_else_is_called_a_part_is_removed(
+    assert_whole: Check, run: Run, stopped: Run, tmp_path: Path
+):
     stopped()
     (work_of(tmp_path) / "00000005 (copy).part").touch()
     (work_of(tmp_path) / "99999999.part").mkdir()
@@ -70,20 +78,38 @@ def test_what_else_is_called_a_part_is_removed(assert_whole: Check, run: Run, st
 
 
 WORDS = st.text(max_size=5)
-SENTENCES = st.lists(st.tuples(st.lists(WORDS, max_size=4), st.none() | WORDS, st.none() | WORDS, st.integers() | st.none()), max_size=4)
+SENTENCES = st.lists(
+    st.tuples(
+        st.lists(WORDS, max_size=4), st.none() | WORDS, st.none() | WORDS, st.integers() | st.none()
+    ),
+    max_size=4,
+)
 
 
 @given(SENTENCES, st.sampled_from(["<f4", "<f2"]), st.sampled_from([(), (3,)]))
-def test_a_part_is_read_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, content: list, dtype: str, layers: tuple[int, ...]):
+def test_a_part_is_read_back_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory, content: list, dtype: str, layers: tuple[int, ...]
+):
     path = tmp_path_factory.getbasetemp() / "a.part"
     window = [
-        Sentence(str(i), tokens, " ".join(tokens) if text is None else text, name, (value and value % 1000, {"a": [text]}))
+        Sentence(
+            str(i),
+            tokens,
+            " ".join(tokens) if text is None else text,
+            name,
+            (value and value % 1000, {"a": [text]}),
+        )
         for i, (tokens, text, name, value) in enumerate(content)
     ]
-    arrays = [np.random.default_rng(i).random((*layers, len(s.tokens), 2)).astype(dtype) for i, s in enumerate(window)]
+    arrays = [
+        np.random.default_rng(i).random((*layers, len(s.tokens), 2)).astype(dtype)
+        for i, s in enumerate(window)
+    ]
     write_part(path, window, arrays)
     read = read_part(path)
     assert read is not None
     assert read[0] == window
-    assert [(a.dtype, a.shape, a.tobytes()) for a in read[1]] == [(a.dtype, a.shape, a.tobytes()) for a in arrays]
+    assert [(a.dtype, a.shape, a.tobytes()) for a in read[1]] == [
+        (a.dtype, a.shape, a.tobytes()) for a in arrays
+    ]
     assert count_sentences(path) == len(window)

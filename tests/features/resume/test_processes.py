@@ -18,11 +18,26 @@ from tests.conftest import SAMPLE, read_features, sentences_of
 from tests.helpers.runs import Check, Run, parts_of, work_of
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
 def test_a_signalled_run_is_resumed(model: Path, tmp_path: Path, number: signal.Signals, code: int):
-    command = [sys.executable, "-m", "elmo_cli", "embed", "-", tmp_path / "out.h5", "--model", model, "--window-tokens", "200"]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "embed",
+        "-",
+        tmp_path / "out.h5",
+        "--model",
+        model,
+        "--window-tokens",
+        "200",
+    ]
     text = SAMPLE.read_text(encoding="utf-8")
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdin
         process.stdin.write(text)
         process.stdin.flush()
@@ -35,7 +50,9 @@ def test_a_signalled_run_is_resumed(model: Path, tmp_path: Path, number: signal.
     if number != signal.SIGKILL:
         assert words.startswith(f"Stopped by {number.name}; ")
         assert words.endswith("sentences are kept: pass --resume to continue.\n")
-    again = subprocess.run([*command, "--resume"], input=text, capture_output=True, text=True, check=False)
+    again = subprocess.run(
+        [*command, "--resume"], input=text, capture_output=True, text=True, check=False
+    )
     assert again.returncode == 0, again.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
     assert len(read_features(tmp_path / "out.h5")) == len(sentences_of(SAMPLE))
@@ -44,7 +61,11 @@ def test_a_signalled_run_is_resumed(model: Path, tmp_path: Path, number: signal.
 def test_a_signal_that_is_ignored_stays_ignored(run: Run, monkeypatch: pytest.MonkeyPatch):
     seen = []
     prepare = embed_job.EmbedJob.prepare
-    monkeypatch.setattr(embed_job.EmbedJob, "prepare", lambda job: seen.append(signal.getsignal(signal.SIGHUP)) or prepare(job))
+    monkeypatch.setattr(
+        embed_job.EmbedJob,
+        "prepare",
+        lambda job: seen.append(signal.getsignal(signal.SIGHUP)) or prepare(job),
+    )
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert run().exit_code == 0
@@ -54,7 +75,18 @@ def test_a_signal_that_is_ignored_stays_ignored(run: Run, monkeypatch: pytest.Mo
 
 
 def test_an_idle_pipe_does_not_hold_a_stopped_run(model: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "elmo_cli", "embed", "-", tmp_path / "out.h5", "--model", model, "--window-tokens", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "embed",
+        "-",
+        tmp_path / "out.h5",
+        "--model",
+        model,
+        "--window-tokens",
+        "2",
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write(b"a b\nc d\ne f\ng h\n")  # and no more, but the pipe stays open
         process.stdin.flush()
@@ -71,7 +103,9 @@ def test_a_second_run_on_the_same_output_is_refused(assert_whole: Check, run: Ru
         with locked(work_of(tmp_path), tmp_path / "out.h5"):
             result = run(*options)
         assert result.exit_code == 1
-        assert f"out.h5: is being written by another run (process {os.getpid()} on " in result.stderr
+        assert (
+            f"out.h5: is being written by another run (process {os.getpid()} on " in result.stderr
+        )
     assert run().exit_code == 0
     assert_whole()
 
@@ -84,7 +118,10 @@ def test_a_lock_whose_process_is_dead_is_free(assert_whole: Check, run: Run, tmp
     assert_whole()
 
 
-@pytest.mark.parametrize(("host", "process", "free"), [("here", 1 << 30, True), ("here", 1, False), ("elsewhere", 1 << 30, False)])
+@pytest.mark.parametrize(
+    ("host", "process", "free"),
+    [("here", 1 << 30, True), ("here", 1, False), ("elsewhere", 1 << 30, False)],
+)
 def test_without_locks_of_the_file_system_the_words_of_the_lock_decide(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, process: int, free: bool
 ):
@@ -97,12 +134,21 @@ def test_without_locks_of_the_file_system_the_words_of_the_lock_decide(
     (work_of(tmp_path) / "lock").write_text(f"{name} {process}\n")
     result = run()
     assert result.exit_code == (0 if free else 1), result.output
-    assert free or f"is being written by another run (process {process} on {name}); if that run has ended, delete" in result.stderr
+    assert (
+        free
+        or (
+            f"is being written by another run (process {process} on {name}); if that run has "
+            "ended, delete"
+        )
+        in result.stderr
+    )
 
 
 def test_runs_killed_at_random_and_on_full_disks_lose_nothing():
     command = [sys.executable, "-m", "tests.manual.crash", "--kills", "4", "--fill", "2"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("0 different") == 2
 
@@ -141,8 +187,11 @@ def test_a_signal_while_an_object_is_taken_down_is_not_lost():
             del falling
             time.sleep(30)
 
-        cli.Commands.resolve_command = lambda *_: ("embed", cli.click.Command("embed", callback=lambda: command(None)), [])
+        ended = cli.click.Command("embed", callback=lambda: command(None))
+        cli.Commands.resolve_command = lambda *_: ("embed", ended, [])
         cli.main(["embed"])
     """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+    )
     assert (ended.returncode, ended.stderr) == (143, "Stopped by SIGTERM.\n")

@@ -44,7 +44,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(small: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def expected(
+    small: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
     """The shards of a run that writes to this machine."""
     from click.testing import CliRunner
 
@@ -93,7 +95,9 @@ def run(elmo: Elmo, small: Path, model: Path, bucket: Bucket) -> Run:
     def embed(*more: object, uri: str = bucket.uri) -> Result:
         result = elmo("embed", small, uri, "--model", model, *OPTIONS, *more)
         assert "secret" not in result.stderr
-        assert sum(line.startswith("Error") for line in result.stderr.splitlines()) == (result.exit_code == 1)
+        assert sum(line.startswith("Error") for line in result.stderr.splitlines()) == (
+            result.exit_code == 1
+        )
         return result
 
     return embed
@@ -105,17 +109,25 @@ def assert_complete(bucket: Bucket, expected: dict[str, bytes]) -> None:
     assert content == expected
 
 
-def test_the_shards_are_those_of_a_local_run_and_the_manifest_comes_last(run: Run, bucket: Bucket, expected: dict[str, bytes]):
+def test_the_shards_are_those_of_a_local_run_and_the_manifest_comes_last(
+    run: Run, bucket: Bucket, expected: dict[str, bytes]
+):
     bucket.server.requests.clear()
     result = run()
     assert result.exit_code == 0, result.output
     assert f": {bucket.shown}, " in result.stderr
-    uploads = [path.rpartition("/")[2] for method, path in bucket.server.requests if method in ("PUT", "POST")]
+    uploads = [
+        path.rpartition("/")[2]
+        for method, path in bucket.server.requests
+        if method in ("PUT", "POST")
+    ]
     assert list(dict.fromkeys(filter(None, uploads))) == [PLAN, *SHARDS, MANIFEST]
     assert_complete(bucket, expected)
 
 
-def test_a_remote_folder_is_read_as_a_local_one(elmo: Elmo, run: Run, small: Path, bucket: Bucket, tmp_path: Path):
+def test_a_remote_folder_is_read_as_a_local_one(
+    elmo: Elmo, run: Run, small: Path, bucket: Bucket, tmp_path: Path
+):
     assert run().exit_code == 0
     assert "secret" not in elmo("inspect", bucket.uri).output
     assert "35" in elmo("inspect", bucket.uri).stdout
@@ -130,10 +142,19 @@ def test_a_remote_folder_is_read_as_a_local_one(elmo: Elmo, run: Run, small: Pat
 
 def test_a_folder_without_manifest_is_refused_in_one_line(elmo: Elmo, run: Run, bucket: Bucket):
     for command in ("inspect", "verify"):
-        assert f"{bucket.shown}: contains no features: it has no manifest" in elmo(command, bucket.uri).stderr
+        assert (
+            f"{bucket.shown}: contains no features: it has no manifest"
+            in elmo(command, bucket.uri).stderr
+        )
     assert run().exit_code == 0
     bucket.delete(MANIFEST)
-    with pytest.raises(FeaturesError, match=r"contains 5 shards and no manifest: its upload is not complete; run elmo embed with --resume"):
+    with pytest.raises(
+        FeaturesError,
+        match=(
+            r"contains 5 shards and no manifest: its upload is not complete; run elmo embed with "
+            r"--resume"
+        ),
+    ):
         open_features(bucket.uri)
     result = elmo("convert", bucket.uri, "x.h5")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
@@ -147,7 +168,13 @@ def test_a_folder_that_does_not_fit_its_manifest_is_refused(run: Run, bucket: Bu
     else:
         name = {"shorter": SHARDS[3], "more": "part-00005.parquet", "manifest": MANIFEST}[how]
         bucket.put(name, b"{}")
-    words = "is damaged, or of another version" if how == "manifest" else "is missing; the folder" if how == "missing" else "does not match"
+    words = (
+        "is damaged, or of another version"
+        if how == "manifest"
+        else "is missing; the folder"
+        if how == "missing"
+        else "does not match"
+    )
     with pytest.raises(FeaturesError, match=words):
         open_features(bucket.uri)
 
@@ -162,12 +189,20 @@ STEPS = {  # the request after which the process is killed
 }
 
 
-@pytest.mark.parametrize(("step", "code"), list(zip(STEPS, ["AccessDenied", "OperationAborted"] * 3, strict=True)))
-def test_a_run_that_fails_at_any_step_is_resumed(run: Run, bucket: Bucket, expected: dict[str, bytes], step: str, code: str):
+@pytest.mark.parametrize(
+    ("step", "code"), list(zip(STEPS, ["AccessDenied", "OperationAborted"] * 3, strict=True))
+)
+def test_a_run_that_fails_at_any_step_is_resumed(
+    run: Run, bucket: Bucket, expected: dict[str, bytes], step: str, code: str
+):
     name = STEPS[step][1]
-    bucket.server.fail = lambda method, path: code if method in ("PUT", "POST", "DELETE") and path.endswith(name) else None
+    bucket.server.fail = lambda method, path: (
+        code if method in ("PUT", "POST", "DELETE") and path.endswith(name) else None
+    )
     if step == "in the cleaning":
-        bucket.server.fail = lambda method, path: code if method == "DELETE" and path.endswith(PLAN) else None
+        bucket.server.fail = lambda method, path: (
+            code if method == "DELETE" and path.endswith(PLAN) else None
+        )
     result = run()
     content = bucket.content()
     assert result.exit_code == 1
@@ -176,12 +211,18 @@ def test_a_run_that_fails_at_any_step_is_resumed(run: Run, bucket: Bucket, expec
     bucket.server.requests.clear()
     resumed = run("--resume")
     assert resumed.exit_code == 0, resumed.output
-    uploaded = {path.rpartition("/")[2] for method, path in bucket.server.requests if method in ("PUT", "POST")}
+    uploaded = {
+        path.rpartition("/")[2]
+        for method, path in bucket.server.requests
+        if method in ("PUT", "POST")
+    }
     assert not uploaded.intersection(name for name in content if name.startswith("part-"))
     assert_complete(bucket, expected)
 
 
-def test_a_server_that_fails_for_a_moment_is_asked_again(run: Run, bucket: Bucket, expected: dict[str, bytes]):
+def test_a_server_that_fails_for_a_moment_is_asked_again(
+    run: Run, bucket: Bucket, expected: dict[str, bytes]
+):
     failures = iter(["InternalError"] * 2)
     bucket.server.fail = lambda _, path: next(failures, None) if path.endswith(SHARDS[2]) else None
     assert run().exit_code == 0
@@ -190,7 +231,11 @@ def test_a_server_that_fails_for_a_moment_is_asked_again(run: Run, bucket: Bucke
 
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_run_that_is_stopped_in_an_upload_leaves_no_half_shard(
-    run: Run, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes], after: int
+    run: Run,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    expected: dict[str, bytes],
+    after: int,
 ):
     uploads: list[RemotePath] = []
     upload, copy = RemotePath.upload, remote_path._copy
@@ -217,9 +262,13 @@ def test_a_run_that_is_stopped_in_an_upload_leaves_no_half_shard(
     assert_complete(bucket, expected)
 
 
-def test_half_a_shard_that_a_kill_leaves_is_uploaded_again(run: Run, bucket: Bucket, expected: dict[str, bytes]):
+def test_half_a_shard_that_a_kill_leaves_is_uploaded_again(
+    run: Run, bucket: Bucket, expected: dict[str, bytes]
+):
     """As on HDFS, or by pyarrow's destructor."""
-    bucket.server.fail = lambda method, path: "AccessDenied" if path.endswith(MANIFEST) and method == "PUT" else None
+    bucket.server.fail = lambda method, path: (
+        "AccessDenied" if path.endswith(MANIFEST) and method == "PUT" else None
+    )
     assert run().exit_code == 1
     bucket.server.fail = None
     bucket.put(SHARDS[1], expected[SHARDS[1]][:1000])
@@ -229,12 +278,19 @@ def test_half_a_shard_that_a_kill_leaves_is_uploaded_again(run: Run, bucket: Buc
     assert_complete(bucket, expected)
 
 
-def test_unfinished_and_finished_outputs_are_not_overwritten_by_mistake(run: Run, bucket: Bucket, expected: dict[str, bytes]):
-    bucket.server.fail = lambda method, path: "AccessDenied" if path.endswith(SHARDS[2]) and method != "HEAD" else None
+def test_unfinished_and_finished_outputs_are_not_overwritten_by_mistake(
+    run: Run, bucket: Bucket, expected: dict[str, bytes]
+):
+    bucket.server.fail = lambda method, path: (
+        "AccessDenied" if path.endswith(SHARDS[2]) and method != "HEAD" else None
+    )
     assert "2 complete shards kept: pass --resume to continue" in run().stderr
     bucket.server.fail = None
     stopped = run()
-    assert "a run was stopped after 2 complete shards; pass --resume to continue, or pass --fresh to start over" in stopped.stderr
+    assert (
+        "a run was stopped after 2 complete shards; pass --resume to continue, or pass --fresh to "
+        "start over" in stopped.stderr
+    )
     assert "it differs in --layers (all, now top)" in run("--resume", "--layers", "top").stderr
     assert run("--fresh").exit_code == 0
     assert_complete(bucket, expected)
@@ -251,8 +307,12 @@ def test_a_folder_of_other_files_is_refused(run: Run, bucket: Bucket):
 
 
 @pytest.mark.parametrize("when", ["plan", "shard", "commit"])
-def test_a_second_run_at_the_same_time_is_noticed(run: Run, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, when: str):
-    """It uploads its plan after this one has looked for one, and before this one's plan, a shard or the manifest."""
+def test_a_second_run_at_the_same_time_is_noticed(
+    run: Run, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, when: str
+):
+    """It uploads its plan after this one has looked for one, and before this one's plan, a shard or
+    the manifest.
+    """
     name = {"plan": "_check_conflict", "shard": "put", "commit": "commit"}[when]
     function = getattr(RemoteShards, name)
 
@@ -276,16 +336,27 @@ def test_a_place_that_cannot_be_written_is_one_line(run: Run, bucket: Bucket, pl
 
 
 REFUSED = {
-    "HDF5": (["s3://bucket/out.h5"], "s3://bucket/out.h5: only a folder of Parquet shards can be written to a URI"),
+    "HDF5": (
+        ["s3://bucket/out.h5"],
+        "s3://bucket/out.h5: only a folder of Parquet shards can be written to a URI",
+    ),
     "by default": (["s3://bucket/out"], "only a folder of Parquet shards"),
     "a file": (["s3://bucket/a.parquet"], "only a folder of Parquet shards"),
-    "a job array": (["s3://bucket/out/", "--output-format", "parquet", "--shard", "0/2"], "s3://bucket/out/ is remote"),
-    "the web": (["https://host/out/", "--output-format", "parquet"], "https://host/out/: its scheme is not one of s3://, gs://"),
+    "a job array": (
+        ["s3://bucket/out/", "--output-format", "parquet", "--shard", "0/2"],
+        "s3://bucket/out/ is remote",
+    ),
+    "the web": (
+        ["https://host/out/", "--output-format", "parquet"],
+        "https://host/out/: its scheme is not one of s3://, gs://",
+    ),
 }
 
 
 @pytest.mark.parametrize(("arguments", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_is_not_written_to_a_uri_is_one_line(elmo: Elmo, small: Path, arguments: list[str], words: str):
+def test_what_is_not_written_to_a_uri_is_one_line(
+    elmo: Elmo, small: Path, arguments: list[str], words: str
+):
     result = elmo("embed", small, *arguments)
     assert result.exit_code in (1, 2)
     assert words in result.stderr

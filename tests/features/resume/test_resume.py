@@ -23,12 +23,17 @@ from tests.helpers.runs import BugError, Check, Corpus, Run, parts_of, stop_writ
 
 
 @pytest.mark.parametrize("after", [0, 1, 4, 8])
-def test_a_resumed_run_writes_what_an_uninterrupted_one_does(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path, after: int):
+def test_a_resumed_run_writes_what_an_uninterrupted_one_does(
+    assert_whole: Check, run: Run, stopped: Run, tmp_path: Path, after: int
+):
     result = stopped(after=after)
     kept = sum(map(count_sentences, parts_of(tmp_path)))
     assert result.exit_code == 143
     assert len(parts_of(tmp_path)) == after + 1  # a window is kept before it is written
-    assert result.stderr == f"Stopped by SIGTERM; {kept} sentences are kept: pass --resume to continue.\n"
+    assert (
+        result.stderr
+        == f"Stopped by SIGTERM; {kept} sentences are kept: pass --resume to continue.\n"
+    )
     assert [path.name for path in tmp_path.iterdir()] == [work_of(tmp_path).name]
     assert run("--resume").exit_code == 0
     assert_whole()
@@ -43,7 +48,12 @@ def test_a_resumed_run_writes_what_an_uninterrupted_one_does(assert_whole: Check
     ],
 )
 def test_a_file_that_is_made_at_the_end_is_the_same_when_it_is_resumed(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, kind: type[FeatureWriter], options: list[str]
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    out: str,
+    kind: type[FeatureWriter],
+    options: list[str],
 ):
     assert run(*options, out=out).exit_code == 0
     expected = (tmp_path / out).read_bytes()
@@ -56,7 +66,9 @@ def test_a_file_that_is_made_at_the_end_is_the_same_when_it_is_resumed(
     assert (tmp_path / out).read_bytes() == expected
 
 
-def test_what_is_kept_is_not_computed_again(run: Run, stopped: Run, tmp_path: Path, embedded: list[list[str]]):
+def test_what_is_kept_is_not_computed_again(
+    run: Run, stopped: Run, tmp_path: Path, embedded: list[list[str]]
+):
     stopped(after=4)
     kept = sum(map(count_sentences, parts_of(tmp_path)))
     embedded.clear()
@@ -71,8 +83,12 @@ def test_a_run_may_be_stopped_again_and_again(assert_whole: Check, run: Run, sto
     assert_whole()
 
 
-@pytest.mark.parametrize("by", [OSError(28, "No space left on device"), BugError("a bug"), KeyboardInterrupt()])
-def test_any_failure_leaves_work_that_can_be_resumed(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path, by: BaseException):
+@pytest.mark.parametrize(
+    "by", [OSError(28, "No space left on device"), BugError("a bug"), KeyboardInterrupt()]
+)
+def test_any_failure_leaves_work_that_can_be_resumed(
+    assert_whole: Check, run: Run, stopped: Run, tmp_path: Path, by: BaseException
+):
     result = stopped(by=by)
     assert result.exit_code in (1, 130)
     assert not (tmp_path / "out.h5").exists()
@@ -80,20 +96,31 @@ def test_any_failure_leaves_work_that_can_be_resumed(assert_whole: Check, run: R
     assert_whole()
 
 
-def test_a_failing_disk_is_one_line_that_says_how_to_go_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failing_disk_is_one_line_that_says_how_to_go_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     with monkeypatch.context() as patch:
-        patch.setattr(hdf5, "_create_dataset", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(
+            hdf5,
+            "_create_dataset",
+            lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+        )
         result = run()
     kept = sum(map(count_sentences, parts_of(tmp_path)))
     assert result.stderr == (
-        f"Error: {tmp_path}/out.h5: cannot be written (No space left on device); {kept} sentences are kept: pass --resume to continue\n"
+        f"Error: {tmp_path}/out.h5: cannot be written (No space left on device); {kept} sentences "
+        "are kept: pass --resume to continue\n"
     )
 
 
 @pytest.mark.parametrize("after", [0, 3])
-def test_what_the_output_cannot_hold_is_not_to_be_resumed(run: Run, stopped: Run, tmp_path: Path, after: int):
+def test_what_the_output_cannot_hold_is_not_to_be_resumed(
+    run: Run, stopped: Run, tmp_path: Path, after: int
+):
     for options in ([], ["--resume"]):
-        result = stopped(*options, after=after, by=OutputError("two sentences are one; pass --keys number"))
+        result = stopped(
+            *options, after=after, by=OutputError("two sentences are one; pass --keys number")
+        )
         advice = "; a resumed run would stop here again: pass --fresh too" if after else ""
         assert result.stderr == f"Error: two sentences are one; pass --keys number{advice}\n"
         assert len(parts_of(tmp_path)) == after
@@ -114,7 +141,9 @@ def test_counts_and_warnings_are_those_of_the_whole_run(run: Run, stopped: Run, 
     assert "600 sentences" in resumed.stderr
 
 
-def test_unfinished_work_is_not_thrown_away_by_mistake(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path):
+def test_unfinished_work_is_not_thrown_away_by_mistake(
+    assert_whole: Check, run: Run, stopped: Run, tmp_path: Path
+):
     stopped()
     for options in ([], ["--overwrite"], ["--no-resume"]):
         result = run(*options)
@@ -126,7 +155,9 @@ def test_unfinished_work_is_not_thrown_away_by_mistake(assert_whole: Check, run:
     assert_whole()
 
 
-def test_a_run_without_a_work_folder_leaves_nothing(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path):
+def test_a_run_without_a_work_folder_leaves_nothing(
+    assert_whole: Check, run: Run, stopped: Run, tmp_path: Path
+):
     result = stopped("--no-resume")
     assert (result.exit_code, result.stderr) == (143, "Stopped by SIGTERM.\n")
     assert list(tmp_path.iterdir()) == []
@@ -139,7 +170,9 @@ def test_with_nothing_to_resume_a_run_begins(assert_whole: Check, run: Run):
     assert_whole()
 
 
-def test_numbers_that_are_none_stop_the_run_with_the_sentence(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_numbers_that_are_none_stop_the_run_with_the_sentence(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     embed = engine_worker.embed_window
 
     def spoilt(window: Sequence[Sentence], **options: object) -> list[np.ndarray]:
@@ -164,7 +197,9 @@ def test_a_long_name_has_a_work_folder_too(run: Run, stopped: Run, tmp_path: Pat
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_what_was_written_before_an_error_in_computing_is_kept(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_was_written_before_an_error_in_computing_is_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     embed, computed = Embedder.embed_batch, []
 
     def failing(embedder: Embedder, batch: Sequence[Sequence[str]]) -> list[np.ndarray]:

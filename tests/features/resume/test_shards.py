@@ -41,7 +41,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(small: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def expected(
+    small: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
     """The shards of an ordinary run."""
     from click.testing import CliRunner
 
@@ -57,8 +59,20 @@ def expected(small: Path, model: Path, tmp_path_factory: pytest.TempPathFactory)
 def run(elmo: Elmo, small: Path, model: Path, tmp_path: Path) -> Array:
     """A function that runs one task."""
 
-    def task(shard: str, *more: object, corpus: Path | None = None, options: tuple[object, ...] = OPTIONS) -> Result:
-        return elmo("embed", corpus or small, tmp_path / "features", "--model", model, *options, "--shard", shard, *more)
+    def task(
+        shard: str, *more: object, corpus: Path | None = None, options: tuple[object, ...] = OPTIONS
+    ) -> Result:
+        return elmo(
+            "embed",
+            corpus or small,
+            tmp_path / "features",
+            "--model",
+            model,
+            *options,
+            "--shard",
+            shard,
+            *more,
+        )
 
     return task
 
@@ -80,8 +94,12 @@ def assert_complete(tmp_path: Path, expected: dict[str, bytes]) -> None:
     assert content(tmp_path / "features") == expected
 
 
-@pytest.mark.parametrize("order", [[1, 0, 2], range(9)], ids=["some have several shards", "some have none"])
-def test_the_tasks_together_make_the_shards_of_an_ordinary_run(run: Array, tmp_path: Path, expected: dict[str, bytes], order: list[int]):
+@pytest.mark.parametrize(
+    "order", [[1, 0, 2], range(9)], ids=["some have several shards", "some have none"]
+)
+def test_the_tasks_together_make_the_shards_of_an_ordinary_run(
+    run: Array, tmp_path: Path, expected: dict[str, bytes], order: list[int]
+):
     for index in order:
         assert not (tmp_path / "features").exists() or index >= N_SHARDS
         result = run(f"{index}/{len(order)}")
@@ -99,7 +117,9 @@ def test_a_shard_is_computed_by_its_task_alone(run: Array, embedded: list[list[s
     assert len(embedded) == N_SENTENCES
 
 
-def test_a_task_that_is_missing_leaves_the_output_to_whoever_comes_last(run: Array, tmp_path: Path, expected: dict[str, bytes]):
+def test_a_task_that_is_missing_leaves_the_output_to_whoever_comes_last(
+    run: Array, tmp_path: Path, expected: dict[str, bytes]
+):
     for index in (0, 2, 2):
         result = run(f"{index}/3")
         assert result.exit_code == 0
@@ -117,10 +137,19 @@ def test_the_number_of_tasks_may_change(run: Array, tmp_path: Path, expected: di
 
 @pytest.mark.parametrize(
     ("step", "by"),
-    [("write", KeyboardInterrupt(signal.SIGTERM)), ("close", BugError()), ("close", OSError(28, "No space left on device"))],
+    [
+        ("write", KeyboardInterrupt(signal.SIGTERM)),
+        ("close", BugError()),
+        ("close", OSError(28, "No space left on device")),
+    ],
 )
 def test_a_task_that_is_stopped_is_run_again(
-    run: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes], step: str, by: BaseException
+    run: Array,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    expected: dict[str, bytes],
+    step: str,
+    by: BaseException,
 ):
     done, function = [], getattr(ParquetShard, step)
 
@@ -133,13 +162,18 @@ def test_a_task_that_is_stopped_is_run_again(
     with monkeypatch.context() as patch:
         patch.setattr(ParquetShard, step, failing)
         assert run("0/2").exit_code != 0
-    assert shards_of(tmp_path) == ["part-00000.parquet", "part-00002.parquet"][: 2 if step == "close" else 0]
+    assert (
+        shards_of(tmp_path)
+        == ["part-00000.parquet", "part-00002.parquet"][: 2 if step == "close" else 0]
+    )
     for shard in ("1/2", "0/2"):
         assert run(shard).exit_code == 0
     assert_complete(tmp_path, expected)
 
 
-def test_what_a_killed_task_leaves_is_removed_by_the_next(run: Array, tmp_path: Path, expected: dict[str, bytes]):
+def test_what_a_killed_task_leaves_is_removed_by_the_next(
+    run: Array, tmp_path: Path, expected: dict[str, bytes]
+):
     assert run("1/2").exit_code == 0
     killed = work_of(tmp_path) / "task-0-of-2"
     killed.mkdir()
@@ -155,7 +189,10 @@ def test_a_task_that_runs_already_is_refused_in_one_line(run: Array, tmp_path: P
     with locked(work_of(tmp_path) / "task-0-of-2", tmp_path):
         result = run("0/2")
         assert result.exit_code == 1
-        assert f"features, task 0/2: is being written by another run (process {os.getpid()}" in result.stderr
+        assert (
+            f"features, task 0/2: is being written by another run (process {os.getpid()}"
+            in result.stderr
+        )
         assert run("0/4").exit_code == 0  # another task
     assert content(work_of(tmp_path) / "shards") == before
 
@@ -176,7 +213,9 @@ def test_two_tasks_that_find_all_shards_commit_once(
     assert_complete(tmp_path, expected)
 
 
-def test_a_commit_waits_for_another_that_may_die(run: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes]):
+def test_a_commit_waits_for_another_that_may_die(
+    run: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes]
+):
     monkeypatch.setattr(shard_folder, "COMMIT_SECONDS", 0.0)
     assert run("0/2").exit_code == 0
     with locked(work_of(tmp_path) / "commit", tmp_path / "features"):
@@ -199,7 +238,11 @@ def test_a_kill_between_commit_and_cleaning_up_is_cleaned_up(
 
 
 def test_a_task_that_starts_while_another_commits_has_nothing_to_do(
-    run: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes], embedded: list[list[str]]
+    run: Array,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    expected: dict[str, bytes],
+    embedded: list[list[str]],
 ):
     """It has looked for the output before it was there, and claims the folder when it is."""
     for shard in ("0/2", "1/2"):
@@ -226,7 +269,9 @@ def test_a_damaged_shard_is_not_committed(run: Array, tmp_path: Path, expected: 
 
 
 @pytest.mark.parametrize("changed", [["--layers", "top"], ["--shard-tokens", "900"], "corpus"])
-def test_tasks_of_another_job_are_refused(run: Array, corpus: Corpus, tmp_path: Path, changed: list[str] | str):
+def test_tasks_of_another_job_are_refused(
+    run: Array, corpus: Corpus, tmp_path: Path, changed: list[str] | str
+):
     assert run("0/2").exit_code == 0
     before = content(work_of(tmp_path) / "shards")
     other = {"corpus": corpus("another text\n")} if changed == "corpus" else {}
@@ -256,7 +301,9 @@ def test_shards_of_an_input_that_changes_during_the_run_are_not_kept(
     assert shards_of(tmp_path) == []
 
 
-def test_an_empty_corpus_is_one_shard_without_rows(elmo: Elmo, run: Array, corpus: Corpus, tmp_path: Path):
+def test_an_empty_corpus_is_one_shard_without_rows(
+    elmo: Elmo, run: Array, corpus: Corpus, tmp_path: Path
+):
     empty = corpus("")
     for index in (1, 0):
         assert run(f"{index}/2", corpus=empty).exit_code == 0
@@ -267,23 +314,44 @@ def test_an_empty_corpus_is_one_shard_without_rows(elmo: Elmo, run: Array, corpu
 REFUSED = {
     "a task that is none": (["c.txt", "out/"], "2/2", "the tasks of 2 are 0/2 to 1/2"),
     "no task": (["c.txt", "out/"], "1", "'1' is not I/N, such as 0/8"),
-    "standard output": (["c.txt", "-", "--output-format", "jsonl"], "0/2", "and the output is standard output"),
+    "standard output": (
+        ["c.txt", "-", "--output-format", "jsonl"],
+        "0/2",
+        "and the output is standard output",
+    ),
     "another format": (["c.txt", "out.h5"], "0/2", r"and the output is out.h5 (allennlp)"),
     "one file": (["c.txt", "out.parquet"], "0/2", "and the output is out.parquet (parquet)"),
-    "state": (["c.txt", "out/", "--stateful"], "0/2", "--shard and --stateful contradict each other"),
+    "state": (
+        ["c.txt", "out/", "--stateful"],
+        "0/2",
+        "--shard and --stateful contradict each other",
+    ),
     "fresh": (["c.txt", "out/", "--fresh"], "0/2", "--shard and --fresh contradict each other"),
-    "no resume": (["c.txt", "out/", "--no-resume"], "0/2", "--shard and --no-resume contradict each other"),
+    "no resume": (
+        ["c.txt", "out/", "--no-resume"],
+        "0/2",
+        "--shard and --no-resume contradict each other",
+    ),
     "a pipe": (["-", "out/"], "0/2", "- can be read only once; name a file"),
 }
 
 
 @pytest.mark.parametrize(("arguments", "shard", "words"), REFUSED.values(), ids=REFUSED)
 def test_what_does_not_go_with_shards_is_one_line(
-    elmo: Elmo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], shard: str, words: str
+    elmo: Elmo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    shard: str,
+    words: str,
 ):
     monkeypatch.chdir(tmp_path)
     Path("c.txt").write_text("a b\n")
-    format_ = [] if "--output-format" in arguments or not arguments[1].endswith("/") else ["--output-format", "parquet"]
+    format_ = (
+        []
+        if "--output-format" in arguments or not arguments[1].endswith("/")
+        else ["--output-format", "parquet"]
+    )
     result = elmo("embed", *arguments, *format_, "--shard", shard, stdin=b"a b\n")
     assert result.exit_code == 2
     assert words in result.stderr
@@ -291,11 +359,16 @@ def test_what_does_not_go_with_shards_is_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["c.txt"]
 
 
-def test_an_output_of_another_job_is_replaced_only_if_asked(run: Array, tmp_path: Path, expected: dict[str, bytes]):
+def test_an_output_of_another_job_is_replaced_only_if_asked(
+    run: Array, tmp_path: Path, expected: dict[str, bytes]
+):
     for options in ([], ["--layers", "top"], ["--overwrite"]):
         results = [run(f"{index}/2", *options) for index in range(2)]
         if options == ["--layers", "top"]:
-            assert all("exists already; pass --overwrite to replace it" in result.stderr for result in results)
+            assert all(
+                "exists already; pass --overwrite to replace it" in result.stderr
+                for result in results
+            )
         else:
             assert all(result.exit_code == 0 for result in results)
         assert_complete(tmp_path, expected)

@@ -1,4 +1,6 @@
-"""Runs of the built-in model: of its shape, vectors are the same to the last bit whatever a process has computed before."""
+"""Runs of the built-in model: of its shape, vectors are the same to the last bit whatever a process
+has computed before.
+"""
 
 import signal
 from collections.abc import Callable
@@ -25,7 +27,9 @@ def _one_date(monkeypatch: pytest.MonkeyPatch) -> None:
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first lines of the sample corpus."""
     path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text("".join(SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)[:80]), encoding="utf-8")
+    path.write_text(
+        "".join(SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)[:80]), encoding="utf-8"
+    )
     return path
 
 
@@ -34,14 +38,16 @@ def run(elmo: Elmo, text: Path, tmp_path: Path) -> Run:
     """A function that embeds the text in small windows."""
 
     def embed(*options: object, out: str = "out.h5") -> Result:
-        return elmo("embed", text, tmp_path / out, "--model", "tiny", "--window-tokens", WINDOW, *options)
+        return elmo(
+            "embed", text, tmp_path / out, "--model", "tiny", "--window-tokens", WINDOW, *options
+        )
 
     return embed
 
 
 @pytest.fixture
 def stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A function that does the same, and is stopped in the write after the first `after` windows."""
+    """A function that does the same, stopped in the write after the first `after` windows."""
 
     def embed(*options: object, after: int) -> Result:
         with monkeypatch.context() as patch:
@@ -64,7 +70,7 @@ def uninterrupted(text: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes
 
 @pytest.fixture
 def assert_whole(uninterrupted: bytes, tmp_path: Path) -> Callable[[], None]:
-    """A check: out.h5 is what an uninterrupted local run writes, byte for byte, and nothing else is left."""
+    """A check: out.h5 is what an uninterrupted local run writes, byte for byte, and is alone."""
 
     def check() -> None:
         assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]

@@ -45,7 +45,9 @@ def test_what_is_written_to_the_descriptor_is_read_from_the_arrays(tmp_path: Pat
     pool.close()
 
 
-def test_without_memfd_a_file_is_used_that_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_memfd_a_file_is_used_that_has_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.delattr(blocks.os, "memfd_create")
     pool = BlockPool(lambda: tmp_path)
     block = pool.take(1000)

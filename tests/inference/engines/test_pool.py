@@ -89,7 +89,9 @@ def test_an_error_of_the_reader_comes_after_the_windows_before_it():
 
 
 def test_a_worker_that_is_gone_leaves_the_windows_to_the_others():
-    assert keys(OrderedPool(numbered(10), [Worker(embed, WorkerGoneError()), Worker(embed)])) == list(map(str, range(10)))
+    assert keys(
+        OrderedPool(numbered(10), [Worker(embed, WorkerGoneError()), Worker(embed)])
+    ) == list(map(str, range(10)))
 
 
 def test_an_error_of_a_worker_that_has_no_window_ends_the_run():

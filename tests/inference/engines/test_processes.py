@@ -51,7 +51,9 @@ def children_of(process: int) -> list[int]:
     return [int(child) for child in path.read_text().split()]
 
 
-def test_two_processes_give_the_local_vectors_pass_errors_on_and_are_named_when_killed(spec: EmbedderSpec, tmp_path: Path):
+def test_two_processes_give_the_local_vectors_pass_errors_on_and_are_named_when_killed(
+    spec: EmbedderSpec, tmp_path: Path
+):
     local = LocalEngine(spec, Selection("top"))
     engine = ProcessEngine(spec, Selection("top"), ["cpu", "cpu"], lambda: tmp_path)
     try:
@@ -74,7 +76,10 @@ def test_two_processes_give_the_local_vectors_pass_errors_on_and_are_named_when_
         embedded = engine.embedded(given * 50)
         next(embedded)
         engine._workers[1]._process.kill()
-        with pytest.raises(WorkerError, match=r"^the worker on cpu \(2 of 2\) was killed \(SIGKILL\); check whether"):
+        with pytest.raises(
+            WorkerError,
+            match=r"^the worker on cpu \(2 of 2\) was killed \(SIGKILL\); check whether",
+        ):
             list(embedded)
     finally:
         engine.close()
@@ -91,7 +96,9 @@ def test_an_error_of_a_worker_is_raised_as_itself(spec: EmbedderSpec, tmp_path: 
         engine.close()
 
 
-def test_a_job_is_begun_by_one_engine_and_finished_by_another(assert_whole: Check, run: Run, stopped: Run, tmp_path: Path):
+def test_a_job_is_begun_by_one_engine_and_finished_by_another(
+    assert_whole: Check, run: Run, stopped: Run, tmp_path: Path
+):
     assert stopped(after=2).exit_code == 143
     result = stopped("--resume", "--engine", "processes", "--device", "cpu", after=5)
     assert (result.exit_code, "are kept: pass --resume to continue" in result.stderr) == (143, True)
@@ -103,7 +110,18 @@ def test_a_job_is_begun_by_one_engine_and_finished_by_another(assert_whole: Chec
 @pytest.fixture
 def begun(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """A run with a worker process that has kept three windows, and waits for more input."""
-    command = [sys.executable, "-m", "elmo_cli", "embed", "-", tmp_path / "out.h5", "--model", "tiny", "--window-tokens", "200"]
+    command = [
+        sys.executable,
+        "-m",
+        "elmo_cli",
+        "embed",
+        "-",
+        tmp_path / "out.h5",
+        "--model",
+        "tiny",
+        "--window-tokens",
+        "200",
+    ]
     process = subprocess.Popen(
         [*command, "--engine", "processes", "--device", "cpu"],
         stdin=subprocess.PIPE,
@@ -146,7 +164,10 @@ def test_workers_end_with_a_run_that_is_killed(begun: "subprocess.Popen[str]"):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--device", "cpu,cpu", "--stateful"], "--stateful carries state from batch to batch, on one device"),
+        (
+            ["--device", "cpu,cpu", "--stateful"],
+            "--stateful carries state from batch to batch, on one device",
+        ),
         (["--device", "cpu,cpu", "--engine", "local"], "--engine local computes on one device"),
         (["--device", "cpu;cpu"], "is none of auto, all, cpu"),
         (["--workers", "2"], "--workers requires --engine ray"),
@@ -160,10 +181,15 @@ def test_what_does_not_go_together_is_wrong_usage(run: Run, options: list[str], 
 
 def test_ray_does_not_write_to_standard_output(elmo: Elmo):
     result = elmo("embed", SAMPLE, "-", "--output-format", "jsonl", "--engine", "ray")
-    assert (result.exit_code, "--engine ray writes messages" in result.stderr) == (2, True), result.output
+    assert (result.exit_code, "--engine ray writes messages" in result.stderr) == (2, True), (
+        result.output
+    )
 
 
 def test_all_without_a_gpu_is_one_error(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     result = run("--device", "all")
-    assert (result.exit_code, result.stderr) == (1, "Error: --device all: there is no CUDA GPU here; pass --device cpu\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: --device all: there is no CUDA GPU here; pass --device cpu\n",
+    )

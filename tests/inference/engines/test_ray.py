@@ -1,4 +1,7 @@
-"""The Ray engine on a cluster of two nodes, both on this machine. `pip install 'elmo-cli[ray]'` runs these tests."""
+"""The Ray engine on a cluster of two nodes, both on this machine.
+
+`pip install 'elmo-cli[ray]'` runs these tests.
+"""
 
 import os
 import sys
@@ -23,14 +26,18 @@ from tests.conftest import SAMPLE
 from tests.helpers.runs import Check, Run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}  # before the first import of Ray
+# Before the first import of Ray
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
 SPEC = EmbedderSpec(model="tiny", window_tokens=200)
 
 
 def test_without_ray_one_line_names_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     result = run("--engine", "ray")
-    assert (result.exit_code, result.stderr) == (1, "Error: --engine ray: Ray is not installed; pip install 'elmo-cli[ray]'\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: --engine ray: Ray is not installed; pip install 'elmo-cli[ray]'\n",
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,10 @@ def cluster() -> Iterator[Any]:
     pytest.importorskip("ray", reason="needs Ray: pip install 'elmo-cli[ray]'")
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 1 << 28, "include_dashboard": False})
+    nodes = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": 1 << 28, "include_dashboard": False},
+    )
     nodes.add_node(num_cpus=1, object_store_memory=1 << 28)
     nodes.wait_for_nodes()
     yield nodes
@@ -71,7 +81,9 @@ def start(cluster: Any) -> Iterator[Callable[..., RayEngine]]:
     started = []
 
     def engine(selection: Any = Selection(), workers: int = 2) -> RayEngine:  # noqa: B008  # frozen
-        started.append(RayEngine(SPEC, selection, EngineOptions("ray", ("cpu",), cluster.address, workers)))
+        started.append(
+            RayEngine(SPEC, selection, EngineOptions("ray", ("cpu",), cluster.address, workers))
+        )
         return started[0]
 
     yield engine
@@ -83,8 +95,20 @@ def read() -> list[Window]:
     return list(windows(Source([SAMPLE]).read(), 200))
 
 
-def test_a_job_is_begun_by_one_engine_and_finished_by_another(cluster: Any, assert_whole: Check, run: Run, stopped: Run):
-    options = ["--resume", "--engine", "ray", "--address", cluster.address, "--workers", "2", "--device", "cpu"]
+def test_a_job_is_begun_by_one_engine_and_finished_by_another(
+    cluster: Any, assert_whole: Check, run: Run, stopped: Run
+):
+    options = [
+        "--resume",
+        "--engine",
+        "ray",
+        "--address",
+        cluster.address,
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+    ]
     assert stopped(after=1).exit_code == 143
     result = stopped(*options, after=4)
     assert (result.exit_code, result.stdout) == (143, ""), result.output
@@ -99,7 +123,9 @@ def test_lost_workers_and_nodes_lose_no_window(cluster: Any, start: Callable[...
     node = cluster.add_node(num_cpus=1)
     local = LocalEngine(SPEC, Selection())
     assert (engine.settled, engine.limit) == (local.settled, local.limit)
-    expected = [[array.tobytes() for array in embedded.arrays] for embedded in local.embedded(read()[:10])] * 3
+    expected = [
+        [array.tobytes() for array in embedded.arrays] for embedded in local.embedded(read()[:10])
+    ] * 3
     found = []
     for worker in engine._pool.workers:
         worker.wait()

@@ -18,7 +18,12 @@ from tests.manual.figures.questions import measure_questions
 from tests.manual.figures.senses import measure_senses
 from tests.manual.figures.tags import measure_tags
 
-EMBEDDED = {"pos": measure_tags, "wsd": measure_senses, "trec": measure_questions, "bank": measure_bank}
+EMBEDDED = {
+    "pos": measure_tags,
+    "wsd": measure_senses,
+    "trec": measure_questions,
+    "bank": measure_bank,
+}
 FILE, FOLDER = click.Path(path_type=Path), click.Path(path_type=Path, exists=True, file_okay=False)
 
 
@@ -26,23 +31,59 @@ def choose_figures(_ctx: click.Context, _parameter: click.Parameter, value: str)
     """The names of a list such as "pos,bank"."""
     names = value.split(",")
     if unknown := set(names) - {*EMBEDDED, "perplexity"}:
-        raise click.BadParameter(f"no figure {', '.join(sorted(unknown))}; there are {', '.join(EMBEDDED)} and perplexity")
+        raise click.BadParameter(
+            f"no figure {', '.join(sorted(unknown))}; there are {', '.join(EMBEDDED)} and "
+            "perplexity"
+        )
     return names
 
 
 @click.command()
 @click.argument("model", metavar="MODEL_DIR", type=FILE)
-@click.option("--shared", type=FOLDER, default=Path("../shared"), show_default=True, help="Folder that holds eval/ and corpus/.")
 @click.option(
-    "--only", default="pos,wsd,trec,bank,perplexity", show_default=True, callback=choose_figures, help="Which figures, and their order."
+    "--shared",
+    type=FOLDER,
+    default=Path("../shared"),
+    show_default=True,
+    help="Folder that holds eval/ and corpus/.",
 )
-@click.option("--start", type=click.Choice(["zero", "primed", "stateful"]), default="zero", show_default=True, help="State at the start.")
+@click.option(
+    "--only",
+    default="pos,wsd,trec,bank,perplexity",
+    show_default=True,
+    callback=choose_figures,
+    help="Which figures, and their order.",
+)
+@click.option(
+    "--start",
+    type=click.Choice(["zero", "primed", "stateful"]),
+    default="zero",
+    show_default=True,
+    help="State at the start.",
+)
 @click.option("--prime", type=FILE, help="Text that is read first, with --start primed.")
-@click.option("--prime-sentences", type=click.IntRange(min=1), default=200, show_default=True, help="How much of it.")
-@click.option("--train", type=FILE, multiple=True, help="Text for the n-grams; repeatable.  [default: all of corpus/train]")
-@click.option("--vocabulary", type=FILE, help="Words of the n-grams.  [default: the model's vocab.txt]")
+@click.option(
+    "--prime-sentences",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="How much of it.",
+)
+@click.option(
+    "--train",
+    type=FILE,
+    multiple=True,
+    help="Text for the n-grams; repeatable.  [default: all of corpus/train]",
+)
+@click.option(
+    "--vocabulary", type=FILE, help="Words of the n-grams.  [default: the model's vocab.txt]"
+)
 @click.option("--device", default="auto", show_default=True, help="Where the model runs.")
-@click.option("--limit", type=click.IntRange(min=1), help="Read this many sentences of each file: a quick look, no figures to quote.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Read this many sentences of each file: a quick look, no figures to quote.",
+)
 def main(
     model: Path,
     shared: Path,
@@ -61,13 +102,19 @@ def main(
     """
     vocabulary = vocabulary or model / "vocab.txt"
     if "perplexity" in only and not vocabulary.is_file():
-        raise click.UsageError(f"{vocabulary}: no such file; pass --vocabulary FILE, or --only without perplexity")
+        raise click.UsageError(
+            f"{vocabulary}: no such file; pass --vocabulary FILE, or --only without perplexity"
+        )
     measures: dict[str, Callable[[], Figure]] = {
-        "perplexity": lambda: measure_perplexity(shared, vocabulary, train or sorted((shared / "corpus" / "train").glob("*.zst")), limit)
+        "perplexity": lambda: measure_perplexity(
+            shared, vocabulary, train or sorted((shared / "corpus" / "train").glob("*.zst")), limit
+        )
     }
     if set(only) & set(EMBEDDED):
         embed = make_embed(load_embedder(model, device, start, prime, prime_sentences), start)
-        measures |= {name: partial(measure, embed, shared, limit) for name, measure in EMBEDDED.items()}
+        measures |= {
+            name: partial(measure, embed, shared, limit) for name, measure in EMBEDDED.items()
+        }
     figures, seconds = {}, {}
     for name in only:
         began = time.monotonic()
@@ -80,7 +127,12 @@ def main(
         "limit": limit,
         "seconds": seconds,
     }
-    click.echo(json.dumps({**settings, "figures": {name: figure._asdict() for name, figure in figures.items()}}, indent=1))
+    click.echo(
+        json.dumps(
+            {**settings, "figures": {name: figure._asdict() for name, figure in figures.items()}},
+            indent=1,
+        )
+    )
     click.echo(table(figures), err=True)
 
 

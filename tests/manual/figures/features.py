@@ -1,4 +1,6 @@
-"""Features of a model, each sentence from the zero state, from a primed one, or from where the batch before it ended."""
+"""Features of a model, each sentence from the zero state, from a primed one, or from where the
+batch before it ended.
+"""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -16,11 +18,17 @@ from elmo_cli.types import WINDOW_TOKENS, Sentence
 from tests.manual.figures.figure import Embed, Floats
 
 
-def load_embedder(model: Path, device: str, start: str, prime: Path | None, prime_sentences: int) -> Embedder:
+def load_embedder(
+    model: Path, device: str, start: str, prime: Path | None, prime_sentences: int
+) -> Embedder:
     """The model, its sentences starting where they shall."""
     if (start == "primed") != (prime is not None):
         raise click.UsageError("--start primed and --prime FILE go together")
-    sentences = [] if prime is None else [sentence.tokens for sentence in islice(read_text(prime), prime_sentences)]
+    sentences = (
+        []
+        if prime is None
+        else [sentence.tokens for sentence in islice(read_text(prime), prime_sentences)]
+    )
     return Embedder(find_model(str(model)).load(), choose_device(device), sentences)
 
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Scores = dict[str, float]  # by layer: "0", "1", ..., "mean"
-Embed = Callable[[Iterable[list[str]]], Iterator[Floats]]  # sentences to their layers (layer, token, dim); each call starts anew
+# Sentences to their layers (layer, token, dim); each call starts anew
+Embed = Callable[[Iterable[list[str]]], Iterator[Floats]]
 
 
 class Figure(NamedTuple):
@@ -57,11 +58,20 @@ def say(line: str) -> None:
 
 def table(figures: dict[str, Figure]) -> str:
     """All figures as Markdown."""
-    names = list(dict.fromkeys(name for figure in figures.values() for scores in figure.rows.values() for name in scores))
+    names = list(
+        dict.fromkeys(
+            name
+            for figure in figures.values()
+            for scores in figure.rows.values()
+            for name in scores
+        )
+    )
     lines = [["", *(f"layer {name}" if name.isdigit() else name for name in names), "beside"]]
     lines.append(["---"] * len(lines[0]))
     for title, figure in figures.items():
         beside = ", ".join(f"{name} {value:.4g}" for name, value in figure.against.items())
         for row, scores in (figure.rows or {title: {}}).items():
-            lines.append([row, *(f"{scores[name]:.4f}" if name in scores else "" for name in names), beside])
+            lines.append(
+                [row, *(f"{scores[name]:.4f}" if name in scores else "" for name in names), beside]
+            )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,6 +1,8 @@
-"""What n-grams counted in one text make of another: the baselines that a language model's perplexity stands beside.
+"""What n-grams counted in one text make of another: the baselines that a language model's
+perplexity stands beside.
 
-An n-gram is told by the position where it ends and a hash of its words, so that counting is sorting and memory is a few numbers a token.
+An n-gram is told by the position where it ends and a hash of its words, so that counting is sorting
+and memory is a few numbers a token.
 """
 
 from array import array
@@ -38,7 +40,9 @@ class Text(NamedTuple):
 def read_vocabulary(path: Path) -> dict[str, int]:
     """Numbers of the words of a vocab.txt, one a line."""
     words = path.read_text(encoding="utf-8").split("\n")
-    return {word: i for i, word in enumerate(dict.fromkeys([BOS, EOS, UNKNOWN, *filter(None, words)]))}
+    return {
+        word: i for i, word in enumerate(dict.fromkeys([BOS, EOS, UNKNOWN, *filter(None, words)]))
+    }
 
 
 def read_ids(paths: Sequence[Path], vocabulary: dict[str, int], limit: int | None) -> Text:
@@ -62,16 +66,20 @@ def perplexity(probabilities: Doubles) -> float:
 
 
 def add_one_unigram(train: Text, test: Text, n_words: int) -> Doubles:
-    """Probabilities of the test's tokens by their training counts plus one; BOS is never predicted."""
+    """Probabilities of the test's tokens by training counts plus one; BOS is never predicted."""
     counts = np.bincount(train.ids[train.predicted()], minlength=n_words + 1) + 1
     return counts[test.ids[test.predicted()]] / (len(train.predicted()) + n_words)
 
 
-def interpolated_kneser_ney(train: Text, test: Text, n_words: int) -> tuple[Doubles, dict[str, list[float]]]:
-    """Probabilities of the test's tokens by interpolated modified Kneser-Ney (Chen and Goodman, 1998), and its discounts by order.
+def interpolated_kneser_ney(
+    train: Text, test: Text, n_words: int
+) -> tuple[Doubles, dict[str, list[float]]]:
+    """Probabilities of the test's tokens by interpolated modified Kneser-Ney (Chen and Goodman,
+    1998), and its discounts by order.
 
-    Counts of the highest order are occurrences; of a lower one, the words seen before the n-gram, or its occurrences where it begins
-    with BOS. So one position is kept for each distinct n-gram, and the next order counts those.
+    Counts of the highest order are occurrences; of a lower one, the words seen before the n-gram,
+    or its occurrences where it begins with BOS. So one position is kept for each distinct n-gram,
+    and the next order counts those.
     """
     codes = np.random.default_rng(0).integers(1 << 63, size=n_words + 1, dtype=np.uint64)
     positions = np.flatnonzero(train.place >= ORDER - 1)
@@ -88,8 +96,12 @@ def interpolated_kneser_ney(train: Text, test: Text, n_words: int) -> tuple[Doub
     return probabilities, discounts
 
 
-def distinct(ids: npt.NDArray[np.int32], ends: Ints, order: int, codes: Hashes) -> tuple[Ints, Ints]:
-    """One end position of each different n-gram among those that end at `ends`, and how many of `ends` have it."""
+def distinct(
+    ids: npt.NDArray[np.int32], ends: Ints, order: int, codes: Hashes
+) -> tuple[Ints, Ints]:
+    """One end position of each different n-gram among those that end at `ends`, and how many of
+    `ends` have it.
+    """
     hashes = hash_ngrams(ids, ends, order, codes)
     ranking = hashes.argsort()
     hashes = hashes[ranking]
@@ -98,7 +110,10 @@ def distinct(ids: npt.NDArray[np.int32], ends: Ints, order: int, codes: Hashes) 
 
 
 def hash_ngrams(ids: npt.NDArray[np.int32], ends: Ints, order: int, codes: Hashes) -> Hashes:
-    """64 bits for the n-gram that ends at each position; among 60 million, two alike are a matter of one in ten thousand."""
+    """64 bits for the n-gram that ends at each position.
+
+    Among 60 million, two alike are a matter of one in ten thousand.
+    """
     hashes = np.zeros(len(ends), np.uint64)
     for back in range(order):
         hashes *= HASH_FACTOR
@@ -107,7 +122,10 @@ def hash_ngrams(ids: npt.NDArray[np.int32], ends: Ints, order: int, codes: Hashe
 
 
 def estimate_discounts(counts: Ints) -> Doubles:
-    """What is taken off a count of 1, 2, and 3 or more (index 0: nothing); kenlm's stand-ins where the estimate makes no sense."""
+    """What is taken off a count of 1, 2, and 3 or more (index 0: nothing).
+
+    Kenlm's stand-ins where the estimate makes no sense.
+    """
     n = np.bincount(np.minimum(counts, 5), minlength=5).astype(np.float64)
     if n[1:5].all():
         ratio = n[1] / (n[1] + 2 * n[2])
@@ -117,19 +135,27 @@ def estimate_discounts(counts: Ints) -> Doubles:
     return np.array([0, 0.5, 1, 1.5])
 
 
-def interpolation_terms(train: Text, test: Text, ends: Ints, counts: Ints, order: int, codes: Hashes) -> tuple[Doubles, Doubles]:
-    """For each token of the test: the discounted share of its n-gram, and the weight left to the next lower order.
+def interpolation_terms(
+    train: Text, test: Text, ends: Ints, counts: Ints, order: int, codes: Hashes
+) -> tuple[Doubles, Doubles]:
+    """For each token of the test: the discounted share of its n-gram, and the weight left to the
+    next lower order.
 
-    `ends` and `counts` name the distinct n-grams of the training text. An unseen context leaves all to the lower order.
+    `ends` and `counts` name the distinct n-grams of the training text. An unseen context leaves all
+    to the lower order.
     """
     discounts = estimate_discounts(counts)
     taken = discounts[np.minimum(counts, 3)]
     predicted = test.predicted()
     whole = test.place[predicted] >= order - 1  # the n-gram does not reach beyond BOS
     asked = predicted[whole]
-    grams, contexts = (hash_ngrams(test.ids, *which, codes) for which in ((asked, order), (asked - 1, order - 1)))
+    grams, contexts = (
+        hash_ngrams(test.ids, *which, codes) for which in ((asked, order), (asked - 1, order - 1))
+    )
     (kept,) = sums_by_key(hash_ngrams(train.ids, ends, order, codes), [counts - taken], grams)
-    totals, freed = sums_by_key(hash_ngrams(train.ids, ends - 1, order - 1, codes), [counts, taken], contexts)
+    totals, freed = sums_by_key(
+        hash_ngrams(train.ids, ends - 1, order - 1, codes), [counts, taken], contexts
+    )
     direct, back_off = np.zeros(len(predicted)), np.ones(len(predicted))
     seen = totals > 0
     places = np.flatnonzero(whole)[seen]
@@ -143,5 +169,7 @@ def sums_by_key(keys: Hashes, columns: Sequence[npt.NDArray[Any]], asked: Hashes
     slots = np.searchsorted(wanted, keys)
     slots[slots == len(wanted)] = 0
     hits = np.flatnonzero(wanted[slots] == keys)
-    sums = (np.bincount(slots[hits], values[hits].astype(np.float64), len(wanted)) for values in columns)
+    sums = (
+        np.bincount(slots[hits], values[hits].astype(np.float64), len(wanted)) for values in columns
+    )
     return [np.asarray(column[back], np.float64) for column in sums]

@@ -13,13 +13,22 @@ ALL = "all layers"
 
 def read_labelled(path: Path, limit: int | None) -> tuple[list[list[str]], list[str]]:
     """Sentences and coarse labels of a COARSE:fine TAB text file."""
-    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").strip("\n").split("\n")[:limit]]
+    rows = [
+        line.split("\t")
+        for line in path.read_text(encoding="utf-8").strip("\n").split("\n")[:limit]
+    ]
     return [text.split() for _, text in rows], [label.split(":")[0] for label, _ in rows]
 
 
 def measure_questions(embed: Embed, shared: Path, limit: int | None) -> Figure:
-    """TREC's six coarse types by logistic regression on pooled features; its C is chosen on the training part alone."""
-    sets = [read_labelled(shared / "eval" / "cls_trec" / name, limit) for name in ("train.tsv", "test.tsv")]
+    """TREC's six coarse types by logistic regression on pooled features.
+
+    Its C is chosen on the training part alone.
+    """
+    sets = [
+        read_labelled(shared / "eval" / "cls_trec" / name, limit)
+        for name in ("train.tsv", "test.tsv")
+    ]
     train, test = (dict(pooled(list(embed(sentences)))) for sentences, _ in sets)
     scores, chosen = {}, {}
     for name, features in train.items():
@@ -27,12 +36,21 @@ def measure_questions(embed: Embed, shared: Path, limit: int | None) -> Figure:
         scores[name] = float(model.score(test[name], sets[1][1]))
         chosen[name] = model.best_params_["logisticregression__C"]
         say(f"trec: {name} {scores[name]:.4f}")
-    together = {"all layers, mean and max": scores.pop(ALL), "TF-IDF": baseline(shared, "cls_trec", "tfidf_logreg")}
-    return Figure({"TREC, 6 types, mean-pooled": scores}, together, {"classifier": describe(model.best_estimator_), "C": chosen})
+    together = {
+        "all layers, mean and max": scores.pop(ALL),
+        "TF-IDF": baseline(shared, "cls_trec", "tfidf_logreg"),
+    }
+    return Figure(
+        {"TREC, 6 types, mean-pooled": scores},
+        together,
+        {"classifier": describe(model.best_estimator_), "C": chosen},
+    )
 
 
 def pooled(embedded: Sequence[Floats]) -> Iterator[tuple[str, Floats]]:
-    """Features (sentence, dim) by name: the tokens' mean of each layer, and the mean and maximum of all layers beside each other."""
+    """Features (sentence, dim) by name: the tokens' mean of each layer, and the mean and maximum of
+    all layers beside each other.
+    """
     mean = np.stack([layers.mean(axis=1) for layers in embedded], axis=1)  # (layer, sentence, dim)
     greatest = np.stack([layers.max(axis=1) for layers in embedded], axis=1)
     yield from by_layer(mean)

@@ -45,7 +45,9 @@ def make_input(bilm: BiLM) -> tuple[torch.Tensor, torch.Tensor, list[int], BiLMS
     return types, torch.randint(0, 5, (sum(LENGTHS),), generator=random), LENGTHS, start
 
 
-def by_definition(bilm: BiLM, types: torch.Tensor, places: torch.Tensor, lengths: list[int], state: BiLMState):
+def by_definition(
+    bilm: BiLM, types: torch.Tensor, places: torch.Tensor, lengths: list[int], state: BiLMState
+):
     return bilm(types[places], lengths, state, run_by_definition)
 
 
@@ -72,23 +74,37 @@ def test_sentences_that_share_a_start_have_the_numbers_of_each_alone(
     bilm, random = load(make_model(tmp_path, **changes)), torch.Generator().manual_seed(0)
     types, lengths = make_input(bilm)[0], [k % 7 for k in range(60)]
     places = torch.randint(0, 5, (sum(lengths),), generator=random)
-    start = BiLMState(*(torch.randn(part.shape, generator=random) / 2 for part in bilm.zero_state(1)))
-    expected, _ = by_definition(bilm, types, places, lengths, start.select(torch.zeros(60, dtype=torch.long)))
+    start = BiLMState(
+        *(torch.randn(part.shape, generator=random) / 2 for part in bilm.zero_state(1))
+    )
+    expected, _ = by_definition(
+        bilm, types, places, lengths, start.select(torch.zeros(60, dtype=torch.long))
+    )
     for network in (FastBiLM(load(tmp_path)), bilm):
         layers, _ = network.forward_types(types, places, lengths, start)
         torch.testing.assert_close(layers, expected, atol=1e-5, rtol=0)
 
 
-def test_each_common_beginning_and_end_is_computed_once(model: Path, monkeypatch: pytest.MonkeyPatch):
-    sentences = [["the", "cat", "sat", "."], ["the", "cat", "ran", "."], ["the", "cat", "sat", "."], ["a", "."]]
+def test_each_common_beginning_and_end_is_computed_once(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sentences = [
+        ["the", "cat", "sat", "."],
+        ["the", "cat", "ran", "."],
+        ["the", "cat", "sat", "."],
+        ["a", "."],
+    ]
     embedder, rows = Embedder(load(model)), []
-    monkeypatch.setattr(fast_bilm, "lstm_step", lambda *given: rows.append(len(given[0])) or lstm_step(*given))
+    monkeypatch.setattr(
+        fast_bilm, "lstm_step", lambda *given: rows.append(len(given[0])) or lstm_step(*given)
+    )
     embedder.embed_batch(sentences)
     assert sum(rows) == 2 * count_nodes(sentences)  # of two layers
     assert count_nodes(sentences) == 8 + 8
     rows.clear()
     StatefulEmbedder(embedder).embed_batch(sentences)
-    assert sum(rows) == 2 * 2 * sum(len(tokens) + 2 for tokens in sentences)  # of two directions; boundaries included
+    # Of two directions; boundaries included
+    assert sum(rows) == 2 * 2 * sum(len(tokens) + 2 for tokens in sentences)
 
 
 def test_a_computation_ends_where_the_check_says_so(model: Path):
@@ -118,7 +134,9 @@ def test_smaller_numbers_stay_within_their_error(model: Path, dtype: torch.dtype
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.bfloat16, 2e-2), (torch.float16, 1e-6)])
-def test_the_highways_are_rounded_with_bfloat16_alone(model: Path, dtype: torch.dtype, limit: float):
+def test_the_highways_are_rounded_with_bfloat16_alone(
+    model: Path, dtype: torch.dtype, limit: float
+):
     bilm = load(model)
     ids = bilm.mapper.tokens_to_ids(["the", "cat", "sat", "naïve", "x" * 60])
     expected = bilm.character_encoder(ids)
@@ -142,11 +160,15 @@ def test_the_compiled_step_is_the_one_in_torch(dtype: torch.dtype, clip: float |
     random = torch.Generator().manual_seed(0)
     for dim, is_branching in product((1, 7, 16, 100), (False, True)):
         products = (4 * torch.randn(9, 4 * dim, generator=random)).to(dtype)
-        products[0, :3] = torch.tensor([90.0, -90.0, 1e4])[: min(3, 4 * dim)]  # where the exponential leaves float's range
+        # Where the exponential leaves float's range
+        products[0, :3] = torch.tensor([90.0, -90.0, 1e4])[: min(3, 4 * dim)]
         inputs = None if given == "no inputs" else 4 * torch.randn(9, 4 * dim, generator=random)
         rows = torch.randint(0, 9, (9,), generator=random) if given == "chosen inputs" else None
         cells = [torch.randn(9, dim, generator=random)] * 2
-        cells, outputs = [c.clone() for c in cells], [torch.empty(9, dim, dtype=dtype) for _ in cells]
+        cells, outputs = (
+            [c.clone() for c in cells],
+            [torch.empty(9, dim, dtype=dtype) for _ in cells],
+        )
         before = torch.randn(4, dim, generator=random) if is_branching else None
         parents = torch.randint(0, 4, (9,), generator=random) if is_branching else None
         for run, c, output in zip((lstm_step, step_in_torch), cells, outputs, strict=True):
@@ -174,7 +196,9 @@ def test_without_a_compiler_the_numbers_are_the_same(model: Path, monkeypatch: p
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("longest_sum", [1024, 3])
-def test_a_packed_product_is_the_product(monkeypatch: pytest.MonkeyPatch, packed: bool, clip: float | None, longest_sum: int):
+def test_a_packed_product_is_the_product(
+    monkeypatch: pytest.MonkeyPatch, packed: bool, clip: float | None, longest_sum: int
+):
     if packed and not can_pack(torch.float32):
         pytest.skip("this PyTorch has no packed products")
     if not packed:
@@ -189,40 +213,63 @@ def test_a_packed_product_is_the_product(monkeypatch: pytest.MonkeyPatch, packed
 @pytest.mark.parametrize("width", [1, 3, 6])
 def test_a_packed_convolution_is_the_convolution(width: int):
     convolution, x = torch.nn.Conv1d(4, 5, width), torch.randn(3, 6, 4).transpose(1, 2)
-    torch.testing.assert_close(PackedConvolution(convolution.weight, convolution.bias)(x), convolution(x), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        PackedConvolution(convolution.weight, convolution.bias)(x),
+        convolution(x),
+        atol=1e-5,
+        rtol=0,
+    )
 
 
 def long_sentence(n_tokens: int) -> list[str]:
     return [f"w{i % 97}" for i in range(n_tokens)]
 
 
-def test_a_sentence_of_any_length_is_read_in_pieces_with_the_same_result(model: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_sentence_of_any_length_is_read_in_pieces_with_the_same_result(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+):
     sentence = long_sentence(1000)
     whole = Embedder(load(model)).embed_batch([sentence])[0]
     monkeypatch.setattr("elmo_cli.inference.embedder.CHUNK_TOKENS", 64)
     np.testing.assert_allclose(Embedder(load(model)).embed_batch([sentence])[0], whole, atol=1e-5)
 
 
-def test_cut_tokens_of_a_sentence_in_pieces_are_counted_once(model: Path, monkeypatch: pytest.MonkeyPatch):
+def test_cut_tokens_of_a_sentence_in_pieces_are_counted_once(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("elmo_cli.inference.embedder.CHUNK_TOKENS", 64)
     sentence = [*long_sentence(150), "long" * 20, *long_sentence(50)]
     embedder, again = Embedder(load(model)), Embedder(load(model))
     embedder.embed_batch([sentence])
     again.warm_cache([sentence])
     assert (embedder.truncated_tokens, again.truncated_tokens) == (1, 1)
-    assert list(again.types.rows) == list(embedder.types.rows)  # in the same order, for the same rounding
+    # In the same order, for the same rounding
+    assert list(again.types.rows) == list(embedder.types.rows)
 
 
 def test_the_pieces_bound_what_is_read_together(model: Path, monkeypatch: pytest.MonkeyPatch):
     embedder = Embedder(load(model))
     read, seen = embedder.bilm.forward_types, []
-    monkeypatch.setattr(embedder.bilm, "forward_types", lambda *given: seen.append(sum(given[2])) or read(*given))
-    assert embedder.embed_batch([long_sentence(3 * CHUNK_TOKENS + 5)])[0].shape[1] == 3 * CHUNK_TOKENS + 5
+    monkeypatch.setattr(
+        embedder.bilm, "forward_types", lambda *given: seen.append(sum(given[2])) or read(*given)
+    )
+    assert (
+        embedder.embed_batch([long_sentence(3 * CHUNK_TOKENS + 5)])[0].shape[1]
+        == 3 * CHUNK_TOKENS + 5
+    )
     assert max(seen) <= 2 * CHUNK_TOKENS
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")])
-def test_where_memory_does_not_suffice_a_batch_is_halved(model: Path, monkeypatch: pytest.MonkeyPatch, error: Exception):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    ],
+)
+def test_where_memory_does_not_suffice_a_batch_is_halved(
+    model: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
     sentences = [long_sentence(n) for n in (300, 5, 90, 0, 17)]
     expected = Embedder(load(model)).embed_batch(sentences)
     embedder = Embedder(load(model))
@@ -238,7 +285,9 @@ def test_where_memory_does_not_suffice_a_batch_is_halved(model: Path, monkeypatc
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_memory_that_does_not_suffice_for_anything_is_an_error(model: Path, monkeypatch: pytest.MonkeyPatch):
+def test_memory_that_does_not_suffice_for_anything_is_an_error(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+):
     embedder = Embedder(load(model))
 
     def none(*_: object) -> None:
@@ -253,5 +302,7 @@ def test_state_is_carried_through_the_fast_network(model: Path):
     carrying = StatefulEmbedder(Embedder(load(model)))
     simple = StatefulEmbedder(Embedder(load(model).double()))
     for batch in ([["a", "b"], ["c"]], [["d"]], [["e"], ["f", "g", "h"]]):
-        for ours, theirs in zip(carrying.embed_batch(batch), simple.embed_batch(batch), strict=True):
+        for ours, theirs in zip(
+            carrying.embed_batch(batch), simple.embed_batch(batch), strict=True
+        ):
             np.testing.assert_allclose(ours, theirs, atol=1e-5)

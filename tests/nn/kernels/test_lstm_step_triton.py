@@ -19,8 +19,11 @@ for dtype, limit in {torch.float32: 3e-6, torch.bfloat16: 8e-3, torch.float16: 1
             products = (2 * torch.randn(5, 4 * dim)).to(dtype)
             inputs = None if given == "nothing" else torch.randn(9, 4 * dim)
             rows = torch.randint(0, 9, (5,)) if given.startswith("chosen") else None
-            before, parents = (torch.randn(3, dim), torch.randint(0, 3, (5,))) if given.endswith("states") else (None, None)
-            cells, outputs = [torch.randn(5, dim)] * 2, [torch.empty(5, dim, dtype=dtype) for _ in range(2)]
+            before, parents = None, None
+            if given.endswith("states"):
+                before, parents = torch.randn(3, dim), torch.randint(0, 3, (5,))
+            cells = [torch.randn(5, dim)] * 2
+            outputs = [torch.empty(5, dim, dtype=dtype) for _ in range(2)]
             cells = [cell.clone() for cell in cells]
             for run, cell, output in zip((step, step_in_torch), cells, outputs):
                 run(products.clone(), inputs, rows, cell, 0.9, output, before, parents)
@@ -29,8 +32,17 @@ for dtype, limit in {torch.float32: 3e-6, torch.bfloat16: 8e-3, torch.float16: 1
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton, which PyTorch's CUDA builds bring")
+@pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None,
+    reason="needs Triton, which PyTorch's CUDA builds bring",
+)
 def test_the_kernel_is_the_step_in_torch():
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, "-c", COMPARE], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", COMPARE],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
