@@ -245,7 +245,10 @@ def test_suffixes_name_one_format_each_and_all_others_are_text(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "what"),
-    [(b"PAR1xxxx", "a Parquet file; pass --input-format"), (gzip.compress(b"a\n"), "suffix .gz")],
+    [
+        (b"PAR1xxxx", "a Parquet file; pass --input-format"),
+        (gzip.compress(b"a\n", mtime=0), "suffix .gz"),
+    ],
 )
 def test_text_that_is_another_format_is_named(corpus: MakeCorpus, content: bytes, what: str):
     with pytest.raises(CorpusError, match=what):
