@@ -123,8 +123,8 @@ def test_the_worked_example_prints_what_the_readme_says(
     )
 
 
-def python_block(word: str) -> str:
-    return next(block for block in blocks("python") if word in block)
+def python_block(word: str, text: str = README) -> str:
+    return next(block for block in blocks("python", text) if word in block)
 
 
 def test_the_way_to_read_features_back_runs(
@@ -152,11 +152,16 @@ def test_five_lines_of_scikit_learn_train_on_pooled_features(
             f"place\tWhere is {name} {i} ?\nperson\tWho was {name} {i} ?\n" for i in range(10)
         ]
         Path(f"{name}.tsv").write_text("label\ttext\n" + "".join(questions))
+    guide = GUIDES["sklearn"]
     commands = [
-        line for block in blocks("sh") for line in block.splitlines() if "--keep label" in line
+        line
+        for block in blocks("sh", guide)
+        for line in block.splitlines()
+        if "--keep label" in line
     ]
     assert [elmo(*shlex.split(line)[1:]).exit_code for line in commands] == [0, 0]
-    exec(compile(python_block("LogisticRegression"), "README.md", "exec"), {})  # noqa: S102  # our own text
+    block = python_block("read_parquet", guide)
+    exec(compile(block, "sklearn.md", "exec"), {})  # noqa: S102  # our own text
     assert float(capsys.readouterr().out) == 1.0
 
 
