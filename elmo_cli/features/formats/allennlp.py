@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -24,10 +23,9 @@ import numpy as np
 from elmo_cli.errors import FeaturesError, OutputError
 from elmo_cli.features.checksums import Checksums
 from elmo_cli.features.formats._hdf5 import (
-    CHUNK_BYTES,
-    GZIP_LEVEL,
     attributes,
     checks_of,
+    create_dataset,
     describe,
     escape,
     find_dataset,
@@ -122,7 +120,7 @@ class AllennlpWriter:
             return
         values = np.ascontiguousarray(array, dtype=self.description.dtype)
         try:
-            dataset = _create_dataset(self._file, name, values, self.compression)
+            dataset = create_dataset(self._file, name, values, self.compression)
         except ValueError:  # raised by the library for a name that exists
             raise OutputError(
                 f"{self.output.path}: two sentences have the number {name}; pass --keys id or "
@@ -315,41 +313,3 @@ def _parse_tokens(told: object) -> list[str] | None:
         if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
         else None
     )
-
-
-def _create_dataset(
-    file: h5py.File, name: str, values: Array, compression: str
-) -> h5py.h5d.DatasetID:
-    """Return file.create_dataset(name, data=values), in half the time.
-
-    The call is most of the cost of a short sentence.
-    """
-    space = h5py.h5s.create_simple(values.shape)
-    properties = _compressed(values) if compression == "gzip" and values.size else _without_times()
-    dataset = h5py.h5d.create(
-        file.id, name.encode("utf-8"), h5py.h5t.py_create(values.dtype), space, dcpl=properties
-    )
-    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
-    return dataset
-
-
-@cache
-def _without_times() -> h5py.h5p.PropDCID:
-    """Return properties without time stamps: the same job writes the same bytes."""
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_obj_track_times(False)
-    return properties
-
-
-def _compressed(values: Array) -> h5py.h5p.PropDCID:
-    """Return properties with chunks of one layer, so that a layer can be read alone."""
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_obj_track_times(False)
-    tokens = max(1, CHUNK_BYTES // (values.shape[-1] * values.itemsize))
-    *front, dim = values.shape
-    properties.set_chunk(
-        (*[1] * (len(front) - 1), *(min(tokens, size) for size in front[-1:]), dim)
-    )
-    properties.set_shuffle()
-    properties.set_deflate(GZIP_LEVEL)
-    return properties
