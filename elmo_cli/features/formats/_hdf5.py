@@ -15,6 +15,7 @@ from elmo_cli.features.protocols import NO_CHECKS, Checks, refusal
 from elmo_cli.features.spec import LAYER, FeatureSpec, checksum_ok, metadata_of
 from elmo_cli.io.hdf5 import find_unstored
 from elmo_cli.io.hdf5_heap import find_damage
+from elmo_cli.io.output_file import OutputFile, open_output
 from elmo_cli.io.partial_file import PartialFile, closing_library_file
 from elmo_cli.types import Array, Sentence
 
@@ -38,12 +39,24 @@ def detect(path: Path, start: bytes) -> str | None:  # noqa: ARG001  # every for
 
 
 @contextmanager
-def open_hdf5(partial: PartialFile, **options: Any) -> Iterator[h5py.File]:  # noqa: ANN401  # the library's
-    """Open a new HDF5 file that is written through an unfinished output."""
-    with closing_library_file(
-        partial, h5py.File(partial, "w", libver=("earliest", "latest"), **options)
-    ) as file:
-        yield file
+def open_hdf5(output: OutputFile, **options: Any) -> Iterator[tuple[PartialFile, h5py.File]]:  # noqa: ANN401  # the library's
+    """Open the unfinished file of an output, which gets its final name when the block ends.
+
+    Args:
+        output: The output.
+        options: Options of h5py.File.
+
+    Yields:
+        The unfinished file, and the HDF5 file that is written through it.
+
+    Raises:
+        OutputError: The file cannot be made, or another run has put one in its place.
+        OSError: The disk is full or gone when the block ends.
+    """
+    with open_output(output) as partial:
+        made = h5py.File(partial, "w", libver=("earliest", "latest"), **options)
+        with closing_library_file(partial, made) as file:
+            yield partial, file
 
 
 @contextmanager

@@ -39,7 +39,7 @@ from elmo_cli.features.formats._hdf5 import (
 )
 from elmo_cli.features.protocols import Checks, Chunk, guess_tokens
 from elmo_cli.features.spec import EQUAL_SENTENCES, FeatureSpec, WriteOptions, name_of
-from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.output_file import OutputFile
 from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
@@ -62,9 +62,8 @@ def open_writer(
     """
     has_map = not (options.forget_sentences or options.keys == "sentence")
     with (
-        open_output(output) as partial,
+        open_hdf5(output, track_order=True) as (partial, file),
         tempfile.TemporaryFile(dir=output.folder) if has_map else nullcontext() as sentence_map,
-        open_hdf5(partial, track_order=True) as file,
     ):
         writer = AllennlpWriter(partial, file, sentence_map, output, description, options)
         yield writer
