@@ -1,4 +1,4 @@
-"""Check of the global heap of an untrusted HDF5 file, in which strings of variable length are stored.
+"""Check of the global heap of an untrusted HDF5 file, which contains strings of variable length.
 
 Strings are in "global heap collections" (HDF5 File Format Specification 3.0, III.E): a header, then
 objects, each with its size.

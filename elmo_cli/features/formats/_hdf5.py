@@ -1,4 +1,4 @@
-"""HDF5 files: datasets and attributes, and checks of links, types and sizes in an untrusted file."""
+"""HDF5 files: datasets, attributes, and checks of links, types and sizes in an untrusted file."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

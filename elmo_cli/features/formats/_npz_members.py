@@ -2,7 +2,7 @@
 
 `np.load` is not used: it ignores `mmap_mode` for an .npz and reads a complete array, of the size
 that its header declares. Opening and reading a file of 294 MiB takes 2 MiB of memory here, and 293
-MiB with `np.load` (Python 3.11, NumPy 2). Archives are read by `zipfile`, headers of arrays by
+MiB with `np.load` (Python 3.11, NumPy 2.4). Archives are read by `zipfile`, headers of arrays by
 `numpy.lib.format` (`parse_npy`); only the offset of a member in the file is computed here, since
 `zipfile` does not report it.
 """
@@ -69,7 +69,7 @@ def check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
 def map_member(
     archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True
 ) -> memoryview:
-    """Return the bytes of a member, mapped from the file itself or, if compressed, from a temporary file.
+    """Return the bytes of a member, mapped from the file or, if compressed, from a temporary file.
 
     Args:
         archive: The archive.
@@ -103,10 +103,7 @@ def _unpack(member: IO[bytes]) -> memoryview:
 def load_array(
     archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True
 ) -> npt.NDArray[Any]:
-    """Return the array of a member, mapped.
-
-    Arguments and errors as of `map_member` and `parse_npy`.
-    """
+    """Return the array of a member, mapped; see `map_member` and `parse_npy`."""
     return parse_npy(map_member(archive, path, name, check=check), name)
 
 

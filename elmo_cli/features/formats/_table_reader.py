@@ -1,6 +1,6 @@
 """Reader of features in a table of Parquet or Arrow.
 
-_table.py writes it, _table_schema.py reads its columns.
+_table.py makes it, _table_schema.py checks it.
 
 A chunk of the table is a row group of Parquet or a record batch of Arrow.
 """

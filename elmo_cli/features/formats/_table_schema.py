@@ -46,8 +46,7 @@ def describe_schema(path: Path, schema: pa.Schema, told: Mapping[str, str]) -> F
         told: The metadata of the schema, from `texts_of`.
 
     Returns:
-        Layers, dimension and dtype of the vectors, the metadata and the columns that were carried
-        over.
+        Layers, dimension and dtype of the vectors, metadata, and columns that were carried over.
 
     Raises:
         FeaturesError: A column is missing, occurs more than once or has another type.

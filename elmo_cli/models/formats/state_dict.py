@@ -1,4 +1,4 @@
-"""PyTorch files of tensors, read strictly by name and shape, and parameters shared by AllenNLP's family."""
+"""PyTorch files of tensors, read strictly by name and shape, and parameters of AllenNLP's family."""
 
 import re
 import struct
