@@ -1,6 +1,4 @@
-"""Reader of features in a table of Parquet or Arrow.
-
-_table.py makes it, _table_schema.py checks it.
+"""Reader of features in a table of Parquet or Arrow; see _table.py and _table_schema.py.
 
 A chunk of the table is a row group of Parquet or a record batch of Arrow.
 """

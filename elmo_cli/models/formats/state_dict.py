@@ -1,4 +1,4 @@
-"""PyTorch files of tensors, read strictly by name and shape, and parameters of AllenNLP's family."""
+"""PyTorch files of tensors, read strictly by name and shape; parameters of AllenNLP models."""
 
 import re
 import struct
