@@ -1,6 +1,14 @@
 """Zip and tar archives of models: listing, and extraction of single files.
 
-Other members are not written, and links are not followed.
+`tarfile` (with its data filter) and `zipfile` read the archives and write the files; other members
+are not written, and links are not followed. Three things are done here, since the libraries do not:
+
+- Memory is limited (`LimitedReader`, `ZipSource`, `open_xz`). `tarfile` reads a PAX header, a long
+  name or a map of holes of any size that the archive declares, before any filter is called, and
+  keeps all members.
+- Names are checked before anything is extracted, since the model is detected by the names of its
+  files; Python before 3.10.12 and 3.11.4 has no data filter either.
+- The number of members and the size of the files are limited.
 """
 
 import bz2
@@ -46,7 +54,8 @@ UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
     b"\x5d\0\0": open_xz,
 }
 
-Member = tuple[str, int, Callable[[], IO[bytes]]]  # name, size, function that opens it
+# name, size, function that extracts it into a folder
+Member = tuple[str, int, Callable[[Path], object]]
 
 
 def is_archive(path: Path) -> bool:
@@ -105,7 +114,7 @@ def unpack(path: Path, names: Collection[str], folder: Path) -> None:
 
 def _write(path: Path, names: set[str], folder: Path) -> None:
     room = min(MAX_BYTES, shutil.disk_usage(folder).free)
-    for name, size, open_member in _members(path):
+    for name, size, extract in _members(path):
         if name not in names:
             continue
         room -= size
@@ -114,12 +123,7 @@ def _write(path: Path, names: set[str], folder: Path) -> None:
                 f"{path}: its model is larger than the free disk space or the limit; unpack it by "
                 "hand and pass the folder"
             )
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open_member() as source, target.open("xb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)
-            if out.tell() != size:
-                raise ModelError(f"{path}: {name} is truncated; download the archive again")
+        extract(folder)
 
 
 def _members(path: Path) -> Iterator[Member]:
@@ -130,21 +134,19 @@ def _members(path: Path) -> Iterator[Member]:
             raise ModelError(f"{path}: contains more than {MAX_MEMBERS:,} files and is not a model")
         if member is None:
             continue
-        name, size, open_member = member
-        safe = PurePosixPath(name)
-        if (
-            len(name) > MAX_NAME
-            or len(safe.parts) > MAX_DEPTH
-            or safe.is_absolute()
-            or ".." in safe.parts
-            or "\\" in name
-            or "\0" in name
-            or not safe.parts
-            or str(safe) in seen
-        ):
-            continue
-        seen.add(str(safe))
-        yield str(safe), size, open_member
+        name, size, extract = member
+        safe = str(PurePosixPath(name))  # without "./" and "//"
+        if _is_safe(name) and safe not in seen:
+            seen.add(safe)
+            yield safe, size, extract
+
+
+def _is_safe(name: str) -> bool:
+    """Return whether a name is a relative path of a length and depth that a model may have."""
+    path = PurePosixPath(name)
+    is_relative = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    is_small = len(name) <= MAX_NAME and len(path.parts) <= MAX_DEPTH
+    return is_relative and is_small and "\\" not in name and "\0" not in name
 
 
 def _zip_members(path: Path) -> Iterator[Member | None]:
@@ -158,14 +160,19 @@ def _zip_members(path: Path) -> Iterator[Member | None]:
                 )
             # Unix file types: not recorded, or regular
             is_file = not entry.is_dir() and (entry.external_attr >> 28) in (0, 8)
-            name = entry.filename.replace("\\", "/")  # as some Windows programs write it
-            yield (name, entry.file_size, partial(archive.open, entry)) if is_file else None
+            entry.filename = entry.filename.replace("\\", "/")  # as some Windows programs write it
+            yield (
+                (entry.filename, entry.file_size, partial(archive.extract, entry))
+                if is_file
+                else None
+            )
 
 
 def _tar_members(path: Path) -> Iterator[Member | None]:
     """Iterate over the regular files; None for any other member."""
     total = 0
     with _open_tar(path) as (tar, stream):
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
         while (member := tar.next()) is not None:
             total += max(0, member.size)
             if total > MAX_SEEN:
@@ -178,11 +185,9 @@ def _tar_members(path: Path) -> Iterator[Member | None]:
                     "tar's --sparse"
                 )
             stream.room = None  # for the member itself
-            yield (
-                (member.name, member.size, partial(tar.extractfile, member))
-                if member.isreg()
-                else None
-            )  # type: ignore[misc]
+            # permissions: as for any new file
+            extract = partial(tar.extract, member, set_attrs=False)
+            yield (member.name, member.size, extract) if member.isreg() else None
             stream.room = MAX_HEADER
             tar.members.clear()  # type: ignore[attr-defined]  # it keeps all earlier members
             tar.pax_headers = {}  # and copies global headers to each member

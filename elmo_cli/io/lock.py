@@ -1,4 +1,14 @@
-"""Folder lock, released when its process ends: a second run on the same output is refused."""
+"""Folder lock, released when its process ends: a second run on the same output is refused.
+
+This is the only lock of the package that is not a `filelock.FileLock` (downloads use one): it needs
+three properties that the supported versions of filelock (3.12 and later) do not have together.
+
+- The folder is removed while its lock is held. A run that has opened the removed file has to notice
+  it (`_has_name`); filelock 3.12 locks a file without a name, so that two runs write at a time.
+- The file records the host and process of the run that holds it, for the message of the second run.
+  filelock truncates the file before it tries to lock it (3.12, 3.20), which erases them.
+- Where the file system has no locks (ENOLCK, ENOTSUP), that record decides.
+"""
 
 import fcntl
 import os

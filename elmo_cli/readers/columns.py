@@ -1,13 +1,13 @@
 """Sentences from Arrow tables, shared by the Parquet and Arrow readers."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from elmo_cli.errors import CorpusError
 from elmo_cli.io.arrow_types import is_list, is_text, plain_type
 from elmo_cli.io.sizes import DamagedError
+from elmo_cli.readers.arrow_values import kept_values, python_values
 from elmo_cli.readers.options import OnError, ReadOptions, parts_of
 from elmo_cli.readers.tokens import MAX_TOKENS, SEPARATORS, parse_id, parse_sentence
 from elmo_cli.types import Sentence
@@ -227,16 +227,19 @@ def _decode(
     import pyarrow
 
     try:
-        columns = [_values(batch, column, reading.encoding_errors) for column in reading.column]
+        columns = [
+            python_values(batch.column(column), reading.encoding_errors)
+            for column in reading.column
+        ]
         ids = (
-            _values(batch, reading.id_column, reading.encoding_errors) if reading.id_column else []
+            python_values(batch.column(reading.id_column), reading.encoding_errors)
+            if reading.id_column
+            else []
         )
         return (
             columns,
             ids,
-            list(
-                zip(*(_kept_values(batch.column(column)) for column in reading.keep), strict=True)
-            ),
+            list(zip(*(kept_values(batch.column(column)) for column in reading.keep), strict=True)),
         )
     except UnicodeDecodeError as error:
         raise CorpusError(
@@ -278,75 +281,3 @@ def _check_kept(type_: Any, place: str) -> None:  # noqa: ANN401  # pyarrow is u
             f"{place} is of type {str(type_)[:200]}, whose values do not have one type; it cannot "
             "be kept"
         )
-
-
-def _values(batch: "pyarrow.RecordBatch", column: str, encoding_errors: str) -> list[Any]:
-    """Return a column as Python values.
-
-    Text that is not UTF-8 is decoded by `encoding_errors`, or its row is the error.
-    """
-    array = _decoded(batch.column(column))
-    try:
-        values: list[Any] = array.to_pylist()
-    except UnicodeDecodeError:  # find the rows that contain it
-        array = array.cast(_as_binary(array.type))
-        values = array.to_pylist()
-    return (
-        list(map(partial(_as_text, encoding_errors=encoding_errors), values))
-        if "binary" in str(array.type)
-        else values
-    )
-
-
-def _as_text(value: Any, encoding_errors: str) -> Any:  # noqa: ANN401  # any value
-    try:
-        if isinstance(value, list):
-            return [
-                token.decode("utf-8", encoding_errors) if isinstance(token, bytes) else token
-                for token in value
-            ]
-        return value.decode("utf-8", encoding_errors) if isinstance(value, bytes) else value
-    except UnicodeDecodeError as error:
-        return error
-
-
-def _as_binary(type_: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
-    import pyarrow
-
-    return pyarrow.large_list(pyarrow.large_binary()) if is_list(type_) else pyarrow.large_binary()
-
-
-def _decoded(array: Any) -> Any:  # noqa: ANN401  # pyarrow is untyped
-    """Return an array without extension types and dictionaries.
-
-    Pyarrow would look up the dictionary values of list elements one by one.
-    """
-    import numpy as np
-    import pyarrow
-    from pyarrow import types
-
-    from elmo_cli.io.arrow_sizes import list_spans
-
-    if isinstance(array.type, pyarrow.BaseExtensionType):
-        return _decoded(array.storage)
-    if types.is_dictionary(array.type):
-        return _decoded(array.dictionary_decode())
-    if is_list(array.type) and types.is_dictionary(array.type.value_type):
-        offsets = np.concatenate([[0], np.cumsum(list_spans(array)[1])])
-        nulls = np.append(array.is_null().to_numpy(zero_copy_only=False), False)
-        return pyarrow.LargeListArray.from_arrays(
-            pyarrow.array(offsets, mask=nulls), _decoded(array.flatten())
-        )
-    return array
-
-
-def _kept_values(array: Any) -> list[Any]:  # noqa: ANN401  # pyarrow is untyped
-    """Return Python values, or Arrow scalars where Python has no such type (nanoseconds)."""
-    array = _decoded(array)
-    try:
-        values: list[Any] = array.to_pylist()
-    except UnicodeDecodeError:
-        raise
-    except ValueError:
-        values = list(array)
-    return values

@@ -1,20 +1,18 @@
 """Corpora: scanning, validation and iteration over the sentences of one or more inputs."""
 
-import hashlib
-from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from elmo_cli.errors import CorpusError
 from elmo_cli.io import sandbox
 from elmo_cli.io.inputs import STDIN, InputFile, display_name, expand_input, is_stream
 from elmo_cli.io.remote import redact_url
 from elmo_cli.readers import READERS, find_formats, unused_options
+from elmo_cli.readers.corpus_scan import CorpusScan, LocatedSentence
+from elmo_cli.readers.duplicate_ids import DuplicateIds, check_is_new
 from elmo_cli.readers.options import PLAIN, OnError, ReadOptions, raise_error
 from elmo_cli.readers.tokens import MAX_TOKENS
 from elmo_cli.types import Sentence
@@ -22,115 +20,9 @@ from elmo_cli.types import Sentence
 if TYPE_CHECKING:
     import pyarrow
 
-NO_IDS = "--ignore-ids, or no --id-column or --id-field"
+__all__ = ["Corpus", "CorpusScan"]
+
 MAX_COLUMNS = 15  # of a column file that may have been mistaken for text
-SHOWN = 10  # problems that are listed; the others are counted
-
-
-class DuplicateIds:
-    """Duplicate detection over many ids in eight bytes each.
-
-    Only hashes are stored, so two different ids may have the same hash: repeated hashes have to be
-    checked against the ids themselves.
-    """
-
-    def __init__(self) -> None:
-        self._hashes = array("q")
-
-    def add(self, name: str) -> None:
-        """Add an id."""
-        self._hashes.append(hash(name))
-
-    def repeated(self) -> set[int]:
-        """Return the hashes that occur more than once."""
-        hashes = np.frombuffer(self._hashes, dtype=np.int64)
-        hashes.sort()
-        return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
-
-
-class LocatedSentence(NamedTuple):
-    """A sentence and its location."""
-
-    sentence: Sentence
-    file: InputFile
-    number: int  # in the file, from 1
-    unit: str  # of the number: line, row, ...
-
-    def place(self) -> str:
-        """Return the location for messages."""
-        return (
-            f"{display_name(self.file)}:{self.number}"
-            if self.unit == "line"
-            else f"{display_name(self.file)}: {self.unit} {self.number}"
-        )
-
-
-@dataclass
-class CorpusScan:
-    """Counts of a corpus, its blank lines, and the problems found in it."""
-
-    sentences: int = 0
-    tokens: int = 0
-    text_bytes: int = 0  # upper bound of the size of the sentences in JSON
-    blank: list[str] = field(default_factory=list)  # locations of the first SHOWN blank lines
-    n_blank: int = 0
-    # Numbers of tokens of non-blank sentences; at most two are stored
-    widths: set[int] = field(default_factory=set)
-    blank_unit: str = "line"  # or "row", ...: unit of the first blank line
-    problems: list[CorpusError] = field(default_factory=list)  # the first SHOWN problems
-    n_problems: int = 0
-    # Of the content of all sentences
-    digest: "hashlib._Hash | str" = field(default_factory=hashlib.sha256)
-
-    def count(self, found: "LocatedSentence", *, among_many: bool = False) -> None:
-        """Count a sentence.
-
-        Args:
-            found: The sentence.
-            among_many: Whether the corpus has several files, so that locations name the file.
-        """
-        sentence = found.sentence
-        self.sentences += 1
-        self.tokens += len(sentence.tokens)
-        if not isinstance(self.digest, str):
-            _add_content(self.digest, sentence)
-        self.text_bytes += len(sentence.text) * (1 if sentence.text.isascii() else 6)
-        if sentence.tokens and len(self.widths) < 2:
-            self.widths.add(len(sentence.tokens))
-        if not sentence.tokens:
-            self.n_blank += 1
-            self.blank_unit = found.unit if self.n_blank == 1 else self.blank_unit
-            if len(self.blank) < SHOWN:
-                self.blank.append(found.place() if among_many else str(found.number))
-
-    def hexdigest(self) -> str:
-        """Return the SHA-256 of the content of all sentences."""
-        return self.digest if isinstance(self.digest, str) else self.digest.hexdigest()
-
-    def __getstate__(self) -> dict[str, object]:
-        """Return the pickled state.
-
-        A hash object cannot be pickled, so an unpickled scan cannot count more sentences.
-        """
-        return {**vars(self), "digest": self.hexdigest()}
-
-    def report(self, problem: CorpusError) -> None:
-        """Record a problem; the reader continues."""
-        self.n_problems += 1
-        if len(self.problems) < SHOWN:
-            self.problems.append(problem)
-
-    def blank_lines(self) -> str:
-        """Return the number and locations of the blank lines: "2 blank lines (3, 7)"."""
-        places = ", ".join(self.blank) + (", ..." if self.n_blank > len(self.blank) else "")
-        return f"{self.n_blank} blank {self.blank_unit}{'s' if self.n_blank > 1 else ''} ({places})"
-
-    def summary(self, name: str) -> CorpusError:
-        """Return one error that lists the problems."""
-        if self.n_problems == 1:
-            return self.problems[0]
-        more = "" if self.n_problems <= SHOWN else f", of which the first {SHOWN}"
-        return CorpusError(f"{name}: {self.n_problems} problems{more}:", *map(str, self.problems))
 
 
 @dataclass(frozen=True)
@@ -280,7 +172,7 @@ class Corpus:
         for found in self._all(raise_error):
             scan.count(found, among_many=len(self.files) > 1)
             if seen is not None:
-                _check_is_new(found, seen, raise_error)
+                check_is_new(found, seen, raise_error)
             if found.sentence.tokens or self.blank_lines == "keep":
                 yield found.sentence
             elif self.blank_lines == "error":
@@ -315,7 +207,7 @@ class Corpus:
         seen: dict[str, str] = {}
         for found in self._all(lambda _: None):
             if hash(found.sentence.id) in repeated:
-                _check_is_new(found, seen, scan.report)
+                check_is_new(found, seen, scan.report)
 
     def _too_long(self, found: LocatedSentence) -> CorpusError:
         limit = (
@@ -349,16 +241,6 @@ def _scan_corpus(_: Path, corpus: Corpus) -> CorpusScan:
     return corpus._scan()
 
 
-def _add_content(digest: "hashlib._Hash", sentence: Sentence) -> None:
-    digest.update(
-        "\0".join((sentence.key, sentence.text, *sentence.tokens, "")).encode(
-            "utf-8", "surrogatepass"
-        )
-    )
-    if (own := (sentence.id, sentence.kept, sentence.document)) != (None, (), None):
-        digest.update(repr(own if sentence.document else own[:2]).encode("utf-8", "surrogatepass"))
-
-
 def _placed(sentence: Sentence, first: int, first_row: int) -> Sentence:
     """Return a sentence of a file, numbered within the corpus; the row becomes part of its id.
 
@@ -373,16 +255,3 @@ def _placed(sentence: Sentence, first: int, first_row: int) -> Sentence:
     if sentence.part:
         id_ = f"{first_row + (sentence.row or 1) - 1 if id_ is None else id_}/{sentence.part}"
     return sentence._replace(key=str(first + int(sentence.key)), id=id_, row=None, part="")
-
-
-def _check_is_new(found: LocatedSentence, seen: dict[str, str], report: OnError) -> None:
-    id_ = found.sentence.id
-    if id_ in seen:
-        report(
-            CorpusError(
-                f"{found.place()} has the id {id_!r} of {seen[id_]}; make ids unique, or do not "
-                f"use them ({NO_IDS})"
-            )
-        )
-    elif id_ is not None:
-        seen[id_] = found.place()

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from elmo_cli.errors import ModelError
 from elmo_cli.io.atomic import atomic_write, check_disk_space, writing_errors
-from elmo_cli.models.formats.bilm_tf import check_tensor, own_tensors, read_tensor, save_bilm
+from elmo_cli.models.formats.bilm_tf import save_bilm
+from elmo_cli.models.formats.hdf5_tensors import check_tensor, own_tensors, read_tensor
 from elmo_cli.models.formats.options_json import to_options
 from elmo_cli.training.language_model import LanguageModel
 from elmo_cli.training.softmax import Softmax

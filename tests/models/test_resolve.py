@@ -286,6 +286,32 @@ def test_what_is_unpacked_can_be_read_by_whoever_shares_the_cache(
         assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
 
 
+def test_permissions_in_a_tar_are_not_kept(tmp_path: Path, model: Path, cache: Cache):
+    before = os.umask(0o022)
+    try:
+        with tarfile.open(tmp_path / "a.tar", "w") as file:
+            for mode, (name, data) in zip((0o600, 0o4777), contents(model).items(), strict=True):
+                entry = tarfile.TarInfo(f"./{name}")
+                entry.size, entry.mode = len(data), mode
+                file.addfile(entry, io.BytesIO(data))
+        found = find_model(str(tmp_path / "a.tar"), cache=cache)
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in found.files.values()] == [0o644] * 2
+
+
+def test_a_zip_may_separate_folders_by_backslashes(
+    tmp_path: Path, model: Path, cache: Cache, expected: np.ndarray
+):
+    path = zipped(
+        tmp_path / "a.zip", {f"elmo\\{name}": data for name, data in contents(model).items()}
+    )
+    np.testing.assert_allclose(embed(path, cache), expected, atol=1e-5)
+    assert [place.parent.name for place in find_model(str(path), cache=cache).files.values()] == [
+        "elmo"
+    ] * 2
+
+
 def test_nothing_outside_the_cache_is_written_and_no_link_followed(
     tmp_path: Path, model: Path, cache: Cache
 ):

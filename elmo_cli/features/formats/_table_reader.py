@@ -1,10 +1,10 @@
-"""Reader of features in a table of Parquet or Arrow; _table.py describes the columns.
+"""Reader of features in a table of Parquet or Arrow; see _table.py and _table_schema.py.
 
 A chunk of the table is a row group of Parquet or a record batch of Arrow.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -16,41 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elmo_cli.errors import FeaturesError
-from elmo_cli.features.formats._table import (
-    ARROW_TYPES,
-    SENTENCE_COLUMNS,
-    TOKEN_COLUMNS,
-    checksum_of,
-)
+from elmo_cli.features.formats._table import SENTENCE_COLUMNS, TOKEN_COLUMNS, checksum_of
+from elmo_cli.features.formats._table_schema import describe_schema, rows_of, texts_of
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk, refusal
-from elmo_cli.features.spec import (
-    LAYER,
-    UNLAYERED,
-    FeatureSpec,
-    checksum_ok,
-    metadata_of,
-    sentence_of,
-)
+from elmo_cli.features.spec import sentence_of
 from elmo_cli.io.arrow_sizes import value_bytes
-from elmo_cli.io.arrow_types import is_list, is_text
 from elmo_cli.io.sizes import DamagedError, OversizeError, check_ratio
 from elmo_cli.types import Array, Sentence
 
 CHECKED = {"parquet": "CRC-32 of each row group", "arrow": "CRC-32 of each record batch"}
 ROW_BYTES = 64  # at least, of a key or a token as a Python object
-
-
-def _holds_strings(type_: pa.DataType) -> bool:
-    return is_text(type_) and "binary" not in str(type_)
-
-
-FITTING: dict[str, Callable[[pa.DataType], bool]] = {
-    "key": _holds_strings,
-    "number": pa.types.is_integer,
-    "tokens": lambda type_: is_list(type_) and _holds_strings(type_.value_type),
-    "position": pa.types.is_integer,
-    "token": _holds_strings,
-}
 
 
 class TablePart(NamedTuple):
@@ -92,9 +67,9 @@ class TableReader:
             )
         told = texts_of(schema.metadata)
         self._by = told.get("keys")
-        self.rows = "token" if "token" in schema.names else "sentence"
+        self.rows = rows_of(schema)
         self._cached: tuple[int, dict[str, pa.ChunkedArray]] = (-1, {})
-        self.description = _describe(path, schema, told, self.rows)
+        self.description = describe_schema(path, schema, told)
         self._kept = list(self.description.kept or [])
         self._row_starts = list(accumulate((chunk.n_rows for chunk in chunks), initial=0))
         self._check_size("the number of its rows", ROW_BYTES * self._row_starts[-1])
@@ -328,14 +303,6 @@ class TableReader:
         return flat.reshape(-1, self.description.dim)
 
 
-def texts_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
-    """Return the metadata of a schema or a file as texts."""
-    return {
-        name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
-        for name, value in (metadata or {}).items()
-    }
-
-
 @contextmanager
 def reading_arrow(path: Path) -> Iterator[None]:
     """Convert the library's exceptions for a damaged file to a FeaturesError."""
@@ -364,51 +331,3 @@ def reading_arrow(path: Path) -> Iterator[None]:
 def _weight(column: pa.ChunkedArray) -> int:
     """Return the bytes of a column as Python objects."""
     return sum(int(value_bytes(array).sum()) for array in column.chunks)
-
-
-def _describe(path: Path, schema: pa.Schema, told: Mapping[str, str], rows: str) -> FeatureSpec:
-    own = TOKEN_COLUMNS if rows == "token" else SENTENCE_COLUMNS
-    missing = [name for name in own if name not in schema.names]
-    names = (
-        told["names"].split(",")
-        if "names" in told
-        else [n for n in schema.names if n.startswith(LAYER) or n in UNLAYERED]
-    )
-    missing += [name for name in names if name not in schema.names]
-    if missing or not names:
-        raise FeaturesError(
-            f"{path}: contains no features: column {(missing or [f'{LAYER}0'])[0]!r} is missing, "
-            f"the columns are {', '.join(schema.names[:20])}"
-        )
-    if len(set(names)) < len(names) or len(set(schema.names)) < len(schema.names):
-        raise FeaturesError(f"{path}: has two columns of the same name; the file is damaged")
-    for name in own:
-        if not FITTING[name](schema.field(name).type):
-            raise FeaturesError(
-                f"{path}: column {name!r} contains {str(schema.field(name).type)[:200]}; this is "
-                "not a file of features"
-            )
-    kind = schema.field(names[0]).type
-    pooled = rows == "sentence" and not pa.types.is_list(kind)
-    vector = kind.value_type if pa.types.is_list(kind) else kind
-    if (
-        not pa.types.is_fixed_size_list(vector)
-        or not vector.list_size
-        or vector.value_type not in ARROW_TYPES.values()
-    ):
-        raise FeaturesError(
-            f"{path}: column {names[0]!r} contains {kind}, not vectors of float32 or float16"
-        )
-    if any(schema.field(name).type != kind for name in names):
-        raise FeaturesError(f"{path}: its layers are of different types; the file is damaged")
-    kept = [field for field in schema if field.name not in own and field.name not in names]
-    dtype = next(name for name, of in ARROW_TYPES.items() if of == vector.value_type)
-    return FeatureSpec(
-        tuple(names),
-        vector.list_size,
-        dtype,
-        pooled,
-        metadata_of(told),
-        pa.schema(kept) if kept else None,
-        checksum_ok(told),
-    )

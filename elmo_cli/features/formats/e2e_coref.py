@@ -32,7 +32,7 @@ from elmo_cli.features.formats._hdf5 import (
 )
 from elmo_cli.features.protocols import Checks, Chunk
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
-from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.output_file import OutputFile
 from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
@@ -42,7 +42,7 @@ def open_writer(
     output: OutputFile, description: FeatureSpec, options: WriteOptions
 ) -> Iterator["CorefWriter"]:
     """Open a writer of the layout."""
-    with open_output(output) as partial, open_hdf5(partial, track_order=True) as file:
+    with open_hdf5(output, track_order=True) as (partial, file):
         writer = CorefWriter(partial, file, description, options)
         yield writer
         writer.finish()

@@ -155,6 +155,8 @@ class NpyReader:
 def parse_npy(data: memoryview, name: str) -> npt.NDArray[Any]:
     """Return the array in the bytes of a .npy file, without a copy.
 
+    `np.load` would copy the values, and allocate what a header declares before it compares sizes.
+
     Args:
         data: All bytes of the file.
         name: Its name in messages.

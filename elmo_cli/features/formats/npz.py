@@ -6,9 +6,7 @@ metadata.json as bytes: json.loads(np.load("out.npz")["tokens.json"]).
 """
 
 import json
-import mmap
 import shutil
-import struct
 import tempfile
 import zipfile
 import zlib
@@ -19,22 +17,24 @@ from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from elmo_cli.errors import FeaturesError
 from elmo_cli.features.formats._hdf5 import describe
-from elmo_cli.features.formats.npy import parse_npy
+from elmo_cli.features.formats._npz_members import (
+    COPY_BYTES,
+    check_sizes,
+    load_array,
+    load_json_list,
+    map_member,
+)
 from elmo_cli.features.protocols import Checks, Chunk, refusal
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
-from elmo_cli.io.hdf5 import MAX_COMPRESSION
 from elmo_cli.io.limits import ResourceLimitError, ZipSource, load_json
 from elmo_cli.io.output_file import OutputFile, open_output
 from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.types import Array, Sentence
 
-COPY_BYTES = 1 << 20
 MAX_SENTENCES = 1 << 25  # of which four numbers each are held in memory
-LOCAL_HEADER = struct.Struct("<26x2H")  # of a member: lengths of its name and its extra field
 EPOCH = (1980, 1, 1, 0, 0, 0)  # no time stamps: the same job writes the same bytes
 
 
@@ -139,8 +139,7 @@ def _write_header(member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any
 
 def _copy(spill: IO[bytes], member: IO[bytes]) -> None:
     spill.seek(0)
-    while block := spill.read(COPY_BYTES):
-        member.write(block)
+    shutil.copyfileobj(spill, member, COPY_BYTES)
 
 
 def _add_json(file: IO[bytes], value: object, *, first: bool) -> None:
@@ -156,20 +155,20 @@ class NpzReader:
         self.path = path
         try:
             with ZipSource(path) as source, zipfile.ZipFile(source) as archive:
-                _check_sizes(archive, path)
-                told = load_json(_map(archive, path, "metadata.json"))
-                self._offsets = _load(archive, path, "offsets.npy")
+                check_sizes(archive, path)
+                told = load_json(map_member(archive, path, "metadata.json"))
+                self._offsets = load_array(archive, path, "offsets.npy")
                 if len(self) > MAX_SENTENCES:
                     raise ResourceLimitError(
                         f"has {len(self):,} sentences, of which {MAX_SENTENCES:,} fit in memory"
                     )
-                self._tokens: Sequence[list[str]] = _load_lines(
+                self._tokens: Sequence[list[str]] = load_json_list(
                     archive, path, "tokens.json", len(self)
                 )
-                self._keys: Sequence[tuple[str, int]] = _load_lines(
+                self._keys: Sequence[tuple[str, int]] = load_json_list(
                     archive, path, "keys.json", len(self)
                 )
-                self._layers: Array = _load(archive, path, "layers.npy", check=False)
+                self._layers: Array = load_array(archive, path, "layers.npy", check=False)
             self.description = describe(told, self._layers.shape, self._layers.dtype.name)
             self._by = told.get("keys")
             self._check()
@@ -249,94 +248,3 @@ class NpzReader:
     def close(self) -> None:
         """Release the file."""
         self._layers = np.empty((0, 0), dtype=np.float32)
-
-
-def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
-    unpacked = 0
-    for info in archive.infolist():
-        if info.compress_type == zipfile.ZIP_LZMA:
-            raise ResourceLimitError(
-                "is compressed by LZMA, which may need any amount of memory to unpack"
-            )
-        if (
-            info.file_size > MAX_COMPRESSION * info.compress_size + COPY_BYTES
-            or info.compress_size > path.stat().st_size
-        ):
-            raise FeaturesError(
-                f"{path}: {info.filename} declares {info.file_size:,} bytes of which "
-                f"{info.compress_size:,} are stored"
-            )
-        unpacked += info.file_size if info.compress_type != zipfile.ZIP_STORED else 0
-    try:
-        fits = not unpacked or unpacked <= shutil.disk_usage(tempfile.gettempdir()).free
-    except FileNotFoundError:  # no folder for temporary files is writable
-        fits = False
-    if not fits:
-        raise FeaturesError(
-            f"{path}: unpacks to {unpacked:,} bytes, more than the free space of the folder of "
-            "temporary files; set TMPDIR"
-        )
-
-
-def _map(archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True) -> memoryview:
-    """Return a member, mapped; `check=False` skips the checksum if it is not compressed."""
-    info = archive.getinfo(name)
-    with archive.open(info) as member:
-        if info.compress_type != zipfile.ZIP_STORED:
-            return _unpack(member)
-        while check and member.read(COPY_BYTES):
-            pass
-    with path.open("rb") as file:
-        file.seek(info.header_offset)
-        name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
-        begin = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[
-            begin : begin + info.file_size
-        ]
-
-
-def _unpack(member: IO[bytes]) -> memoryview:
-    """Return the bytes of a compressed member, mapped from a temporary file."""
-    with tempfile.TemporaryFile() as unpacked:
-        shutil.copyfileobj(member, unpacked, COPY_BYTES)
-        unpacked.flush()
-        return memoryview(mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def _load(
-    archive: zipfile.ZipFile, path: Path, name: str, *, check: bool = True
-) -> npt.NDArray[Any]:
-    return parse_npy(_map(archive, path, name, check=check), name)
-
-
-def _load_lines(archive: zipfile.ZipFile, path: Path, name: str, n: int) -> Sequence[Any]:
-    text = _map(archive, path, name)
-    bytes_ = np.frombuffer(text, dtype=np.uint8)
-    lines = 1 + sum(
-        np.count_nonzero(bytes_[at : at + COPY_BYTES] == ord("\n"))
-        for at in range(0, len(text), COPY_BYTES)
-    )
-    if lines == n and bytes(text[:1]) + bytes(text[-1:]) == b"[]":
-        return _Lines(bytes_)
-    whole: list[Any] = load_json(text)
-    return whole
-
-
-class _Lines(Sequence[Any]):
-    """List in JSON with one line per element, which is parsed on access."""
-
-    def __init__(self, text: npt.NDArray[np.uint8]) -> None:
-        self._text = text
-        ends = [
-            np.flatnonzero(text[at : at + COPY_BYTES] == ord("\n")) + at
-            for at in range(0, len(text), COPY_BYTES)
-        ]
-        # Each after a comma, the last after a bracket
-        self._ends = np.append(np.concatenate(ends), len(text))
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401  # JSON
-        begin = self._ends[index - 1] if index else 1
-        return load_json(self._text[begin : self._ends[index] - 1].tobytes())

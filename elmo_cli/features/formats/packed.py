@@ -34,7 +34,7 @@ from elmo_cli.features.formats._hdf5 import (
 )
 from elmo_cli.features.protocols import READ_BYTES, Checks, Chunk
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of, sentence_of, token_count
-from elmo_cli.io.output_file import OutputFile, open_output
+from elmo_cli.io.output_file import OutputFile
 from elmo_cli.io.partial_file import PartialFile
 from elmo_cli.io.sizes import is_oversize
 from elmo_cli.types import Array, Sentence
@@ -52,7 +52,7 @@ def open_writer(
     output: OutputFile, description: FeatureSpec, options: WriteOptions
 ) -> Iterator["PackedWriter"]:
     """Open a writer of the layout."""
-    with open_output(output) as partial, open_hdf5(partial, rdcc_nbytes=CACHE_BYTES) as file:
+    with open_hdf5(output, rdcc_nbytes=CACHE_BYTES) as (partial, file):
         writer = PackedWriter(partial, file, description, options)
         yield writer
         writer.finish()

@@ -26,7 +26,8 @@ from elmo_cli.features.formats._parquet_shard import (
     shard_number,
 )
 from elmo_cli.features.formats._table import schema_of
-from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow, texts_of
+from elmo_cli.features.formats._table_reader import TablePart, TableReader, reading_arrow
+from elmo_cli.features.formats._table_schema import texts_of
 from elmo_cli.features.spec import CHECKSUM, FeatureSpec, WriteOptions, checksum_ok
 from elmo_cli.io.atomic import writing_errors
 from elmo_cli.io.output_file import OutputFile

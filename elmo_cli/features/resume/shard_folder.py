@@ -18,7 +18,7 @@ from elmo_cli.errors import DiskError, OutputError, ResumeError
 from elmo_cli.features.formats.parquet import find_missing, shard_name, shard_number
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import made_by
-from elmo_cli.features.resume.shards import ShardTask
+from elmo_cli.features.resume.shard_store import ShardTask
 from elmo_cli.features.resume.work_dir import PLAN, WorkDir
 from elmo_cli.io.atomic import sync_folder, writing_errors
 from elmo_cli.io.lock import NAME, locked

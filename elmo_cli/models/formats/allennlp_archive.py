@@ -20,7 +20,9 @@ from elmo_cli.models.formats.options_json import MAX_DEPTH, parse_options, read_
 from elmo_cli.models.formats.state_dict import (
     StateDict,
     char_cnn_parameters,
+    load_parameters,
     lstm_parameters,
+    projection_parameters,
     read_tensors,
 )
 from elmo_cli.nn.bilm import BiLM, BiLMConfig
@@ -122,8 +124,7 @@ def load_bilm(files: Mapping[str, Path]) -> BiLM:
     tensors = state.below(prefix)
     with torch.device("meta"):
         bilm = BiLM(_with_projections(config, tensors))
-    bilm.load_state_dict(bilm_parameters(tensors, bilm.config), strict=True, assign=True)
-    return bilm.eval().requires_grad_(False)
+    return load_parameters(bilm, bilm_parameters(tensors, bilm.config))
 
 
 def find_weights(files: Mapping[str, Path]) -> list[Path]:
@@ -196,17 +197,11 @@ def bilm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, torch.T
         "_token_embedder._highways._layers.",
     )
     if config.project_characters:
-        projection = "_token_embedder._projection"
-        parameters["character_encoder.projection.weight"] = tensors.take(
-            f"{projection}.weight", config.projection_dim, config.n_filters
-        )
-        parameters["character_encoder.projection.bias"] = tensors.take(
-            f"{projection}.bias", config.projection_dim
+        parameters |= projection_parameters(
+            tensors, config, "_token_embedder._projection", config.n_filters
         )
     tensors.check_all_used()
-    parameters |= lstm_parameters(recurrent, config)
-    recurrent.check_all_used()
-    return parameters
+    return parameters | lstm_parameters(recurrent, config)
 
 
 def _initial_files(files: Mapping[str, Path]) -> tuple[Path, Path]:

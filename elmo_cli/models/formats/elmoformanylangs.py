@@ -1,28 +1,27 @@
 """Format of ELMoForManyLangs (Che et al. 2018): two files of weights, dictionaries and a config.
 
-Its network differs from the published ELMo: characters are code points with a table of their own;
-the vector of a word is concatenated with that of its characters; a token is truncated to its first
-48 code points before both are looked up; and the names of the two word markers are swapped where
-ids are made. Sources: the project's frontend.py, elmo.py and modules/.
+Its network differs from the published ELMo: the vector of a word is concatenated with that of its
+characters; dictionaries.py makes the ids of both. Sources: the project's frontend.py, elmo.py and
+modules/.
 """
 
-import json
 import posixpath
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from elmo_cli.errors import ModelError
+from elmo_cli.models.formats.dictionaries import WordCharacterMapper, read_dictionary
 from elmo_cli.models.formats.options_json import MAX_DEPTH, MAX_SIZE, Section, read_options
 from elmo_cli.models.formats.state_dict import (
     StateDict,
     char_cnn_parameters,
+    load_parameters,
     lstm_parameters,
+    projection_parameters,
     read_tensors,
 )
 from elmo_cli.nn.bilm import BiLM, BiLMConfig, WordCharacterEncoder
@@ -30,8 +29,6 @@ from elmo_cli.nn.bilm import BiLM, BiLMConfig, WordCharacterEncoder
 LOOKED_FOR = "config.json, token_embedder.pkl and encoder.pkl"
 # Files that the sha256 of a model covers
 WEIGHTS = ("token_embedder.pkl", "encoder.pkl", "char.dic", "word.dic")
-IDEOGRAPHIC_SPACE = "\u3000"  # the token of a line that strip() leaves without one
-MAX_DICTIONARY = 1 << 30
 # Architecture of every published model, for those without the file: the project's
 # cnn_50_100_512_4096_sample.json.
 PUBLISHED = {
@@ -187,10 +184,10 @@ def load_bilm(files: Mapping[str, Path]) -> BiLM:
     }
     sizes = {kind: tensors.shape(name)[0] if dim else 0 for kind, (name, dim) in tables.items()}
     words = (
-        _read_dictionary(files, "word.dic", sizes["words"], ("<oov>", "<pad>")) if word_dim else {}
+        read_dictionary(files, "word.dic", sizes["words"], ("<oov>", "<pad>")) if word_dim else {}
     )
     characters = (
-        _read_dictionary(
+        read_dictionary(
             files,
             "char.dic",
             sizes["characters"],
@@ -211,11 +208,9 @@ def load_bilm(files: Mapping[str, Path]) -> BiLM:
         bilm = BiLM(config, encoder, mapper)
     parameters = _token_parameters(tensors, config, word_dim, sizes)
     tensors.check_all_used()
-    recurrent = read_tensors(files["encoder.pkl"])
-    parameters |= lstm_parameters(recurrent, config)
-    recurrent.check_all_used()
-    bilm.load_state_dict(parameters, strict=True, assign=True)
-    return bilm.eval().requires_grad_(False)
+    return load_parameters(
+        bilm, parameters | lstm_parameters(read_tensors(files["encoder.pkl"]), config)
+    )
 
 
 def _token_parameters(
@@ -234,101 +229,6 @@ def _token_parameters(
         parameters |= char_cnn_parameters(
             tensors, config, "character_encoder.spelling", "convolutions.", "highways._layers."
         )
-    parameters["character_encoder.projection.weight"] = tensors.take(
-        "projection.weight", config.projection_dim, word_dim + config.n_filters
+    return parameters | projection_parameters(
+        tensors, config, "projection", word_dim + config.n_filters
     )
-    parameters["character_encoder.projection.bias"] = tensors.take(
-        "projection.bias", config.projection_dim
-    )
-    return parameters
-
-
-class WordCharacterMapper:
-    """Maps tokens to a word id and character ids.
-
-    If the model has no word table or no character table, these ids are 0.
-
-    Args:
-        words: Row of each word in the word table.
-        characters: Row of each character in the character table.
-        max_characters: Characters per token, with the two word markers.
-    """
-
-    bos, eos, unit = "<bos>", "<eos>", "characters"
-
-    def __init__(
-        self, words: Mapping[str, int], characters: Mapping[str, int], max_characters: int
-    ) -> None:
-        self.words = words
-        self.characters = characters
-        self.max_characters = max_characters
-
-    def token_ids(self, token: str) -> npt.NDArray[np.int64]:
-        """Return the ids of one token, (1 + max_characters,) int64."""
-        token = token[: self.max_characters - 2]
-        row = np.full(1 + self.max_characters, self.characters.get("<pad>", 0), dtype=np.int64)
-        row[0] = self.words.get(token, self.words.get("<oov>", 0))
-        if self.characters:
-            unknown = self.characters["<oov>"]
-            letters = [token] if token in (self.bos, self.eos) else token
-            spelling = [self.characters.get(letter, unknown) for letter in letters]
-            # Intended: the project's code looks the markers up by each other's names, and the
-            # models were trained with it.
-            spelling = [self.characters["<eow>"], *spelling, self.characters["<bow>"]]
-            row[1 : 1 + len(spelling)] = spelling
-        return row
-
-    def tokens_to_ids(self, tokens: Sequence[str]) -> Tensor:
-        """Return the ids of a list of tokens, (token, 1 + max_characters) int64."""
-        if not tokens:
-            return torch.empty(0, 1 + self.max_characters, dtype=torch.long)
-        return torch.from_numpy(np.stack([self.token_ids(token) for token in tokens]))
-
-    def is_truncated(self, token: str) -> bool:
-        """Return whether the token has more code points than the encoder reads."""
-        return len(token) > self.max_characters - 2
-
-
-def _read_dictionary(
-    files: Mapping[str, Path], name: str, size: int, needed: Collection[str]
-) -> dict[str, int]:
-    """Read a dictionary of `size` rows: lines of a token, a tab and its row."""
-    if name not in files:
-        raise ModelError(
-            f"{files['config.json'].parent}: lacks {name}, the dictionary of an embedding table"
-        )
-    path = files[name]
-    if path.stat().st_size > MAX_DICTIONARY:
-        raise ModelError(
-            f"{path}: is larger than {MAX_DICTIONARY:,} bytes, the limit of a dictionary; check "
-            "the file"
-        )
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ModelError(
-            f"{path}: byte 0x{error.object[error.start]:02x} at byte offset {error.start} is not "
-            "UTF-8"
-        ) from None
-    rows: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        token, row = _read_entry(line, f"{path}:{number}", size)
-        if row is not None:
-            rows[token] = row
-    missing = [word for word in needed if word not in rows]
-    if missing:
-        raise ModelError(f"{path}: lacks the entry {missing[0]}")
-    return rows
-
-
-def _read_entry(line: str, place: str, size: int) -> tuple[str, int | None]:
-    fields = line.strip().split("\t")
-    if fields == [""]:
-        return "", None
-    token, row = [IDEOGRAPHIC_SPACE, *fields] if len(fields) == 1 else (fields[0], fields[-1])
-    if len(fields) > 2 or not row.isdecimal() or len(row) > 18 or int(row) >= size:
-        raise ModelError(
-            f"{place}: {json.dumps(line[:80], ensure_ascii=False)} is not a token, a tab and a row "
-            f"below {size}"
-        )
-    return token, int(row)

@@ -1,4 +1,4 @@
-"""PyTorch files of tensors, read strictly by name and shape; AllenNLP's common names."""
+"""PyTorch files of tensors, read strictly by name and shape; parameters of AllenNLP models."""
 
 import re
 import struct
@@ -14,7 +14,7 @@ from torch import Tensor
 from elmo_cli.errors import ModelError
 from elmo_cli.io.limits import ResourceLimitError
 from elmo_cli.io.torch_files import check_file
-from elmo_cli.nn.bilm import DIRECTIONS, BiLMConfig
+from elmo_cli.nn.bilm import DIRECTIONS, BiLM, BiLMConfig
 
 DIRECTION_NAMES = ("forward", "backward")
 DAMAGED = (  # errors of torch for a file that is not complete
@@ -196,14 +196,14 @@ def lstm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, Tensor]
     AllenNLP stores gates in the order i, f, j, o, and the forget bias as part of the bias.
 
     Args:
-        tensors: Parameters of AllenNLP's module, by their names in it.
+        tensors: Parameters of AllenNLP's module, by their names in it, and no others.
         config: Architecture of the network.
 
     Returns:
         Parameters of `BiLM` by name, float32.
 
     Raises:
-        ModelError: A tensor is missing or of another shape.
+        ModelError: A tensor is missing, unexpected or of another shape.
     """
     parameters: dict[str, Tensor] = {}
     gates, out = 4 * config.lstm_dim, config.projection_dim
@@ -224,6 +224,7 @@ def lstm_parameters(tensors: StateDict, config: BiLMConfig) -> dict[str, Tensor]
             parameters[f"{ours}.projection"] = tensors.take(
                 f"{theirs}.state_projection.weight", out, config.lstm_dim
             )
+    tensors.check_all_used()
     return parameters
 
 
@@ -263,6 +264,45 @@ def char_cnn_parameters(
             parameters[f"{ours}.highways.{k}.transform.{kind}"] = transform.clone()
             parameters[f"{ours}.highways.{k}.gate.{kind}"] = -gate
     return parameters
+
+
+def projection_parameters(
+    tensors: StateDict, config: BiLMConfig, theirs: str, width: int
+) -> dict[str, Tensor]:
+    """Return the parameters of the projection of a token vector.
+
+    Args:
+        tensors: Parameters of the module, by their names in it.
+        config: Architecture of the network.
+        theirs: Name of the projection in the module.
+        width: Dimension of the vector that is projected.
+
+    Returns:
+        Parameters of `BiLM` by name, float32.
+
+    Raises:
+        ModelError: A tensor is missing or of another shape.
+    """
+    return {
+        "character_encoder.projection.weight": tensors.take(
+            f"{theirs}.weight", config.projection_dim, width
+        ),
+        "character_encoder.projection.bias": tensors.take(f"{theirs}.bias", config.projection_dim),
+    }
+
+
+def load_parameters(bilm: BiLM, parameters: Mapping[str, Tensor]) -> BiLM:
+    """Give a network its parameters, without a copy.
+
+    Args:
+        bilm: The network, on the "meta" device.
+        parameters: All of its parameters by name.
+
+    Returns:
+        The same network, in evaluation mode, without gradients.
+    """
+    bilm.load_state_dict(parameters, strict=True, assign=True)
+    return bilm.eval().requires_grad_(False)
 
 
 def _reorder_gates(values: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def test_a_failing_disk_is_one_line_that_says_how_to_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(
             hdf5,
-            "_create_dataset",
+            "create_dataset",
             lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")),
         )
         result = run()
