@@ -18,7 +18,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Measure embedding speed on this machine.")
+@click.command(epilog=EPILOG)
 @click.argument("corpus", metavar="[CORPUS]", type=FILE, required=False)
 @model_options
 @click.option(

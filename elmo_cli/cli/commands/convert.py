@@ -30,7 +30,7 @@ Examples:
 """
 
 
-@click.command(cls=HeadedCommand, epilog=EPILOG, short_help="Write features in another layout.")
+@click.command(cls=HeadedCommand, epilog=EPILOG)
 @click.argument("source", metavar="SOURCE", callback=features_argument)
 @output_argument
 @grouped("written", OutputOptions, output_options)

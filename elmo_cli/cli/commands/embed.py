@@ -200,9 +200,7 @@ _key_flags = headed(
 )
 
 
-@click.command(
-    cls=HeadedCommand, epilog=EPILOG, short_help="Compute the vectors of every token of a corpus."
-)
+@click.command(cls=HeadedCommand, epilog=EPILOG)
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
 @output_argument
 @grouped("model", ModelOptions, model_options, cache_options, _prime_option, _stateful_options)

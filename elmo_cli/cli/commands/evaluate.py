@@ -20,7 +20,7 @@ Examples:
 COLUMNS = ("sentences", "tokens", "unknown", "forward", "backward", "average")
 
 
-@click.command(epilog=EPILOG, short_help="Measure a trained model's perplexity on text.")
+@click.command(epilog=EPILOG)
 @click.argument("model", metavar="MODEL")
 @click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True, type=FILE)
 @click.option(

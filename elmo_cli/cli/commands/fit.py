@@ -170,7 +170,7 @@ _report_options = options(
 )
 
 
-@click.command(epilog=EPILOG, short_help="Train a classifier of tokens or sentences.")
+@click.command(epilog=EPILOG)
 @click.argument("folder", metavar="MODEL_DIR", type=FILE)
 @click.argument("train", metavar="TRAIN")
 @_data_options

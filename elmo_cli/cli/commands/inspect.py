@@ -19,7 +19,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Summarize a feature file.")
+@click.command(epilog=EPILOG)
 @click.argument("path", metavar="FILE", callback=features_argument)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(path: Path, as_json: bool) -> None:

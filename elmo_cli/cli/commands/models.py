@@ -32,11 +32,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON."
 names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 
 
-@click.group(
-    invoke_without_command=True,
-    epilog=EPILOG,
-    short_help="List, download, verify and convert models.",
-)
+@click.group(invoke_without_command=True, epilog=EPILOG)
 @json_option
 @cache_dir_option
 @click.pass_context

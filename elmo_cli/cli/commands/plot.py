@@ -67,7 +67,7 @@ class Request:
     seed: int
 
 
-@click.command(epilog=EPILOG, short_help="Draw a word's vectors, the layers, or a training run.")
+@click.command(epilog=EPILOG)
 @click.argument("source", metavar="FEATURES|MODEL_DIR", type=FILE)
 @click.argument("output", metavar="OUT", type=FILE)
 @_word_options

@@ -41,7 +41,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Label tokens or sentences with a classifier of elmo fit.")
+@click.command(epilog=EPILOG)
 @click.argument("folder", metavar="MODEL_DIR", type=FILE)
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
 @click.argument(

@@ -158,11 +158,7 @@ _output_options = options(
 )
 
 
-@click.command(
-    cls=ProbeCommand,
-    epilog=EPILOG,
-    short_help="Measure how well each layer predicts labels; learn a mix of the layers.",
-)
+@click.command(cls=ProbeCommand, epilog=EPILOG)
 @click.argument("features", metavar="FEATURES", type=FILE, required=False)
 @click.argument("labels", metavar="[LABELS]", required=False)
 @_label_options

@@ -27,7 +27,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Find similar sentences, or a word in similar contexts.")
+@click.command(epilog=EPILOG)
 @click.argument("source", metavar="FEATURES", type=FILE)
 @click.argument("text", metavar="QUERY")
 @click.option(

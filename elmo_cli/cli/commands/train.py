@@ -216,7 +216,7 @@ _training_options = options(
 )
 
 
-@click.command(epilog=EPILOG, short_help="Train a biLM on text.")
+@click.command(epilog=EPILOG)
 @click.argument("paths", metavar="[CORPUS]... MODEL_DIR", nargs=-1, required=True, type=FILE)
 @_architecture_options
 @_text_options

@@ -17,7 +17,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Check that a feature file is complete and correct.")
+@click.command(epilog=EPILOG)
 @click.argument("path", metavar="FILE", callback=features_argument)
 @options(
     click.option("--corpus", metavar="FILE", help="Corpus to compare the tokens with."),
