@@ -12,7 +12,6 @@ from elmo_cli.cli.engine_options import engine_options
 from elmo_cli.cli.headings import (
     ALLENNLP,
     COMPUTE,
-    INPUT,
     MODEL,
     OUTPUT,
     HeadedCommand,
@@ -29,17 +28,16 @@ from elmo_cli.cli.option_groups import (
     SelectionOptions,
 )
 from elmo_cli.cli.options import (
-    COUNT,
-    PRECISIONS,
-    blank_lines_option,
     cache_options,
     model_options,
     output_argument,
     output_options,
+    precision_option,
     quiet_option,
-    reading_options,
     resuming_options,
 )
+from elmo_cli.cli.parameter_types import COUNT, Integer
+from elmo_cli.cli.reading_options import blank_lines_option, max_tokens_option, reading_options
 from elmo_cli.cli.sharding import (
     check_remote,
     check_shard_input,
@@ -80,15 +78,6 @@ _prime_option = headed(
         help="Start every sentence in the final state of the sentences of FILE.",
     ),
 )
-_max_tokens_option = headed(
-    INPUT,
-    click.option(
-        "--max-sentence-tokens",
-        type=COUNT,
-        metavar="N",
-        help="Refuse longer sentences.  [default: any length]",
-    ),
-)
 _selection_options = headed(
     OUTPUT,
     click.option(
@@ -124,18 +113,8 @@ _selection_options = headed(
         help="Type of the stored values.",
     ),
 )
-_compute_options = headed(
+_size_options = headed(
     COMPUTE,
-    click.option(
-        "--precision",
-        type=click.Choice(PRECISIONS),
-        default="fp32",
-        show_default=True,
-        help=(
-            "Precision of matrix products. bf16 is faster where the processor supports it; tf32 "
-            "and fp16 are for GPUs."
-        ),
-    ),
     click.option(
         "--batch-tokens",
         type=COUNT,
@@ -164,8 +143,8 @@ _stateful_options = headed(
         ),
     ),
     click.option(
-        *("--batch-size", "batch_size"),
-        type=click.IntRange(1, 1 << 20),
+        "--batch-size",
+        type=Integer(1, 1 << 20),
         default=STATEFUL_BATCH,
         show_default=True,
         help="Number of sentences in a batch with --stateful; otherwise no effect.",
@@ -182,8 +161,7 @@ _cuda_option = headed(
     ALLENNLP,
     click.option(
         "--cuda-device",
-        type=click.IntRange(-1, 999),
-        metavar="N",
+        type=Integer(-1, 999),
         help="Same as --device cuda:N; -1 is the CPU.",
     ),
 )
@@ -203,12 +181,12 @@ _key_flags = headed(
 @click.command(cls=HeadedCommand, epilog=EPILOG)
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
 @output_argument
-@grouped("model", ModelOptions, model_options, cache_options, _prime_option, _stateful_options)
+@grouped("model", ModelOptions, model_options(), cache_options, _prime_option, _stateful_options)
 @reading_options
-@grouped("corpus", InputOptions, blank_lines_option, _max_tokens_option)
+@grouped("corpus", InputOptions, blank_lines_option("error", "empty arrays"), max_tokens_option)
 @grouped("selection", SelectionOptions, _selection_options, _layer_flags)
 @grouped("written", OutputOptions, output_options, _key_flags)
-@grouped("compute", ComputeOptions, engine_options, _compute_options, _cuda_option)
+@grouped("compute", ComputeOptions, engine_options, precision_option, _size_options, _cuda_option)
 @grouped(
     "resuming", ResumeOptions, resuming_options("start a new run that can be resumed"), shard_option
 )

@@ -175,7 +175,7 @@ _report_options = options(
 @click.argument("train", metavar="TRAIN")
 @_data_options
 @_classifier_options
-@model_options
+@model_options()
 @cache_options
 @machine_options
 @click.option(
