@@ -5,23 +5,12 @@ from pathlib import Path
 
 import click
 
-from elmo_cli.cli.headings import (
-    COMPUTE,
-    MODEL,
-    OUTPUT,
-    RESUME,
-    Command,
-    headed,
-    options,
-    usage_errors,
-)
+from elmo_cli.cli.headings import COMPUTE, MODEL, OUTPUT, RESUME, Command, headed, options
 from elmo_cli.cli.parameter_types import COUNT, FILE, Device, Integer
 from elmo_cli.features.formats.registry import FILE_FORMATS, LAYOUTS
 from elmo_cli.features.spec import KEYS, ROWS
 from elmo_cli.io.remote_path import features_path
 from elmo_cli.io.stdout import output_path
-
-__all__ = ["options", "usage_errors"]  # for the commands
 
 THREADS = Integer(1, 1024)
 PRECISIONS = ("fp32", "bf16", "tf32", "fp16")

@@ -53,12 +53,12 @@ label_option = headed(
 )
 
 
-def blank_lines_option(default: str, kept: str) -> Callable[[Command], Command]:
+def blank_lines_option(default: str, treatments: str) -> Callable[[Command], Command]:
     """Return the option for lines without tokens.
 
     Args:
         default: Name of the default.
-        kept: Description of the output for such a line, if it is kept.
+        treatments: Description of the three treatments, for the help text.
 
     Returns:
         The decorator.
@@ -70,7 +70,7 @@ def blank_lines_option(default: str, kept: str) -> Callable[[Command], Command]:
             type=click.Choice(BLANK_LINES),
             default=default,
             show_default=True,
-            help=f"Treatment of lines without tokens: an error, {kept}, or left out (the other lines keep their numbers).",
+            help=f"Treatment of lines without tokens: {treatments}.",
         ),
     )
 

@@ -58,15 +58,25 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   elmo embed corpus.txt out.h5
-  elmo embed shards/ out.h5 --column words --id-column id   (a folder of Parquet files)
-  zstdcat corpus.zst | elmo embed - out.h5 --options options.json --weights weights.hdf5
   elmo embed corpus.txt out.h5 --model original --layers top --device cuda
   elmo embed corpus.txt features/ --output-format parquet --dtype float16
   elmo embed corpus.txt sentences.parquet --layers average --pool mean
-  elmo embed corpus.txt words.vec --layers top   (one word type per line, mean over its occurrences)
-  elmo embed corpus.txt sentences.h5 --layers concat --pool mean+max   (for classifiers)
+\b
+A folder of Parquet files:
+  elmo embed shards/ out.h5 --column words --id-column id
+\b
+Sentence features for classifiers:
+  elmo embed corpus.txt sentences.h5 --layers concat --pool mean+max
+\b
+One line for each word type, the mean over its occurrences:
+  elmo embed corpus.txt words.vec --layers top
+\b
+Standard input and output:
+  zstdcat corpus.zst | elmo embed - out.h5
   cat corpus.txt | elmo embed - - --output-format jsonl --layers top | head
-  elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (same values as allennlp elmo)
+\b
+The values of allennlp elmo:
+  elmo embed --all corpus.txt out.h5 --stateful --batch-size 64
 """
 
 
@@ -132,6 +142,9 @@ _size_options = headed(
         ),
     ),
 )
+_blank_lines_option = blank_lines_option(
+    "error", "an error, empty arrays, or left out (the other lines keep their numbers)"
+)
 _stateful_options = headed(
     ALLENNLP,
     click.option(
@@ -183,7 +196,7 @@ _key_flags = headed(
 @output_argument
 @grouped("model", ModelOptions, model_options(), cache_options, _prime_option, _stateful_options)
 @reading_options
-@grouped("corpus", InputOptions, blank_lines_option("error", "empty arrays"), max_tokens_option)
+@grouped("corpus", InputOptions, _blank_lines_option, max_tokens_option)
 @grouped("selection", SelectionOptions, _selection_options, _layer_flags)
 @grouped("written", OutputOptions, output_options, _key_flags)
 @grouped("compute", ComputeOptions, engine_options, precision_option, _size_options, _cuda_option)

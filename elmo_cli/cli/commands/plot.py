@@ -21,9 +21,9 @@ EPILOG = """\b
 Examples:
   elmo plot corpus.h5 bank.png --word bank
   elmo plot corpus.parquet bank.html --word bank --color sense
-  elmo plot corpus.h5 bank.parquet --word bank     (x, y of each layer, context, label)
+  elmo plot corpus.h5 bank.parquet --word bank   (x, y, context, label)
   elmo plot corpus.h5 layers.png --layers-overview
-  elmo plot my_model/ curve.png                    (the learning curve of elmo train)
+  elmo plot my_model/ curve.png   (learning curve of elmo train)
 """
 
 

@@ -34,7 +34,7 @@ Examples:
   elmo embed train.conllu train.h5 --layout packed
   elmo embed dev.conllu dev.h5 --layout packed
   elmo probe train.h5 train.conllu --label upos --test dev.h5 dev.conllu
-  elmo probe ner.h5 ner.conll --label 2 --test t.h5 t.conll --mix-output mix.json --plot ner.png
+  elmo probe ner.h5 ner.conll --label 2 --mix-output mix.json --plot ner.png
   elmo probe train.parquet --label sense --json   (a column copied by --keep)
   elmo embed new.txt new.h5 --mix mix.json
 """

@@ -52,10 +52,12 @@ FIELDS = {
 EPILOG = """\b
 Examples:
   elmo train corpus.txt my_model/ --held-out dev.txt
-  elmo train a.txt.zst b.txt.zst my_model/ --preset small --epochs 3 --vocabulary-size 100000
+  elmo train a.txt.zst b.txt.zst my_model/ --preset small --epochs 3
   elmo train --resume my_model/
   elmo train medline.txt adapted/ --from my_model/ --vocabulary old --epochs 1
-  torchrun --nproc-per-node 4 -m elmo_cli train corpus.txt my_model/ --preset original
+\b
+Four GPUs:
+  torchrun --nproc-per-node 4 -m elmo_cli train corpus.txt my_model/
 """
 
 
