@@ -16,13 +16,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from elmo_cli.nn.bilm import DIRECTIONS, BiLM, BiLMState, Highway
+from elmo_cli.nn.bilm import DIRECTIONS, BiLM, BiLMState
 from elmo_cli.nn.devices import PRECISIONS
 from elmo_cli.nn.kernels.packed_linear import PackedConvolution, PackedLinear, RoundedInputs
 from elmo_cli.nn.kernels.packed_lstm import STEP_TYPES, PackedLstm, proceed, schedule
 from elmo_cli.nn.lstm import LstmCellWithProjection, LstmState, pack
 from elmo_cli.nn.parallel import InThreads, RunBoth, in_sequence
 from elmo_cli.nn.prefixes import build_prefix_tree
+from elmo_cli.nn.token_encoders import Highway
 
 
 class FastBiLM(nn.Module):
