@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from elmo_cli.errors import CorpusError, UsageError
-from elmo_cli.inference.embedder import Embedder, all_layers, batch_tokens_for, window_tokens_for
+from elmo_cli.inference.batch_sizes import batch_tokens_for, window_tokens_for
+from elmo_cli.inference.embedder import Embedder, all_layers
 from elmo_cli.models.cache import sha256
 from elmo_cli.models.files import ModelFiles
 from elmo_cli.models.resolve import find_model

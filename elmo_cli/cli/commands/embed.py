@@ -1,6 +1,5 @@
 """`elmo embed`: vectors of every token of a corpus."""
 
-import shlex
 import sys
 import time
 from contextlib import closing
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elmo_cli.cli.command_line import command_line
 from elmo_cli.cli.engine_options import engine_options
 from elmo_cli.cli.headings import (
     ALLENNLP,
@@ -47,7 +47,6 @@ from elmo_cli.cli.sharding import (
 )
 from elmo_cli.errors import UsageError
 from elmo_cli.features.spec import DTYPES, POOLS
-from elmo_cli.io.remote import redact_url
 from elmo_cli.nn.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS, STATEFUL_BATCH
 from elmo_cli.types import WINDOW_TOKENS
 
@@ -248,7 +247,7 @@ def command(
         threads=compute.threads,
         precision=compute.precision,
         engine=engine,
-        command=shlex.join(map(redact_url, ["elmo", *without_shard(sys.argv[1:])])),
+        command=command_line(without_shard(sys.argv[1:])),
         resume=bool(resuming.resume),
         fresh=resuming.fresh,
         journal=resuming.resume is not False,

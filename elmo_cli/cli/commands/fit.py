@@ -2,8 +2,6 @@
 
 import json
 import os
-import shlex
-import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elmo_cli.cli.command_line import command_line
 from elmo_cli.cli.headings import (
     INPUT,
     OUTPUT,
@@ -32,7 +31,6 @@ from elmo_cli.cli.options import (
 from elmo_cli.cli.parameter_types import FILE, Integer, Number
 from elmo_cli.cli.reading_options import label_option, labelled_reading_options
 from elmo_cli.errors import UsageError
-from elmo_cli.io.remote import redact_url
 from elmo_cli.readers.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -267,13 +265,12 @@ def command(
         spec = EmbedderSpec(
             files, device=compute.device, precision=compute.precision, threads=compute.threads
         )
-        command_line = shlex.join(map(redact_url, ["elmo", *sys.argv[1:]]))
         is_known = _is_known(files, model.model or model.weights or os.environ.get("ELMO_MODEL"))
         chosen = classifier.for_job(
             include_model=not is_known if written.include_model is None else written.include_model
         )
         job = FitJob(
-            data.sources(classifier.seed), folder, spec, chosen, command_line, written.overwrite
+            data.sources(classifier.seed), folder, spec, chosen, command_line(), written.overwrite
         )
         facts = _run(job, words)
     _report(facts, written.plot, words, as_json=written.as_json)

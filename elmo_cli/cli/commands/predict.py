@@ -1,7 +1,5 @@
 """`elmo predict`: labels of tokens or sentences, from a classifier of `elmo fit`."""
 
-import shlex
-import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elmo_cli.cli.command_line import command_line
 from elmo_cli.cli.headings import (
     COMPUTE,
     MODEL,
@@ -30,7 +29,6 @@ from elmo_cli.cli.options import (
 )
 from elmo_cli.cli.parameter_types import COUNT, FILE
 from elmo_cli.cli.reading_options import blank_lines_option, max_tokens_option, reading_options
-from elmo_cli.io.remote import redact_url
 from elmo_cli.io.stdout import STDOUT
 
 if TYPE_CHECKING:
@@ -170,7 +168,7 @@ def command(
             bool(resuming.resume),
             resuming.fresh,
             resuming.resume is not False,
-            shlex.join(map(redact_url, ["elmo", *sys.argv[1:]])),
+            command_line(),
         )
         _run(job, words)
 

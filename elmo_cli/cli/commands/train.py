@@ -3,7 +3,6 @@
 import os
 import shlex
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from elmo_cli.cli.command_line import command_line
 from elmo_cli.cli.headings import HeadedCommand
 from elmo_cli.cli.options import quiet_option
 from elmo_cli.cli.parameter_types import FILE
@@ -34,7 +34,6 @@ from elmo_cli.cli.training_options import (
     weights_options,
 )
 from elmo_cli.errors import DiskError, ModelError
-from elmo_cli.io.remote import redact_url
 from elmo_cli.training.settings import Run, Settings
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def command(
         encoding_errors=text.encoding_errors,
         storage="float16" if weights.float16 else "float32",
         licence=weights.licence,
-        command=shlex.join(map(redact_url, ["elmo", *sys.argv[1:]])),
+        command=command_line(),
         settings=Settings(**length.settings(), **training.settings()),
     )
 
