@@ -95,7 +95,10 @@ _classifier_options = headed(
     click.option(
         "--mix",
         type=click.Choice(MIXES),
-        help="Combination of the layers for labels of tokens: a learned mix, or concatenated.",
+        help=(
+            "Combination of the layers for labels of tokens: a learned mix, or concatenated.  "
+            "[default: by --head]"
+        ),
     ),
     click.option(
         "--pool",
