@@ -1,4 +1,4 @@
-"""Option groups of `elmo train` as dataclasses, with checks and conversion to the settings of a run."""
+"""Option groups of `elmo train`, with checks and conversion to the settings of a run."""
 
 import json
 from dataclasses import dataclass

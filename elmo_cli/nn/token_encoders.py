@@ -1,4 +1,4 @@
-"""Token layer of a biLM: character CNN, highway layers and projection, with or without word vectors."""
+"""Token layer of a biLM: character CNN, highways and projection, or also word vectors."""
 
 from dataclasses import replace
 
