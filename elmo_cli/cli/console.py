@@ -1,23 +1,21 @@
 """Console messages on stderr: progress bars, summaries and warnings."""
 
 import math
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TextIO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from elmo_cli.cli.progress_bar import Bar
+from elmo_cli.cli.stderr import Stderr, behind_proxy
 from elmo_cli.errors import printable
 from elmo_cli.io.stdout import STDOUT
 from elmo_cli.models.cache import Cache, default_offline
@@ -27,10 +25,7 @@ if TYPE_CHECKING:
     from elmo_cli.training.loop import TrainProgress
 
 LOG_SECONDS = 60.0  # between plain progress lines, if no bar is drawn
-BAR_WIDTHS = (8, 40)  # columns, at least and at most
-NARROW = 30  # columns, below which a bar has no text
 DRAWINGS = 8  # per second
-HIDE_CURSOR = "\x1b[?25l"
 
 
 class UserConsole:
@@ -46,7 +41,7 @@ class UserConsole:
         self._bars = not quiet and not (output == STDOUT and sys.stdout and sys.stdout.isatty())
         # In a notebook rich would bypass stderr; plain lines are written there.
         self._console = Console(
-            file=cast("IO[str]", _Stderr(_behind_proxy(sys.stderr))),
+            file=cast("IO[str]", Stderr(behind_proxy(sys.stderr))),
             force_jupyter=False,
             markup=False,
             highlight=False,
@@ -70,10 +65,10 @@ class UserConsole:
 
     def status(self, what: str) -> AbstractContextManager[object]:
         """Show a bar without a percentage on a terminal."""
-        return self._drawn(_Bar(what))
+        return self._drawn(Bar(what))
 
     @contextmanager
-    def _drawn(self, bar: "_Bar", *, at_once: bool = True) -> Iterator[Live]:
+    def _drawn(self, bar: Bar, *, at_once: bool = True) -> Iterator[Live]:
         """Draw a bar below all other messages, and remove it at the end.
 
         stdout is not redirected. Python's stderr goes through rich meanwhile, so that lines of
@@ -96,7 +91,7 @@ class UserConsole:
     @contextmanager
     def cache(self, folder: Path | None, *, offline: bool) -> Iterator[Cache]:
         """Return the model cache; downloads are shown by a bar on a terminal, else by lines."""
-        bar, started, said = _Bar(""), dict[str, tuple[float, int]](), time.perf_counter()
+        bar, started, said = Bar(""), dict[str, tuple[float, int]](), time.perf_counter()
         with self._drawn(bar, at_once=False) as live:
 
             def show(name: str, done: int, total: int | None) -> None:
@@ -118,7 +113,7 @@ class UserConsole:
 
     def track(self, job: Iterable[Committed], total_tokens: int | None) -> Committed:
         """Run a job, show its progress, and return the last progress."""
-        bar, last, start = _Bar("starting"), Committed(0, 0), time.perf_counter()
+        bar, last, start = Bar("starting"), Committed(0, 0), time.perf_counter()
         said = start
         with self._drawn(bar):
             for last in job:
@@ -133,7 +128,7 @@ class UserConsole:
 
     def track_training(self, job: "Iterable[TrainProgress]") -> "TrainProgress | None":
         """Run a training job, show its progress, and return the last progress."""
-        bar, last, clock = _Bar("starting", share=0.0), None, _Clock()
+        bar, last, clock = Bar("starting", share=0.0), None, _Clock()
         with self._drawn(bar):
             for last in job:
                 words = clock.words(last)
@@ -141,97 +136,6 @@ class UserConsole:
                 if last.held_out or (not self.draws and clock.is_time()):
                     self.info(f"{100 * last.share_done:.1f} %: {words}{clock.left(last)}")
         return last
-
-
-@dataclass
-class _Bar:
-    """Progress line: spinner, bar, percentage, text and remaining time, as the width allows.
-
-    Args:
-        words: Text of the line.
-        share: Completed share, between 0 and 1; None if the size of the job is unknown.
-    """
-
-    words: str
-    share: float | None = None
-    spinner: Spinner = field(default_factory=lambda: Spinner("line"))  # ASCII, for every encoding
-    # Time and value of the first known share: a resumed run does not start at 0
-    first: tuple[float, float] | None = None
-
-    def show(self, words: str, share: float | None) -> None:
-        """Change the text and share of the next drawing."""
-        if share is not None and (self.first is None or share < self.first[1]):
-            self.first = time.perf_counter(), share
-        self.words, self.share = words, share
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # Without spinner, space, and the last column, after which some terminals wrap
-        room = max(options.max_width - 3, 0)
-        share = "" if self.share is None or room < NARROW // 2 else f" {100 * self.share:3.0f}%"
-        words = Text(f" {printable(self.words)}{self._left()}" if room >= NARROW else "")
-        width = max(
-            min(room - len(share) - words.cell_len, BAR_WIDTHS[1]), min(BAR_WIDTHS[0], room)
-        )
-        words.truncate(max(room - len(share) - width, 0))
-        yield Text(f"{self.spinner.render(console.get_time())} ", end="")
-        if width:  # rich takes 0 as the full width
-            yield ProgressBar(1.0, self.share or 0.0, width=width, pulse=self.share is None)
-        yield Text.assemble(share, words, no_wrap=True, end="")
-
-    def _left(self) -> str:
-        if self.share is None or self.first is None or not self.first[1] < self.share < 1:
-            return ""
-        since, share = self.first
-        seconds = round((time.perf_counter() - since) * (1 - self.share) / (self.share - share))
-        return f", {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
-
-
-def _behind_proxy(stream: TextIO | None) -> TextIO | None:
-    """Return the stream behind a proxy of rich, which would write to this console again."""
-    return cast("TextIO | None", getattr(stream, "rich_proxied_file", stream))
-
-
-class _Stderr:
-    """Standard error. If it is closed or its reader ends, messages are discarded.
-
-    The stream is the original one: rich replaces it by a proxy, which writes to this class.
-    """
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    @property
-    def encoding(self) -> str:
-        """Encoding of the stream."""
-        return self._stream.encoding if self._stream else "utf-8"
-
-    def isatty(self) -> bool:
-        """Return whether the stream is a terminal."""
-        return self._stream is not None and self._stream.isatty()
-
-    def write(self, words: str) -> int:
-        """Write, if possible, and never hide the cursor: a killed process could not restore it."""
-        try:
-            if self._stream:
-                self._stream.write(words.replace(HIDE_CURSOR, ""))
-        except OSError:
-            _forget_stderr()
-        return len(words)
-
-    def flush(self) -> None:
-        """Flush the stream."""
-        try:
-            if self._stream:
-                self._stream.flush()
-        except OSError:
-            _forget_stderr()
-
-
-def _forget_stderr() -> None:
-    """Discard all further messages, including those in Python's buffer."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
 
 
 class _Clock:

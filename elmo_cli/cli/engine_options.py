@@ -1,47 +1,37 @@
 """Options of `elmo embed` that choose devices and an engine."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from elmo_cli.cli.headings import COMPUTE, headed
+from elmo_cli.cli.options import THREADS
+from elmo_cli.cli.parameter_types import Device, Integer
 from elmo_cli.io.stdout import STDOUT
 
 if TYPE_CHECKING:
     from elmo_cli.inference.engines import EngineOptions
 
 ENGINES = ("local", "processes", "ray")  # as in inference/engines, which imports torch
-DEVICE = r"cpu|mps|cuda(:\d{1,3})?"
 LOCAL_ADDRESS = "local"
-
-
-def _devices(ctx: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001  # click's signature
-    if not re.fullmatch(rf"auto|all|({DEVICE})(,({DEVICE}))*", value):
-        raise click.BadParameter(
-            f"{value!r} is none of auto, all, cpu, cuda, cuda:N, mps, nor a list of devices such "
-            "as cuda:0,cuda:1"
-        )
-    return value
 
 
 engine_options = headed(
     COMPUTE,
     click.option(
-        *("--device", "device"),
+        "--device",
+        type=Device(several=True),
         default="auto",
         show_default=True,
-        callback=_devices,
-        metavar="auto|cpu|cuda|mps|all|D,D",
         help=(
-            "Devices that compute the vectors: cuda:N is one GPU, cuda:0,cuda:1 two with a process "
-            "for each, all is every GPU."
+            "Devices that run the model: cuda:N is one GPU, cuda:0,cuda:1 two with a process for "
+            "each, all is every GPU."
         ),
     ),
     click.option(
         "--threads",
-        type=click.IntRange(1, 1024),
+        type=THREADS,
         help="Number of CPU threads of a process.  [default: the cores, divided among processes]",
     ),
     click.option(
@@ -59,7 +49,7 @@ engine_options = headed(
     ),
     click.option(
         "--workers",
-        type=click.IntRange(1, 4096),
+        type=Integer(1, 4096),
         help="Number of Ray workers.  [default: by the cluster's resources]",
     ),
 )
@@ -68,7 +58,6 @@ engine_options = headed(
 def choose_engine(
     engine: str | None,
     device: str,
-    cuda_device: int | None,
     address: str | None,
     workers: int | None,
     *,
@@ -96,8 +85,7 @@ def choose_engine(
 
     from elmo_cli.inference.engines import EngineOptions, find_devices
 
-    given = device if cuda_device is None else "cpu" if cuda_device < 0 else f"cuda:{cuda_device}"
-    devices = find_devices(given)
+    devices = find_devices(device)
     if engine is None and len(devices) == 1:  # --device all
         chosen = "local"
     return EngineOptions(chosen, devices, address or LOCAL_ADDRESS, workers)

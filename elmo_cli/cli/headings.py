@@ -11,17 +11,19 @@ import click
 from elmo_cli.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-Decorator = Callable[[Command], Command]
-MODEL, INPUT, OUTPUT, COMPUTE, RESUME, ALLENNLP, OTHER = (
+MODEL, INPUT, TRAINING, SEARCH, OUTPUT, COMPUTE, RESUME, ALLENNLP, OTHER = (
     "Model",
     "Input",
+    "Training",
+    "Search",
     "Output",
     "Compute",
     "Resume",
     "AllenNLP compatibility",
     "Other options",
 )
-HEADINGS = (MODEL, INPUT, OUTPUT, COMPUTE, RESUME, ALLENNLP, OTHER)  # in the order of the help text
+# In the order of the help text
+HEADINGS = (MODEL, INPUT, TRAINING, SEARCH, OUTPUT, COMPUTE, RESUME, ALLENNLP, OTHER)
 
 
 def options(*added: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -102,14 +104,35 @@ class HeadedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""
-        records: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
-        for parameter in self.get_params(ctx):
-            if (
-                isinstance(parameter, click.Option)
-                and (record := parameter.get_help_record(ctx)) is not None
-            ):
-                records[getattr(parameter, "heading", OTHER)].append(record)
-        for heading, listed in records.items():
-            if listed:
-                with formatter.section(heading):
-                    formatter.write_dl(listed)
+        _write_options(self, ctx, formatter)
+
+
+class HeadedGroup(click.Group):
+    """Group of commands that lists its options below headings, and the commands with one sentence each."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, group by group, and the commands."""
+        _write_options(self, ctx, formatter)
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(limit=200))
+                    for name, command in sorted(self.commands.items())
+                ]
+            )
+
+
+def _write_options(
+    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
+) -> None:
+    records: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
+    for parameter in command.get_params(ctx):
+        if (
+            isinstance(parameter, click.Option)
+            and (record := parameter.get_help_record(ctx)) is not None
+        ):
+            records[getattr(parameter, "heading", OTHER)].append(record)
+    for heading, listed in records.items():
+        if listed:
+            with formatter.section(heading):
+                formatter.write_dl(listed)

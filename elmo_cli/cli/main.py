@@ -21,22 +21,24 @@ from elmo_cli.cli.signals import STOPPING, occupy_stderr, stop, stop_again
 from elmo_cli.errors import ElmoError, ReaderGone
 from elmo_cli.version import __version__
 
-COMMANDS = (
-    "embed",
-    "inspect",
-    "verify",
-    "convert",
-    "models",
-    "train",
-    "evaluate",
-    "probe",
-    "fit",
-    "predict",
-    "plot",
-    "search",
-    "bench",
-    "guide",
-)  # `command` in the module of that name in commands/
+COMMANDS = {
+    "embed": "Compute the vectors of every token of a corpus.",
+    "inspect": "Summarize a feature file.",
+    "verify": "Check that a feature file is complete and correct.",
+    "convert": "Write features in another layout.",
+    "models": "List, download, verify and convert models.",
+    "train": "Train a biLM on text.",
+    "evaluate": "Measure a trained model's perplexity on text.",
+    "probe": "Measure how well each layer predicts labels; learn a mix of the layers.",
+    "fit": "Train a classifier of tokens or sentences.",
+    "predict": "Label tokens or sentences with a classifier of elmo fit.",
+    "plot": "Draw a word's vectors, the layers, or a training run.",
+    "search": "Find similar sentences, or a word in similar contexts.",
+    "bench": "Measure embedding speed on this machine.",
+    "guide": "Show a guide of the documentation.",
+    # `command` in the module of that name in commands/, imported when it runs; its line in `elmo
+    # --help`
+}
 FULL = (ENOSPC, EDQUOT)  # full disk, including that of standard output
 
 
@@ -46,6 +48,11 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """Return the names, in the order of the help text."""
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
         """Return the command of a name."""

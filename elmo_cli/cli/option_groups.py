@@ -228,14 +228,15 @@ class ComputeOptions:
             click.UsageError: The options contradict one another.
             DeviceError: There is no GPU for `--device all`.
         """
+        device = (
+            self.device
+            if self.cuda_device is None
+            else "cpu"
+            if self.cuda_device < 0
+            else f"cuda:{self.cuda_device}"
+        )
         return choose_engine(
-            self.engine,
-            self.device,
-            self.cuda_device,
-            self.address,
-            self.workers,
-            stateful=stateful,
-            output=output,
+            self.engine, device, self.address, self.workers, stateful=stateful, output=output
         )
 
 

@@ -81,26 +81,9 @@ def _draw_lines(axis: Any, found: WordMap, style: dict[str, Any]) -> None:  # no
             _fitting(one.left(found.context)[::-1])[::-1],
             _fitting(one.right(found.context)),
         )
-        axis.text(
-            middle - half,
-            row,
-            clean(" ".join(left)),
-            ha="right",
-            va="center",
-            fontsize=8,
-            color="#444444",
-            **style,
-        )
-        axis.text(
-            middle + half,
-            row,
-            clean(" ".join(right)),
-            ha="left",
-            va="center",
-            fontsize=8,
-            color="#444444",
-            **style,
-        )
+        context = {"va": "center", "fontsize": 8, "color": "#444444", **style}
+        axis.text(middle - half, row, clean(" ".join(left)), ha="right", **context)
+        axis.text(middle + half, row, clean(" ".join(right)), ha="left", **context)
 
 
 def _fitting(tokens: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ from elmo_cli.downstream.token_head import TokenHead
 from elmo_cli.downstream.token_training import TokenTraining, epochs_for
 from elmo_cli.errors import ModelError
 from elmo_cli.inference.embedder_spec import EmbedderSpec
-from elmo_cli.nn.bilm import CharacterEncoder
+from elmo_cli.nn.token_encoders import CharacterEncoder
 
 MOMENT_SENTENCES = 256
 UNKNOWN = "B-?"  # replaces labels that occur in the held-out part only

@@ -132,13 +132,9 @@ class QueryEmbedder:
     """
 
     def __init__(self, model: "ModelFiles", features: Features, threads: int | None = None) -> None:
-        import torch
+        from elmo_cli.inference.embedder_spec import EmbedderSpec
 
-        from elmo_cli.inference.embedder import Embedder
-
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self._embedder: Embedder = Embedder(model.load())
+        self._embedder = EmbedderSpec(model, device="cpu", threads=threads).build()
         config, told = self._embedder.bilm.config, features.description
         selection = _selection_of(features)
         self._select = selection.function(config.n_output_layers)

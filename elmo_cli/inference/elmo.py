@@ -18,9 +18,10 @@ from elmo_cli.models.convert import write_model
 from elmo_cli.models.formats.allennlp_archive import ELMO, bilm_parameters
 from elmo_cli.models.formats.state_dict import StateDict
 from elmo_cli.models.resolve import find_model
-from elmo_cli.nn.bilm import BiLM, CharacterEncoder
+from elmo_cli.nn.bilm import BiLM
 from elmo_cli.nn.characters import DEFAULT_MAX_CHARACTERS, CharacterMapper
 from elmo_cli.nn.elmo import ElmoRepresentations
+from elmo_cli.nn.token_encoders import CharacterEncoder
 
 REFUSED = {
     "vocab_to_cache": (

@@ -1,7 +1,6 @@
 """Embedder: a biLM on a device with a cache of token vectors, from token lists to arrays."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,40 +11,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elmo_cli.errors import DeviceError, MemoryShortageError
+from elmo_cli.errors import DeviceError
+from elmo_cli.inference.memory_shortage import (
+    OUT_OF_MEMORY,
+    naming_out_of_memory,
+    too_little_memory,
+)
 from elmo_cli.io.forks import Lock
-from elmo_cli.nn.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS
-from elmo_cli.nn.bilm import BiLM, BiLMConfig, BiLMState
+from elmo_cli.nn.bilm import BiLM, BiLMState
 from elmo_cli.nn.kernels.fast_bilm import compile_bilm
 from elmo_cli.nn.parallel import use_one_thread_after_fork
 from elmo_cli.nn.type_cache import TypeCache
-from elmo_cli.types import WINDOW_TOKENS
 
 Array = npt.NDArray[np.float32]
 Tokens = Sequence[str]
 CHUNK_TOKENS = 8192  # of one sentence that go through the LSTMs together
 MIN_CHUNK_TOKENS = 16  # lower limit when chunks are reduced for lack of memory
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
-NO_MEMORY_WORDS = re.compile(
-    r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory|could not create a "
-    r"primitive"
-)  # in a plain RuntimeError of torch's
-
-
-def batch_tokens_for(config: BiLMConfig, device: str) -> int:
-    """Return the number of tokens computed together. On a GPU, they fit half its free memory."""
-    if not device.startswith("cuda"):
-        return BATCH_TOKENS
-    free, _ = torch.cuda.mem_get_info(device)
-    gates, layers = 4 * config.lstm_dim, config.n_output_layers * config.output_dim
-    # float32; at most, every token being a type of its own
-    of_token = 4 * (2 * gates + 2 * config.lstm_dim + 4 * layers)
-    return max(BATCH_TOKENS, min(GPU_WINDOW_TOKENS, free // (2 * of_token)))
-
-
-def window_tokens_for(device: str) -> int:
-    """Return the number of tokens sorted and written together, larger on a GPU (larger batches)."""
-    return GPU_WINDOW_TOKENS if device.startswith("cuda") else WINDOW_TOKENS
 
 
 # Of this thread's computations
@@ -126,7 +107,7 @@ class Embedder:
             return [self.choose(layers) for layers in self.run(batch, self._after_boundary)[0]]
         except OUT_OF_MEMORY as error:
             if len(batch) == 1 and len(batch[0]) < 4 * MIN_CHUNK_TOKENS:
-                raise _too_little_memory(error, batch[0]) from None
+                raise too_little_memory(error, batch[0]) from None
         if len(batch) == 1:
             return [self._embed_in_pieces(batch[0], len(batch[0]) // 4)]
         middle = len(batch) // 2
@@ -140,13 +121,13 @@ class Embedder:
         try:
             chosen = np.empty((*kept.shape[:-2], len(tokens), config.output_dim), dtype=np.float32)
         except MemoryError as error:
-            raise _too_little_memory(error, tokens) from None
+            raise too_little_memory(error, tokens) from None
         while True:
             try:
                 self._read_pieces(tokens, size, chosen)
             except OUT_OF_MEMORY as error:
                 if size < 2 * MIN_CHUNK_TOKENS:
-                    raise _too_little_memory(error, tokens) from None
+                    raise too_little_memory(error, tokens) from None
             else:
                 return chosen
             size //= 2
@@ -194,7 +175,7 @@ class Embedder:
         lengths = [len(tokens) for tokens in batch]
         flat = [token for tokens in batch for token in tokens]
         self._check_process()
-        with _telling_out_of_memory():
+        with naming_out_of_memory():
             encoded = self.types.encode(flat)
             layers, state = forward(encoded.types, encoded.token_to_type, lengths, state)
             arrays = _to_host(layers).numpy()
@@ -247,23 +228,6 @@ class Embedder:
             [[self.bilm.mapper.bos], [self.bilm.mapper.eos]], carried.state.select(both)
         )
         return BiLMState(*(torch.stack([part[0, :, :1], part[1, :, 1:]]) for part in state))
-
-
-@contextmanager
-def _telling_out_of_memory() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if NO_MEMORY_WORDS.search(str(error)) and not isinstance(error, OUT_OF_MEMORY):
-            raise MemoryError(str(error)) from None
-        raise
-
-
-def _too_little_memory(error: BaseException, tokens: Tokens) -> MemoryShortageError:
-    fact = (str(error).splitlines() or ["out of memory"])[0]
-    return MemoryShortageError(
-        f"memory is insufficient for one sentence of {len(tokens):,} tokens ({fact})", tokens
-    )
 
 
 def _pairs_of_pieces(n_tokens: int, size: int) -> Iterator[tuple[slice, slice]]:

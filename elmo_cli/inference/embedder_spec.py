@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from elmo_cli.errors import CorpusError, UsageError
-from elmo_cli.inference.embedder import Embedder, all_layers, batch_tokens_for, window_tokens_for
+from elmo_cli.inference.batch_sizes import batch_tokens_for, window_tokens_for
+from elmo_cli.inference.embedder import Embedder, all_layers
 from elmo_cli.models.cache import sha256
 from elmo_cli.models.files import ModelFiles
 from elmo_cli.models.resolve import find_model
 from elmo_cli.nn.batching import STATEFUL_BATCH
-from elmo_cli.nn.bilm import BiLMConfig
+from elmo_cli.nn.bilm import BiLM, BiLMConfig
 from elmo_cli.nn.devices import choose_device, choose_precision
 from elmo_cli.readers.corpus import Corpus
 from elmo_cli.types import Select
@@ -150,11 +151,12 @@ class EmbedderSpec:
         """Return the number of tokens computed together here; call it after the model is loaded."""
         return self.batch_tokens or batch_tokens_for(config, self.place[0])
 
-    def build(self, choose: Select = all_layers) -> Embedder:
+    def build(self, choose: Select = all_layers, bilm: BiLM | None = None) -> Embedder:
         """Return an embedder in this process, after loading the model.
 
         Args:
             choose: What the embedder keeps of the layers (layer, token, dim) of a sentence.
+            bilm: A network to use instead of loading the model, such as one of random weights.
 
         Raises:
             ElmoError: The model or the device cannot be used.
@@ -163,7 +165,7 @@ class EmbedderSpec:
             torch.set_num_threads(self.threads)
         device, precision = self.place
         return Embedder(
-            self.files.load(), device, self.start.priming_sentences(), precision, choose
+            bilm or self.files.load(), device, self.start.priming_sentences(), precision, choose
         )
 
     def metadata(

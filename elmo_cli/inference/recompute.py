@@ -6,7 +6,7 @@ import numpy as np
 
 from elmo_cli.features.reader import Features
 from elmo_cli.features.verify import VerifyReport
-from elmo_cli.inference.embedder import Embedder
+from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.selection import Selection
 from elmo_cli.models.files import ModelFiles
 from elmo_cli.nn.devices import choose_precision
@@ -39,7 +39,7 @@ def check_vectors(
     if problem:
         verdict.checked.append(f"vectors    not recomputed: {problem}")
         return
-    embedder = Embedder(model.load(), precision=_computable_precision(told))
+    embedder = EmbedderSpec(model, device="cpu", precision=_computable_precision(told)).build()
     select = Selection(
         told.get("layers", "all"), None, told.get("pool", "none"), "float32"
     ).function(embedder.bilm.config.n_output_layers)

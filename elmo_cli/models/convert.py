@@ -8,7 +8,8 @@ from elmo_cli.errors import ModelError, OutputError
 from elmo_cli.io.atomic import atomic_folder, writing_errors
 from elmo_cli.models.files import ModelFiles
 from elmo_cli.models.formats.bilm_tf import save_bilm
-from elmo_cli.nn.bilm import BiLM, CharacterEncoder
+from elmo_cli.nn.bilm import BiLM
+from elmo_cli.nn.token_encoders import CharacterEncoder
 
 
 def convert_model(model: ModelFiles, folder: Path, dtype: str = "float32") -> None:

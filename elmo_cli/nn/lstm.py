@@ -1,8 +1,8 @@
 """Projected, clipped LSTM of Peters et al. (2018): its cell, and two runs over packed sequences.
 
 Packed sequences have no padding. The rows of step t are the sequences of more than t tokens,
-longest first: a step computes these rows only, and shorter sequences keep their final state. Both
-runs have the same signature; `run_by_definition` is the reference of the tests.
+longest first: a step computes these rows only, and shorter sequences keep their final state. All
+runs have the signature `RunLstm`; `run_by_definition` is the reference of the tests.
 """
 
 from collections.abc import Callable, Sequence
@@ -115,18 +115,9 @@ def run_by_definition(
 def run_packed(
     lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequence[int], state: LstmState
 ) -> tuple[Tensor, LstmState]:
-    """Run the cell as `run_by_definition` does, for inference.
+    """Run the cell for inference: arguments and results are those of `run_by_definition`.
 
     Inputs are projected in blocks of steps; other operations are in place.
-
-    Args:
-        lstm: The cell.
-        inputs: (row, input), rows in packed order.
-        batch_sizes: Number of active sequences of each step.
-        state: States before the first step, longest sequence first.
-
-    Returns:
-        Outputs, (row, output) in packed order, and the final state of each sequence.
     """
     hidden, cell = state.hidden.clone(), state.cell.clone()
     outputs = inputs.new_empty(len(inputs), hidden.shape[1])
@@ -148,7 +139,7 @@ def _step_in_place(
     lstm: LstmCellWithProjection, gates: Tensor, hidden: Tensor, cell: Tensor
 ) -> None:
     output = hidden if lstm.projection is None else torch.empty_like(cell)
-    step_in_torch(gates, None, None, cell, lstm.cell_clip, output)
+    step_in_torch(StepTensors(gates, cell, lstm.cell_clip, output))
     if lstm.projection is not None:
         torch.mm(output, lstm.projection.T, out=hidden)
         if lstm.projection_clip is not None:
@@ -203,28 +194,28 @@ def pack(lengths: Sequence[int]) -> Packing:
     )
 
 
-def step_in_torch(
-    products: Tensor,
-    inputs: Tensor | None,
-    rows: Tensor | None,
-    cell: Tensor,
-    clip: float | None,
-    output: Tensor,
-    before: Tensor | None = None,
-    parents: Tensor | None = None,
-) -> None:
-    """Compute the elementwise part of a step in place, as `lstm_step` does, with torch operations.
+class StepTensors(NamedTuple):
+    """Arguments of the elementwise half of a step, which each of its implementations takes.
 
-    Args:
-        products: Pre-activations of the gates, (sequence, 4 * cell).
-        inputs: Further pre-activations to add, (row, 4 * cell); None: nothing to add.
-        rows: Row of `inputs` of each sequence, (sequence,) int64; None: the first rows.
-        cell: Cell states, (sequence, cell), updated in place.
-        clip: Limit of the absolute values of the cell; None: no limit.
-        output: Receives o * tanh(cell), (sequence, cell).
-        before: Cell states before the step, (any, cell); None: `cell` contains them.
-        parents: Row of `before` of each sequence, (sequence,) int64; given with `before`.
+    The half that is not elementwise is the matrix products before it. A step writes the next cell
+    states to `cell`, and o * tanh(cell) to `output`.
     """
+
+    products: Tensor  # (row, 4 * cell): recurrent part of the gates i, j, f, o; may be overwritten
+    cell: Tensor  # (row, cell): receives the cell states after the step
+    clip: float | None  # limit of the absolute values of the cell states; None: no limit
+    output: Tensor  # (row, cell), in the dtype of `products`
+    # The shape is (any, 4 * cell): input part of the gates, with bias; None: part of `products`
+    inputs: Tensor | None = None
+    rows: Tensor | None = None  # (row,) int64: row of `inputs` for each row; None: the same row
+    # The shape is (any, cell): cell states before the step, not overlapping `cell`; None: `cell`
+    before: Tensor | None = None
+    parents: Tensor | None = None  # (row,) int64: row of `before` for each row; given with `before`
+
+
+def step_in_torch(step: StepTensors) -> None:
+    """Compute the elementwise half of a step in place, with torch operations."""
+    products, cell, clip, output, inputs, rows, before, parents = step
     gates = products.to(cell.dtype)
     if inputs is not None:
         gates = gates.add_(inputs[: len(gates)] if rows is None else inputs[rows])

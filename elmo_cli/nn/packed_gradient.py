@@ -24,16 +24,9 @@ class Clips(NamedTuple):
 def run_with_gradient(
     lstm: LstmCellWithProjection, inputs: Tensor, batch_sizes: Sequence[int], state: LstmState
 ) -> tuple[Tensor, LstmState]:
-    """Run the cell as `run_by_definition` does, faster; the states have no gradient.
+    """Run the cell with a gradient: arguments and results are those of `run_by_definition`.
 
-    Args:
-        lstm: The cell.
-        inputs: (row, input), rows in packed order.
-        batch_sizes: Number of active sequences of each step.
-        state: States before the first step, longest sequence first.
-
-    Returns:
-        Outputs, (row, output) in packed order, and the final state of each sequence.
+    The states have no gradient.
     """
     if not batch_sizes:
         return inputs.new_empty(0, state.hidden.shape[1]), state

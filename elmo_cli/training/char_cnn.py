@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from elmo_cli.nn.bilm import CharacterEncoder
+from elmo_cli.nn.token_encoders import CharacterEncoder
 
 GROUPS = 8  # of words of similar length
 POSITION_BITS = 16  # bits of a float that are zero after a bfloat16

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from elmo_cli.nn.bilm import DIRECTIONS, BiLMState, CharacterEncoder
+from elmo_cli.nn.bilm import DIRECTIONS, BiLMState
 from elmo_cli.nn.lstm import LstmState
 from elmo_cli.nn.parallel import RunBoth
+from elmo_cli.nn.token_encoders import CharacterEncoder
 from elmo_cli.training.bptt import BpttBatch
 from elmo_cli.training.char_cnn import encode_words
 from elmo_cli.training.language_model import Dropout, LanguageModel, run_direction

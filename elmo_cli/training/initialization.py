@@ -9,8 +9,9 @@ from elmo_cli.errors import ModelError
 from elmo_cli.models.files import ModelFiles
 from elmo_cli.models.formats.options_json import parse_options
 from elmo_cli.models.resolve import find_model
-from elmo_cli.nn.bilm import BiLM, BiLMConfig, CharacterEncoder
+from elmo_cli.nn.bilm import BiLM, BiLMConfig
 from elmo_cli.nn.init import new_bilm
+from elmo_cli.nn.token_encoders import CharacterEncoder
 from elmo_cli.training.checkpoint import SOFTMAX, load_softmax
 from elmo_cli.training.language_model import LanguageModel, new_softmax
 from elmo_cli.training.settings import Run

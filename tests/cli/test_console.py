@@ -9,7 +9,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from elmo_cli.cli import console
-from elmo_cli.cli.console import UserConsole, _Bar, count, size
+from elmo_cli.cli.console import UserConsole, count, size
+from elmo_cli.cli.progress_bar import Bar
 from elmo_cli.types import Progress
 
 JOB = [Progress(10, 100), Progress(20, 200)]
@@ -50,7 +51,7 @@ def test_a_bar_is_one_line_of_any_width(width: int):
     file = io.StringIO()
     screen = Console(file=file, force_terminal=True, width=width, soft_wrap=True, color_system=None)
     for share in (None, 0.0, 0.3, 1.0):
-        bar = _Bar("a word")
+        bar = Bar("a word")
         bar.show("12,345 sentences, 日本 \n", share)
         screen.print(bar)
         screen.print()

@@ -310,7 +310,11 @@ BAD = {
         1,
         ["good.txt:1: has 2 tokens, more than"],
     ),
-    "too many threads": (["good.txt", "out.h5", "--threads", "5000"], 2, ["1<=x<=1024"]),
+    "too many threads": (
+        ["good.txt", "out.h5", "--threads", "5000"],
+        2,
+        ["5000 is not in the range 1 to 1024"],
+    ),
 }
 
 

@@ -29,9 +29,10 @@ from unittest import mock
 import numpy as np
 import torch
 
+from elmo_cli.inference.batch_sizes import batch_tokens_for, window_tokens_for
 from elmo_cli.inference.benchmark.rounds import compare
 from elmo_cli.inference.benchmark.work import lstm_work, made_up_text
-from elmo_cli.inference.embedder import Embedder, batch_tokens_for, window_tokens_for
+from elmo_cli.inference.embedder import Embedder
 from elmo_cli.inference.pipeline import embed_window, windows
 from elmo_cli.models.formats.bilm_tf import load_bilm
 from elmo_cli.nn.kernels import lstm_step

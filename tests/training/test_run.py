@@ -327,7 +327,7 @@ def test_what_does_not_fit_the_checkpoint_is_refused(
     )
     assert_one_line_error(
         elmo("train", "--resume", folder, "--preset", "small"),
-        "--options does not match the checkpoint",
+        "--preset does not match the checkpoint",
     )
     assert_one_line_error(
         elmo("train", "--resume", folder, "--unroll", 7),

@@ -1,13 +1,23 @@
-"""Command `elmo bench`: embedding speed of this machine, compared with its matrix products."""
+"""`elmo bench`: embedding speed of this machine, compared with its matrix products."""
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from elmo_cli.cli.options import FILE, PRECISIONS, machine_options, model_options, quiet_option
+from elmo_cli.cli.headings import COMPUTE, INPUT, MODEL, HeadedCommand, grouped, headed
+from elmo_cli.cli.option_groups import ComputeOptions, ModelOptions
+from elmo_cli.cli.options import (
+    PRECISIONS,
+    json_option,
+    machine_options,
+    model_options,
+    quiet_option,
+)
+from elmo_cli.cli.parameter_types import FILE, Integer
 from elmo_cli.errors import CorpusError
 
 SHAPES = ("tiny", "small", "medium", "original")
@@ -18,80 +28,107 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Measure embedding speed on this machine.")
+_architecture_option = headed(
+    MODEL,
+    click.option(
+        "--shape",
+        type=click.Choice(SHAPES),
+        default="original",
+        show_default=True,
+        help="Architecture of random weights, without a model.",
+    ),
+)
+_measurement_options = headed(
+    COMPUTE,
+    click.option(
+        *("--precision", "precisions"),
+        type=click.Choice(PRECISIONS),
+        multiple=True,
+        help="Precision to measure; may be repeated.  [default: fp32 and bf16]",
+    ),
+    click.option(
+        "--repeats",
+        type=Integer(1, 100),
+        default=3,
+        show_default=True,
+        help="Number of rounds; figures are their medians.",
+    ),
+)
+_tokens_option = headed(
+    INPUT,
+    click.option(
+        "--tokens",
+        type=Integer(100),
+        default=8000,
+        show_default=True,
+        help="Number of tokens to embed, from the start of CORPUS.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class MeasurementOptions:
+    """Options of what is measured."""
+
+    shape: str
+    precisions: tuple[str, ...]
+    tokens: int
+    repeats: int
+
+
+@click.command(cls=HeadedCommand, epilog=EPILOG)
 @click.argument("corpus", metavar="[CORPUS]", type=FILE, required=False)
-@model_options
-@click.option(
-    "--shape",
-    type=click.Choice(SHAPES),
-    default="original",
-    show_default=True,
-    help="Architecture of random weights, without a model.",
-)
-@click.option(
-    *("--precision", "precisions"),
-    type=click.Choice(PRECISIONS),
-    multiple=True,
-    help="Precision to measure; may be repeated.  [default: fp32 and bf16]",
-)
-@click.option(
-    "--tokens",
-    type=click.IntRange(min=100),
-    default=8000,
-    show_default=True,
-    help="Number of tokens to embed, from the start of CORPUS.",
-)
-@click.option(
-    "--repeats",
-    type=click.IntRange(1, 100),
-    default=3,
-    show_default=True,
-    help="Number of rounds; figures are their medians.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
-@machine_options
+@grouped("model", ModelOptions, model_options("random weights of --shape"))
+@grouped("measured", MeasurementOptions, _architecture_option, _tokens_option, _measurement_options)
+@json_option("Print JSON instead of a table.")
+@grouped("compute", ComputeOptions, machine_options)
 @quiet_option
 def command(
     corpus: Path | None,
-    model: str | None,
-    options: str | None,
-    weights: str | None,
-    shape: str,
-    precisions: tuple[str, ...],
-    tokens: int,
-    repeats: int,
+    model: ModelOptions,
+    measured: MeasurementOptions,
     as_json: bool,
-    device: str,
-    threads: int | None,
+    compute: ComputeOptions,
     quiet: bool,
 ) -> None:
-    """Measure how fast CORPUS, or generated text, is embedded, and write a table.
+    """Measure how fast CORPUS, or generated text, is embedded, and print a table.
 
-    The simple path embeds padded batches in input order, with every token in the character CNN, as
-    earlier tools did. The ceiling is the speed of this machine's matrix product at the shapes of
-    the LSTMs. "LSTM of it" is nominal work, 2 operations per weight of the LSTMs and token, with
-    every word type cached and nothing written; "all of it" adds the character CNN's work per word
-    type, nothing cached, and writes HDF5. "nodes" is the share of LSTM steps that are computed:
-    sentences share those of common beginnings and ends, and the shares of the ceiling count all.
-    "writing" is the share of the time spent in the feature writer. Errors are relative to float64,
-    by layer.
-    """
+    The path "simple" embeds padded batches in input order, with every token in the character CNN,
+    as earlier tools did; the other paths are elmo embed in each precision.
+
+    \b
+    Columns of the table:
+      tokens/s           speed with an empty cache, HDF5 output included
+      x simple           ratio to the speed of the path "simple"
+      ceiling            speed of the matrix product at the shapes of the LSTMs
+      LSTM of it         part of the ceiling that the LSTMs reach: every word
+                         type cached, nothing written, 2 operations for each
+                         weight and token
+      all of it          the same with the character CNN, an empty cache and
+                         HDF5 output
+      nodes              part of the LSTM steps that are computed: sentences
+                         share those of common beginnings and ends
+      writing            part of the time spent in the feature writer
+      peak MiB           largest memory of the process
+      relative error, 1 - lowest cosine
+                         difference to float64, of each layer
+    """  # noqa: D301  # click's mark of a paragraph that keeps its lines
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.inference.benchmark.rounds import Figures, run_benchmark, summarize
     from elmo_cli.inference.benchmark.work import Work, made_up_text
-    from elmo_cli.models.resolve import find_model
 
-    named = find_model(model, options, weights) if model or options or weights else None
-    work = Work(
-        named, shape, _read(corpus, tokens) if corpus else made_up_text(tokens), device, threads
-    )
     console = UserConsole(quiet=quiet)
+    named = model.find(console) if model.model or model.options or model.weights else None
+    sentences = _read(corpus, measured.tokens) if corpus else made_up_text(measured.tokens)
+    work = Work(named, measured.shape, sentences, compute.device, compute.threads)
     found: dict[str, Figures] = {}
-    for done, found in run_benchmark(work, precisions or ("fp32", "bf16"), repeats):  # noqa: B007  # the last one has all figures
+    for done, found in run_benchmark(  # noqa: B007  # the last one has all figures
+        work, measured.precisions or ("fp32", "bf16"), measured.repeats
+    ):
         console.info(f"measured {done}")
     summary = summarize(work, found)
     header = {
-        "model": named.name if named else shape,
+        "model": named.name if named else measured.shape,
         "sentences": len(work.sentences),
         "tokens": work.tokens,
     }

@@ -1,12 +1,11 @@
 """`elmo convert`: conversion of features to another format or layout."""
 
-import shlex
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import click
 
+from elmo_cli.cli.command_line import command_line
 from elmo_cli.cli.headings import OUTPUT, HeadedCommand, grouped, headed, usage_errors
 from elmo_cli.cli.option_groups import OutputOptions, ResumeOptions
 from elmo_cli.cli.options import (
@@ -17,7 +16,6 @@ from elmo_cli.cli.options import (
     resuming_options,
 )
 from elmo_cli.features.spec import DTYPES
-from elmo_cli.io.remote import redact_url
 from elmo_cli.io.remote_path import RemotePath
 from elmo_cli.io.stdout import STDOUT
 
@@ -30,7 +28,7 @@ Examples:
 """
 
 
-@click.command(cls=HeadedCommand, epilog=EPILOG, short_help="Write features in another layout.")
+@click.command(cls=HeadedCommand, epilog=EPILOG)
 @click.argument("source", metavar="SOURCE", callback=features_argument)
 @output_argument
 @grouped("written", OutputOptions, output_options)
@@ -78,7 +76,7 @@ def command(
         layout=written.form.name,
         store=written.write_options(),
         dtype=dtype,
-        command=shlex.join(map(redact_url, ["elmo", *sys.argv[1:]])),
+        command=command_line(),
         resume=bool(resuming.resume),
         fresh=resuming.fresh,
     )

@@ -1,6 +1,5 @@
 """`elmo embed`: vectors of every token of a corpus."""
 
-import shlex
 import sys
 import time
 from contextlib import closing
@@ -8,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elmo_cli.cli.command_line import command_line
 from elmo_cli.cli.engine_options import engine_options
 from elmo_cli.cli.headings import (
     ALLENNLP,
     COMPUTE,
-    INPUT,
     MODEL,
     OUTPUT,
     HeadedCommand,
@@ -29,17 +28,16 @@ from elmo_cli.cli.option_groups import (
     SelectionOptions,
 )
 from elmo_cli.cli.options import (
-    COUNT,
-    PRECISIONS,
-    blank_lines_option,
     cache_options,
     model_options,
     output_argument,
     output_options,
+    precision_option,
     quiet_option,
-    reading_options,
     resuming_options,
 )
+from elmo_cli.cli.parameter_types import COUNT, Integer
+from elmo_cli.cli.reading_options import blank_lines_option, max_tokens_option, reading_options
 from elmo_cli.cli.sharding import (
     check_remote,
     check_shard_input,
@@ -49,7 +47,6 @@ from elmo_cli.cli.sharding import (
 )
 from elmo_cli.errors import UsageError
 from elmo_cli.features.spec import DTYPES, POOLS
-from elmo_cli.io.remote import redact_url
 from elmo_cli.nn.batching import BATCH_TOKENS, GPU_WINDOW_TOKENS, STATEFUL_BATCH
 from elmo_cli.types import WINDOW_TOKENS
 
@@ -60,15 +57,25 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   elmo embed corpus.txt out.h5
-  elmo embed shards/ out.h5 --column words --id-column id   (a folder of Parquet files)
-  zstdcat corpus.zst | elmo embed - out.h5 --options options.json --weights weights.hdf5
   elmo embed corpus.txt out.h5 --model original --layers top --device cuda
   elmo embed corpus.txt features/ --output-format parquet --dtype float16
   elmo embed corpus.txt sentences.parquet --layers average --pool mean
-  elmo embed corpus.txt words.vec --layers top   (one word type per line, mean over its occurrences)
-  elmo embed corpus.txt sentences.h5 --layers concat --pool mean+max   (for classifiers)
+\b
+A folder of Parquet files:
+  elmo embed shards/ out.h5 --column words --id-column id
+\b
+Sentence features for classifiers:
+  elmo embed corpus.txt sentences.h5 --layers concat --pool mean+max
+\b
+One line for each word type, the mean over its occurrences:
+  elmo embed corpus.txt words.vec --layers top
+\b
+Standard input and output:
+  zstdcat corpus.zst | elmo embed - out.h5
   cat corpus.txt | elmo embed - - --output-format jsonl --layers top | head
-  elmo embed --all corpus.txt out.h5 --stateful --batch-size 64   (same values as allennlp elmo)
+\b
+The values of allennlp elmo:
+  elmo embed --all corpus.txt out.h5 --stateful --batch-size 64
 """
 
 
@@ -78,15 +85,6 @@ _prime_option = headed(
         "--prime",
         metavar="FILE",
         help="Start every sentence in the final state of the sentences of FILE.",
-    ),
-)
-_max_tokens_option = headed(
-    INPUT,
-    click.option(
-        "--max-sentence-tokens",
-        type=COUNT,
-        metavar="N",
-        help="Refuse longer sentences.  [default: any length]",
     ),
 )
 _selection_options = headed(
@@ -124,18 +122,8 @@ _selection_options = headed(
         help="Type of the stored values.",
     ),
 )
-_compute_options = headed(
+_size_options = headed(
     COMPUTE,
-    click.option(
-        "--precision",
-        type=click.Choice(PRECISIONS),
-        default="fp32",
-        show_default=True,
-        help=(
-            "Precision of matrix products. bf16 is faster where the processor supports it; tf32 "
-            "and fp16 are for GPUs."
-        ),
-    ),
     click.option(
         "--batch-tokens",
         type=COUNT,
@@ -153,6 +141,9 @@ _compute_options = headed(
         ),
     ),
 )
+_blank_lines_option = blank_lines_option(
+    "error", "an error, empty arrays, or left out (the other lines keep their numbers)"
+)
 _stateful_options = headed(
     ALLENNLP,
     click.option(
@@ -164,8 +155,8 @@ _stateful_options = headed(
         ),
     ),
     click.option(
-        *("--batch-size", "batch_size"),
-        type=click.IntRange(1, 1 << 20),
+        "--batch-size",
+        type=Integer(1, 1 << 20),
         default=STATEFUL_BATCH,
         show_default=True,
         help="Number of sentences in a batch with --stateful; otherwise no effect.",
@@ -182,8 +173,7 @@ _cuda_option = headed(
     ALLENNLP,
     click.option(
         "--cuda-device",
-        type=click.IntRange(-1, 999),
-        metavar="N",
+        type=Integer(-1, 999),
         help="Same as --device cuda:N; -1 is the CPU.",
     ),
 )
@@ -200,17 +190,15 @@ _key_flags = headed(
 )
 
 
-@click.command(
-    cls=HeadedCommand, epilog=EPILOG, short_help="Compute the vectors of every token of a corpus."
-)
+@click.command(cls=HeadedCommand, epilog=EPILOG)
 @click.argument("inputs", metavar="INPUT...", nargs=-1)
 @output_argument
-@grouped("model", ModelOptions, model_options, cache_options, _prime_option, _stateful_options)
+@grouped("model", ModelOptions, model_options(), cache_options, _prime_option, _stateful_options)
 @reading_options
-@grouped("corpus", InputOptions, blank_lines_option, _max_tokens_option)
+@grouped("corpus", InputOptions, _blank_lines_option, max_tokens_option)
 @grouped("selection", SelectionOptions, _selection_options, _layer_flags)
 @grouped("written", OutputOptions, output_options, _key_flags)
-@grouped("compute", ComputeOptions, engine_options, _compute_options, _cuda_option)
+@grouped("compute", ComputeOptions, engine_options, precision_option, _size_options, _cuda_option)
 @grouped(
     "resuming", ResumeOptions, resuming_options("start a new run that can be resumed"), shard_option
 )
@@ -259,7 +247,7 @@ def command(
         threads=compute.threads,
         precision=compute.precision,
         engine=engine,
-        command=shlex.join(map(redact_url, ["elmo", *without_shard(sys.argv[1:])])),
+        command=command_line(without_shard(sys.argv[1:])),
         resume=bool(resuming.resume),
         fresh=resuming.fresh,
         journal=resuming.resume is not False,

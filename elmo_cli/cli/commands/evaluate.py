@@ -1,4 +1,4 @@
-"""Command `elmo evaluate`: perplexity of a trained model on text."""
+"""`elmo evaluate`: perplexity of a trained model on text."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.cli.options import FILE, machine_options, quiet_option
+from elmo_cli.cli.headings import MODEL, HeadedCommand, grouped, headed
+from elmo_cli.cli.option_groups import ComputeOptions
+from elmo_cli.cli.options import json_option, machine_options, quiet_option
+from elmo_cli.cli.parameter_types import FILE
 from elmo_cli.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -20,29 +23,34 @@ Examples:
 COLUMNS = ("sentences", "tokens", "unknown", "forward", "backward", "average")
 
 
-@click.command(epilog=EPILOG, short_help="Measure a trained model's perplexity on text.")
-@click.argument("model", metavar="MODEL")
-@click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True, type=FILE)
-@click.option(
-    "--state",
-    type=click.Choice(["zero", "carried"]),
-    default="zero",
-    show_default=True,
-    help=(
-        "State at the start of a sentence: zero, as in elmo embed, or carried over from the "
-        "previous sentence, as in training."
+_state_option = headed(
+    MODEL,
+    click.option(
+        "--state",
+        type=click.Choice(["zero", "carried"]),
+        default="zero",
+        show_default=True,
+        help=(
+            "State at the start of a sentence: zero, as in elmo embed, or carried over from the "
+            "previous sentence, as in training."
+        ),
     ),
 )
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per corpus.")
-@machine_options
+
+
+@click.command(cls=HeadedCommand, epilog=EPILOG)
+@click.argument("model", metavar="MODEL")
+@click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True, type=FILE)
+@_state_option
+@json_option("Print one JSON object per corpus instead of a table.")
+@grouped("compute", ComputeOptions, machine_options)
 @quiet_option
 def command(
     model: str,
     corpora: tuple[Path, ...],
     state: str,
     as_json: bool,
-    device: str,
-    threads: int | None,
+    compute: ComputeOptions,
     quiet: bool,
 ) -> None:
     """Write the perplexity of MODEL, made by elmo train, on each CORPUS to standard output.
@@ -60,9 +68,9 @@ def command(
     from elmo_cli.training.initialization import load_language_model
     from elmo_cli.training.perplexity import Perplexity, score_text
 
-    if threads:
-        torch.set_num_threads(threads)
-    place = choose_device(device)
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
+    place = choose_device(compute.device)
     language_model, words = load_language_model(find_model(model))
     language_model.to(place)
     ids = {word: i for i, word in enumerate(words)}

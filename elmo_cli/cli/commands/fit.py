@@ -2,34 +2,43 @@
 
 import json
 import os
-import shlex
-import sys
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.cli.options import (
-    FILE,
-    PRECISIONS,
-    cache_options,
-    encoding_option,
-    machine_options,
-    model_options,
-    options,
-    quiet_option,
-    separator_option,
+from elmo_cli.cli.command_line import command_line
+from elmo_cli.cli.headings import (
+    INPUT,
+    OUTPUT,
+    TRAINING,
+    HeadedCommand,
+    grouped,
+    headed,
     usage_errors,
 )
-from elmo_cli.io.remote import redact_url
-from elmo_cli.readers import READERS
-from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.cli.option_groups import ComputeOptions, ModelOptions
+from elmo_cli.cli.options import (
+    cache_options,
+    json_option,
+    machine_options,
+    model_options,
+    precision_option,
+    quiet_option,
+)
+from elmo_cli.cli.parameter_types import FILE, Integer, Number
+from elmo_cli.cli.reading_options import label_option, labelled_reading_options
+from elmo_cli.errors import UsageError
+from elmo_cli.readers.options import ReadOptions
 
 if TYPE_CHECKING:
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.fit_card import FitFacts
+    from elmo_cli.downstream.fit_data import FitSources
     from elmo_cli.downstream.fit_job import FitJob
+    from elmo_cli.downstream.fit_options import FitOptions
     from elmo_cli.models.files import ModelFiles
 
 EPILOG = """\b
@@ -46,14 +55,8 @@ Examples:
 HEADS, MIXES = ("linear", "crf", "lstm-crf"), ("learned", "concat")
 POOLS = ("mean+max", "mean", "max", "first", "last")
 
-_data_options = options(
-    click.option(
-        *("--label", "label"),
-        metavar="NAME|N",
-        required=True,
-        help="Labels: upos, xpos, deprel, feats:NAME or misc:NAME of CoNLL-U, the number of a "
-        "column of a column file, or a column of a table.",
-    ),
+_data_options = headed(
+    INPUT,
     click.option(
         "--dev",
         metavar="FILE",
@@ -74,35 +77,9 @@ _data_options = options(
         type=click.Choice(["iob2", "iobes"]),
         help="Tag scheme of the classifier.  [default: that of TRAIN]",
     ),
-    click.option(
-        "--input-format",
-        "format",
-        type=click.Choice(list(READERS)),
-        help="Format of all files.  [default: by their suffix]",
-    ),
-    click.option(
-        "--column",
-        metavar="NAME",
-        default=PLAIN.column[0],
-        show_default=True,
-        help="Column of the tokens in a table.",
-    ),
-    click.option(
-        "--field",
-        metavar="NAME",
-        default=PLAIN.field[0],
-        show_default=True,
-        help="Field of the tokens in JSON Lines.",
-    ),
-    click.option(
-        "--token-column",
-        type=click.IntRange(1, 1000),
-        help="Column of the tokens, from 1.  [default: 1; in CoNLL-2012 4]",
-    ),
-    separator_option,
-    encoding_option,
 )
-_classifier_options = options(
+_classifier_options = headed(
+    TRAINING,
     click.option(
         "--head",
         type=click.Choice(HEADS),
@@ -118,7 +95,10 @@ _classifier_options = options(
     click.option(
         "--mix",
         type=click.Choice(MIXES),
-        help="Combination of the layers for labels of tokens: a learned mix, or concatenated.",
+        help=(
+            "Combination of the layers for labels of tokens: a learned mix, or concatenated.  "
+            "[default: by --head]"
+        ),
     ),
     click.option(
         "--pool",
@@ -135,28 +115,27 @@ _classifier_options = options(
     ),
     click.option(
         "--learning-rate",
-        type=click.FloatRange(0, 1, min_open=True),
+        type=Number(above=0, most=1),
         help="Learning rate of the biLM, with --fine-tune.  [default: 0.001]",
     ),
     click.option(
         "--epochs",
-        type=click.IntRange(1, 1000),
+        type=Integer(1, 1000),
         help=(
-            "Number of epochs, for labels of tokens or with --fine-tune.  [default: by its size; 4]"
+            "Number of epochs, for labels of tokens or with --fine-tune.  [default: by the size of "
+            "TRAIN; with --fine-tune 4]"
         ),
     ),
     click.option(
-        "--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Random seed."
+        "--seed", type=Integer(0, 1 << 31), default=0, show_default=True, help="Random seed."
     ),
+)
+_report_options = headed(
+    OUTPUT,
     click.option(
         "--include-model/--no-include-model",
         default=None,
         help="Copy the biLM into MODEL_DIR.  [default: unless it is built in or in elmo models]",
-    ),
-)
-_report_options = options(
-    click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."
     ),
     click.option(
         "--plot",
@@ -170,39 +149,100 @@ _report_options = options(
 )
 
 
-@click.command(epilog=EPILOG, short_help="Train a classifier of tokens or sentences.")
+@dataclass(frozen=True)
+class DataOptions:
+    """Options of the labelled data."""
+
+    train: str
+    label: str
+    dev: str | None
+    test: str | None
+    multi_label: bool
+    regression: bool
+    repair: bool
+    tag_scheme: str | None
+    reading: ReadOptions
+
+    def __post_init__(self) -> None:
+        if self.multi_label and self.regression:
+            raise UsageError(
+                "--multi-label and --regression contradict each other; pass one of them."
+            )
+
+    def sources(self, seed: int) -> "FitSources":
+        """Return the sources; `seed` is that of the split."""
+        from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS
+        from elmo_cli.downstream.fit_data import FitSources
+
+        task = LABEL_SETS if self.multi_label else NUMBERS if self.regression else None
+        return FitSources(
+            self.train,
+            self.label,
+            self.dev,
+            self.test,
+            self.reading,
+            task,
+            self.repair,
+            self.tag_scheme,
+            seed,
+        )
+
+
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """Options of the classifier and its training, named as in FitOptions."""
+
+    head: str | None
+    layers: str
+    mix: str | None
+    pool: str | None
+    balanced: bool
+    fine_tune: bool
+    learning_rate: float | None
+    epochs: int | None
+    seed: int
+
+    def for_job(self, *, include_model: bool) -> "FitOptions":
+        """Return the options of the job."""
+        from elmo_cli.downstream.fit_options import FitOptions
+
+        return FitOptions(**vars(self), include_model=include_model)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Options of the output."""
+
+    include_model: bool | None
+    as_json: bool
+    plot: Path | None
+    overwrite: bool
+
+
+@click.command(cls=HeadedCommand, epilog=EPILOG)
 @click.argument("folder", metavar="MODEL_DIR", type=FILE)
 @click.argument("train", metavar="TRAIN")
-@_data_options
-@_classifier_options
-@model_options
-@cache_options
-@machine_options
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="fp32",
-    show_default=True,
-    help="Precision of matrix products.",
+@label_option
+@labelled_reading_options("all files")
+@grouped("data", DataOptions, _data_options)
+@grouped("classifier", ClassifierOptions, _classifier_options)
+@grouped("model", ModelOptions, model_options(), cache_options)
+@grouped("compute", ComputeOptions, machine_options, precision_option)
+@grouped(
+    "written",
+    ReportOptions,
+    _report_options,
+    json_option("Print one JSON object instead of tables."),
 )
-@_report_options
 @quiet_option
 def command(
     folder: Path,
-    train: str,
-    model: str | None,
-    options: str | None,
-    weights: str | None,
-    cache_dir: Path | None,
-    offline: bool,
-    device: str,
-    threads: int | None,
-    precision: str,
-    as_json: bool,
-    plot: Path | None,
-    overwrite: bool,
+    data: DataOptions,
+    classifier: ClassifierOptions,
+    model: ModelOptions,
+    compute: ComputeOptions,
+    written: ReportOptions,
     quiet: bool,
-    **given: Any,  # noqa: ANN401  # the fields of FitSources, FitOptions and ReadOptions
 ) -> None:
     """Train a classifier on TRAIN and write it to the new folder MODEL_DIR, for elmo predict.
 
@@ -218,30 +258,25 @@ def command(
     from elmo_cli.downstream.fit_job import FitJob
     from elmo_cli.downstream.fit_plot import check_plot
     from elmo_cli.inference.embedder_spec import EmbedderSpec
-    from elmo_cli.models.resolve import find_model
 
-    if given["multi_label"] and given["regression"]:
-        raise click.UsageError(
-            "--multi-label and --regression contradict each other; pass one of them."
-        )
-    if threads:
-        torch.set_num_threads(threads)
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
     words = UserConsole(quiet=quiet)
     with usage_errors():
-        check_plot(plot, overwrite=overwrite)
-        with words.cache(cache_dir, offline=offline) as cache:
-            files = find_model(model, options, weights, cache)
-        spec = EmbedderSpec(files, device=device, precision=precision, threads=threads)
-        command_line = shlex.join(map(redact_url, ["elmo", *sys.argv[1:]]))
-        if given["include_model"] is None:
-            given["include_model"] = not _is_known(
-                files, model or weights or os.environ.get("ELMO_MODEL")
-            )
+        check_plot(written.plot, overwrite=written.overwrite)
+        files = model.find(words)
+        spec = EmbedderSpec(
+            files, device=compute.device, precision=compute.precision, threads=compute.threads
+        )
+        is_known = _is_known(files, model.model or model.weights or os.environ.get("ELMO_MODEL"))
+        chosen = classifier.for_job(
+            include_model=not is_known if written.include_model is None else written.include_model
+        )
         job = FitJob(
-            _sources(train, given), folder, spec, _fit_options(given), command_line, overwrite
+            data.sources(classifier.seed), folder, spec, chosen, command_line(), written.overwrite
         )
         facts = _run(job, words)
-    _report(facts, plot, words, as_json=as_json)
+    _report(facts, written.plot, words, as_json=written.as_json)
 
 
 def _is_known(files: "ModelFiles", named: str | None) -> bool:
@@ -251,36 +286,6 @@ def _is_known(files: "ModelFiles", named: str | None) -> bool:
     return files.built_in or (
         files.name in load_catalogue() and not Path(named or files.name).exists()
     )
-
-
-def _sources(train: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  # FitSources, imported late
-    from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS
-    from elmo_cli.downstream.fit_data import FitSources
-
-    names = ("format", "separator", "encoding_errors", "token_column")
-    reading = ReadOptions(
-        **{name: given[name] for name in names}, column=(given["column"],), field=(given["field"],)
-    )
-    task = LABEL_SETS if given["multi_label"] else NUMBERS if given["regression"] else None
-    return FitSources(
-        train,
-        given["label"],
-        given["dev"],
-        given["test"],
-        reading,
-        task,
-        given["repair"],
-        given["tag_scheme"],
-        given["seed"],
-    )
-
-
-def _fit_options(given: dict[str, Any]) -> Any:  # noqa: ANN401  # FitOptions, imported late
-    from dataclasses import fields
-
-    from elmo_cli.downstream.fit_options import FitOptions
-
-    return FitOptions(**{field.name: given[field.name] for field in fields(FitOptions)})
 
 
 def _run(job: "FitJob", words: "UserConsole") -> "FitFacts":

@@ -24,7 +24,7 @@ def read_guide(name: str) -> str:
     return (GUIDES / f"{name}.md").read_text(encoding="utf-8")
 
 
-@click.command(epilog=EPILOG, short_help="Show a guide of the documentation.")
+@click.command(epilog=EPILOG)
 @click.argument("name", metavar="[NAME]", required=False)
 def command(name: str | None) -> None:
     """Show the guide NAME, or list all guides.

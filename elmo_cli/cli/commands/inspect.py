@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.cli.options import features_argument
+from elmo_cli.cli.headings import HeadedCommand
+from elmo_cli.cli.options import features_argument, json_option
 from elmo_cli.errors import printable
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Summarize a feature file.")
+@click.command(cls=HeadedCommand, epilog=EPILOG)
 @click.argument("path", metavar="FILE", callback=features_argument)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option("Print one JSON object instead of text.")
 def command(path: Path, as_json: bool) -> None:
     """Print a summary of FILE, a feature file or a folder of shards of any layout.
 

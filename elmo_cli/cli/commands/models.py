@@ -1,4 +1,4 @@
-"""Command `elmo models`: the catalogue of published models, and the cache of their files."""
+"""`elmo models`: the catalogue of published models, and the cache of their files."""
 
 import json
 import shutil
@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from elmo_cli.cli.options import FILE, cache_options, quiet_option
+from elmo_cli.cli.headings import INPUT, OUTPUT, HeadedCommand, HeadedGroup, headed
+from elmo_cli.cli.options import cache_dir_option, cache_options, json_option, quiet_option
+from elmo_cli.cli.parameter_types import FILE
 from elmo_cli.errors import ElmoError, ModelError
 from elmo_cli.io.remote import redact_url
 from elmo_cli.models.cache import Cache, check_hash, default_offline, recorded_hash
@@ -22,22 +24,12 @@ Examples:
   elmo models convert model.tar.gz my_elmo/ --float16
   elmo embed corpus.txt out.h5 --model original
 """
-cache_dir_option = click.option(
-    "--cache-dir",
-    metavar="DIR",
-    type=FILE,
-    help="Folder of downloaded models.  [default: ELMO_CACHE, or the platform's cache folder]",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+_json_option = json_option("Print JSON instead of text.")
 names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 
 
-@click.group(
-    invoke_without_command=True,
-    epilog=EPILOG,
-    short_help="List, download, verify and convert models.",
-)
-@json_option
+@click.group(cls=HeadedGroup, invoke_without_command=True, epilog=EPILOG)
+@_json_option
 @cache_dir_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
@@ -60,9 +52,9 @@ def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
     click.echo(shown)
 
 
-@command.command(epilog="Example: elmo models show original")
+@command.command(cls=HeadedCommand, epilog="Example: elmo models show original")
 @click.argument("name", metavar="NAME")
-@json_option
+@_json_option
 @cache_dir_option
 def show(name: str, as_json: bool, cache_dir: Path | None) -> None:
     """Write the properties of a model: domain, licence, paper, files, hashes."""
@@ -72,7 +64,7 @@ def show(name: str, as_json: bool, cache_dir: Path | None) -> None:
     click.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_lines(facts)))
 
 
-@command.command(epilog="Example: elmo models download original efml-pt")
+@command.command(cls=HeadedCommand, epilog="Example: elmo models download original efml-pt")
 @names_argument
 @cache_options
 @quiet_option
@@ -87,7 +79,7 @@ def download(names: tuple[str, ...], cache_dir: Path | None, offline: bool, quie
         click.echo(folder)
 
 
-@command.command(epilog="Example: elmo models path original")
+@command.command(cls=HeadedCommand, epilog="Example: elmo models path original")
 @click.argument("name", metavar="NAME")
 @cache_dir_option
 def path(name: str, cache_dir: Path | None) -> None:
@@ -97,7 +89,7 @@ def path(name: str, cache_dir: Path | None) -> None:
     click.echo(find_known(_known(name), _cache(cache_dir), fetching=False).folder)
 
 
-@command.command(epilog="Example: elmo models remove original")
+@command.command(cls=HeadedCommand, epilog="Example: elmo models remove original")
 @names_argument
 @cache_dir_option
 def remove(names: tuple[str, ...], cache_dir: Path | None) -> None:
@@ -110,7 +102,7 @@ def remove(names: tuple[str, ...], cache_dir: Path | None) -> None:
         click.echo(f"removed {cache.place(known.name)}", err=True)
 
 
-@command.command(epilog="Example: elmo models verify   (all downloaded models)")
+@command.command(cls=HeadedCommand, epilog="Example: elmo models verify   (all downloaded models)")
 @click.argument("names", metavar="[NAME...]", nargs=-1)
 @cache_dir_option
 def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
@@ -144,20 +136,29 @@ def verify(names: tuple[str, ...], cache_dir: Path | None) -> None:
         raise ModelError(*wrong)
 
 
-@command.command(epilog="Example: elmo models convert model.tar.gz my_elmo/ --float16")
+@command.command(
+    cls=HeadedCommand, epilog="Example: elmo models convert model.tar.gz my_elmo/ --float16"
+)
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST", type=FILE)
-@click.option(
-    "--options",
-    "--options-file",
-    "options",
-    type=FILE,
-    help="Options file for an AllenNLP archive without one.",
+@headed(
+    INPUT,
+    click.option(
+        "--options",
+        "--options-file",
+        "options",
+        type=FILE,
+        metavar="FILE",
+        help="Options file for an AllenNLP archive without one.",
+    ),
 )
-@click.option(
-    "--float16",
-    is_flag=True,
-    help="Store the weights as float16: half the size, values rounded to 11 bits.",
+@headed(
+    OUTPUT,
+    click.option(
+        "--float16",
+        is_flag=True,
+        help="Store the weights as float16: half the size, values rounded to 11 bits.",
+    ),
 )
 @cache_options
 @quiet_option

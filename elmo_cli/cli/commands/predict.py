@@ -1,31 +1,35 @@
 """`elmo predict`: labels of tokens or sentences, from a classifier of `elmo fit`."""
 
-import shlex
-import sys
 import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.cli.headings import grouped
-from elmo_cli.cli.option_groups import ResumeOptions
-from elmo_cli.cli.options import (
-    COUNT,
-    FILE,
-    PRECISIONS,
-    cache_options,
-    machine_options,
-    quiet_option,
-    reading_options,
-    resuming_options,
+from elmo_cli.cli.command_line import command_line
+from elmo_cli.cli.headings import (
+    COMPUTE,
+    MODEL,
+    OUTPUT,
+    HeadedCommand,
+    grouped,
+    headed,
     usage_errors,
 )
-from elmo_cli.io.remote import redact_url
-from elmo_cli.io.stdout import STDOUT, output_path
-from elmo_cli.readers.options import ReadOptions
+from elmo_cli.cli.option_groups import ComputeOptions, InputOptions, ModelOptions, ResumeOptions
+from elmo_cli.cli.options import (
+    cache_options,
+    machine_options,
+    output_argument,
+    precision_option,
+    quiet_option,
+    resuming_options,
+)
+from elmo_cli.cli.parameter_types import COUNT, FILE
+from elmo_cli.cli.reading_options import blank_lines_option, max_tokens_option, reading_options
+from elmo_cli.io.stdout import STDOUT
 
 if TYPE_CHECKING:
     from elmo_cli.cli.console import UserConsole
@@ -41,83 +45,79 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Label tokens or sentences with a classifier of elmo fit.")
-@click.argument("folder", metavar="MODEL_DIR", type=FILE)
-@click.argument("inputs", metavar="INPUT...", nargs=-1)
-@click.argument(
-    "output", metavar="OUTPUT", callback=lambda _context, _parameter, given: output_path(given)
+_output_options = headed(
+    OUTPUT,
+    click.option(
+        "--output-format",
+        type=click.Choice(FORMATS),
+        help="Format of OUTPUT.  [default: by its suffix; on standard output conll or tsv]",
+    ),
+    click.option(
+        "--proba",
+        is_flag=True,
+        help=(
+            "Add probabilities: of the predicted label of each token, or of every label of a "
+            "sentence."
+        ),
+    ),
+    click.option(
+        "--tag-scheme",
+        type=click.Choice(["iob1", "iob2", "iobes"]),
+        help="Scheme of the written tags.  [default: that of the classifier's training data]",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists."),
 )
-@click.option(
-    "--output-format",
-    type=click.Choice(FORMATS),
-    help="Format of OUTPUT.  [default: by its suffix; on standard output conll or tsv]",
-)
-@click.option(
-    "--proba",
-    is_flag=True,
-    help=(
-        "Add probabilities: of the predicted label of each token, or of every label of a sentence."
+_model_option = headed(
+    MODEL,
+    click.option(
+        "--model",
+        metavar="DIR",
+        help="biLM of the classifier, if it is neither in MODEL_DIR nor found by its name.",
     ),
 )
-@click.option(
-    "--tag-scheme",
-    type=click.Choice(["iob1", "iob2", "iobes"]),
-    help="Scheme of tags.  [default: that of the training part]",
+_window_option = headed(
+    COMPUTE,
+    click.option(
+        "--window-tokens",
+        type=COUNT,
+        help="Number of tokens computed and written together.  [default: by the device]",
+    ),
 )
-@click.option(
-    "--model",
-    metavar="DIR",
-    help="biLM of the classifier, if it is neither in MODEL_DIR nor found by its name.",
-)
-@cache_options
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """Options of the output."""
+
+    output: Path
+    output_format: str | None
+    proba: bool
+    tag_scheme: str | None
+    overwrite: bool
+
+
+@click.command(cls=HeadedCommand, epilog=EPILOG)
+@click.argument("folder", metavar="MODEL_DIR", type=FILE)
+@click.argument("inputs", metavar="INPUT...", nargs=-1)
+@output_argument
+@grouped("model", ModelOptions, _model_option, cache_options)
 @reading_options
-@click.option(
-    "--blank-lines",
-    type=click.Choice(["error", "keep", "skip"]),
-    default="keep",
-    show_default=True,
-    help="Treatment of lines without tokens: an error, written without a label, or left out.",
+@grouped(
+    "corpus",
+    InputOptions,
+    blank_lines_option("keep", "an error, written without a label, or left out"),
+    max_tokens_option,
 )
-@click.option(
-    "--window-tokens",
-    type=COUNT,
-    help="Number of tokens computed and written together.  [default: by the device]",
-)
-@machine_options
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="fp32",
-    show_default=True,
-    help="Precision of matrix products.",
-)
-@click.option(
-    "--max-sentence-tokens",
-    type=COUNT,
-    metavar="N",
-    help="Refuse longer sentences.  [default: any length]",
-)
-@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@grouped("written", PredictionOptions, _output_options)
+@grouped("compute", ComputeOptions, machine_options, precision_option, _window_option)
 @grouped("resuming", ResumeOptions, resuming_options("start a new run that can be resumed"))
 @quiet_option
 def command(
     folder: Path,
-    inputs: tuple[str, ...],
-    output: Path,
-    output_format: str | None,
-    proba: bool,
-    tag_scheme: str | None,
-    model: str | None,
-    cache_dir: Path | None,
-    offline: bool,
-    reading: ReadOptions,
-    blank_lines: str,
-    window_tokens: int | None,
-    device: str,
-    threads: int | None,
-    precision: str,
-    max_sentence_tokens: int | None,
-    overwrite: bool,
+    model: ModelOptions,
+    corpus: InputOptions,
+    written: PredictionOptions,
+    compute: ComputeOptions,
     resuming: ResumeOptions,
     quiet: bool,
 ) -> None:
@@ -128,54 +128,47 @@ def command(
     kept: a column file gets one more column, and in CoNLL-U the column that the classifier was
     trained on is replaced.
     """
-    if not inputs:
-        raise click.UsageError(
-            "Missing argument 'OUTPUT': name the classifier, the input, then the file to write."
-        )
     with usage_errors():
-        resuming.check(output)
+        resuming.check(written.output)
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.predict_job import PredictJob, choose_format, keep_all_columns
     from elmo_cli.downstream.predictor import load_predictor
     from elmo_cli.io.output_file import OutputFile
     from elmo_cli.io.stdout import Stdout
-    from elmo_cli.readers.corpus import Corpus
 
     words = UserConsole(quiet=quiet)
-    target = Stdout() if output == STDOUT else OutputFile(output, overwrite)
+    target = Stdout() if written.output == STDOUT else OutputFile(written.output, written.overwrite)
     with usage_errors():
-        with words.cache(cache_dir, offline=offline) as cache:
+        with words.cache(model.cache_dir, offline=model.offline) as cache:
             predictor = load_predictor(
                 folder,
-                model=model,
-                device=device,
-                precision=precision,
-                threads=threads,
+                model=model.model,
+                device=compute.device,
+                precision=compute.precision,
+                threads=compute.threads,
                 cache=cache,
             )
-        predictor.spec = replace(predictor.spec, window_tokens=window_tokens)
-        if tag_scheme and not predictor.settings.scheme:
+        predictor.spec = replace(predictor.spec, window_tokens=compute.window_tokens)
+        if written.tag_scheme and not predictor.settings.scheme:
             raise click.UsageError(
                 "--tag-scheme is for tags of spans; this classifier has other labels."
             )
-        corpus = Corpus(inputs, blank_lines, reading, max_sentence_tokens)
-        for option, takers in corpus.misplaced_options():
-            raise click.UsageError(
-                f"{option} is for {', '.join(takers)}; pass --input-format if {corpus.name} is one."
-            )
-        chosen = choose_format(target, output_format, of_tokens=predictor.settings.of_tokens)
+        source = corpus.corpus()
+        chosen = choose_format(
+            target, written.output_format, of_tokens=predictor.settings.of_tokens
+        )
         job = PredictJob(
-            corpus if chosen == "conll" else keep_all_columns(corpus),
+            source if chosen == "conll" else keep_all_columns(source),
             target,
             predictor,
             chosen,
-            proba,
-            tag_scheme,
+            written.proba,
+            written.tag_scheme,
             bool(resuming.resume),
             resuming.fresh,
             resuming.resume is not False,
-            shlex.join(map(redact_url, ["elmo", *sys.argv[1:]])),
+            command_line(),
         )
         _run(job, words)
 

@@ -1,21 +1,27 @@
 """`elmo probe`: prediction of labels from each layer of features, and from their learned mix."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.cli.options import (
-    COUNT,
-    FILE,
-    encoding_option,
+from elmo_cli.cli.headings import (
+    INPUT,
+    OUTPUT,
+    TRAINING,
+    HeadedCommand,
+    grouped,
+    headed,
     options,
-    quiet_option,
-    separator_option,
+    usage_errors,
 )
-from elmo_cli.readers import READERS
-from elmo_cli.readers.options import PLAIN, ReadOptions
+from elmo_cli.cli.options import json_option, quiet_option, threads_option
+from elmo_cli.cli.parameter_types import COUNT, FILE, Integer
+from elmo_cli.cli.reading_options import label_option, labelled_reading_options
+from elmo_cli.errors import UsageError
+from elmo_cli.readers.options import ReadOptions
 
 if TYPE_CHECKING:
     from elmo_cli.cli.console import UserConsole
@@ -28,14 +34,14 @@ Examples:
   elmo embed train.conllu train.h5 --layout packed
   elmo embed dev.conllu dev.h5 --layout packed
   elmo probe train.h5 train.conllu --label upos --test dev.h5 dev.conllu
-  elmo probe ner.h5 ner.conll --label 2 --test t.h5 t.conll --mix-output mix.json --plot ner.png
+  elmo probe ner.h5 ner.conll --label 2 --mix-output mix.json --plot ner.png
   elmo probe train.parquet --label sense --json   (a column copied by --keep)
   elmo embed new.txt new.h5 --mix mix.json
 """
 METRICS = ("accuracy", "f1", "macro-f1")
 
 
-class ProbeCommand(click.Command):
+class ProbeCommand(HeadedCommand):
     """Command whose --test takes a feature file and optionally the file of its labels."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -53,43 +59,70 @@ class ProbeCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-_label_options = options(
-    click.option(
-        *("--label", "label"),
-        metavar="NAME|N",
-        required=True,
-        help="Labels: upos, xpos, deprel, feats:NAME or misc:NAME of CoNLL-U, the number of a "
-        "column of a column file, or a column of a table.",
-    ),
-    click.option(
-        "--input-format",
-        "format",
-        type=click.Choice(list(READERS)),
-        help="Format of LABELS.  [default: by their suffix]",
-    ),
-    click.option(
-        "--column",
-        metavar="NAME",
-        default=PLAIN.column[0],
-        show_default=True,
-        help="Column of the tokens in a table.",
-    ),
-    click.option(
-        "--field",
-        metavar="NAME",
-        default=PLAIN.field[0],
-        show_default=True,
-        help="Field of the tokens in JSON Lines.",
-    ),
-    click.option(
-        "--token-column",
-        type=click.IntRange(1, 1000),
-        help="Column of the tokens, from 1.  [default: 1; in CoNLL-2012 4]",
-    ),
-    separator_option,
-    encoding_option,
-)
-_test_options = options(
+@dataclass(frozen=True)
+class DataOptions:
+    """Features and labels of the training and the test part.
+
+    `test_labels` without `features` are the features: --test stood before FEATURES.
+    """
+
+    features: Path | None
+    labels: str | None
+    label: str
+    test: Path | None
+    test_labels: str | None
+
+    def __post_init__(self) -> None:
+        if self.features is None and self.test_labels is None:
+            raise UsageError("Missing argument 'FEATURES'.")
+
+    def files(self) -> tuple["LabelledFile", "LabelledFile | None"]:
+        """Return the training part, and the test part if there is a separate one."""
+        from elmo_cli.downstream.probe_data import LabelledFile
+
+        features, test_labels = self.features, self.test_labels
+        if features is None:
+            features, test_labels = Path(self.test_labels or ""), None
+        return LabelledFile(features, self.labels), LabelledFile(
+            self.test, test_labels
+        ) if self.test else None
+
+
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """Options of the classifiers and their evaluation."""
+
+    metric: str | None
+    control: bool
+    max_tokens: int | None
+    seeds: int
+    seed: int
+    threads: int | None
+
+    def for_probe(self) -> "ProbeOptions":
+        """Return the options of the probe."""
+        from elmo_cli.downstream.probe import ProbeOptions
+
+        return ProbeOptions(self.metric, self.control, self.seeds, self.seed)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Options of the output."""
+
+    as_json: bool
+    output: Path | None
+    mix_output: Path | None
+    plot: Path | None
+    overwrite: bool
+
+    def files(self) -> dict[str, Path | None]:
+        """Return the file of each option."""
+        return {"--output": self.output, "--mix-output": self.mix_output, "--plot": self.plot}
+
+
+_test_options = headed(
+    INPUT,
     click.option(
         "--test",
         metavar="FEATURES [LABELS]",
@@ -100,6 +133,9 @@ _test_options = options(
         ),
     ),
     click.option("--test-labels", hidden=True),
+)
+_classifier_options = headed(
+    TRAINING,
     click.option(
         "--metric",
         type=click.Choice(METRICS),
@@ -111,8 +147,6 @@ _test_options = options(
     click.option(
         "--control", is_flag=True, help="Add the control task: random labels of the words."
     ),
-)
-_training_options = options(
     click.option(
         "--max-tokens",
         type=COUNT,
@@ -120,75 +154,57 @@ _training_options = options(
     ),
     click.option(
         "--seeds",
-        type=click.IntRange(1, 100),
+        type=Integer(1, 100),
         default=3,
         show_default=True,
         help="Number of trainings of the mix, to show its spread.",
     ),
     click.option(
-        "--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Random seed."
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(1, 1024),
-        help="Number of CPU threads.  [default: one for each core]",
+        "--seed", type=Integer(0, 1 << 31), default=0, show_default=True, help="Random seed."
     ),
 )
-_output_options = options(
-    click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."
+_report_options = options(
+    json_option("Print one JSON object instead of a table."),
+    headed(
+        OUTPUT,
+        click.option(
+            "-o",
+            "--output",
+            type=FILE,
+            metavar="FILE",
+            help="Write the result as a JSON object to FILE.",
+        ),
+        click.option(
+            "--mix-output",
+            type=FILE,
+            metavar="FILE",
+            help="Write the learned mix, for elmo embed --mix FILE.",
+        ),
+        click.option(
+            "--plot",
+            type=FILE,
+            metavar="FILE",
+            help="Draw the scores and the mix: .png, .svg or .pdf.",
+        ),
+        click.option("--overwrite", is_flag=True, help="Replace files that exist."),
     ),
-    click.option(
-        "-o",
-        "--output",
-        type=FILE,
-        metavar="FILE",
-        help="Write the result as a JSON object to FILE.",
-    ),
-    click.option(
-        "--mix-output",
-        type=FILE,
-        metavar="FILE",
-        help="Write the learned mix, for elmo embed --mix FILE.",
-    ),
-    click.option(
-        "--plot", type=FILE, metavar="FILE", help="Draw the scores and the mix: .png, .svg or .pdf."
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace files that exist."),
 )
 
 
-@click.command(
-    cls=ProbeCommand,
-    epilog=EPILOG,
-    short_help="Measure how well each layer predicts labels; learn a mix of the layers.",
-)
+@click.command(cls=ProbeCommand, epilog=EPILOG)
 @click.argument("features", metavar="FEATURES", type=FILE, required=False)
 @click.argument("labels", metavar="[LABELS]", required=False)
-@_label_options
-@_test_options
-@_training_options
-@_output_options
+@grouped("data", DataOptions, label_option, _test_options)
+@labelled_reading_options("LABELS")
+@grouped("learning", ClassifierOptions, _classifier_options, threads_option)
+@grouped("written", ReportOptions, _report_options)
 @quiet_option
 def command(
-    features: Path | None,
-    labels: str | None,
-    label: str,
-    test: Path | None,
-    test_labels: str | None,
-    metric: str | None,
-    control: bool,
-    max_tokens: int | None,
-    seeds: int,
-    seed: int,
-    threads: int | None,
-    as_json: bool,
-    output: Path | None,
-    mix_output: Path | None,
-    plot: Path | None,
-    overwrite: bool,
+    data: DataOptions,
+    reading: ReadOptions,
+    learning: ClassifierOptions,
+    written: ReportOptions,
     quiet: bool,
-    **reading: Any,  # noqa: ANN401  # the fields of ReadOptions
 ) -> None:
     """Train linear classifiers of labels on each layer of FEATURES, and on mixes of the layers.
 
@@ -198,69 +214,58 @@ def command(
     a single value the sentence; use --pool mean for the latter. elmo guide probe explains the
     table.
     """
-    if features is None and test_labels is not None:  # --test stood before FEATURES and took it
-        features, test_labels = Path(test_labels), None
-    if features is None:
-        raise click.UsageError("Missing argument 'FEATURES'.")
-
     import torch
 
     from elmo_cli.cli.console import UserConsole
-    from elmo_cli.cli.options import usage_errors
-    from elmo_cli.downstream.probe import ProbeOptions
-    from elmo_cli.downstream.probe_data import LabelledFile
     from elmo_cli.downstream.probe_output import check_outputs, write_outputs
 
-    if threads:
-        torch.set_num_threads(threads)
-    words = UserConsole(quiet=quiet)
+    if learning.threads:
+        torch.set_num_threads(learning.threads)
+    console = UserConsole(quiet=quiet)
     with usage_errors():
-        check_outputs(
-            {"--output": output, "--mix-output": mix_output, "--plot": plot}, overwrite=overwrite
-        )
-        train = LabelledFile(features, labels)
-        tested = LabelledFile(test, test_labels) if test else None
-        probe, report = _run(
-            train,
-            tested,
-            label,
-            _read_options(reading),
-            max_tokens,
-            ProbeOptions(metric, control, seeds, seed),
-            words,
-        )
-    told = {"label": label, "seed": seed, "max_tokens": max_tokens, **report.to_json()}
+        check_outputs(written.files(), overwrite=written.overwrite)
+        probe, report = _run(data, reading, learning, console)
+    told = {
+        "label": data.label,
+        "seed": learning.seed,
+        "max_tokens": learning.max_tokens,
+        **report.to_json(),
+    }
     for path in write_outputs(
-        told, probe.mixes()[:1], report, output, mix_output, plot, overwrite=overwrite
+        told,
+        probe.mixes()[:1],
+        report,
+        written.output,
+        written.mix_output,
+        written.plot,
+        overwrite=written.overwrite,
     ):
-        words.info(f"{path}: written")
-    click.echo(json.dumps(told, indent=2)) if as_json else _print(report)
+        console.info(f"{path}: written")
+    click.echo(json.dumps(told, indent=2)) if written.as_json else _print(report)
     for note in report.notes:
-        words.warning(note)
+        console.warning(note)
 
 
 def _run(
-    train: "LabelledFile",
-    test: "LabelledFile | None",
-    label: str,
+    given: DataOptions,
     reading: ReadOptions,
-    max_rows: int | None,
-    chosen: "ProbeOptions",
-    words: "UserConsole",
+    learning: ClassifierOptions,
+    console: "UserConsole",
 ) -> tuple["Probe", "Report"]:
     from elmo_cli.downstream.probe import Probe
     from elmo_cli.downstream.probe_data import DataReader
 
-    with DataReader(train, test, label, reading) as reader:
-        words.track(reader.read(max_rows), None)
-        data = reader.data(max_rows)
-        probe = Probe(data, chosen)
-        words.info(
-            f"{label}: {data.n_classes} labels; learning from {len(data.train.labels):,} "
-            f"{data.unit}s, testing on {len(data.test.labels):,}"
+    with DataReader(*given.files(), given.label, reading) as reader:
+        console.track(reader.read(learning.max_tokens), None)
+        data = reader.data(learning.max_tokens)
+        probe = Probe(data, learning.for_probe())
+        console.info(
+            f"{given.label}: {data.n_classes} labels; learning from {len(data.train.labels):,} "
+            f"{data.unit}s, "
+            f"testing on {len(data.test.labels):,}"
         )
-        words.track(probe.train(), probe.total_rows)
-        with words.status("testing"):
+        console.track(probe.train(), probe.total_rows)
+        with console.status("testing"):
             return probe, probe.report()
 
 
@@ -271,7 +276,3 @@ def _print(report: "Report") -> None:
     header, rows = table(report)
     print_table(header, rows)
     click.echo("\n".join(["", *summary(report)]))
-
-
-def _read_options(given: dict[str, Any]) -> ReadOptions:
-    return ReadOptions(**{**given, "column": (given["column"],), "field": (given["field"],)})

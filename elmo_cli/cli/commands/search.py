@@ -4,13 +4,24 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from elmo_cli.cli.commands.plot import layers_option
-from elmo_cli.cli.options import FILE, quiet_option, usage_errors
+from elmo_cli.cli.headings import (
+    MODEL,
+    OUTPUT,
+    SEARCH,
+    HeadedCommand,
+    grouped,
+    headed,
+    usage_errors,
+)
+from elmo_cli.cli.options import json_option, quiet_option, threads_option
+from elmo_cli.cli.parameter_types import FILE, Integer
 from elmo_cli.errors import ReaderGone, printable
 
 if TYPE_CHECKING:
@@ -27,56 +38,84 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Find similar sentences, or a word in similar contexts.")
+_search_options = headed(
+    SEARCH,
+    click.option(
+        "--raw", is_flag=True, help="Compare the stored vectors, neither centred nor whitened."
+    ),
+    click.option(
+        "--any-word",
+        is_flag=True,
+        help="Compare a word in brackets with every token, not only with the same word.",
+    ),
+)
+_hits_options = headed(
+    OUTPUT,
+    click.option(
+        "-n",
+        "size",
+        type=Integer(1, 100_000),
+        default=10,
+        show_default=True,
+        help="Number of hits for each query.",
+    ),
+    click.option(
+        "--label",
+        metavar="COLUMN",
+        help=(
+            "Column copied by elmo embed --keep, shown with each hit.  [default: label, or the "
+            "only one]"
+        ),
+    ),
+)
+_model_option = headed(
+    MODEL,
+    click.option(
+        "--model",
+        metavar="NAME|DIR|ZIP",
+        help="Model that FEATURES were computed with.  [default: by their metadata]",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class HitOptions:
+    """Options of the search and its hits."""
+
+    size: int
+    layers: tuple[int, ...] | None
+    raw: bool
+    any_word: bool
+    label: str | None
+
+
+@dataclass(frozen=True)
+class QueryModelOptions:
+    """Options of the model of the queries."""
+
+    model: str | None
+    threads: int | None
+
+
+@click.command(cls=HeadedCommand, epilog=EPILOG)
 @click.argument("source", metavar="FEATURES", type=FILE)
 @click.argument("text", metavar="QUERY")
-@click.option(
-    "-n",
-    "size",
-    type=click.IntRange(1, 100_000),
-    default=10,
-    show_default=True,
-    help="Number of hits for each query.",
+@grouped(
+    "hits",
+    HitOptions,
+    layers_option(SEARCH, "the first and the last one; for a word the last one"),
+    _search_options,
+    _hits_options,
 )
-@layers_option
-@click.option(
-    "--raw", is_flag=True, help="Compare the stored vectors, neither centred nor whitened."
-)
-@click.option(
-    "--any-word",
-    is_flag=True,
-    help="Compare a word in brackets with every token, not only with the same word.",
-)
-@click.option(
-    "--label",
-    metavar="COLUMN",
-    help="Kept column shown with each hit.  [default: label, or the only one]",
-)
-@click.option(
-    "--model",
-    metavar="NAME|DIR|ZIP",
-    help="Model of FEATURES, if not found by the metadata.  [default: by the metadata]",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    help="Number of CPU threads of the model.  [default: one for each core]",
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object per line for each hit."
-)
+@json_option("Print one JSON object per line for each hit.")
+@grouped("embedding", QueryModelOptions, _model_option, threads_option)
 @quiet_option
 def command(
     source: Path,
     text: str,
-    size: int,
-    layers: tuple[int, ...] | None,
-    raw: bool,
-    any_word: bool,
-    label: str | None,
-    model: str | None,
-    threads: int | None,
+    hits: HitOptions,
     as_json: bool,
+    embedding: QueryModelOptions,
     quiet: bool,
 ) -> None:
     """Find the sentences of FEATURES that are most similar to QUERY.
@@ -92,24 +131,30 @@ def command(
     from elmo_cli.downstream.search import Searcher, SearchOptions
     from elmo_cli.features.reader import open_features
 
-    words = UserConsole(quiet=quiet)
+    console = UserConsole(quiet=quiet)
     batches = _batches(text)
     with usage_errors():
         first = next(batches, [])  # checked before the model is loaded
-        if any_word and any(query.position is None for query in first):
+        if hits.any_word and any(query.position is None for query in first):
             raise click.UsageError("--any-word: requires a query with one word in [brackets].")
     with open_features(source) as features:
-        label_of(features, label)
+        label_of(features, hits.label)
         check_features(features)
-        with words.status("loading the model"):
-            embedder = QueryEmbedder(find_query_model(features, model), features, threads)
-        searcher = Searcher(features, embedder, SearchOptions(size, layers, raw, any_word, label))
+        with console.status("loading the model"):
+            embedder = QueryEmbedder(
+                find_query_model(features, embedding.model), features, embedding.threads
+            )
+        searcher = Searcher(
+            features,
+            embedder,
+            SearchOptions(hits.size, hits.layers, hits.raw, hits.any_word, hits.label),
+        )
         batch = first
         while batch:
-            with words.status("searching"):
+            with console.status("searching"):
                 found = searcher.search(batch)
-            for query, hits in zip(batch, found, strict=True):
-                _print(query, hits, as_json=as_json, several=text == "-")
+            for query, found_here in zip(batch, found, strict=True):
+                _print(query, found_here, as_json=as_json, several=text == "-")
             with usage_errors():
                 batch = next(batches, [])
 

@@ -12,7 +12,7 @@ from elmo_cli.features.formats.registry import DEFAULT
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.spec import FeatureSpec
 from elmo_cli.inference.benchmark.work import Tokens, Work
-from elmo_cli.inference.embedder import Embedder, batch_tokens_for, window_tokens_for
+from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.pipeline import (
     batches,
     embed_ahead,
@@ -80,11 +80,12 @@ class FastPath:
     """The implementation of `elmo embed`."""
 
     def __init__(self, work: Work, precision: str) -> None:
-        self.embedder = Embedder(work.load(), work.device, precision=precision)
+        spec = EmbedderSpec(work.model, device=work.device, precision=precision)
+        self.embedder = spec.build(bilm=work.load())
         config = self.embedder.bilm.config
         self.batch_tokens, self.window_tokens = (
-            batch_tokens_for(config, work.device),
-            window_tokens_for(work.device),
+            spec.max_batch_tokens(config),
+            spec.max_window_tokens,
         )
         self.described = FeatureSpec(
             tuple(f"layer_{layer}" for layer in range(config.n_output_layers)), config.output_dim

@@ -24,7 +24,8 @@ from elmo_cli.models.formats.state_dict import (
     projection_parameters,
     read_tensors,
 )
-from elmo_cli.nn.bilm import BiLM, BiLMConfig, WordCharacterEncoder
+from elmo_cli.nn.bilm import BiLM, BiLMConfig
+from elmo_cli.nn.token_encoders import WordCharacterEncoder
 
 LOOKED_FOR = "config.json, token_embedder.pkl and encoder.pkl"
 # Files that the sha256 of a model covers

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from elmo_cli.errors import ModelError
-from elmo_cli.nn.bilm import ACTIVATIONS, BiLMConfig
+from elmo_cli.nn.bilm import BiLMConfig
 from elmo_cli.nn.characters import DEFAULT_MAX_CHARACTERS
+from elmo_cli.nn.token_encoders import ACTIVATIONS
 
 # Limits above which a file is damaged or malicious
 MAX_BYTES = 1 << 20  # of the file

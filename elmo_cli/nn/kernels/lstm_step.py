@@ -13,9 +13,8 @@ from subprocess import SubprocessError
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from elmo_cli.nn.lstm import step_in_torch
+from elmo_cli.nn.lstm import StepTensors, step_in_torch
 
 
 def _load_compiled() -> Any:  # noqa: ANN401  # a module that mypy does not know
@@ -31,58 +30,26 @@ COMPILED = _cell is not None
 # Of the gates that the compiled step reads
 _CPU_TYPES = {torch.float32: False, torch.bfloat16: True}
 _GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
-Step = Callable[
-    [
-        Tensor,
-        Tensor | None,
-        Tensor | None,
-        Tensor,
-        float | None,
-        Tensor,
-        Tensor | None,
-        Tensor | None,
-    ],
-    None,
-]
+ComputeStep = Callable[[StepTensors], None]
 
 
-def lstm_step(
-    products: Tensor,
-    inputs: Tensor | None,
-    rows: Tensor | None,
-    cell: Tensor,
-    clip: float | None,
-    output: Tensor,
-    before: Tensor | None = None,
-    parents: Tensor | None = None,
-) -> None:
-    """Compute one step: write the next cell state to `cell`, and o * tanh(cell) to `output`.
+def lstm_step(step: StepTensors) -> None:
+    """Compute the elementwise half of a step by the fastest implementation for its tensors.
 
     Args:
-        products: Recurrent part of the gates, (row, 4 * cell), in the order i, j, f, o; may be
-            overwritten.
-        inputs: Input part of the gates, (any, 4 * cell) float32, bias included; None if included in
-            `products`.
-        rows: Index of the row of `inputs` for each row, (row,) int64; None: the same row.
-        cell: Cell states, (row, cell) float32.
-        clip: Limit of the cell state.
-        output: (row, cell), in the dtype of `products`.
-        before: Cell states before the step, (any, cell) float32, not overlapping `cell`; None:
-            `cell` contains them.
-        parents: Index of the row of `before` for each row, (row,) int64; given with `before`.
+        step: The tensors. The compiled steps take `inputs`, `cell` and `before` in float32.
     """
-    run: Step = step_in_torch
-    if _is_as_told(products, inputs, rows, cell, output) and _are_cells(before, parents, cell):
-        run = (
-            _triton_step(products.device) if products.is_cuda else _compiled_step()
+    compute: ComputeStep = step_in_torch
+    if _fits(step) and _fits_states(step):
+        compute = (
+            _triton_step(step.products.device) if step.products.is_cuda else _compiled_step()
         ) or step_in_torch
-    run(products, inputs, rows, cell, clip, output, before, parents)
+    compute(step)
 
 
-def _is_as_told(
-    products: Tensor, inputs: Tensor | None, rows: Tensor | None, cell: Tensor, output: Tensor
-) -> bool:
+def _fits(step: StepTensors) -> bool:
     """Return whether shapes, types and layout are those that the compiled steps require."""
+    products, cell, _, output, inputs, rows, *_ = step
     n_rows, dim = cell.shape
     types = _GPU_TYPES if products.is_cuda else tuple(_CPU_TYPES)
     return (
@@ -108,8 +75,9 @@ def _is_as_told(
     )
 
 
-def _are_cells(before: Tensor | None, parents: Tensor | None, cell: Tensor) -> bool:
+def _fits_states(step: StepTensors) -> bool:
     """Return whether `before` and `parents` are valid for the compiled steps, or both None."""
+    before, parents, cell = step.before, step.parents, step.cell
     if before is None or parents is None:
         return before is parents
     fits = (
@@ -125,23 +93,13 @@ def _are_cells(before: Tensor | None, parents: Tensor | None, cell: Tensor) -> b
     )
 
 
-def _compiled_step() -> Step | None:
+def _compiled_step() -> ComputeStep | None:
     return None if _cell is None else _step_compiled
 
 
-def _step_compiled(
-    products: Tensor,
-    inputs: Tensor | None,
-    rows: Tensor | None,
-    cell: Tensor,
-    clip: float | None,
-    output: Tensor,
-    before: Tensor | None,
-    parents: Tensor | None,
-) -> None:
-    inputs_at, rows_at, before_at, parents_at = (
-        0 if x is None else x.data_ptr() for x in (inputs, rows, before, parents)
-    )
+def _step_compiled(step: StepTensors) -> None:
+    products, cell, clip, output, *optional = step
+    inputs_at, rows_at, before_at, parents_at = (0 if x is None else x.data_ptr() for x in optional)
     limit = math.inf if clip is None else clip
     places = before_at, parents_at, cell.data_ptr(), output.data_ptr()
     _cell.step_from(
@@ -156,7 +114,7 @@ def _step_compiled(
 
 
 @cache
-def _triton_step(device: torch.device) -> Step | None:
+def _triton_step(device: torch.device) -> ComputeStep | None:
     """Return the Triton kernel, if it runs on this device with correct results.
 
     Triton needs a C compiler at run time, and a sufficiently recent GPU.
@@ -166,9 +124,9 @@ def _triton_step(device: torch.device) -> Step | None:
     try:
         from elmo_cli.nn.kernels.lstm_step_triton import step as step_on_gpu
 
-        step_on_gpu(products, None, None, cell.clone(), None, outputs[0])
+        step_on_gpu(StepTensors(products, cell.clone(), None, outputs[0]))
     # KeyError: its cache folder, for a user without a name
     except (ImportError, OSError, RuntimeError, KeyError, SubprocessError):
         return None
-    step_in_torch(products, None, None, cell, None, outputs[1])
+    step_in_torch(StepTensors(products, cell, None, outputs[1]))
     return step_on_gpu if torch.allclose(*outputs, atol=1e-6) else None

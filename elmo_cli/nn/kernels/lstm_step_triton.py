@@ -6,22 +6,15 @@ from contextlib import nullcontext
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
+
+from elmo_cli.nn.lstm import StepTensors
 
 BLOCK = 1024  # cells of one row that a program computes
 
 
-def step(
-    products: Tensor,
-    inputs: Tensor | None,
-    rows: Tensor | None,
-    cell: Tensor,
-    clip: float | None,
-    output: Tensor,
-    before: Tensor | None = None,
-    parents: Tensor | None = None,
-) -> None:
-    """Compute `elmo_cli.nn.kernels.lstm_step.lstm_step` for contiguous tensors on one device."""
+def step(tensors: StepTensors) -> None:
+    """Compute the elementwise half of a step; the tensors are contiguous, on one device."""
+    products, cell, clip, output, inputs, rows, before, parents = tensors
     n_rows, dim = cell.shape
     # an argument that is not given is replaced by another tensor, which is not read
     given, chosen = products if inputs is None else inputs, products if rows is None else rows

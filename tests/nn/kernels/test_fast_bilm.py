@@ -11,12 +11,12 @@ from elmo_cli.errors import DeviceError
 from elmo_cli.inference.embedder import CHUNK_TOKENS, Embedder, StatefulEmbedder, checking
 from elmo_cli.models.formats.bilm_tf import load_bilm
 from elmo_cli.nn.bilm import BiLM, BiLMState
-from elmo_cli.nn.kernels import fast_bilm
+from elmo_cli.nn.kernels import fast_bilm, packed_lstm
 from elmo_cli.nn.kernels import lstm_step as cell
 from elmo_cli.nn.kernels.fast_bilm import FastBiLM
 from elmo_cli.nn.kernels.lstm_step import lstm_step
 from elmo_cli.nn.kernels.packed_linear import PackedConvolution, PackedLinear, can_pack
-from elmo_cli.nn.lstm import run_by_definition, step_in_torch
+from elmo_cli.nn.lstm import StepTensors, run_by_definition, step_in_torch
 from elmo_cli.nn.prefixes import count_nodes
 from tests.conftest import make_model, n_threads
 
@@ -69,7 +69,7 @@ def test_the_fast_network_is_the_network(tmp_path: Path, changes: dict, threads:
 def test_sentences_that_share_a_start_have_the_numbers_of_each_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, block_rows: int
 ):
-    monkeypatch.setattr(fast_bilm, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(packed_lstm, "BLOCK_ROWS", block_rows)
     monkeypatch.setattr(fast_bilm, "STEP_TYPES", 4)
     bilm, random = load(make_model(tmp_path, **changes)), torch.Generator().manual_seed(0)
     types, lengths = make_input(bilm)[0], [k % 7 for k in range(60)]
@@ -96,7 +96,7 @@ def test_each_common_beginning_and_end_is_computed_once(
     ]
     embedder, rows = Embedder(load(model)), []
     monkeypatch.setattr(
-        fast_bilm, "lstm_step", lambda *given: rows.append(len(given[0])) or lstm_step(*given)
+        packed_lstm, "lstm_step", lambda step: rows.append(len(step.products)) or lstm_step(step)
     )
     embedder.embed_batch(sentences)
     assert sum(rows) == 2 * count_nodes(sentences)  # of two layers
@@ -172,7 +172,7 @@ def test_the_compiled_step_is_the_one_in_torch(dtype: torch.dtype, clip: float |
         before = torch.randn(4, dim, generator=random) if is_branching else None
         parents = torch.randint(0, 4, (9,), generator=random) if is_branching else None
         for run, c, output in zip((lstm_step, step_in_torch), cells, outputs, strict=True):
-            run(products.clone(), inputs, rows, c, clip, output, before, parents)
+            run(StepTensors(products.clone(), c, clip, output, inputs, rows, before, parents))
         torch.testing.assert_close(*cells, atol=2e-6, rtol=0)
         torch.testing.assert_close(*outputs, atol=2e-6 if dtype == torch.float32 else 8e-3, rtol=0)
 
@@ -181,7 +181,7 @@ def test_the_compiled_step_is_the_one_in_torch(dtype: torch.dtype, clip: float |
 def test_a_step_on_what_is_no_number_gives_no_number():
     products, c, output = torch.zeros(1, 16), torch.zeros(1, 4), torch.empty(1, 4)
     products[0, 1] = torch.nan
-    lstm_step(products, None, None, c, 3.0, output)
+    lstm_step(StepTensors(products, c, 3.0, output))
     assert output.isnan().tolist() == [[False, True, False, False]]
 
 

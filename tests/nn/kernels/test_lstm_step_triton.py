@@ -9,7 +9,7 @@ import pytest
 
 COMPARE = """
 import torch
-from elmo_cli.nn.lstm import step_in_torch
+from elmo_cli.nn.lstm import StepTensors, step_in_torch
 from elmo_cli.nn.kernels.lstm_step_triton import step
 
 torch.manual_seed(0)
@@ -26,7 +26,7 @@ for dtype, limit in {torch.float32: 3e-6, torch.bfloat16: 8e-3, torch.float16: 1
             outputs = [torch.empty(5, dim, dtype=dtype) for _ in range(2)]
             cells = [cell.clone() for cell in cells]
             for run, cell, output in zip((step, step_in_torch), cells, outputs):
-                run(products.clone(), inputs, rows, cell, 0.9, output, before, parents)
+                run(StepTensors(products.clone(), cell, 0.9, output, inputs, rows, before, parents))
             assert (cells[0] - cells[1]).abs().max() < 3e-6
             assert (outputs[0] - outputs[1]).abs().max() < limit
 """
