@@ -108,7 +108,7 @@ class HeadedCommand(click.Command):
 
 
 class HeadedGroup(click.Group):
-    """Group of commands that lists its options below headings, and the commands with one sentence each."""
+    """Group of commands, whose help lists options below headings and a sentence per command."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group, and the commands."""

@@ -96,7 +96,10 @@ def _format_options(data: str, *, copied: bool) -> Callable[[Command], Command]:
             multiple=True,
             default=PLAIN.column,
             show_default=True,
-            help=f"Column of the sentences ({_takers('column')}): lists of tokens, or text to be split; may be repeated, for pairs.",
+            help=(
+                f"Column of the sentences ({_takers('column')}): lists of tokens, or text to be "
+                "split; may be repeated, for pairs."
+            ),
         ),
         click.option(
             "--id-column",
@@ -108,7 +111,9 @@ def _format_options(data: str, *, copied: bool) -> Callable[[Command], Command]:
             metavar="NAME",
             multiple=True,
             hidden=not copied,
-            help=f"Column or field of {data} to copy to OUTPUT ({_takers('keep')}); may be repeated.",
+            help=(
+                f"Column or field of {data} to copy to OUTPUT ({_takers('keep')}); may be repeated."
+            ),
         ),
         click.option(
             *("--field", "field"),
@@ -121,7 +126,10 @@ def _format_options(data: str, *, copied: bool) -> Callable[[Command], Command]:
         click.option(
             "--id-field",
             metavar="NAME|N",
-            help=f"Field of the sentence's id ({_takers('id_field')}); in a FASTA header its number: 2 in sp|P1|NAME.",
+            help=(
+                f"Field of the sentence's id ({_takers('id_field')}); in a FASTA header its "
+                "number: 2 in sp|P1|NAME."
+            ),
         ),
         click.option(
             "--documents",
@@ -131,7 +139,10 @@ def _format_options(data: str, *, copied: bool) -> Callable[[Command], Command]:
         click.option(
             "--token-column",
             type=TOKEN_COLUMN,
-            help=f"Number of the column of the tokens, from 1 ({_takers('token_column')}).  [default: 1; in CoNLL-2012 4]",
+            help=(
+                f"Number of the column of the tokens, from 1 ({_takers('token_column')}).  "
+                "[default: 1; in CoNLL-2012 4]"
+            ),
         ),
         click.option(
             "--keep-case",
@@ -150,7 +161,7 @@ reading_options = grouped("reading", ReadOptions, _format_options("INPUT", copie
 corpus_reading_options = grouped(
     "reading", ReadOptions, _format_options("the corpus", copied=False)
 )
-"""Reading options of a corpus that is compared with features, passed to the command as `reading`."""
+"""Reading options of a corpus compared with features, passed to the command as `reading`."""
 
 
 def _one_name(_context: click.Context, _parameter: click.Parameter, given: str) -> tuple[str]:
@@ -197,7 +208,10 @@ def labelled_reading_options(data: str) -> Callable[[Command], Command]:
                 click.option(
                     "--token-column",
                     type=TOKEN_COLUMN,
-                    help="Number of the column of the tokens in a column file, from 1.  [default: 1; in CoNLL-2012 4]",
+                    help=(
+                        "Number of the column of the tokens in a column file, from 1.  "
+                        "[default: 1; in CoNLL-2012 4]"
+                    ),
                 ),
             ),
             separator_option,
