@@ -216,6 +216,7 @@ class ComputeOptions:
     engine: str | None = None
     address: str | None = None
     workers: int | None = None
+    write: str = "driver"
 
     def __post_init__(self) -> None:
         if self.cuda_device is not None and self.device != "auto":
@@ -236,6 +237,7 @@ class ComputeOptions:
             self.workers,
             stateful=stateful,
             output=output,
+            write=self.write,
         )
 
 

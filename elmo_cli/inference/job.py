@@ -23,12 +23,14 @@ from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.remote_shards import RemoteShards
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
 from elmo_cli.features.resume.shard_folder import ShardFolder
-from elmo_cli.features.resume.shards import ALL_SHARDS, ShardRun, ShardsWriter, ShardTask
+from elmo_cli.features.resume.shard_store import ALL_SHARDS, ShardTask
+from elmo_cli.features.resume.shards import ShardRun, ShardsWriter
 from elmo_cli.features.resume.writer import ResumableWriter
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.inference.embedder_spec import EmbedderSpec, InitialState
 from elmo_cli.inference.engines import Engine, EngineOptions, open_engine
 from elmo_cli.inference.engines.protocol import Settled
+from elmo_cli.inference.engines.shards import write_shards
 from elmo_cli.inference.pipeline import Embedded, Truncated, embed_corpus, groups, windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.output_file import OutputTarget
@@ -84,6 +86,9 @@ class EmbedJob:
             return ShardRun(ShardFolder(self.output, self.shard), self.shard, resume=True)
         if isinstance(self.output, RemoteShards):
             return ShardRun(self.output, ALL_SHARDS, self.resume, self.fresh)
+        if self.engine.write == "workers" and isinstance(self.output, OutputFolder):
+            folder = ShardFolder(self.output, ALL_SHARDS, is_array=False)
+            return ShardRun(folder, ALL_SHARDS, self.resume, self.fresh)
         return ResumableRun(
             self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful
         )
@@ -223,9 +228,12 @@ class PreparedRun:
             sentences = job.source.read(read)
             done = yield from self._replay(journal, sentences, truncated)
             windows_ = self._windows(sentences)
-            windows_ = store.select(windows_) if isinstance(store, ShardsWriter) else windows_
-            embedded = truncated.counting(self.engine.embedded(windows_))
-            yield from embed_corpus(embedded, journal or store, done)
+            if job.engine.write == "workers" and isinstance(store, ShardsWriter):
+                yield from write_shards(self.engine, store, windows_, truncated.add)
+            else:
+                windows_ = store.select(windows_) if isinstance(store, ShardsWriter) else windows_
+                embedded = truncated.counting(self.engine.embedded(windows_))
+                yield from embed_corpus(embedded, journal or store, done)
             # The metadata describe the scanned text
             if self.scan and read.hexdigest() != self.scan.hexdigest():
                 raise ResumeError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elmo_cli.cli.engine_options import engine_options
+from elmo_cli.cli.engine_options import check_write, engine_options
 from elmo_cli.cli.headings import (
     ALLENNLP,
     COMPUTE,
@@ -236,15 +236,16 @@ def command(
     """
     with usage_errors():
         _check(model, corpus, selection, written, resuming)
+        check_write(compute.write, written.output, written.form, stateful=model.stateful)
     engine = compute.choose_engine(stateful=model.stateful, output=written.output)
 
     from elmo_cli.cli.console import UserConsole
-    from elmo_cli.features.resume.shards import ShardTask
+    from elmo_cli.features.resume.shard_store import ShardTask
     from elmo_cli.inference.job import EmbedJob  # imports torch
 
     console = UserConsole(quiet=quiet, output=written.output)
     source = corpus.corpus()
-    check_shard_input(resuming.shard, source)
+    check_shard_input(resuming.shard, compute.write, source)
     files = model.find(console)
     job = EmbedJob(
         source=source,

@@ -6,98 +6,21 @@ folder (`remote_shards.py`). The shards are those of an ordinary run, byte for b
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from elmo_cli.errors import ResumeError
+from elmo_cli.errors import ElmoError, ResumeError
 from elmo_cli.features.formats.parquet import ParquetShard, create_shard, number_shards
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import FINGERPRINT
+from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
+from elmo_cli.features.resume.shard_store import NO_SHARDS, ShardStore, ShardTask
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.io.atomic import writing_errors
 from elmo_cli.types import Array, Sentence, Window
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """The shards of one task: those whose number is `index` modulo `count`."""
-
-    index: int = 0
-    count: int = 1
-
-    def owns(self, shard: int) -> bool:
-        """Return whether a shard is one of the task's."""
-        return shard % self.count == self.index
-
-    def __str__(self) -> str:
-        return f"task {self.index}/{self.count}"
-
-
-ALL_SHARDS, NO_SHARDS = ShardTask(0, 1), ShardTask(-1, 1)
-
-
-class ShardStore(Protocol):
-    """Store of the shards of a job, made by one or several tasks.
-
-    An implementer writes all of the methods below; `put` and `commit` must be atomic.
-    """
-
-    @property
-    def path(self) -> Path:
-        """Path of the output as given by the user."""
-
-    @property
-    def to_continue(self) -> str:
-        """Instruction to continue after a stop."""
-
-    @property
-    def to_discard(self) -> str:
-        """Instruction to discard the work."""
-
-    def check(self) -> None:
-        """Check that the output can be written, without regard to existing files."""
-
-    def check_is_free(self) -> None:
-        """Check that the output replaces nothing that must not be replaced."""
-
-    def check_space(self, n_bytes: int, remedy: str) -> None:
-        """Check that there is space for the output."""
-
-    def made_by(self) -> str | None:
-        """Return the fingerprint of the job that made the complete output, or None."""
-
-    def claim(self) -> AbstractContextManager[Path]:
-        """Lock the store for this task; return an empty local folder for its unfinished shard."""
-
-    def read_plan(self) -> bytes | None:
-        """Return the plan of the job of the shards; None without one."""
-
-    def keep_plan(self, text: str) -> bytes:
-        """Keep a plan unless there is one; return the one that is kept."""
-
-    def numbers(self) -> set[int]:
-        """Return the numbers of the complete shards."""
-
-    def kept_bytes(self) -> int:
-        """Return the size of the complete shards."""
-
-    def put(self, shard: int, path: Path) -> None:
-        """Move a complete file to its place atomically."""
-
-    def remove(self, shards: Iterable[int]) -> None:
-        """Remove shards."""
-
-    def commit(self, n_shards: int, plan: Manifest) -> None:
-        """Make the output of the complete set of shards, unless another task has made it."""
-
-    def discard(self) -> None:
-        """Remove the plan and the shards of an unfinished job."""
-
-    def clear(self) -> None:
-        """Remove the remaining files of a job whose output is complete."""
 
 
 class _Place(NamedTuple):
@@ -147,6 +70,30 @@ class ShardsWriter:
                 self._places.append(place)
                 yield window
 
+    def select_shards(self, windows: Iterable[Window]) -> Iterator[Shard]:
+        """Iterate over the missing shards of this task, for workers that make them."""
+        found: list[Window] = []
+        for window in self.select(windows):
+            place = self._places.popleft()
+            found.append(window)
+            if place.ends:
+                yield Shard(place.shard, place.last, found)
+                found = []
+
+    @property
+    def maker(self) -> ShardMaker:
+        """Description of the shards, for workers that make them."""
+        return ShardMaker(self.store, self._spec, self._options)
+
+    def add(self, shard: int, n_bytes: int) -> None:
+        """Record that a worker has made a shard.
+
+        Raises:
+            OutputError: The store does not contain it.
+        """
+        self.store.add(shard, n_bytes)
+        self._made.append(shard)
+
     def _is_wanted(self, shard: int) -> bool:
         return self.task.owns(shard) and shard not in self._present
 
@@ -168,8 +115,7 @@ class ShardsWriter:
     def _end_shard(self, shard: ParquetShard, *, last: bool) -> None:
         path = shard.close(last=last)
         self._shard = None
-        self.store.put(shard.number, path)
-        self._made.append(shard.number)
+        self.add(shard.number, self.store.put(shard.number, path))
 
     def finish(self, plan: Manifest) -> None:
         """Commit the output if no shard is missing.
@@ -312,8 +258,15 @@ class ShardRun:
         self.store.check_space(n_bytes - self.store.kept_bytes(), remedy)
 
     def how_to_go_on(self) -> str:
-        """Return how to continue after a stop, in words; empty if nothing is kept."""
-        return f"{self._progress()} kept: {self.store.to_continue}" if self.store.numbers() else ""
+        """Return how to continue after a stop, in words; empty if the job has not started.
+
+        A job that has started must be continued or discarded even if no shard is complete.
+        """
+        try:
+            begun = self.store.read_plan() is not None
+            return f"{self._progress()} kept: {self.store.to_continue}" if begun else ""
+        except ElmoError:  # of a store that cannot be reached, which has ended the run
+            return self.store.to_continue
 
     def state(self) -> str:
         """Return how many shards there are, in words; empty if the output is complete."""

@@ -1,12 +1,14 @@
 """Embedding of windows in this process, the common part of all engines' workers."""
 
+from functools import reduce
 from threading import Event
 
 import torch
 
+from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
 from elmo_cli.inference.embedder import StatefulEmbedder
 from elmo_cli.inference.embedder_spec import EmbedderSpec
-from elmo_cli.inference.engines.protocol import Settled, WorkerFacts
+from elmo_cli.inference.engines.protocol import Settled, WorkerFacts, Written
 from elmo_cli.inference.pipeline import (
     Embedded,
     Truncated,
@@ -17,6 +19,7 @@ from elmo_cli.inference.pipeline import (
 )
 from elmo_cli.inference.selection import Selection
 from elmo_cli.nn.characters import TokenMapper
+from elmo_cli.nn.kernels.malloc import trim_malloc
 from elmo_cli.types import Array, Window
 from elmo_cli.version import __version__
 
@@ -72,8 +75,21 @@ class WindowEmbedder:
             StoppedError: `stop` was set.
             ElmoError: Memory is insufficient, or a value does not fit the data type.
         """
-        arrays = select_each(window, self._layers(window, stop), self._select)
-        return Embedded(window, arrays, count_truncated(window, self._embedder.bilm.mapper))
+        return Embedded(window, self._arrays(window, stop), self.count(window))
+
+    def write(self, shard: Shard, maker: ShardMaker) -> Written:
+        """Embed the windows of a shard, and write it.
+
+        Raises:
+            ElmoError: Memory is insufficient, or the shard cannot be written.
+        """
+        n_bytes = maker.make(shard, self._arrays)
+        trim_malloc()
+        truncated = reduce(Truncated.plus, map(self.count, shard.windows), Truncated())
+        return Written(shard, n_bytes, truncated)
+
+    def _arrays(self, window: Window, stop: Event | None = None) -> list[Array]:
+        return select_each(window, self._layers(window, stop), self._select)
 
     def _layers(self, window: Window, stop: Event | None) -> list[Array]:
         if self._stateful:
