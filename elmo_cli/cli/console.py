@@ -4,7 +4,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,9 +116,20 @@ class UserConsole:
 
             yield Cache(folder, offline or default_offline(), show, self.info)
 
-    def track(self, job: Iterable[Committed], total_tokens: int | None) -> Committed:
-        """Run a job, show its progress, and return the last progress."""
-        bar, last, start = _Bar("starting"), Committed(0, 0), time.perf_counter()
+    def track(
+        self,
+        job: Iterable[Committed],
+        total_tokens: int | None,
+        workers: Callable[[], str] = lambda: "",
+    ) -> Committed:
+        """Run a job, show its progress, and return the last progress.
+
+        Args:
+            job: The job.
+            total_tokens: Tokens of the job; None if they are unknown.
+            workers: Function that returns a text about the workers; empty without any.
+        """
+        bar, last, start = _Bar("starting", workers=workers), Committed(0, 0), time.perf_counter()
         said = start
         with self._drawn(bar):
             for last in job:
@@ -126,9 +137,10 @@ class UserConsole:
                 bar.show(_so_far(last, start), share)
                 if not self.draws and time.perf_counter() - said >= LOG_SECONDS:
                     said = time.perf_counter()
-                    self.info(
-                        ("" if share is None else f"{100 * share:.1f} %: ") + _so_far(last, start)
+                    words = ("" if share is None else f"{100 * share:.1f} %: ") + _so_far(
+                        last, start
                     )
+                    self.info(words + workers())
         return last
 
     def track_training(self, job: "Iterable[TrainProgress]") -> "TrainProgress | None":
@@ -150,11 +162,13 @@ class _Bar:
     Args:
         words: Text of the line.
         share: Completed share, between 0 and 1; None if the size of the job is unknown.
+        workers: Function that returns the end of the text.
     """
 
     words: str
     share: float | None = None
     spinner: Spinner = field(default_factory=lambda: Spinner("line"))  # ASCII, for every encoding
+    workers: Callable[[], str] = lambda: ""
     # Time and value of the first known share: a resumed run does not start at 0
     first: tuple[float, float] | None = None
 
@@ -168,7 +182,9 @@ class _Bar:
         # Without spinner, space, and the last column, after which some terminals wrap
         room = max(options.max_width - 3, 0)
         share = "" if self.share is None or room < NARROW // 2 else f" {100 * self.share:3.0f}%"
-        words = Text(f" {printable(self.words)}{self._left()}" if room >= NARROW else "")
+        words = Text(
+            f" {printable(self.words)}{self._left()}{self.workers()}" if room >= NARROW else ""
+        )
         width = max(
             min(room - len(share) - words.cell_len, BAR_WIDTHS[1]), min(BAR_WIDTHS[0], room)
         )

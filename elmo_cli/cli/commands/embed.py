@@ -55,7 +55,7 @@ from elmo_cli.types import WINDOW_TOKENS
 
 if TYPE_CHECKING:
     from elmo_cli.cli.console import UserConsole
-    from elmo_cli.inference.job import EmbedJob
+    from elmo_cli.inference.job import EmbedJob, PreparedRun
 
 EPILOG = """\b
 Examples:
@@ -311,7 +311,7 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
             )
         began = time.perf_counter()
         with with_resume_hint(job.work.how_to_go_on), closing(prepared.run()) as progress:
-            done = words.track(progress, prepared.expected_tokens())
+            done = words.track(progress, prepared.expected_tokens(), lambda: _workers(prepared))
     # The clock of a virtual machine may not advance
     seconds = max(time.perf_counter() - began, 1e-9)
     for warning in prepared.warnings:
@@ -327,3 +327,13 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
             else ""
         )
     )
+
+
+def _workers(prepared: "PreparedRun") -> str:
+    """Return what the workers do, for the progress line; empty without workers."""
+    from elmo_cli.cli.console import count
+
+    if not (now := prepared.engine.activity()) or not now.in_work:
+        return ""
+    unit = "shard" if prepared.job.engine.write == "workers" else "window"
+    return f", {count(now.workers, 'worker')}, {count(now.in_work, unit)} in work"
