@@ -12,6 +12,7 @@ from elmo_cli.errors import DeviceError, ElmoError
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.engines.protocol import EngineOptions
 
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 REACHING = 10.0  # seconds for a TCP connection to the head node
 
 
@@ -32,7 +33,7 @@ def connect(address: str) -> ModuleType:
     ray = _import_ray()
     with keeping_signals():
         try:
-            _reach(address)
+            _reach(address, ray)
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -58,8 +59,8 @@ def _import_ray() -> ModuleType:
     return ray  # type: ignore[no-any-return]  # untyped
 
 
-def _reach(address: str) -> None:
-    """Check that a port is open: Ray would try for minutes, and end the process.
+def _reach(address: str, ray: ModuleType) -> None:
+    """Check that the port of an address is open: otherwise Ray would wait for minutes.
 
     Raises:
         OSError: It is not.
@@ -67,6 +68,8 @@ def _reach(address: str) -> None:
     named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     host, _, port = named.rpartition(":")
     if host and port.isdecimal():
+        if host in LOOPBACK:  # as Ray resolves it
+            host = ray.util.get_node_ip_address()
         socket.create_connection((host.strip("[]"), int(port)), REACHING).close()
 
 

@@ -199,14 +199,18 @@ def test_a_window_that_ends_its_worker_three_times_is_named(start: Callable[...,
 
 
 def test_an_error_of_a_worker_is_raised_as_itself_at_once(start: Callable[..., RayEngine]):
-    engine = start(Poisoned(length_of_sentence(30), kill=False), workers=1)
+    length = length_of_sentence(30)
+    poisoned = [
+        any(len(sentence.tokens) == length for sentence in window) for window in read()
+    ].index(True)
+    engine = start(Poisoned(length, kill=False), workers=1)
     engine.load()
     actors = [worker._actor for worker in engine._pool.workers]
     began, kept = time.monotonic(), []
     with pytest.raises(ModelError, match=r"^a sentence of \d+ tokens$"):
-        kept.extend(len(each.window) for each in engine.embedded(read()))
-    assert time.monotonic() - began < 30
-    assert 0 < sum(kept) <= 30
+        kept.extend(each.window for each in engine.embedded(read()))
+    assert time.monotonic() - began < 60
+    assert kept == read()[:poisoned]
     assert [worker._actor for worker in engine._pool.workers] == actors
     assert not engine._pool._lost
 
