@@ -69,7 +69,7 @@ class Written(NamedTuple):
 
 
 class Activity(NamedTuple):
-    """What the workers of an engine do at present.
+    """Present activity of the workers of an engine.
 
     Args:
         workers: Workers that have loaded the model.
