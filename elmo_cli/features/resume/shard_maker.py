@@ -1,6 +1,6 @@
 """Writing of single shards by the workers of an engine."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,12 +40,12 @@ class ShardMaker:
     spec: FeatureSpec
     options: WriteOptions
 
-    def make(self, shard: Shard, embed: Callable[[Window], list[Array]]) -> int:
+    def make(self, shard: Shard, embedded: Iterable[tuple[Window, list[Array]]]) -> int:
         """Write a shard and move it to the store; return its size in bytes.
 
         Args:
             shard: The shard.
-            embed: Function that computes the vectors of a window.
+            embedded: Its windows with their vectors.
 
         Raises:
             ElmoError: The store cannot be written, or a vector is not finite.
@@ -53,8 +53,7 @@ class ShardMaker:
         with writing_errors(self.store.path), self.store.room() as folder:
             file = create_shard(folder, shard.number, self.spec, self.options)
             try:
-                for window in shard.windows:
-                    arrays = embed(window)
+                for window, arrays in embedded:
                     check_finite(window, arrays)
                     file.write(window, arrays)
                 path = file.close(last=shard.last)

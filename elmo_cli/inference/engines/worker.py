@@ -1,5 +1,7 @@
 """Embedding of windows in this process, the common part of all engines' workers."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from functools import reduce
 from threading import Event
 
@@ -13,6 +15,7 @@ from elmo_cli.inference.pipeline import (
     Embedded,
     Truncated,
     batches,
+    embed_ahead,
     embed_carrying_state,
     embed_window,
     select_each,
@@ -75,21 +78,20 @@ class WindowEmbedder:
             StoppedError: `stop` was set.
             ElmoError: Memory is insufficient, or a value does not fit the data type.
         """
-        return Embedded(window, self._arrays(window, stop), self.count(window))
+        arrays = select_each(window, self._layers(window, stop), self._select)
+        return Embedded(window, arrays, self.count(window))
 
     def write(self, shard: Shard, maker: ShardMaker) -> Written:
-        """Embed the windows of a shard, and write it.
+        """Embed the windows of a shard, one ahead of the writer, and write it.
 
         Raises:
             ElmoError: Memory is insufficient, or the shard cannot be written.
         """
-        n_bytes = maker.make(shard, self._arrays)
+        found = [Truncated()]
+        with closing(embed_ahead(shard.windows, self.embed)) as embedded:
+            n_bytes = maker.make(shard, _noting(embedded, found))
         trim_malloc()
-        truncated = reduce(Truncated.plus, map(self.count, shard.windows), Truncated())
-        return Written(shard, n_bytes, truncated)
-
-    def _arrays(self, window: Window, stop: Event | None = None) -> list[Array]:
-        return select_each(window, self._layers(window, stop), self._select)
+        return Written(shard, n_bytes, reduce(Truncated.plus, found))
 
     def _layers(self, window: Window, stop: Event | None) -> list[Array]:
         if self._stateful:
@@ -110,6 +112,15 @@ class WindowEmbedder:
     def count(self, window: Window) -> Truncated:
         """Return the truncated tokens of a window."""
         return count_truncated(window, self._embedder.bilm.mapper)
+
+
+def _noting(
+    embedded: Iterable[Embedded], found: list[Truncated]
+) -> Iterator[tuple[Window, list[Array]]]:
+    """Iterate over windows and their vectors, and append their truncated tokens to `found`."""
+    for window, arrays, truncated in embedded:
+        found.append(truncated)
+        yield window, arrays
 
 
 def count_truncated(window: Window, mapper: TokenMapper) -> Truncated:
