@@ -20,7 +20,7 @@ from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
 from elmo_cli.features.resume.shard_store import NO_SHARDS, ShardStore, ShardTask
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.io.atomic import writing_errors
-from elmo_cli.types import Array, Sentence, Window
+from elmo_cli.types import NOTHING, Array, Sentence, Window
 
 
 class _Place(NamedTuple):
@@ -52,6 +52,8 @@ class ShardsWriter:
     ) -> None:
         self.store = store
         self.task = task
+        # Progress in shards that an earlier run has made, as far as they are read
+        self.kept = NOTHING
         # Of the job, once all windows have been selected; without sentences it has one
         self.n_shards = 1
         self._folder = folder
@@ -69,6 +71,8 @@ class ShardsWriter:
             if self._is_wanted(place.shard):
                 self._places.append(place)
                 yield window
+            elif self.task.owns(place.shard):
+                self.kept = self.kept.plus(window)
 
     def select_shards(self, windows: Iterable[Window]) -> Iterator[Shard]:
         """Iterate over the missing shards of this task, for workers that make them."""

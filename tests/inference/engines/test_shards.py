@@ -128,7 +128,10 @@ def test_what_a_stopped_run_advises_is_possible(
         refused.exit_code,
         "pass --resume to continue, or pass --fresh to start over" in refused.stderr,
     ) == (1, True), refused.output
-    assert write("--resume").exit_code == 0
+    resumed = write("--resume")
+    assert (resumed.exit_code, resumed.stderr.startswith("80 sentences, ")) == (0, True), (
+        resumed.output
+    )
     assert_complete(tmp_path, local_shards)
     assert "nothing to do" in write("--resume").stderr
 
