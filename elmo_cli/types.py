@@ -40,5 +40,9 @@ class Progress(NamedTuple):
             self.tokens + sum(len(sentence.tokens) for sentence in window),
         )
 
+    def add(self, other: "Progress") -> "Progress":
+        """Return the sum of both."""
+        return Progress(self.sentences + other.sentences, self.tokens + other.tokens)
+
 
 NOTHING = Progress(0, 0)

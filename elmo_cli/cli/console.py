@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -111,9 +111,20 @@ class UserConsole:
 
             yield Cache(folder, offline or default_offline(), show, self.info)
 
-    def track(self, job: Iterable[Committed], total_tokens: int | None) -> Committed:
-        """Run a job, show its progress, and return the last progress."""
-        bar, last, start = Bar("starting"), Committed(0, 0), time.perf_counter()
+    def track(
+        self,
+        job: Iterable[Committed],
+        total_tokens: int | None,
+        workers: Callable[[], str] = lambda: "",
+    ) -> Committed:
+        """Run a job, show its progress, and return the last progress.
+
+        Args:
+            job: The job.
+            total_tokens: Tokens of the job; None if they are unknown.
+            workers: Function that returns a text about the workers; empty without any.
+        """
+        bar, last, start = Bar("starting", workers=workers), Committed(0, 0), time.perf_counter()
         said = start
         with self._drawn(bar):
             for last in job:
@@ -121,9 +132,10 @@ class UserConsole:
                 bar.show(_so_far(last, start), share)
                 if not self.draws and time.perf_counter() - said >= LOG_SECONDS:
                     said = time.perf_counter()
-                    self.info(
-                        ("" if share is None else f"{100 * share:.1f} %: ") + _so_far(last, start)
+                    words = ("" if share is None else f"{100 * share:.1f} %: ") + _so_far(
+                        last, start
                     )
+                    self.info(words + workers())
         return last
 
     def track_training(self, job: "Iterable[TrainProgress]") -> "TrainProgress | None":

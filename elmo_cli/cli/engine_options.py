@@ -8,6 +8,8 @@ import click
 from elmo_cli.cli.headings import COMPUTE, headed
 from elmo_cli.cli.options import THREADS
 from elmo_cli.cli.parameter_types import Device, Integer
+from elmo_cli.features.formats.options import is_folder
+from elmo_cli.features.formats.registry import Format
 from elmo_cli.io.stdout import STDOUT
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("local", "processes", "ray")  # as in inference/engines, which imports torch
 LOCAL_ADDRESS = "local"
+WRITERS = ("driver", "workers")
 
 
 engine_options = headed(
@@ -52,6 +55,16 @@ engine_options = headed(
         type=Integer(1, 4096),
         help="Number of Ray workers.  [default: by the cluster's resources]",
     ),
+    click.option(
+        "--write",
+        type=click.Choice(WRITERS),
+        default="driver",
+        show_default=True,
+        help=(
+            "Process that writes the output: this one, or each worker its own shards of a Parquet "
+            "folder (elmo guide scale)."
+        ),
+    ),
 )
 
 
@@ -63,6 +76,7 @@ def choose_engine(
     *,
     stateful: bool,
     output: Path,
+    write: str = "driver",
 ) -> "EngineOptions":
     """Return the engine that the options specify.
 
@@ -88,7 +102,7 @@ def choose_engine(
     devices = find_devices(device)
     if engine is None and len(devices) == 1:  # --device all
         chosen = "local"
-    return EngineOptions(chosen, devices, address or LOCAL_ADDRESS, workers)
+    return EngineOptions(chosen, devices, address or LOCAL_ADDRESS, workers, write)
 
 
 def _check_ray(engine: str, device: str, output: Path, given: dict[str, object]) -> None:
@@ -103,4 +117,25 @@ def _check_ray(engine: str, device: str, output: Path, given: dict[str, object])
         raise click.UsageError(
             "--engine ray writes messages of its workers to standard output; name a file as the "
             "output."
+        )
+
+
+def check_write(write: str, output: Path, form: Format, *, stateful: bool) -> None:
+    """Check that `--write workers` fits the output.
+
+    Raises:
+        click.UsageError: The output is not a folder of shards, or vectors depend on their order.
+    """
+    if write == "driver":
+        return
+    if output == STDOUT or not is_folder(output, form):
+        what = "standard output" if output == STDOUT else f"{output} ({form.name})"
+        raise click.UsageError(
+            f"--write workers requires a folder of Parquet shards, and the output is {what}; "
+            "name a folder, with --output-format parquet."
+        )
+    if stateful:
+        raise click.UsageError(
+            "--write workers and --stateful contradict each other: "
+            "with --stateful, vectors depend on all preceding sentences."
         )

@@ -216,6 +216,7 @@ class ComputeOptions:
     engine: str | None = None
     address: str | None = None
     workers: int | None = None
+    write: str = "driver"
 
     def __post_init__(self) -> None:
         if self.cuda_device is not None and self.device != "auto":
@@ -236,7 +237,13 @@ class ComputeOptions:
             else f"cuda:{self.cuda_device}"
         )
         return choose_engine(
-            self.engine, device, self.address, self.workers, stateful=stateful, output=output
+            self.engine,
+            device,
+            self.address,
+            self.workers,
+            stateful=stateful,
+            output=output,
+            write=self.write,
         )
 
 

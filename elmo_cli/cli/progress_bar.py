@@ -1,6 +1,7 @@
 """Progress line on a terminal: spinner, bar, percentage, text and remaining time."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -21,11 +22,13 @@ class Bar:
     Args:
         words: Text of the line.
         share: Completed share, between 0 and 1; None if the size of the job is unknown.
+        workers: Function that returns the end of the text.
     """
 
     words: str
     share: float | None = None
     spinner: Spinner = field(default_factory=lambda: Spinner("line"))  # ASCII, for every encoding
+    workers: Callable[[], str] = lambda: ""
     # Time and value of the first known share: a resumed run does not start at 0
     first: tuple[float, float] | None = None
 
@@ -39,7 +42,8 @@ class Bar:
         # Without spinner, space, and the last column, after which some terminals wrap
         room = max(options.max_width - 3, 0)
         share = "" if self.share is None or room < NARROW // 2 else f" {100 * self.share:3.0f}%"
-        words = Text(f" {printable(self.words)}{self._left()}" if room >= NARROW else "")
+        text = f" {printable(self.words)}{self._left()}{self.workers()}"
+        words = Text(text if room >= NARROW else "")
         width = max(
             min(room - len(share) - words.cell_len, BAR_WIDTHS[1]), min(BAR_WIDTHS[0], room)
         )

@@ -100,16 +100,24 @@ def check_remote(output: Path, form: Format) -> None:
         )
 
 
-def check_shard_input(shard: tuple[int, int] | None, source: "Corpus") -> None:
-    """Check that the input of tasks is not a pipe, because each task reads it.
+def check_shard_input(shard: tuple[int, int] | None, write: str, source: "Corpus") -> None:
+    """Check that the input of shards is not a pipe: a task reads it again, as does a resumed run.
 
     Raises:
         click.UsageError: The input is a pipe.
     """
-    if shard and source.is_stream:
+    if not source.is_stream:
+        return
+    if shard:
         raise click.UsageError(
             f"--shard reads its input in each task, and {source.name} can be read only once; name "
             "a file."
+        )
+    if write == "workers":
+        raise click.UsageError(
+            f"--write workers reads its input again to resume, and {source.name} can be read only "
+            "once; "
+            "name a file."
         )
 
 

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,13 +23,15 @@ from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.remote_shards import RemoteShards
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
 from elmo_cli.features.resume.shard_folder import ShardFolder
-from elmo_cli.features.resume.shards import ALL_SHARDS, ShardRun, ShardsWriter, ShardTask
+from elmo_cli.features.resume.shard_store import ALL_SHARDS, ShardTask
+from elmo_cli.features.resume.shards import ShardRun, ShardsWriter
 from elmo_cli.features.resume.writer import ResumableWriter
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.inference.embedder_spec import EmbedderSpec, InitialState
 from elmo_cli.inference.engines import Engine, EngineOptions, open_engine
 from elmo_cli.inference.engines.protocol import Settled
-from elmo_cli.inference.pipeline import Embedded, Truncated, embed_corpus, groups, windows
+from elmo_cli.inference.engines.shards import driver_writes, workers_write
+from elmo_cli.inference.pipeline import Truncated, TruncatedCount, embed_corpus, groups, windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.io.output_file import OutputTarget
 from elmo_cli.io.output_folder import OutputFolder
@@ -84,6 +86,9 @@ class EmbedJob:
             return ShardRun(ShardFolder(self.output, self.shard), self.shard, resume=True)
         if isinstance(self.output, RemoteShards):
             return ShardRun(self.output, ALL_SHARDS, self.resume, self.fresh)
+        if self.engine.write == "workers" and isinstance(self.output, OutputFolder):
+            folder = ShardFolder(self.output, ALL_SHARDS, is_array=False)
+            return ShardRun(folder, ALL_SHARDS, self.resume, self.fresh)
         return ResumableRun(
             self.output, self.resume, self.fresh, keep=self.journal and not self.start.stateful
         )
@@ -218,14 +223,17 @@ class PreparedRun:
         """
         job, read = self.job, CorpusScan()
         self.engine.load()
-        truncated = _Count()
+        truncated = TruncatedCount()
         with self._open_writers() as (store, journal):
             sentences = job.source.read(read)
-            done = yield from self._replay(journal, sentences, truncated)
-            windows_ = self._windows(sentences)
-            windows_ = store.select(windows_) if isinstance(store, ShardsWriter) else windows_
-            embedded = truncated.counting(self.engine.embedded(windows_))
-            yield from embed_corpus(embedded, journal or store, done)
+            if isinstance(store, ShardsWriter):
+                by_workers = job.engine.write == "workers"
+                write = workers_write if by_workers else driver_writes
+                yield from write(self.engine, store, self._windows(sentences), truncated)
+            else:
+                done = yield from self._replay(journal, sentences, truncated)
+                embedded = truncated.counting(self.engine.embedded(self._windows(sentences)))
+                yield from embed_corpus(embedded, journal or store, done)
             # The metadata describe the scanned text
             if self.scan and read.hexdigest() != self.scan.hexdigest():
                 raise ResumeError(
@@ -253,7 +261,10 @@ class PreparedRun:
         )
 
     def _replay(
-        self, journal: ResumableWriter | None, sentences: Iterator[Sentence], truncated: "_Count"
+        self,
+        journal: ResumableWriter | None,
+        sentences: Iterator[Sentence],
+        truncated: TruncatedCount,
     ) -> Generator[Progress, None, Progress]:
         """Read the windows that an earlier run has committed, and yield the progress."""
         done = NOTHING
@@ -295,23 +306,3 @@ class PreparedRun:
                 f"wrote only the first of equal sentences: {store.skipped_duplicates:,} left out "
                 "(--use-sentence-keys)"
             )
-
-
-class _Count:
-    """Number of truncated tokens in the windows so far."""
-
-    def __init__(self) -> None:
-        self.total = Truncated()
-
-    def add(self, more: Truncated) -> None:
-        """Add the truncated tokens of a window."""
-        self.total = self.total.plus(more)
-
-    def counting(
-        self, embedded: Generator[Embedded, None, None]
-    ) -> Generator[Embedded, None, None]:
-        """Iterate over `embedded` and count; closing the generator closes `embedded`."""
-        with closing(embedded):
-            for item in embedded:
-                self.add(item.truncated)
-                yield item

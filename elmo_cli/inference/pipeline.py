@@ -69,6 +69,26 @@ class Embedded(NamedTuple):
     truncated: Truncated = Truncated()
 
 
+class TruncatedCount:
+    """Number of truncated tokens in the windows so far."""
+
+    def __init__(self) -> None:
+        self.total = Truncated()
+
+    def add(self, more: Truncated) -> None:
+        """Add the truncated tokens of a window."""
+        self.total = self.total.plus(more)
+
+    def counting(
+        self, embedded: Generator[Embedded, None, None]
+    ) -> Generator[Embedded, None, None]:
+        """Iterate over `embedded` and count; closing the generator closes `embedded`."""
+        with closing(embedded):
+            for item in embedded:
+                self.add(item.truncated)
+                yield item
+
+
 class EmbedAndSelect(Protocol):
     """Function that computes the selected vectors of a window."""
 

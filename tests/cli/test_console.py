@@ -1,4 +1,5 @@
 import io
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -81,6 +82,14 @@ def test_elsewhere_it_is_a_plain_line_now_and_then(
     assert file.getvalue().startswith(start)
     assert file.getvalue().count("\n") == len(JOB)
     assert "\x1b" not in file.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_ends_with_what_the_workers_do(monkeypatch: pytest.MonkeyPatch, terminal: bool):
+    monkeypatch.setattr(console, "LOG_SECONDS", 0)
+    file = io.StringIO()
+    words_on(file, terminal=terminal).track(JOB, 200, lambda: ", 2 workers, 1 window in work")
+    assert re.search(r"20 sentences, [\d,]+ tokens/s, 2 workers, 1 window in work", file.getvalue())
 
 
 def fetching(words: UserConsole) -> None:

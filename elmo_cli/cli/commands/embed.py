@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.cli.command_line import command_line
-from elmo_cli.cli.engine_options import engine_options
+from elmo_cli.cli.engine_options import check_write, engine_options
 from elmo_cli.cli.headings import (
     ALLENNLP,
     COMPUTE,
@@ -52,7 +52,7 @@ from elmo_cli.types import WINDOW_TOKENS
 
 if TYPE_CHECKING:
     from elmo_cli.cli.console import UserConsole
-    from elmo_cli.inference.job import EmbedJob
+    from elmo_cli.inference.job import EmbedJob, PreparedRun
 
 EPILOG = """\b
 Examples:
@@ -224,15 +224,16 @@ def command(
     """
     with usage_errors():
         _check(model, corpus, selection, written, resuming)
+        check_write(compute.write, written.output, written.form, stateful=model.stateful)
     engine = compute.choose_engine(stateful=model.stateful, output=written.output)
 
     from elmo_cli.cli.console import UserConsole
-    from elmo_cli.features.resume.shards import ShardTask
+    from elmo_cli.features.resume.shard_store import ShardTask
     from elmo_cli.inference.job import EmbedJob  # imports torch
 
     console = UserConsole(quiet=quiet, output=written.output)
     source = corpus.corpus()
-    check_shard_input(resuming.shard, source)
+    check_shard_input(resuming.shard, compute.write, source)
     files = model.find(console)
     job = EmbedJob(
         source=source,
@@ -298,7 +299,7 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
             )
         began = time.perf_counter()
         with with_resume_hint(job.work.how_to_go_on), closing(prepared.run()) as progress:
-            done = words.track(progress, prepared.expected_tokens())
+            done = words.track(progress, prepared.expected_tokens(), lambda: _workers(prepared))
     # The clock of a virtual machine may not advance
     seconds = max(time.perf_counter() - began, 1e-9)
     for warning in prepared.warnings:
@@ -314,3 +315,13 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
             else ""
         )
     )
+
+
+def _workers(prepared: "PreparedRun") -> str:
+    """Return what the workers do, for the progress line; empty without workers."""
+    from elmo_cli.cli.console import count
+
+    if not (now := prepared.engine.activity()) or not now.in_work:
+        return ""
+    unit = "shard" if prepared.job.engine.write == "workers" else "window"
+    return f", {count(now.workers, 'worker')}, {count(now.in_work, unit)} in work"

@@ -103,6 +103,8 @@ class RemoteShards:
         with tempfile.TemporaryDirectory(prefix="elmo-upload-") as folder:
             yield Path(folder)
 
+    room = claim  # on the machine of the worker
+
     def read_plan(self) -> bytes | None:
         """Return the plan of the unfinished job."""
         with self._failing():
@@ -154,7 +156,7 @@ class RemoteShards:
         self.numbers()
         return sum(self._sizes.values())
 
-    def put(self, shard: int, path: Path) -> None:
+    def put(self, shard: int, path: Path) -> int:
         """Verify a shard, upload it and compare its size; the local file is removed.
 
         Raises:
@@ -176,8 +178,12 @@ class RemoteShards:
                     f"{target}: differs in size from the uploaded file; pass --resume to upload it "
                     "again"
                 )
-        self._sizes[shard] = size
         path.unlink()
+        return size
+
+    def add(self, shard: int, n_bytes: int) -> None:
+        """Record a shard that was uploaded."""
+        self._sizes[shard] = n_bytes
 
     def remove(self, shards: Iterable[int]) -> None:
         """Remove shards."""

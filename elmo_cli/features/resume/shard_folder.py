@@ -1,13 +1,18 @@
-"""Work folder of a job array, `.NAME.elmo-shards/` beside the output, shared by all tasks.
+"""Work folder of several writers of shards, `.NAME.elmo-shards/` beside the output.
+
+The writers are the tasks of a job array, or the workers of an engine (task 0 of 1).
 
 plan.json         the job, written by the first task
 shards/           complete shards; renamed to the output when none is missing
 task-I-of-N/      lock and unfinished shard of a task
+  worker-*/       unfinished shard of a worker
 commit/           lock of the task that commits
 """
 
 import os
 import shutil
+import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,15 +30,24 @@ from elmo_cli.io.lock import NAME, locked
 from elmo_cli.io.output_folder import OutputFolder
 
 COMMIT_SECONDS = 60.0  # to wait for a task that is committing
+ARRIVAL_SECONDS = 30.0  # in which a shard written on another machine must be seen here
 POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """Shared folder of a job array, as one of its tasks uses it: a `ShardStore`."""
+    """Shared folder, as one task uses it: a `ShardStore`.
+
+    Args:
+        output: The output.
+        task: The task.
+        is_array: Whether the task is one of a job array, whose other tasks' shards are not to be
+            discarded.
+    """
 
     output: OutputFolder
     task: ShardTask
+    is_array: bool = True
 
     @property
     def path(self) -> Path:
@@ -53,11 +67,13 @@ class ShardFolder:
     @property
     def to_continue(self) -> str:
         """Instruction to continue after a stop."""
-        return "run the task again to continue"
+        return "run the task again to continue" if self.is_array else "pass --resume to continue"
 
     @property
     def to_discard(self) -> str:
         """Instruction to discard the work."""
+        if not self.is_array:
+            return "pass --fresh to start over"
         return f"remove {self.work} to start over"
 
     def check(self) -> None:
@@ -83,14 +99,40 @@ class ShardFolder:
         Raises:
             OutputError: The same task is running already.
         """
-        folder = self.work / f"task-{self.task.index}-of-{self.task.count}"
+        named = f"{self.path}, {self.task}" if self.is_array else self.path
         with writing_errors(self.path):
             self.shards.mkdir(parents=True, exist_ok=True)
-            with locked(folder, f"{self.path}, {self.task}"):
-                for leftover in folder.iterdir():
-                    if leftover.name != NAME:
-                        leftover.unlink()
-                yield folder
+            with locked(self._own, named):
+                _remove_others(self._own)
+                yield self._own
+
+    @property
+    def _own(self) -> Path:
+        """The task's own folder."""
+        return self.work / f"task-{self.task.index}-of-{self.task.count}"
+
+    @contextmanager
+    def room(self) -> Iterator[Path]:
+        """Make a folder for an unfinished shard of a worker.
+
+        Raises:
+            DiskError: The worker's machine does not have the folder of the run.
+        """
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="worker-", dir=self._own))
+        except FileNotFoundError:
+            fact = f"{self._own}: does not exist on {socket.gethostname()}, where a worker runs"
+            remedy = "name an output on a disk that all nodes share, or pass --write driver"
+            raise DiskError(f"{fact}; {remedy}") from None
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def __reduce__(self) -> tuple[type["ShardFolder"], tuple[OutputFolder, ShardTask, bool]]:
+        """Pickle with an absolute path: a worker may have another working directory."""
+        output = replace(self.output, path=self.output.target)
+        return ShardFolder, (output, self.task, self.is_array)
 
     def read_plan(self) -> bytes | None:
         """Return the plan; None if no task has started."""
@@ -121,12 +163,13 @@ class ShardFolder:
         """Return the size of the complete shards."""
         return sum(path.stat().st_size for path in self.shards.glob("part-*.parquet"))
 
-    def put(self, shard: int, path: Path) -> None:
+    def put(self, shard: int, path: Path) -> int:
         """Move a shard to its place. Another task that made it wrote the same bytes.
 
         Raises:
             DiskError: The folder was removed during the run.
         """
+        n_bytes = path.stat().st_size
         try:
             path.replace(self.shards / shard_name(shard))
         except FileNotFoundError:
@@ -136,6 +179,20 @@ class ShardFolder:
             )
             raise DiskError(f"{self.path}: {fact}; run the task again") from None
         sync_folder(self.shards)
+        return n_bytes
+
+    def add(self, shard: int, n_bytes: int) -> None:
+        """Check that a shard of a worker has arrived.
+
+        Raises:
+            DiskError: It has not.
+        """
+        path, deadline = self.shards / shard_name(shard), time.monotonic() + ARRIVAL_SECONDS
+        while not path.is_file() or path.stat().st_size != n_bytes:
+            if time.monotonic() > deadline:
+                remedy = "name an output on a disk that all nodes share, or pass --write driver"
+                raise DiskError(f"{path}: a worker wrote it, but it is not there; {remedy}")
+            time.sleep(POLL_SECONDS)
 
     def remove(self, shards: Iterable[int]) -> None:
         """Remove shards."""
@@ -174,8 +231,31 @@ class ShardFolder:
         return False
 
     def discard(self) -> None:
-        """Do nothing: the work of other tasks must not be discarded."""
+        """Remove the plan and the shards; of a job array, nothing.
+
+        Raises:
+            OutputError: A task of a job array is running.
+        """
+        if self.is_array:
+            return
+        for folder in self.work.glob("task-*"):
+            if folder != self._own:
+                with locked(folder, self.path):
+                    pass
+        with writing_errors(self.path):
+            (self.work / PLAN).unlink(missing_ok=True)
+            sync_folder(self.work)  # the plan is removed before the shards
+            self.remove(self.numbers())
 
     def clear(self) -> None:
         """Remove the shared folder."""
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _remove_others(folder: Path) -> None:
+    """Remove what a killed run has left beside the lock."""
+    for leftover in folder.iterdir():
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        elif leftover.name != NAME:
+            leftover.unlink()

@@ -1,4 +1,4 @@
-"""Protocol of the store of the shards of a job, and the tasks that divide them."""
+"""Interface of stores of shards, and the tasks that divide the shards of a job among them."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -30,7 +30,8 @@ ALL_SHARDS, NO_SHARDS = ShardTask(0, 1), ShardTask(-1, 1)
 class ShardStore(Protocol):
     """Store of the shards of a job, made by one or several tasks.
 
-    An implementer writes all of the methods below; `put` and `commit` must be atomic.
+    An implementer writes all of the methods below; `put` and `commit` must be atomic. A pickle of
+    the store is used by workers on other machines, for `room` and `put` alone.
     """
 
     @property
@@ -60,6 +61,9 @@ class ShardStore(Protocol):
     def claim(self) -> AbstractContextManager[Path]:
         """Lock the store for this task; return an empty local folder for its unfinished shard."""
 
+    def room(self) -> AbstractContextManager[Path]:
+        """Make a folder for an unfinished shard, in a worker of the task that holds the lock."""
+
     def read_plan(self) -> bytes | None:
         """Return the plan of the job of the shards; None without one."""
 
@@ -72,8 +76,11 @@ class ShardStore(Protocol):
     def kept_bytes(self) -> int:
         """Return the size of the complete shards."""
 
-    def put(self, shard: int, path: Path) -> None:
-        """Move a complete file to its place atomically."""
+    def put(self, shard: int, path: Path) -> int:
+        """Move a complete file to its place atomically, in any process; return its size."""
+
+    def add(self, shard: int, n_bytes: int) -> None:
+        """Record, in the process that commits, that a shard was put."""
 
     def remove(self, shards: Iterable[int]) -> None:
         """Remove shards."""

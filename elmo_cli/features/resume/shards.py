@@ -1,7 +1,7 @@
 """Parquet shards that are made one by one, each complete before it is moved to a shared store.
 
-A `ShardStore` (shard_store.py) is a folder that several tasks share (shard_folder.py), or a remote
-folder (remote_shards.py). The shards are those of an ordinary run, byte for byte.
+A `ShardStore` is a folder that several tasks share (`shard_folder.py`), or a remote
+folder (`remote_shards.py`). The shards are those of an ordinary run, byte for byte.
 """
 
 from collections import deque
@@ -12,16 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from elmo_cli.errors import ResumeError
+from elmo_cli.errors import ElmoError, ResumeError
 from elmo_cli.features.formats.parquet import ParquetShard, create_shard, number_shards
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import FINGERPRINT
-from elmo_cli.features.resume.shard_store import ALL_SHARDS, NO_SHARDS, ShardStore, ShardTask
+from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
+from elmo_cli.features.resume.shard_store import NO_SHARDS, ShardStore, ShardTask
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.io.atomic import writing_errors
-from elmo_cli.types import Array, Sentence, Window
-
-__all__ = ["ALL_SHARDS", "ShardRun", "ShardTask", "ShardsWriter"]
+from elmo_cli.types import NOTHING, Array, Sentence, Window
 
 
 class _Place(NamedTuple):
@@ -53,6 +52,8 @@ class ShardsWriter:
     ) -> None:
         self.store = store
         self.task = task
+        # Progress in shards that an earlier run has made, as far as they are read
+        self.kept = NOTHING
         # Of the job, once all windows have been selected; without sentences it has one
         self.n_shards = 1
         self._folder = folder
@@ -70,6 +71,32 @@ class ShardsWriter:
             if self._is_wanted(place.shard):
                 self._places.append(place)
                 yield window
+            elif self.task.owns(place.shard):
+                self.kept = self.kept.plus(window)
+
+    def select_shards(self, windows: Iterable[Window]) -> Iterator[Shard]:
+        """Iterate over the missing shards of this task, for workers that make them."""
+        found: list[Window] = []
+        for window in self.select(windows):
+            place = self._places.popleft()
+            found.append(window)
+            if place.ends:
+                yield Shard(place.shard, place.last, found)
+                found = []
+
+    @property
+    def maker(self) -> ShardMaker:
+        """Description of the shards, for workers that make them."""
+        return ShardMaker(self.store, self._spec, self._options)
+
+    def add(self, shard: int, n_bytes: int) -> None:
+        """Record that a worker has made a shard.
+
+        Raises:
+            OutputError: The store does not contain it.
+        """
+        self.store.add(shard, n_bytes)
+        self._made.append(shard)
 
     def _is_wanted(self, shard: int) -> bool:
         return self.task.owns(shard) and shard not in self._present
@@ -92,8 +119,7 @@ class ShardsWriter:
     def _end_shard(self, shard: ParquetShard, *, last: bool) -> None:
         path = shard.close(last=last)
         self._shard = None
-        self.store.put(shard.number, path)
-        self._made.append(shard.number)
+        self.add(shard.number, self.store.put(shard.number, path))
 
     def finish(self, plan: Manifest) -> None:
         """Commit the output if no shard is missing.
@@ -236,8 +262,15 @@ class ShardRun:
         self.store.check_space(n_bytes - self.store.kept_bytes(), remedy)
 
     def how_to_go_on(self) -> str:
-        """Return how to continue after a stop, in words; empty if nothing is kept."""
-        return f"{self._progress()} kept: {self.store.to_continue}" if self.store.numbers() else ""
+        """Return how to continue after a stop, in words; empty if the job has not started.
+
+        A job that has started must be continued or discarded even if no shard is complete.
+        """
+        try:
+            begun = self.store.read_plan() is not None
+            return f"{self._progress()} kept: {self.store.to_continue}" if begun else ""
+        except ElmoError:  # of a store that cannot be reached, which has ended the run
+            return self.store.to_continue
 
     def state(self) -> str:
         """Return how many shards there are, in words; empty if the output is complete."""

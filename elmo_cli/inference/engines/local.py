@@ -3,7 +3,9 @@
 from collections.abc import Generator, Iterable
 from functools import cached_property
 
+from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
 from elmo_cli.inference.embedder_spec import EmbedderSpec
+from elmo_cli.inference.engines.protocol import Activity, Written
 from elmo_cli.inference.engines.worker import WindowEmbedder, settle
 from elmo_cli.inference.pipeline import Embedded, Truncated, embed_ahead
 from elmo_cli.inference.selection import Selection
@@ -46,6 +48,13 @@ class LocalEngine:
     def embedded(self, windows: Iterable[Window]) -> Generator[Embedded, None, None]:
         """Iterate over embedded windows, in order."""
         return embed_ahead(windows, self._worker.embed)
+
+    def written(self, shards: Iterable[Shard], maker: ShardMaker) -> Generator[Written, None, None]:
+        """Iterate over shards that this process has made."""
+        return (self._worker.write(shard, maker) for shard in shards)
+
+    def activity(self) -> Activity | None:
+        """Return None: there are no workers."""
 
     def close(self) -> None:
         """Do nothing: there are no workers."""

@@ -1,75 +1,77 @@
-"""Worker pool that returns windows in input order, with bounded queues."""
+"""Worker pool that returns results in input order, with bounded queues."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import count
 from queue import PriorityQueue
 from threading import Condition, Event, Semaphore, Thread
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from elmo_cli.inference.pipeline import Embedded
 from elmo_cli.inference.prefetch import PATIENCE
-from elmo_cli.types import Window
 
-AHEAD = 2  # windows for each worker, in progress or waiting for an earlier one
-
-Task = tuple[int, Window | None]  # None ends a thread
+AHEAD = 2  # tasks for each worker, in progress or waiting for an earlier one
 
 
 class Worker(Protocol):
     """A worker, called by the pool from one thread."""
 
     def wait(self) -> None:
-        """Wait until the worker can take a window.
+        """Wait until the worker can take a task.
 
         Raises:
             WorkerGoneError: The worker has ended.
             ElmoError: The run must end.
         """
 
-    def embed(self, window: Window) -> Embedded:
-        """Return the embedded window.
 
-        Raises:
-            WindowLostError: The worker was lost; the window must be embedded again.
-            ElmoError: Embedding failed.
-        """
+W = TypeVar("W", bound=Worker)
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
-class WindowLostError(Exception):
-    """A worker ended while it embedded a window; never reported to the user."""
+class TaskLostError(Exception):
+    """A worker ended during a task, which must be done again; never reported to the user."""
 
 
 class WorkerGoneError(Exception):
     """A worker ended and is not replaced; never reported to the user."""
 
 
-class OrderedPool:
-    """Pool with a thread for each worker and a thread that reads windows.
+class OrderedPool(Generic[W, Task, Result]):
+    """Pool with a thread for each worker and a thread that reads tasks.
 
-    An error is raised in place of its window; earlier windows are still returned.
+    An error is raised in place of its task; earlier results are still returned.
 
     Args:
-        windows: Windows in input order.
+        tasks: Tasks in input order: windows to embed, or shards to write.
         workers: The workers.
+        do: Function that lets a worker do a task. It may raise TaskLostError.
     """
 
-    def __init__(self, windows: Iterable[Window], workers: Sequence[Worker]) -> None:
-        self._windows = windows
-        # Ordered by distinct numbers: windows are not compared
-        self._tasks: PriorityQueue[Task] = PriorityQueue()
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        workers: Sequence[W],
+        do: Callable[[W, Task], Result],
+    ) -> None:
+        self._tasks = tasks
+        self._do = do
+        # Ordered by distinct numbers, so that tasks are not compared; None ends a thread.
+        self._waiting: PriorityQueue[tuple[int, Task | None]] = PriorityQueue()
         self._room = Semaphore(AHEAD * len(workers))
-        self._results: dict[int, Embedded | BaseException | None] = {}  # None after the last window
-        self._failed: BaseException | None = None  # an error that does not belong to a window
+        # None after the last task
+        self._results: dict[int, Result | BaseException | None] = {}
+        self._failed: BaseException | None = None  # an error that does not belong to a task
         self._changed = Condition()
         self._stop = Event()
+        self.in_work = 0  # tasks that workers are doing
         self._threads = [Thread(target=self._read, name="reader", daemon=True)]
-        self._threads += [
-            Thread(target=self._work, args=[worker], name="worker", daemon=True)
-            for worker in workers
-        ]
+        for worker in workers:
+            self._threads.append(
+                Thread(target=self._work, args=[worker], name="worker", daemon=True)
+            )
 
-    def embedded(self) -> Generator[Embedded, None, None]:
-        """Iterate over embedded windows, in order."""
+    def results(self) -> Generator[Result, None, None]:
+        """Iterate over the results, in the order of the tasks."""
         for thread in self._threads:
             thread.start()
         try:
@@ -85,7 +87,7 @@ class OrderedPool:
         finally:
             self._end()
 
-    def _wait_for(self, number: int) -> Embedded | BaseException | None:
+    def _wait_for(self, number: int) -> Result | BaseException | None:
         with self._changed:
             while number not in self._results:
                 if self._failed:
@@ -94,43 +96,50 @@ class OrderedPool:
             return self._results.pop(number)
 
     def _read(self) -> None:
-        iterator = iter(self._windows)
+        iterator = iter(self._tasks)
         for number in count():
             self._room.acquire()
             if self._stop.is_set():
                 return
             try:
-                window = next(iterator, None)
-            except BaseException as error:  # noqa: BLE001  # raised again where windows are taken
+                task = next(iterator, None)
+            except BaseException as error:  # noqa: BLE001  # raised again where results are taken
                 self._settle(number, error)
                 return
-            if window is None:
+            if task is None:
                 self._settle(number, None)
                 return
-            self._tasks.put((number, window))
+            self._waiting.put((number, task))
 
-    def _work(self, worker: Worker) -> None:
+    def _work(self, worker: W) -> None:
         try:
             while not self._stop.is_set():
                 worker.wait()
-                number, window = self._tasks.get()
-                if window is None:
+                number, task = self._waiting.get()
+                if task is None:
                     return
-                self._embed(worker, number, window)
+                self._attempt(worker, number, task)
         except WorkerGoneError:
             return
-        except BaseException as error:  # noqa: BLE001  # raised again where windows are taken
+        except BaseException as error:  # noqa: BLE001  # raised again where results are taken
             self._failed = error
 
-    def _embed(self, worker: Worker, number: int, window: Window) -> None:
+    def _attempt(self, worker: W, number: int, task: Task) -> None:
+        self._count(1)
         try:
-            self._settle(number, worker.embed(window))
-        except WindowLostError:
-            self._tasks.put((number, window))
+            self._settle(number, self._do(worker, task))
+        except TaskLostError:
+            self._waiting.put((number, task))
         except BaseException as error:  # noqa: BLE001  # as above
             self._settle(number, error)
+        finally:
+            self._count(-1)
 
-    def _settle(self, number: int, result: Embedded | BaseException | None) -> None:
+    def _count(self, change: int) -> None:
+        with self._changed:
+            self.in_work += change
+
+    def _settle(self, number: int, result: Result | BaseException | None) -> None:
         with self._changed:
             self._results[number] = result
             self._changed.notify_all()
@@ -141,5 +150,5 @@ class OrderedPool:
         self._room.release()
         self._results.clear()
         for number, _ in enumerate(self._threads):
-            self._tasks.put((-1 - number, None))
+            self._waiting.put((-1 - number, None))
         self._threads[0].join(PATIENCE)  # it may be reading an idle pipe

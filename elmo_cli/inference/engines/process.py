@@ -45,9 +45,13 @@ def serve(number: int) -> None:
 def _work(worker: WindowEmbedder, connection: Connection, messages: Messages) -> None:
     memory = _SharedMemory()
     while True:
-        question, window = messages.get()
-        sentences = [Sentence(key, tokens, "") for key, tokens in window]
+        question, given = messages.get()
         with _sending_errors(connection):
+            if question == "write":
+                _, n_bytes, truncated = worker.write(*given)
+                connection.send((None, (n_bytes, truncated)))
+                continue
+            sentences = [Sentence(key, tokens, "") for key, tokens in given]
             if question == "count":
                 connection.send((None, worker.count(sentences)))
             else:

@@ -15,15 +15,18 @@ from typing import Any
 
 import torch
 
+from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.engines.blocks import BlockPool, Layout, Place
 from elmo_cli.inference.engines.pool import OrderedPool
 from elmo_cli.inference.engines.process import SIGNALS
 from elmo_cli.inference.engines.protocol import (
+    Activity,
     Settled,
     WorkerError,
     WorkerFacts,
     WorkerTracebackError,
+    Written,
     check_alike,
 )
 from elmo_cli.inference.pipeline import Embedded, Truncated
@@ -83,6 +86,18 @@ class WorkerProcess:
             layout, truncated = self._receive()
             return Embedded(window, self._take(layout), truncated)
 
+    def write(self, shard: Shard, maker: ShardMaker) -> Written:
+        """Let the process make a shard.
+
+        Raises:
+            WorkerError: The process has ended.
+            Exception: The exception of the process.
+        """
+        with self._asked:
+            self._send(("write", (shard, maker)))
+            n_bytes, truncated = self._receive()
+            return Written(shard, n_bytes, truncated)
+
     def _take(self, layout: Layout) -> list[Array]:
         """Return the arrays of the answer, after naming a block for them."""
         block = self._blocks.take(layout.n_bytes)
@@ -136,7 +151,7 @@ def _tokens(window: Window) -> list[tuple[str, list[str]]]:
 
 def _end_of(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "was killed (SIGKILL); check whether the machine has enough memory"
+        return "was killed (SIGKILL); check whether the machine has enough memory, and run it again"
     if code < 0:
         return f"ended in {signal.Signals(-code).name}; check the device and its driver"
     return f"ended with exit code {code}; run it again"
@@ -178,6 +193,7 @@ class ProcessEngine:
         self._weights = spec.files
         self._blocks = BlockPool(folder)
         self._workers: list[WorkerProcess] = []
+        self._pool: OrderedPool[WorkerProcess, Any, Any] | None = None
         try:
             for number, (device, threads) in enumerate(
                 zip(devices, _threads(spec, devices), strict=True), start=1
@@ -226,7 +242,19 @@ class ProcessEngine:
 
     def embedded(self, windows: Iterable[Window]) -> Generator[Embedded, None, None]:
         """Iterate over embedded windows, in order; an idle process takes the next window."""
-        return OrderedPool(windows, self._workers).embedded()
+        self._pool = OrderedPool(windows, self._workers, WorkerProcess.embed)
+        return self._pool.results()
+
+    def written(self, shards: Iterable[Shard], maker: ShardMaker) -> Generator[Written, None, None]:
+        """Iterate over shards that the processes have made, in order."""
+        self._pool = OrderedPool(
+            shards, self._workers, lambda worker, shard: worker.write(shard, maker)
+        )
+        return self._pool.results()
+
+    def activity(self) -> Activity:
+        """Return the number of processes, and of the windows or shards that they compute."""
+        return Activity(len(self._workers), self._pool.in_work if self._pool else 0)
 
     def close(self) -> None:
         """End all processes."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from elmo_cli.errors import DeviceError, ElmoError
+from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
 from elmo_cli.inference.pipeline import Embedded, Truncated
 from elmo_cli.types import Window
 from elmo_cli.version import __version__
@@ -53,6 +54,32 @@ class WorkerFacts(NamedTuple):
     limit: str
 
 
+class Written(NamedTuple):
+    """A shard that a worker has made.
+
+    Args:
+        shard: The shard.
+        n_bytes: Size of its file.
+        truncated: Tokens that are longer than the model's limit.
+    """
+
+    shard: Shard
+    n_bytes: int
+    truncated: Truncated
+
+
+class Activity(NamedTuple):
+    """Present activity of the workers of an engine.
+
+    Args:
+        workers: Workers that have loaded the model.
+        in_work: Windows, or shards, that they compute.
+    """
+
+    workers: int
+    in_work: int
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """Choice of an engine and its options.
@@ -62,12 +89,14 @@ class EngineOptions:
         devices: Devices of the workers, in the order given.
         address: Address of a Ray cluster, or "local".
         workers: Number of Ray workers; None: by the cluster's resources.
+        write: Who writes the features: "driver", or "workers" for shards of Parquet.
     """
 
     name: str = "local"
     devices: tuple[str, ...] = ("auto",)
     address: str = "local"
     workers: int | None = None
+    write: str = "driver"
 
 
 class Engine(Protocol):
@@ -100,6 +129,12 @@ class Engine(Protocol):
 
         The number of windows in progress or finished but not yet taken is bounded.
         """
+
+    def written(self, shards: Iterable[Shard], maker: ShardMaker) -> Generator[Written, None, None]:
+        """Iterate over shards that the workers have made, in the order of `shards`."""
+
+    def activity(self) -> Activity | None:
+        """Return what the workers do; None without workers. Called at any time by any thread."""
 
     def close(self) -> None:
         """End the workers and release their resources."""

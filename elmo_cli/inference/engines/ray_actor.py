@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
 from elmo_cli.inference.embedder_spec import EmbedderSpec, InitialState
 from elmo_cli.inference.engines.blocks import Layout
 from elmo_cli.inference.engines.protocol import WorkerFacts
@@ -100,6 +101,10 @@ class Actor:
     def count(self, window: Tokens) -> Answer:
         """Return the truncated tokens of a window."""
         return _answer(lambda: self._worker.count(_sentences(window)))
+
+    def write(self, shard: Shard, maker: ShardMaker) -> Answer:
+        """Make a shard; return its size and its truncated tokens."""
+        return _answer(lambda: self._worker.write(shard, maker)[1:])
 
     def _embed(self, window: Tokens) -> Any:  # noqa: ANN401  # described above
         _, arrays, truncated = self._worker.embed(_sentences(window))

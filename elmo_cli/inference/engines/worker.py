@@ -1,22 +1,28 @@
 """Embedding of windows in this process, the common part of all engines' workers."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import reduce
 from threading import Event
 
 import torch
 
+from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
 from elmo_cli.inference.embedder import StatefulEmbedder
 from elmo_cli.inference.embedder_spec import EmbedderSpec
-from elmo_cli.inference.engines.protocol import Settled, WorkerFacts
+from elmo_cli.inference.engines.protocol import Settled, WorkerFacts, Written
 from elmo_cli.inference.pipeline import (
     Embedded,
     Truncated,
     batches,
+    embed_ahead,
     embed_carrying_state,
     embed_window,
     select_each,
 )
 from elmo_cli.inference.selection import Selection
 from elmo_cli.nn.characters import TokenMapper
+from elmo_cli.nn.kernels.malloc import trim_malloc
 from elmo_cli.types import Array, Window
 from elmo_cli.version import __version__
 
@@ -73,7 +79,19 @@ class WindowEmbedder:
             ElmoError: Memory is insufficient, or a value does not fit the data type.
         """
         arrays = select_each(window, self._layers(window, stop), self._select)
-        return Embedded(window, arrays, count_truncated(window, self._embedder.bilm.mapper))
+        return Embedded(window, arrays, self.count(window))
+
+    def write(self, shard: Shard, maker: ShardMaker) -> Written:
+        """Embed the windows of a shard, one ahead of the writer, and write it.
+
+        Raises:
+            ElmoError: Memory is insufficient, or the shard cannot be written.
+        """
+        found = [Truncated()]
+        with closing(embed_ahead(shard.windows, self.embed)) as embedded:
+            n_bytes = maker.make(shard, _noting(embedded, found))
+        trim_malloc()
+        return Written(shard, n_bytes, reduce(Truncated.plus, found))
 
     def _layers(self, window: Window, stop: Event | None) -> list[Array]:
         if self._stateful:
@@ -94,6 +112,15 @@ class WindowEmbedder:
     def count(self, window: Window) -> Truncated:
         """Return the truncated tokens of a window."""
         return count_truncated(window, self._embedder.bilm.mapper)
+
+
+def _noting(
+    embedded: Iterable[Embedded], found: list[Truncated]
+) -> Iterator[tuple[Window, list[Array]]]:
+    """Iterate over windows and their vectors, and append their truncated tokens to `found`."""
+    for window, arrays, truncated in embedded:
+        found.append(truncated)
+        yield window, arrays
 
 
 def count_truncated(window: Window, mapper: TokenMapper) -> Truncated:

@@ -220,6 +220,28 @@ def test_a_run_that_fails_at_any_step_is_resumed(
     assert_complete(bucket, expected)
 
 
+def test_workers_upload_their_shards(run: Run, bucket: Bucket, expected: dict[str, bytes]):
+    bucket.server.fail = lambda method, path: (
+        "AccessDenied" if method == "POST" and path.endswith(SHARDS[2]) else None
+    )
+    result = run("--write", "workers")
+    assert (
+        result.exit_code,
+        "; 2 complete shards kept: pass --resume to continue" in result.stderr,
+    ) == (1, True), result.output
+    bucket.server.fail = None
+    bucket.server.requests.clear()
+    result = run("--write", "workers", "--resume", "--engine", "processes", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    uploaded = {
+        path.rpartition("/")[2]
+        for method, path in bucket.server.requests
+        if method in ("PUT", "POST")
+    }
+    assert not uploaded.intersection(SHARDS[:2])
+    assert_complete(bucket, expected)
+
+
 def test_a_server_that_fails_for_a_moment_is_asked_again(
     run: Run, bucket: Bucket, expected: dict[str, bytes]
 ):

@@ -15,6 +15,8 @@ from tests.conftest import SAMPLE
 from tests.helpers.runs import Elmo, Run, stop_writing
 
 WINDOW = 200  # tokens: the text below has seven such windows
+SHARDS = ("--output-format", "parquet", "--shard-tokens", 300)
+N_SHARDS = 4  # of the text, with these options
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +79,20 @@ def assert_whole(uninterrupted: bytes, tmp_path: Path) -> Callable[[], None]:
         assert (tmp_path / "out.h5").read_bytes() == uninterrupted
 
     return check
+
+
+@pytest.fixture(scope="session")
+def local_shards(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The shards of an ordinary run."""
+    out = tmp_path_factory.mktemp("ordinary") / "features"
+    arguments = ["embed", text, out, "--model", "tiny", "--window-tokens", WINDOW, *SHARDS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "0")
+        assert CliRunner().invoke(main, list(map(str, arguments))).exit_code == 0
+    assert len(content(out)) == N_SHARDS
+    return content(out)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The files of a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

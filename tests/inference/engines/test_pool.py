@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from elmo_cli.errors import CorpusError
-from elmo_cli.inference.engines.pool import AHEAD, OrderedPool, WindowLostError, WorkerGoneError
+from elmo_cli.inference.engines.pool import AHEAD, OrderedPool, TaskLostError, WorkerGoneError
 from elmo_cli.inference.pipeline import Embedded
 from elmo_cli.types import Sentence, Window
 
@@ -33,11 +33,15 @@ class Worker:
 
 
 def pool_of(windows: Iterable[Window], calls: list[Callable[[Window], Embedded]]) -> OrderedPool:
-    return OrderedPool(windows, list(map(Worker, calls)))
+    return pool_with(windows, list(map(Worker, calls)))
+
+
+def pool_with(windows: Iterable[Window], workers: list[Worker]) -> OrderedPool:
+    return OrderedPool(windows, workers, lambda worker, window: worker.embed(window))
 
 
 def keys(pool: OrderedPool) -> list[str]:
-    return [embedded.window[0].key for embedded in pool.embedded()]
+    return [embedded.window[0].key for embedded in pool.results()]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -71,7 +75,7 @@ def test_an_error_takes_the_place_of_its_window():
             raise CorpusError("three")
         return embed(window)
 
-    embedded = pool_of(numbered(20), [failing, failing]).embedded()
+    embedded = pool_of(numbered(20), [failing, failing]).results()
     assert [next(embedded).window[0].key for _ in range(3)] == ["0", "1", "2"]
     with pytest.raises(CorpusError, match="three"):
         next(embedded)
@@ -82,21 +86,33 @@ def test_an_error_of_the_reader_comes_after_the_windows_before_it():
         yield from numbered(2)
         raise CorpusError("line 3")
 
-    embedded = pool_of(read(), [embed]).embedded()
+    embedded = pool_of(read(), [embed]).results()
     assert [next(embedded).window[0].key for _ in range(2)] == ["0", "1"]
     with pytest.raises(CorpusError, match="line 3"):
         next(embedded)
 
 
 def test_a_worker_that_is_gone_leaves_the_windows_to_the_others():
-    assert keys(
-        OrderedPool(numbered(10), [Worker(embed, WorkerGoneError()), Worker(embed)])
-    ) == list(map(str, range(10)))
+    assert keys(pool_with(numbered(10), [Worker(embed, WorkerGoneError()), Worker(embed)])) == list(
+        map(str, range(10))
+    )
 
 
 def test_an_error_of_a_worker_that_has_no_window_ends_the_run():
     with pytest.raises(CorpusError, match="no workers"):
-        keys(OrderedPool(numbered(10), [Worker(embed, CorpusError("no workers"))]))
+        keys(pool_with(numbered(10), [Worker(embed, CorpusError("no workers"))]))
+
+
+def test_the_tasks_that_workers_do_are_counted():
+    seen = []
+
+    def seeing(window: Window) -> Embedded:
+        seen.append(pool.in_work)
+        return embed(window)
+
+    pool = pool_of(numbered(5), [seeing])
+    assert keys(pool) == list(map(str, range(5)))
+    assert (seen, pool.in_work) == ([1] * 5, 0)
 
 
 def test_a_lost_window_is_done_again():
@@ -105,7 +121,7 @@ def test_a_lost_window_is_done_again():
     def losing(window: Window) -> Embedded:
         if not lost:
             lost.append(window)
-            raise WindowLostError
+            raise TaskLostError
         return embed(window)
 
     assert keys(pool_of(numbered(10), [losing, embed])) == list(map(str, range(10)))
@@ -114,7 +130,7 @@ def test_a_lost_window_is_done_again():
 
 def test_threads_end_when_the_reader_of_the_results_does():
     before = threading.active_count()
-    embedded = pool_of(numbered(50), [embed, embed]).embedded()
+    embedded = pool_of(numbered(50), [embed, embed]).results()
     next(embedded)
     embedded.close()
     deadline = time.monotonic() + 10

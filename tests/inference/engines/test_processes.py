@@ -75,6 +75,7 @@ def test_two_processes_give_the_local_vectors_pass_errors_on_and_are_named_when_
 
         embedded = engine.embedded(given * 50)
         next(embedded)
+        wait_until(lambda: engine.activity() == (2, 2))
         engine._workers[1]._process.kill()
         with pytest.raises(
             WorkerError,

@@ -4,26 +4,31 @@
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from elmo_cli.errors import ModelError
+from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.engines.local import LocalEngine
 from elmo_cli.inference.engines.protocol import EngineOptions, WorkerError
 from elmo_cli.inference.engines.ray import RayEngine
+from elmo_cli.inference.engines.ray_pool import RayWorker
 from elmo_cli.inference.pipeline import windows
 from elmo_cli.inference.selection import Selection
 from elmo_cli.readers.corpus import Corpus as Source
 from elmo_cli.types import Select, Window
 from tests.conftest import SAMPLE
 from tests.helpers.runs import Check, Run
+from tests.inference.engines.conftest import SHARDS, content
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 # Before the first import of Ray
@@ -138,6 +143,52 @@ def test_lost_workers_and_nodes_lose_no_window(cluster: Any, start: Callable[...
     assert found == expected
 
 
+def test_workers_write_the_shards_of_a_local_run_after_stops_of_driver_and_workers(
+    cluster: Any,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    local_shards: dict[str, bytes],
+):
+    options = [
+        *SHARDS,
+        "--write",
+        "workers",
+        "--engine",
+        "ray",
+        "--address",
+        cluster.address,
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    write, killed = RayWorker.write, []
+
+    def stopping(worker: RayWorker, shard: Shard, maker: ShardMaker) -> object:
+        if shard.number == 2:
+            raise KeyboardInterrupt(signal.SIGTERM)
+        return write(worker, shard, maker)
+
+    def killing(worker: RayWorker, shard: Shard, maker: ShardMaker) -> object:
+        if not killed:
+            killed.append(shard.number)
+            worker.end()
+        return write(worker, shard, maker)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RayWorker, "write", stopping)
+        result = run(*options, out="features")
+    assert (result.exit_code, "kept: pass --resume to continue" in result.stderr) == (143, True), (
+        result.output
+    )
+    monkeypatch.setattr(RayWorker, "write", killing)
+    result = run(*options, "--resume", out="features")
+    assert (result.exit_code, result.stdout, killed) == (0, "", [2]), result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]
+    assert content(tmp_path / "features") == local_shards
+
+
 def test_a_window_that_ends_its_worker_three_times_is_named(start: Callable[..., RayEngine]):
     embedded = start(Poisoned(length_of_sentence(30), kill=True)).embedded(read())
     kept = []
@@ -148,10 +199,20 @@ def test_a_window_that_ends_its_worker_three_times_is_named(start: Callable[...,
 
 
 def test_an_error_of_a_worker_is_raised_as_itself_at_once(start: Callable[..., RayEngine]):
-    began = time.monotonic()
+    length = length_of_sentence(30)
+    poisoned = [
+        any(len(sentence.tokens) == length for sentence in window) for window in read()
+    ].index(True)
+    engine = start(Poisoned(length, kill=False), workers=1)
+    engine.load()
+    actors = [worker._actor for worker in engine._pool.workers]
+    began, kept = time.monotonic(), []
     with pytest.raises(ModelError, match=r"^a sentence of \d+ tokens$"):
-        list(start(Poisoned(length_of_sentence(30), kill=False)).embedded(read()))
-    assert time.monotonic() - began < 120
+        kept.extend(each.window for each in engine.embedded(read()))
+    assert time.monotonic() - began < 60
+    assert kept == read()[:poisoned]
+    assert [worker._actor for worker in engine._pool.workers] == actors
+    assert not engine._pool._lost
 
 
 def length_of_sentence(number: int) -> int:
@@ -162,6 +223,8 @@ def length_of_sentence(number: int) -> int:
 
 def test_no_cluster_at_an_address_is_one_line(run: Run):
     pytest.importorskip("ray")
+    began = time.monotonic()
     result = run("--engine", "ray", "--address", "127.0.0.1:1", "--device", "cpu")
+    assert time.monotonic() - began < 60
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1), result.output
     assert "--address 127.0.0.1:1: no Ray cluster can be reached" in result.stderr
