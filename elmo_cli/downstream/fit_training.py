@@ -1,6 +1,8 @@
 """Construction of the training for the labels and options of `elmo fit`."""
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +16,17 @@ from elmo_cli.downstream.fine_tuning import EPOCHS, LEARNING_RATE, FineTuning
 from elmo_cli.downstream.fit_data import FitData
 from elmo_cli.downstream.fit_options import FitOptions
 from elmo_cli.downstream.moments import Moments
+from elmo_cli.downstream.penalty_search import PenaltySearch
 from elmo_cli.downstream.predictor_folder import PredictorSettings
 from elmo_cli.downstream.scores import Scorer
-from elmo_cli.downstream.sentence_head import EVEN, PenaltySearch, SentenceHead, encode_targets
+from elmo_cli.downstream.sentence_head import EVEN, SentenceHead, encode_targets
 from elmo_cli.downstream.token_head import TokenHead
 from elmo_cli.downstream.token_training import TokenTraining, epochs_for
 from elmo_cli.errors import ModelError
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.nn.bilm import CharacterEncoder
 
-MOMENT_SENTENCES = 256
+BLOCK_SENTENCES = 256
 UNKNOWN = "B-?"  # replaces labels that occur in the held-out part only
 Training = TokenTraining | PenaltySearch | FineTuning
 
@@ -117,8 +120,8 @@ def _fine_tuning(
 
 def _moments(data: FitData, cache: FeatureCache) -> Moments:
     moments = Moments()
-    for start in range(0, len(data.train), MOMENT_SENTENCES):
-        moments.add(cache.read(data.train[start : start + MOMENT_SENTENCES]))
+    for start in range(0, len(data.train), BLOCK_SENTENCES):
+        moments.add(cache.read(data.train[start : start + BLOCK_SENTENCES]))
     return moments
 
 
@@ -127,13 +130,27 @@ def _sentence_training(
 ) -> PenaltySearch:
     head = settings.make_head()
     assert isinstance(head, SentenceHead)  # noqa: S101  # for mypy
-    rows = cache.read(range(len(data.examples))).transpose(0, 1).flatten(1)
-    targets = encode_targets(data.task, [example.target for example in data.examples], data.labels)
-    final = data.train if data.own_dev else [*data.train, *data.held_out]
-    score = _held_out_score(data.task, targets[data.held_out], len(data.labels))
+    order = [*data.train, *data.held_out]
+    targets = encode_targets(data.task, [data.examples[i].target for i in order], data.labels)
+    n_train = len(data.train)
     return PenaltySearch(
-        head, rows, targets, data.train, data.held_out, score, _weights(data, options), final
+        head,
+        _read_rows(cache, order),
+        targets,
+        n_train,
+        _held_out_score(data.task, targets[n_train:], len(data.labels)),
+        _weights(data, options),
+        n_train if data.own_dev else len(order),
     )
+
+
+def _read_rows(cache: FeatureCache, sentences: Sequence[int]) -> Tensor:
+    """Return the vectors of sentences, (sentence, layer * dim), read in blocks to save memory."""
+    rows = torch.empty(len(sentences), math.prod(cache.shape))
+    for start in range(0, len(sentences), BLOCK_SENTENCES):
+        block = cache.read(sentences[start : start + BLOCK_SENTENCES])
+        rows[start : start + BLOCK_SENTENCES] = block.transpose(0, 1).flatten(1)
+    return rows
 
 
 def _weights(data: FitData, options: FitOptions) -> Tensor | None:

@@ -167,6 +167,11 @@ _report_options = options(
     click.option(
         "--overwrite", is_flag=True, help="Replace a MODEL_DIR that elmo fit has written."
     ),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Continue an interrupted training, to the same weights.  [default: start over]",
+    ),
 )
 
 
@@ -210,13 +215,15 @@ def command(
     TSV. A list of values labels the tokens, a single value the sentence. The default classifier is
     a BiLSTM with a CRF for tags of spans (IOB1, IOB2, IOBES), a linear classifier for other labels
     of tokens, and a linear classifier of pooled vectors for labels of sentences. Without
-    --fine-tune the biLM is not trained. After Ctrl-C the best classifier so far is written.
+    --fine-tune the biLM is not trained. After Ctrl-C the best classifier so far is written, and
+    --resume continues.
     """
     import torch
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.fit_job import FitJob
     from elmo_cli.downstream.fit_plot import check_plot
+    from elmo_cli.downstream.predictor_folder import METRICS
     from elmo_cli.inference.embedder_spec import EmbedderSpec
     from elmo_cli.models.resolve import find_model
 
@@ -238,10 +245,19 @@ def command(
                 files, model or weights or os.environ.get("ELMO_MODEL")
             )
         job = FitJob(
-            _sources(train, given), folder, spec, _fit_options(given), command_line, overwrite
+            _sources(train, given),
+            folder,
+            spec,
+            _fit_options(given),
+            command_line,
+            overwrite,
+            given["resume"],
         )
         facts = _run(job, words)
-    _report(facts, plot, words, as_json=as_json)
+    if facts:
+        _report(facts, plot, words, as_json=as_json)
+    elif as_json:
+        click.echo((folder / METRICS).read_text(encoding="utf-8"), nl=False)
 
 
 def _is_known(files: "ModelFiles", named: str | None) -> bool:
@@ -283,20 +299,25 @@ def _fit_options(given: dict[str, Any]) -> Any:  # noqa: ANN401  # FitOptions, i
     return FitOptions(**{field.name: given[field.name] for field in fields(FitOptions)})
 
 
-def _run(job: "FitJob", words: "UserConsole") -> "FitFacts":
+def _run(job: "FitJob", words: "UserConsole") -> "FitFacts | None":
+    """Return the facts of the training; None if a resumed run finds it complete."""
     from elmo_cli.cli.console import count
 
     with closing(job):
         with words.status("reading"):
             data = job.check()
+        if job.is_complete:
+            return words.info(
+                f"{job.folder}: is already complete, written by the same job; nothing to do"
+            )
         kinds = {"numbers": "numbers"}.get(data.task, count(len(data.labels), "label"))
         words.info(
             f"{job.sources.label}: {kinds}; {len(data.train):,} sentences to learn from, "
             f"{len(data.held_out):,} held out"
         )
-        if not job.options.fine_tune:
-            words.track(job.embed(), sum(len(example.tokens) for example in data.examples))
         try:
+            if not job.options.fine_tune:
+                words.track(job.embed(), sum(len(example.tokens) for example in data.examples))
             for step in job.train():
                 words.info(
                     f"{step.name}: loss {step.loss:.4f}, held-out score "
@@ -305,12 +326,7 @@ def _run(job: "FitJob", words: "UserConsole") -> "FitFacts":
             with words.status("testing"):
                 return job.finish()
         except KeyboardInterrupt as stopped:
-            if not job.training.history:
-                raise
-            job.finish(stopped=True)
-            raise KeyboardInterrupt(
-                *(stopped.args or (2,)), f"the best classifier so far is in {job.folder}"
-            ) from None
+            raise KeyboardInterrupt(*(stopped.args or (2,)), job.interrupt()) from None
 
 
 def _report(facts: "FitFacts", plot: Path | None, words: "UserConsole", *, as_json: bool) -> None:
