@@ -189,7 +189,10 @@ class FineTuning:
         for start in range(0, len(self.held_out), BATCH_SENTENCES):
             vectors, mask = self._represent(self.held_out[start : start + BATCH_SENTENCES])
             if isinstance(self.head, TokenHead):
-                found.append(self.head.decode(vectors[mask][None], mask.sum(dim=1).tolist()))
+                lengths = mask.sum(dim=1).tolist()
+                found.append(
+                    self.head.decode(self.head.emissions(vectors[mask][None], lengths), lengths)
+                )
             else:
                 found.append(self.head(pool(vectors, mask)))
         return torch.cat(found)

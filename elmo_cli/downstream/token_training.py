@@ -182,5 +182,8 @@ def predict_cached(head: TokenHead, cache: FeatureCache, sentences: Sequence[int
     found = []
     for start in range(0, len(sentences), PREDICT_SENTENCES):
         batch = sentences[start : start + PREDICT_SENTENCES]
-        found.append(head.decode(cache.read(batch), [int(counts[i]) for i in batch]).numpy())
+        lengths = [int(counts[i]) for i in batch]
+        with torch.no_grad():
+            emissions = head.emissions(cache.read(batch), lengths)
+        found.append(head.decode(emissions, lengths).numpy())
     return np.concatenate(found)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elmo_cli.cli.engine_options import engine_options
 from elmo_cli.cli.headings import grouped
-from elmo_cli.cli.option_groups import ResumeOptions
+from elmo_cli.cli.option_groups import ComputeOptions, ResumeOptions
 from elmo_cli.cli.options import (
     COUNT,
     FILE,
     PRECISIONS,
     cache_options,
-    machine_options,
+    options,
     quiet_option,
     reading_options,
     resuming_options,
@@ -39,6 +40,20 @@ Examples:
   elmo predict intents/ questions.tsv labelled.tsv --column text --proba
   cat questions.txt | elmo predict intents/ - - --output-format jsonl | head
 """
+_compute_options = options(
+    click.option(
+        "--window-tokens",
+        type=COUNT,
+        help="Number of tokens computed and written together.  [default: by the device]",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="fp32",
+        show_default=True,
+        help="Precision of matrix products.",
+    ),
+)
 
 
 @click.command(epilog=EPILOG, short_help="Label tokens or sentences with a classifier of elmo fit.")
@@ -78,19 +93,7 @@ Examples:
     show_default=True,
     help="Treatment of lines without tokens: an error, written without a label, or left out.",
 )
-@click.option(
-    "--window-tokens",
-    type=COUNT,
-    help="Number of tokens computed and written together.  [default: by the device]",
-)
-@machine_options
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="fp32",
-    show_default=True,
-    help="Precision of matrix products.",
-)
+@grouped("compute", ComputeOptions, engine_options, _compute_options)
 @click.option(
     "--max-sentence-tokens",
     type=COUNT,
@@ -112,10 +115,7 @@ def command(
     offline: bool,
     reading: ReadOptions,
     blank_lines: str,
-    window_tokens: int | None,
-    device: str,
-    threads: int | None,
-    precision: str,
+    compute: ComputeOptions,
     max_sentence_tokens: int | None,
     overwrite: bool,
     resuming: ResumeOptions,
@@ -134,6 +134,7 @@ def command(
         )
     with usage_errors():
         resuming.check(output)
+    engine = compute.choose_engine(stateful=False, output=output)
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.predict_job import PredictJob, choose_format, keep_all_columns
@@ -146,15 +147,13 @@ def command(
     target = Stdout() if output == STDOUT else OutputFile(output, overwrite)
     with usage_errors():
         with words.cache(cache_dir, offline=offline) as cache:
-            predictor = load_predictor(
-                folder,
-                model=model,
-                device=device,
-                precision=precision,
-                threads=threads,
-                cache=cache,
-            )
-        predictor.spec = replace(predictor.spec, window_tokens=window_tokens)
+            machine = {
+                "device": engine.devices[0],
+                "precision": compute.precision,
+                "threads": compute.threads,
+            }
+            predictor = load_predictor(folder, model=model, cache=cache, **machine)
+        predictor.spec = replace(predictor.spec, window_tokens=compute.window_tokens)
         if tag_scheme and not predictor.settings.scheme:
             raise click.UsageError(
                 "--tag-scheme is for tags of spans; this classifier has other labels."
@@ -176,6 +175,7 @@ def command(
             resuming.fresh,
             resuming.resume is not False,
             shlex.join(map(redact_url, ["elmo", *sys.argv[1:]])),
+            engine,
         )
         _run(job, words)
 
