@@ -20,26 +20,21 @@ from elmo_cli.downstream.feature_cache import FeatureCache, fill_cache
 from elmo_cli.downstream.fine_tuning import FineTuning
 from elmo_cli.downstream.fit_card import JOB_SHA256, FitFacts
 from elmo_cli.downstream.fit_data import FitData, FitSources, read_fit_data
-from elmo_cli.downstream.fit_options import FitOptions, check_options, choose_head
+from elmo_cli.downstream.fit_options import FitOptions, check_options
 from elmo_cli.downstream.fit_output import check_output, read_metrics, write_output
-from elmo_cli.downstream.fit_training import Training, make_training
+from elmo_cli.downstream.fit_training import Training, make_settings, make_training
 from elmo_cli.downstream.fit_work import FitWork
 from elmo_cli.downstream.penalty_search import PenaltySearch
 from elmo_cli.downstream.predictor import Predictor, TrainedHead
 from elmo_cli.downstream.predictor_folder import PredictorSettings
-from elmo_cli.downstream.token_head import BESIDE, LEARNED, LSTM_CRF
 from elmo_cli.downstream.training_steps import TrainingStep
-from elmo_cli.errors import DiskError, reason_of
+from elmo_cli.errors import CorpusError, DiskError, reason_of
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.pipeline import windows
-from elmo_cli.inference.selection import Selection
 from elmo_cli.io.atomic import check_disk_space
 from elmo_cli.models.convert import write_model
 from elmo_cli.models.files import ModelFiles, find_in_folder
-from elmo_cli.nn.scalar_mix import FixedMix
 from elmo_cli.types import Progress, Sentence
-
-MIXED_HEADS = {LSTM_CRF: LEARNED}  # others concatenate the layers
 
 
 @dataclass
@@ -72,6 +67,11 @@ class FitJob:
         _ = self.spec.place
         self.notes += self.data.notes
         check_options(self.options, self.data.task, self.sources.train, self.spec.place[0])
+        if not self.data.held_out and (self.options.fine_tune or self.data.task in OF_TOKENS):
+            fact = "no sentence can be held out without losing its labels"
+            raise CorpusError(
+                f"{self.sources.train}: {fact}; add sentences, check --label, or pass --dev"
+            )
         if self.resume and read_metrics(self.folder).get(JOB_SHA256) != self.fingerprint:
             check_output(self.folder, overwrite=self.overwrite)
         self.work.open(self.identity)
@@ -88,35 +88,7 @@ class FitJob:
     @cached_property
     def settings(self) -> PredictorSettings:
         """The settings of the classifier."""
-        data, options, files = self.data, self.options, self.spec.files
-        config = files.config()
-        # Its weights are set after the training
-        mix = FixedMix((0.0,) * config.n_output_layers) if options.fine_tune else None
-        selection = Selection(options.layers, mix, self.pool)
-        names = selection.names(config.n_output_layers)
-        head = choose_head(options, data.task)
-        return PredictorSettings(
-            task=data.task,
-            labels=data.labels,
-            label=self.sources.label,
-            model=files.name,
-            model_sha256=files.sha256,
-            layers=options.layers,
-            n_layers=len(names),
-            dim=selection.dim(config.n_output_layers, config.output_dim),
-            head=head,
-            mix=BESIDE if mix else options.mix or MIXED_HEADS.get(head, BESIDE),
-            scheme=data.scheme,
-            output_scheme=data.source_scheme,
-            pool=self.pool,
-            norm="layer" if options.fine_tune else "standard",
-            fixed_mix=(*mix.weights, mix.gamma) if mix else None,
-        )
-
-    @property
-    def pool(self) -> str:
-        """Pooling of the vectors."""
-        return "none" if self.data.task in OF_TOKENS else (self.options.pool or "mean+max")
+        return make_settings(self.data, self.options, self.spec.files, self.sources.label)
 
     @cached_property
     def work(self) -> FitWork:

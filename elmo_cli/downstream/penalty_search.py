@@ -63,9 +63,18 @@ class PenaltySearch:
         self._linear = nn.Linear(self._components.shape[1], self.head.linear.out_features)
         nn.init.zeros_(self._linear.weight)
         nn.init.zeros_(self._linear.bias)
-        if self.head.task == NUMBERS:
-            nn.init.constant_(self._linear.bias, float(self.targets[: self.n_train].mean()))
+        self._scale, self._shift = (
+            self._standardise_numbers() if self.head.task == NUMBERS else (1.0, 0.0)
+        )
         self._best = self._copy()
+
+    def _standardise_numbers(self) -> tuple[float, float]:
+        """Standardise the targets; return their deviation and mean in the training part."""
+        exact = self.targets.double()
+        deviation, mean = torch.std_mean(exact[: self.n_train], correction=0)
+        scale = float(deviation) or 1.0
+        self.targets = ((exact - mean) / scale).float()
+        return scale, float(mean)
 
     def run(self) -> Iterator[TrainingStep]:
         """Search, then train the final model, yielding after each penalty.
@@ -91,8 +100,8 @@ class PenaltySearch:
         """Load the weights of the best penalty into the model."""
         weight, bias = self._best
         with torch.no_grad():
-            self.head.linear.weight.copy_(self._whitening.unfold(weight))
-            self.head.linear.bias.copy_(bias)
+            self.head.linear.weight.copy_(self._whitening.unfold(weight) * self._scale)
+            self.head.linear.bias.copy_(bias * self._scale + self._shift)
 
     def state(self) -> dict[str, Any]:
         """Return what a later run needs to continue after the last step."""
@@ -121,7 +130,8 @@ class PenaltySearch:
     def _try(self, penalty: float) -> TrainingStep:
         loss = self._minimise(self.n_train, penalty, ITERATIONS[self.head.task])
         with torch.no_grad():
-            score = self.score(self._linear(self._components[self.n_train :]))
+            outputs = self._linear(self._components[self.n_train :])
+            score = self.score(outputs * self._scale + self._shift)
         is_best = score > best_score(self.history)
         if is_best:
             self.penalty, self._best = penalty, self._copy()

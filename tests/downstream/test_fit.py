@@ -141,6 +141,10 @@ def test_sets_of_labels_and_numbers_are_learned(tmp_path: Path, model: Path):
     result = fit(tmp_path, *args, "--label", "length", "--regression", "--overwrite")
     assert result.exit_code == 0, result.output
     assert metrics(tmp_path)["test"]["score"] > 0.5
+    large = [{**line, "length": 1e30 * line["length"]} for line in lines]
+    train.write_text("".join(json.dumps(line) + "\n" for line in large))
+    assert fit(tmp_path, *args, "--label", "length", "--regression", "--overwrite").exit_code == 0
+    assert metrics(tmp_path)["test"]["score"] > 0.5
     assert elmo_cli.load_predictor(tmp_path / "out").predict(["a b c"]).shape == (1,)
 
 
@@ -370,6 +374,19 @@ BAD = {
     ),
     "one sentence": ("Ada B-PER\nx O\n\n", "has 1 labelled sentence; a classifier needs 2 or more"),
     "one class": ("a X\n\nb X\n\n", "every label is 'X'; a classifier needs two different ones"),
+    "only O": ("a O\n\nb O\n\n", "every label is 'O'; a classifier needs two different ones"),
+    "two sentences": (
+        "Ada B-PER\n\nx O\n\n",
+        "no sentence can be held out without losing its labels",
+    ),
+    "distinct labels": (
+        "".join(f"x id{i}\n\n" for i in range(30)),
+        "no sentence can be held out without losing its labels",
+    ),
+    "broken IOBES": (
+        "Ada B-PER\nx O\nOslo S-LOC\n\n" * 4,
+        ":2: the tag before or at 'O' leaves a span open",
+    ),
     "empty": ("", "does not contain labelled sentences"),
 }
 

@@ -22,6 +22,7 @@ from elmo_cli.cli.options import (
     separator_option,
     usage_errors,
 )
+from elmo_cli.errors import printable
 from elmo_cli.io.remote import redact_url
 from elmo_cli.readers import READERS
 from elmo_cli.readers.options import PLAIN, ReadOptions
@@ -307,9 +308,8 @@ def _run(job: "FitJob", words: "UserConsole") -> "FitFacts | None":
         with words.status("reading"):
             data = job.check()
         if job.is_complete:
-            return words.info(
-                f"{job.folder}: is already complete, written by the same job; nothing to do"
-            )
+            words.info(f"{job.folder}: is already complete, written by the same job; nothing to do")
+            return None
         kinds = {"numbers": "numbers"}.get(data.task, count(len(data.labels), "label"))
         words.info(
             f"{job.sources.label}: {kinds}; {len(data.train):,} sentences to learn from, "
@@ -367,7 +367,7 @@ def _print(facts: "FitFacts") -> None:
         print_table(["label", "precision", "recall", "F1", "number"], rows)
         click.echo()
     for true, predicted, number in facts.test.worst_confusions():
-        click.echo(f"{true} taken for {predicted}: {number:,}")
+        click.echo(printable(f"{true} taken for {predicted}: {number:,}"))
     others = "".join(
         f", {name.replace('_', ' ')} {value:.4f}" for name, value in facts.test.others.items()
     )

@@ -147,12 +147,14 @@ def command(
     target = Stdout() if output == STDOUT else OutputFile(output, overwrite)
     with usage_errors():
         with words.cache(cache_dir, offline=offline) as cache:
-            machine = {
-                "device": engine.devices[0],
-                "precision": compute.precision,
-                "threads": compute.threads,
-            }
-            predictor = load_predictor(folder, model=model, cache=cache, **machine)
+            predictor = load_predictor(
+                folder,
+                model=model,
+                device=engine.devices[0],
+                precision=compute.precision,
+                threads=compute.threads,
+                cache=cache,
+            )
         predictor.spec = replace(predictor.spec, window_tokens=compute.window_tokens)
         if tag_scheme and not predictor.settings.scheme:
             raise click.UsageError(
