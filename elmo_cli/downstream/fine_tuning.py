@@ -157,7 +157,7 @@ class FineTuning:
         loss = self._loss(batch)
         if not loss.isfinite():
             raise ElmoError(
-                f"the loss is {loss.item()} in the epoch after {len(self.history)}; pass a lower "
+                f"epoch {len(self.history) + 1}: the loss is {loss.item()}; pass a lower "
                 "--learning-rate"
             )
         self.optimizer.zero_grad(set_to_none=True)

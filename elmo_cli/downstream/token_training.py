@@ -162,8 +162,8 @@ class TokenTraining:
         )
         if not loss.isfinite():
             raise ElmoError(
-                f"the loss is {loss.item()} in the epoch after {len(self.history)}; check the "
-                "model and its vectors"
+                f"epoch {len(self.history) + 1}: the loss is {loss.item()}; check the model and "
+                "its vectors"
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's

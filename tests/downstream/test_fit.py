@@ -12,12 +12,14 @@ from click.testing import Result
 from sklearn.metrics import accuracy_score, f1_score
 
 import elmo_cli
+from elmo_cli.downstream import fine_tuning, penalty_search
 from elmo_cli.downstream.evaluation import evaluate
 from elmo_cli.downstream.examples import Example, split_examples
 from elmo_cli.downstream.feature_cache import FeatureCache
 from elmo_cli.downstream.fine_tuning import FineTuning
 from elmo_cli.downstream.penalty_search import PenaltySearch
 from elmo_cli.downstream.tag_schemes import convert_tags, find_invalid
+from elmo_cli.downstream.token_head import TokenHead
 from elmo_cli.downstream.token_training import TokenTraining
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.engines.local import LocalEngine
@@ -401,6 +403,29 @@ def test_bad_input_is_one_line(case: str, tmp_path: Path, model: Path):
     assert expected in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert sorted(one.name for one in tmp_path.iterdir()) == ["bad.conll"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("tags", "epoch 1: the loss is nan; check the model and its vectors"),
+        ("texts", "the loss is nan with the penalty 10; check the model and its vectors"),
+        ("fine-tuning", "epoch 1: the loss is nan; pass a lower --learning-rate"),
+    ],
+)
+def test_a_loss_that_is_not_a_number_is_one_line(
+    kind: str, expected: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    args = interruptible(kind, tmp_path)
+    monkeypatch.setattr(TokenHead, "loss", lambda self, *_: self.emit.bias.sum() * torch.nan)
+    for module in (penalty_search, fine_tuning):
+        monkeypatch.setattr(
+            module, "target_loss", lambda _task, logits, *_: logits.sum() * torch.nan
+        )
+    result = fit(tmp_path, *args, "--model", model)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [f"Error: {expected}"]
+    assert [path.name for path in tmp_path.iterdir()] == [Path(str(args[0])).name]
 
 
 def test_broken_tags_are_repaired_when_asked(tmp_path: Path, model: Path):
