@@ -156,10 +156,8 @@ class FineTuning:
     def _step(self, batch: Sequence[int]) -> float:
         loss = self._loss(batch)
         if not loss.isfinite():
-            raise ElmoError(
-                f"epoch {len(self.history) + 1}: the loss is {loss.item()}; pass a lower "
-                "--learning-rate"
-            )
+            fact = f"epoch {len(self.history) + 1}: the loss is {loss.item()}"
+            raise ElmoError(f"{fact}; pass a lower --learning-rate")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         nn.utils.clip_grad_norm_(

@@ -26,9 +26,8 @@ def check_output(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{folder}: exists already; name a new folder, or pass --overwrite")
     is_empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not (folder / METRICS).is_file() and not is_empty:
-        raise OutputError(
-            f"{folder}: is not a folder of elmo fit, so it is not replaced; name another"
-        )
+        fact = f"{folder}: is not a folder of elmo fit, so it is not replaced"
+        raise OutputError(f"{fact}; name another")
     parent = folder.absolute().parent
     if not parent.is_dir():
         raise OutputError(f"{parent}: no such folder; create it first")

@@ -1,4 +1,4 @@
-"""Work folder of `elmo fit`, `.NAME.elmo-fit` beside the output: features, checkpoint, unfinished output."""
+"""Work folder of `elmo fit`, `.NAME.elmo-fit` beside the output: features and checkpoint."""
 
 import hashlib
 import json
@@ -24,9 +24,7 @@ LONGEST_NAME = 200  # bytes; a file's name may have 255
 
 @dataclass
 class FitWork:
-    """Work folder of an output.
-
-    `open` locks it; `close` unlocks it, and removes it unless it is kept.
+    """Work folder of an output; `open` locks it, and `close` removes it unless it is kept.
 
     Args:
         output: The folder of the classifier.
@@ -68,7 +66,7 @@ class FitWork:
         return self.path / FEATURES
 
     def open(self, job: Mapping[str, str]) -> None:
-        """Lock the folder; remove what an earlier run has left, or check that it is of the same job.
+        """Lock the folder; remove what an earlier run has left, or check that it is of this job.
 
         Args:
             job: Hashes of what determines the weights, by their names in messages.
@@ -131,16 +129,14 @@ class FitWork:
         try:
             state: dict[str, Any] = torch.load(path, weights_only=True)
         except Exception as error:  # noqa: BLE001  # pickle's errors are of any type
-            raise ResumeError(
-                f"{path}: is damaged ({type(error).__name__}); leave out --resume to start over"
-            ) from None
+            fact = f"{path}: is damaged ({type(error).__name__})"
+            raise ResumeError(f"{fact}; leave out --resume to start over") from None
         return state
 
     def has_steps(self) -> bool:
         """Return whether there is a checkpoint or a part of the features to continue from."""
-        return (self.path / CHECKPOINT).is_file() or (
-            self.features.is_file() and self.features.stat().st_size > 0
-        )
+        has_features = self.features.is_file() and self.features.stat().st_size > 0
+        return has_features or (self.path / CHECKPOINT).is_file()
 
     def _clear(self) -> None:
         for path in self.path.iterdir():

@@ -1,4 +1,4 @@
-"""Training of a linear model of sentence vectors with the l2 penalty that is best on held-out sentences."""
+"""Training of a linear model of sentence vectors, with the l2 penalty chosen on held-out ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -63,9 +63,9 @@ class PenaltySearch:
         self._linear = nn.Linear(self._components.shape[1], self.head.linear.out_features)
         nn.init.zeros_(self._linear.weight)
         nn.init.zeros_(self._linear.bias)
-        self._scale, self._shift = (
-            self._standardise_numbers() if self.head.task == NUMBERS else (1.0, 0.0)
-        )
+        self._scale, self._shift = 1.0, 0.0
+        if self.head.task == NUMBERS:
+            self._scale, self._shift = self._standardise_numbers()
         self._best = self._copy()
 
     def _standardise_numbers(self) -> tuple[float, float]:
@@ -138,7 +138,7 @@ class PenaltySearch:
         return TrainingStep(f"l2 {penalty:g}", loss, score, is_best)
 
     def _minimise(self, n_rows: int, penalty: float, iterations: int) -> float:
-        """Minimise the penalised loss of the first rows from the present weights; return the loss."""
+        """Minimise the penalised loss of the first rows from the present weights; return it."""
         rows, targets, linear = self._components[:n_rows], self.targets[:n_rows], self._linear
         optimizer = torch.optim.LBFGS(
             linear.parameters(),
@@ -158,8 +158,6 @@ class PenaltySearch:
 
         optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch's
         if not loss.isfinite() or not linear.weight.isfinite().all():
-            raise ElmoError(
-                f"the loss is {loss.item()} with the penalty {penalty:g}; check the model and its "
-                "vectors"
-            )
+            fact = f"the loss is {loss.item()} with the penalty {penalty:g}"
+            raise ElmoError(f"{fact}; check the model and its vectors")
         return loss.item()

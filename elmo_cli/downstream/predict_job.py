@@ -48,8 +48,7 @@ def choose_format(output: OutputTarget, chosen: str | None, *, of_tokens: bool) 
         of_tokens: Whether tokens are labelled.
 
     Raises:
-        UsageError: The suffix is unknown, or the format does not fit the output or labels of
-            sentences.
+        UsageError: The suffix is unknown, or the format does not fit the output or the labels.
     """
     if chosen is None and output.path == STDOUT:
         chosen = "conll" if of_tokens else "tsv"
@@ -63,10 +62,8 @@ def choose_format(output: OutputTarget, chosen: str | None, *, of_tokens: bool) 
             f"--output-format {'|'.join(SUFFIXES)}."
         )
     if chosen == "parquet" and output.path == STDOUT:
-        raise UsageError(
-            "-: Parquet cannot be written to standard output; name a file, or pass --output-format "
-            "jsonl or tsv."
-        )
+        remedy = "name a file, or pass --output-format jsonl or tsv"
+        raise UsageError(f"-: Parquet cannot be written to standard output; {remedy}.")
     if chosen == "conll" and not of_tokens:
         raise UsageError(
             f"{output.path}: CoNLL columns are for labels of tokens; write tsv, jsonl or parquet "

@@ -1,7 +1,7 @@
-"""Soft whitening of sentence vectors for a linear classifier: principal components, scaled by (e + 0.1)^(-1/4).
+"""Soft whitening of sentence vectors for a linear classifier: scaled principal components.
 
-`e` is the variance along a component of standardised vectors, whose mean is 1. The l2 penalty then
-weighs directions of small variance less than without it, and L-BFGS converges in fewer iterations.
+A component of standardised vectors is multiplied by (e + 0.1)^(-1/4), where e is its variance,
+whose mean is 1. The l2 penalty then weighs directions of small variance less than without it.
 """
 
 from dataclasses import dataclass
@@ -26,17 +26,14 @@ class SoftWhitening:
     matrix: Tensor
 
     def apply_in_place(self, rows: Tensor) -> Tensor:
-        """Replace the first columns of (row, dim) by the components.
-
-        Return these, (row, component).
-        """
+        """Replace the first columns of (row, dim) by the components, and return these."""
         n_components = self.matrix.shape[1]
         for block in torch.split(rows, BLOCK_ROWS):
             block[:, :n_components] = block @ self.matrix
         return rows[:, :n_components]
 
     def unfold(self, weight: Tensor) -> Tensor:
-        """Return the weights of standardised vectors, (label, dim), for those of components, (label, component)."""
+        """Return weights of standardised vectors, (label, dim), for (label, component)."""
         return weight @ self.matrix.T
 
 
@@ -53,7 +50,7 @@ def fit_soft_whitening(rows: Tensor) -> SoftWhitening:
 
 
 def _principal_components(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return variances (component,) and directions (dim, component), from the smaller of both products of `rows`."""
+    """Return variances (component,) and directions (dim, component)."""
     n_rows, dim = rows.shape
     if n_rows >= dim:
         values, vectors = torch.linalg.eigh(rows.T @ rows / n_rows)

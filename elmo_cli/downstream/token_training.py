@@ -161,10 +161,8 @@ class TokenTraining:
             self.cache.read(batch), [len(self.labels[i]) for i in batch], labels, self.weights
         )
         if not loss.isfinite():
-            raise ElmoError(
-                f"epoch {len(self.history) + 1}: the loss is {loss.item()}; check the model and "
-                "its vectors"
-            )
+            fact = f"epoch {len(self.history) + 1}: the loss is {loss.item()}"
+            raise ElmoError(f"{fact}; check the model and its vectors")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         nn.utils.clip_grad_norm_(self.head.parameters(), LARGEST_GRADIENT)

@@ -1,6 +1,4 @@
-"""The linear classifier of sentences: soft whitening, and the l2 penalty of the best held-out
-score.
-"""
+"""The linear classifier of sentences: soft whitening, and the search for the l2 penalty."""
 
 import numpy as np
 import pytest
@@ -14,9 +12,8 @@ from elmo_cli.downstream.soft_whitening import fit_soft_whitening
 
 
 def standardised(n_rows: int, dim: int) -> torch.Tensor:
-    rows = torch.randn(n_rows, dim, generator=torch.Generator().manual_seed(0)) @ torch.randn(
-        dim, dim
-    )
+    random = torch.Generator().manual_seed(0)
+    rows = torch.randn(n_rows, dim, generator=random) @ torch.randn(dim, dim, generator=random)
     return (rows - rows.mean(dim=0)) / rows.std(dim=0, correction=0)
 
 
@@ -71,11 +68,8 @@ def test_the_model_predicts_as_well_as_scikit_learn_from_raw_vectors():
     search = make_search(300, 200)
     raw, targets = make_rows(300)[0], search.targets
     list(search.run())
-    expected = (
-        LogisticRegression(max_iter=1000)
-        .fit(raw[:200], targets[:200])
-        .score(raw[200:], targets[200:])
-    )
+    theirs = LogisticRegression(max_iter=1000).fit(raw[:200], targets[:200])
+    expected = theirs.score(raw[200:], targets[200:])
     with torch.no_grad():
         found = float((search.head(raw[200:]).argmax(dim=1) == targets[200:]).float().mean())
     assert found > expected - 0.05
