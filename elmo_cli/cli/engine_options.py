@@ -55,6 +55,9 @@ engine_options = headed(
         type=Integer(1, 4096),
         help="Number of Ray workers.  [default: by the cluster's resources]",
     ),
+)
+write_option = headed(
+    COMPUTE,
     click.option(
         "--write",
         type=click.Choice(WRITERS),

@@ -27,6 +27,7 @@ BETWEEN_LABELS = "|"  # of a set of labels in a cell of text
 LEAST_SENTENCES = 2
 LEAST_ROWS_OF_IDS = 10  # from this number of rows, distinct labels are taken for ids
 HELD_OUT_SHARE = 10  # a tenth
+LARGEST_NUMBER = 1e37  # of float32, with a margin
 SHOWN = 60  # characters of a label in a message
 FAULTS = {"I": "continues", "E": "ends", "B": "in IOB1 follows"}
 
@@ -248,11 +249,11 @@ def _number(value: Any, place: str) -> float:  # noqa: ANN401  # a cell
         number = float(value)
     except (TypeError, ValueError):
         number = float("nan")
-    if isinstance(value, bool) or not abs(number) < float("inf"):
-        raise CorpusError(
-            f"{place}: its label is {str(value)[:SHOWN]!r}, which is not a finite number; "
-            "--regression needs numbers"
+    if isinstance(value, bool) or not abs(number) < LARGEST_NUMBER:
+        fact = (
+            f"its label is {str(value)[:SHOWN]!r}, which is not a number below {LARGEST_NUMBER:g}"
         )
+        raise CorpusError(f"{place}: {fact}; correct it (--regression needs numbers)")
     return number
 
 

@@ -1,7 +1,7 @@
 """Cache file of features of examples, with random access to batches of sentences."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,9 +10,10 @@ import torch
 
 from elmo_cli.features.values import cast
 from elmo_cli.inference.embedder_spec import EmbedderSpec
-from elmo_cli.inference.pipeline import embed_ahead, embed_corpus, embed_window, selecting, windows
+from elmo_cli.inference.engines.local import LocalEngine
+from elmo_cli.inference.pipeline import embed_corpus, windows
 from elmo_cli.inference.selection import Selection
-from elmo_cli.types import Array, Progress, Sentence
+from elmo_cli.types import NOTHING, Array, Progress, Sentence
 
 
 class FeatureCache:
@@ -42,7 +43,7 @@ class FeatureCache:
     @property
     def n_bytes(self) -> int:
         """Size of the complete file."""
-        return int(self.offsets[-1]) * self._row_bytes
+        return int(self.offsets[-1]) * self.row_bytes
 
     @property
     def is_complete(self) -> bool:
@@ -50,7 +51,13 @@ class FeatureCache:
         return self.path.is_file() and self.path.stat().st_size == self.n_bytes
 
     @property
-    def _row_bytes(self) -> int:
+    def n_stored(self) -> int:
+        """Number of rows in the file."""
+        return self.path.stat().st_size // self.row_bytes if self.path.is_file() else 0
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of a row."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:  # noqa: ARG002  # a writer of the pipeline
@@ -60,14 +67,19 @@ class FeatureCache:
                 rows = array.reshape(self.shape[0], -1, self.shape[1]).transpose(1, 0, 2)
                 file.write(np.ascontiguousarray(cast(rows, self.dtype.name)).tobytes())
 
+    def keep(self, n_sentences: int) -> None:
+        """Discard the rows after those of the first sentences."""
+        with self.path.open("ab") as file:
+            file.truncate(int(self.offsets[n_sentences]) * self.row_bytes)
+
     def read(self, sentences: Sequence[int]) -> torch.Tensor:
         """Return the rows of sentences, one after another, (layer, row, dim) float32."""
         self._file = self._file or self.path.open("rb")
         pieces = []
         for sentence in sentences:
             start, stop = int(self.offsets[sentence]), int(self.offsets[sentence + 1])
-            self._file.seek(start * self._row_bytes)
-            pieces.append(self._file.read((stop - start) * self._row_bytes))
+            self._file.seek(start * self.row_bytes)
+            pieces.append(self._file.read((stop - start) * self.row_bytes))
         rows = (
             np.frombuffer(b"".join(pieces), self.dtype).reshape(-1, *self.shape).astype(np.float32)
         )
@@ -88,8 +100,10 @@ def fill_cache(
 ) -> Iterator[Progress]:
     """Write the vectors of sentences to a cache, and yield the progress.
 
+    Windows that the file has already are not computed again.
+
     Args:
-        cache: The cache; an existing file is replaced.
+        cache: The cache.
         sentences: Token lists.
         spec: The embedder.
         selection: Choice of the vectors that are stored.
@@ -97,13 +111,17 @@ def fill_cache(
     Raises:
         ElmoError: The model or the disk fails.
     """
-    cache.path.unlink(missing_ok=True)
-    cache.path.touch()
-    config = spec.files.config()
-    choose, select = selection.steps(config.n_output_layers)
-    embedder = spec.build(choose)
-    embed = partial(embed_window, embedder=embedder, max_tokens=spec.max_batch_tokens(config))
+    engine = LocalEngine(spec, selection)
+    engine.load()
     numbered = (Sentence(str(i), list(tokens), "") for i, tokens in enumerate(sentences))
-    yield from embed_corpus(
-        embed_ahead(windows(numbered, spec.max_window_tokens), selecting(embed, select)), cache
-    )
+    remaining = windows(numbered, engine.settled.window_tokens)
+    done, n_stored, first = NOTHING, cache.n_stored, []
+    for window in remaining:
+        if cache.offsets[done.sentences + len(window)] > n_stored:
+            first = [window]
+            break
+        engine.replay(window)
+        done = done.plus(window)
+        yield done
+    cache.keep(done.sentences)
+    yield from embed_corpus(engine.embedded(chain(first, remaining)), cache, done)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from elmo_cli.downstream.labelled_features import Ints
 from elmo_cli.downstream.sentence_head import SentenceHead, target_loss
 from elmo_cli.downstream.token_head import TokenHead
-from elmo_cli.downstream.training_steps import TrainingStep
+from elmo_cli.downstream.training_steps import TrainingStep, best_score, n_worse, plain
 from elmo_cli.errors import ElmoError
 from elmo_cli.nn.bilm import BiLM
 from elmo_cli.nn.characters import CharacterMapper
@@ -97,22 +98,38 @@ class FineTuning:
         Raises:
             ElmoError: The loss is not finite.
         """
-        worse = 0
-        for epoch in range(self.epochs):
+        for epoch in range(len(self.history), self.epochs):
+            if n_worse(self.history) == PATIENCE:
+                break
             torch.manual_seed(self.seed * 1000 + epoch)
             loss = self._run_epoch(epoch)
             score = self.score(self._outputs())
-            is_best = score > max((step.score for step in self.history), default=-np.inf)
-            worse = 0 if is_best else worse + 1
+            is_best = score > best_score(self.history)
             if is_best:
                 self.best = (_copy(self.elmo.state_dict()), _copy(self.head.state_dict()))
             self.history.append(
                 TrainingStep(f"epoch {epoch + 1} of {self.epochs}", loss, score, is_best)
             )
             yield self.history[-1]
-            if worse == PATIENCE:
-                break
         self.restore_best()
+
+    def state(self) -> dict[str, Any]:
+        """Return what a later run needs to continue after the last step."""
+        return {
+            "history": plain(self.history),
+            "elmo": self.elmo.state_dict(),
+            "head": self.head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.history = [TrainingStep(*step) for step in state["history"]]
+        self.elmo.load_state_dict(state["elmo"])
+        self.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
 
     def restore_best(self) -> None:
         """Load the weights of the best epoch into the biLM, the mix and the classifier."""
@@ -139,10 +156,8 @@ class FineTuning:
     def _step(self, batch: Sequence[int]) -> float:
         loss = self._loss(batch)
         if not loss.isfinite():
-            raise ElmoError(
-                f"the loss is {loss.item()} in the epoch after {len(self.history)}; pass a lower "
-                "--learning-rate"
-            )
+            fact = f"epoch {len(self.history) + 1}: the loss is {loss.item()}"
+            raise ElmoError(f"{fact}; pass a lower --learning-rate")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         nn.utils.clip_grad_norm_(
@@ -172,7 +187,10 @@ class FineTuning:
         for start in range(0, len(self.held_out), BATCH_SENTENCES):
             vectors, mask = self._represent(self.held_out[start : start + BATCH_SENTENCES])
             if isinstance(self.head, TokenHead):
-                found.append(self.head.decode(vectors[mask][None], mask.sum(dim=1).tolist()))
+                lengths = mask.sum(dim=1).tolist()
+                found.append(
+                    self.head.decode(self.head.emissions(vectors[mask][None], lengths), lengths)
+                )
             else:
                 found.append(self.head(pool(vectors, mask)))
         return torch.cat(found)

@@ -17,6 +17,7 @@ from elmo_cli.models.cache import sha256
 from elmo_cli.version import __version__
 
 SHOWN_LABELS = 30
+JOB_SHA256 = "job_sha256"  # in the figures: identifies data, options and biLM
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """One run of `elmo fit`: checks, features, training, test, and the folder of the classifier."""
 
-import os
+import hashlib
 import resource
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,41 +18,31 @@ from elmo_cli.downstream.evaluation import Evaluation, evaluate
 from elmo_cli.downstream.examples import OF_TOKENS, Example
 from elmo_cli.downstream.feature_cache import FeatureCache, fill_cache
 from elmo_cli.downstream.fine_tuning import FineTuning
-from elmo_cli.downstream.fit_card import FitFacts, write_card, write_metrics
+from elmo_cli.downstream.fit_card import JOB_SHA256, FitFacts
 from elmo_cli.downstream.fit_data import FitData, FitSources, read_fit_data
-from elmo_cli.downstream.fit_options import FitOptions, check_options, choose_head
-from elmo_cli.downstream.fit_training import Training, make_training
+from elmo_cli.downstream.fit_options import FitOptions, check_options
+from elmo_cli.downstream.fit_output import check_output, read_metrics, write_output
+from elmo_cli.downstream.fit_training import Training, make_settings, make_training
+from elmo_cli.downstream.fit_work import FitWork
+from elmo_cli.downstream.penalty_search import PenaltySearch
 from elmo_cli.downstream.predictor import Predictor, TrainedHead
-from elmo_cli.downstream.predictor_folder import (
-    BILM,
-    CARD,
-    METRICS,
-    PredictorSettings,
-    copy_bilm,
-    write_predictor,
-)
-from elmo_cli.downstream.sentence_head import PenaltySearch
-from elmo_cli.downstream.token_head import BESIDE, LEARNED, LSTM_CRF
-from elmo_cli.downstream.token_training import TokenTraining
+from elmo_cli.downstream.predictor_folder import PredictorSettings
 from elmo_cli.downstream.training_steps import TrainingStep
-from elmo_cli.errors import DiskError, OutputError, reason_of
+from elmo_cli.errors import CorpusError, DiskError, reason_of
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.pipeline import windows
-from elmo_cli.inference.selection import Selection
-from elmo_cli.io.atomic import apply_umask, check_disk_space
+from elmo_cli.io.atomic import check_disk_space
 from elmo_cli.models.convert import write_model
-from elmo_cli.models.files import find_in_folder
-from elmo_cli.nn.scalar_mix import FixedMix
+from elmo_cli.models.files import ModelFiles, find_in_folder
 from elmo_cli.types import Progress, Sentence
-
-MIXED_HEADS = {LSTM_CRF: LEARNED}  # others concatenate the layers
 
 
 @dataclass
 class FitJob:
     """Training of a classifier: call `check`, `embed`, `train`, then `finish`.
 
-    After an interruption of `train`, `finish` writes the best classifier so far.
+    After an interruption, `interrupt` writes the best classifier so far and keeps the features and
+    the state of the training, from which a job with `resume` continues to the same weights.
     """
 
     sources: FitSources
@@ -62,8 +51,11 @@ class FitJob:
     options: FitOptions
     command: str = ""
     overwrite: bool = False
+    resume: bool = False
     notes: list[str] = field(default_factory=list)
     _began: float = field(default_factory=time.perf_counter)
+    _began_training: bool = False
+    _train_seconds: float = 0.0
 
     def check(self) -> FitData:
         """Return the data, after all checks that do not need the loaded model.
@@ -71,13 +63,21 @@ class FitJob:
         Raises:
             ElmoError: A check fails.
         """
-        self._check_folder()
+        check_output(self.folder, overwrite=self.overwrite or self.resume)
         _ = self.spec.place
         self.notes += self.data.notes
         check_options(self.options, self.data.task, self.sources.train, self.spec.place[0])
-        _ = self.settings
-        if not self.options.fine_tune:
-            check_disk_space(self.folder.absolute(), self.cache.n_bytes, "use fewer --layers")
+        if not self.data.held_out and (self.options.fine_tune or self.data.task in OF_TOKENS):
+            fact = "no sentence can be held out without losing its labels"
+            raise CorpusError(
+                f"{self.sources.train}: {fact}; add sentences, check --label, or pass --dev"
+            )
+        if self.resume and read_metrics(self.folder).get(JOB_SHA256) != self.fingerprint:
+            check_output(self.folder, overwrite=self.overwrite)
+        self.work.open(self.identity)
+        if not self.options.fine_tune and not self.is_complete:
+            missing = self.cache.n_bytes - self.cache.n_stored * self.cache.row_bytes
+            check_disk_space(self.folder.absolute(), missing, "use fewer --layers")
         return self.data
 
     @cached_property
@@ -88,49 +88,44 @@ class FitJob:
     @cached_property
     def settings(self) -> PredictorSettings:
         """The settings of the classifier."""
-        data, options, files = self.data, self.options, self.spec.files
-        config = files.config()
-        # Its weights are set after the training
-        mix = FixedMix((0.0,) * config.n_output_layers) if options.fine_tune else None
-        selection = Selection(options.layers, mix, self.pool)
-        names = selection.names(config.n_output_layers)
-        head = choose_head(options, data.task)
-        return PredictorSettings(
-            task=data.task,
-            labels=data.labels,
-            label=self.sources.label,
-            model=files.name,
-            model_sha256=files.sha256,
-            layers=options.layers,
-            n_layers=len(names),
-            dim=selection.dim(config.n_output_layers, config.output_dim),
-            head=head,
-            mix=BESIDE if mix else options.mix or MIXED_HEADS.get(head, BESIDE),
-            scheme=data.scheme,
-            output_scheme=data.source_scheme,
-            pool=self.pool,
-            norm="layer" if options.fine_tune else "standard",
-            fixed_mix=(*mix.weights, mix.gamma) if mix else None,
-        )
-
-    @property
-    def pool(self) -> str:
-        """Pooling of the vectors."""
-        return "none" if self.data.task in OF_TOKENS else (self.options.pool or "mean+max")
+        return make_settings(self.data, self.options, self.spec.files, self.sources.label)
 
     @cached_property
-    def work(self) -> Path:
-        """A hidden folder beside the output, for the features and the unfinished output."""
-        try:
-            return Path(
-                tempfile.mkdtemp(
-                    prefix=f".{self.folder.name[:40]}.",
-                    suffix=".elmo-fit",
-                    dir=self.folder.absolute().parent,
-                )
-            )
-        except OSError as error:
-            raise OutputError(f"{self.folder}: cannot be written ({reason_of(error)})") from None
+    def work(self) -> FitWork:
+        """The work folder."""
+        return FitWork(self.folder, self.resume)
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Hashes of what determines the weights."""
+        data = self.data
+        options = {
+            name: value for name, value in asdict(self.options).items() if name != "include_model"
+        }
+        parts = {
+            "the data": [
+                data.train,
+                data.held_out,
+                [(example.tokens, example.target) for example in data.examples],
+            ],
+            "the options": [options, self.spec.precision, asdict(self.settings)],
+            "the biLM": self.spec.files.sha256,
+        }
+        return {
+            name: hashlib.sha256(repr(part).encode("utf-8", "surrogatepass")).hexdigest()
+            for name, part in parts.items()
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all that determines the weights."""
+        return hashlib.sha256("".join(self.identity.values()).encode()).hexdigest()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a resumed run finds the classifier complete."""
+        found = read_metrics(self.folder) if self.resume else {}
+        return found.get(JOB_SHA256) == self.fingerprint and not found.get("stopped")
 
     @cached_property
     def cache(self) -> FeatureCache:
@@ -138,7 +133,7 @@ class FitJob:
         settings, of_tokens = self.settings, self.data.task in OF_TOKENS
         counts = [len(example.tokens) if of_tokens else 1 for example in self.data.examples]
         return FeatureCache(
-            self.work / "features.bin",
+            self.work.features,
             settings.n_layers,
             settings.dim,
             counts,
@@ -151,7 +146,7 @@ class FitJob:
         Raises:
             ElmoError: The model or the disk fails.
         """
-        if self.options.fine_tune:
+        if self.options.fine_tune or self.cache.is_complete:
             return
         tokens = [example.tokens for example in self.data.examples]
         try:
@@ -166,7 +161,12 @@ class FitJob:
             ElmoError: The loss is not finite.
         """
         self._train_seconds = time.perf_counter()
-        yield from self.training.run()
+        if (state := self.work.load()) is not None:
+            self.training.load_state(state)
+        self._began_training = True
+        for step in self.training.run():
+            self.work.save(self.training.state())
+            yield step
 
     @cached_property
     def training(self) -> Training:
@@ -201,27 +201,25 @@ class FitJob:
             command=self.command,
             stopped=stopped,
             notes=self.notes,
-            facts=self._training_facts(),
+            facts={**self._training_facts(), JOB_SHA256: self.fingerprint},
         )
-        self._write(head, facts)
+        write_output(self.work, head, facts, self._copied_model)
         return facts
 
     def _take_over_bilm(self, training: FineTuning) -> None:
         """Write the trained biLM into the work folder, and use it and its mix from here."""
         files = self.spec.files
-        write_model(training.bilm, files.name, self.work / BILM)
-        trained = find_in_folder(self.work / BILM, files.name)
+        shutil.rmtree(self.work.bilm, ignore_errors=True)  # of a run that was killed
+        write_model(training.bilm, files.name, self.work.bilm)
+        trained = find_in_folder(self.work.bilm, files.name)
         self.spec = replace(self.spec, model=trained, options=None, weights=None)
         self.settings = replace(
             self.settings, model_sha256=trained.sha256, fixed_mix=training.fixed_mix
         )
 
     def _best_head(self) -> nn.Module:
+        self.training.restore_best()
         head: nn.Module = self.training.head
-        if isinstance(self.training, TokenTraining) and self.training.best:
-            head.load_state_dict(self.training.best)
-        if isinstance(self.training, FineTuning):
-            self.training.restore_best()
         return head.eval()
 
     def _training_facts(self) -> dict[str, Any]:
@@ -246,54 +244,34 @@ class FitJob:
             self.options.seed,
         )
 
-    def _write(self, head: nn.Module, facts: FitFacts) -> None:
-        partial = self.work / "output"
-        try:
-            partial.mkdir()
-            write_predictor(partial, self.settings, head)
-            if self._includes_model:
-                copy_bilm(self.spec.files, partial)
-            write_metrics(partial / METRICS, facts)
-            (partial / CARD).write_text(
-                write_card(self.folder.resolve().name, facts), encoding="utf-8"
-            )
-            apply_umask(partial)
-            if self.folder.is_dir():
-                self.folder.replace(self.work / "old")
-            partial.rename(self.folder)
-        except OSError as error:
-            raise OutputError(f"{self.folder}: cannot be written ({reason_of(error)})") from None
-
     @property
-    def _includes_model(self) -> bool:
+    def _copied_model(self) -> ModelFiles | None:
+        """The biLM that is copied into the folder; None: none."""
         chosen = self.options.include_model or (self.options.fine_tune or None)
-        return not self.spec.files.built_in if chosen is None else chosen
+        is_copied = not self.spec.files.built_in if chosen is None else chosen
+        return self.spec.files if is_copied else None
+
+    def interrupt(self) -> str:
+        """Write the best classifier so far after an interruption, and keep what `resume` continues.
+
+        Returns:
+            What is kept, for the user; empty if there is nothing.
+
+        Raises:
+            ElmoError: The folder cannot be written.
+        """
+        self.work.keep = self.work.has_steps()
+        told = []
+        if self.work.keep and self._began_training and self.training.history:
+            self.finish(stopped=True)
+            told.append(f"the best classifier so far is in {self.folder}")
+        return "; ".join([*told, *["pass --resume to continue"] * self.work.keep])
 
     def close(self) -> None:
-        """Remove the work folder."""
+        """Close the features and the work folder."""
         if "cache" in self.__dict__:
             self.cache.close()
-        if "work" in self.__dict__:
-            shutil.rmtree(self.work, ignore_errors=True)
-
-    def _check_folder(self) -> None:
-        if self.folder.exists() and not self.overwrite:
-            raise OutputError(
-                f"{self.folder}: exists already; name a new folder, or pass --overwrite"
-            )
-        if (
-            self.folder.exists()
-            and not (self.folder / METRICS).is_file()
-            and not (self.folder.is_dir() and not any(self.folder.iterdir()))
-        ):
-            raise OutputError(
-                f"{self.folder}: is not a folder of elmo fit, so it is not replaced; name another"
-            )
-        parent = self.folder.absolute().parent
-        if not parent.is_dir():
-            raise OutputError(f"{parent}: no such folder; create it first")
-        if not os.access(parent, os.W_OK):
-            raise OutputError(f"{parent}: cannot be written (permission denied)")
+        self.work.close()
 
 
 def _predict(predictor: Predictor, examples: Sequence[Example]) -> Iterator[Any]:

@@ -1,6 +1,8 @@
-"""Construction of the training for the labels and options of `elmo fit`."""
+"""Construction of classifier and training for the labels and options of `elmo fit`."""
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,20 +14,65 @@ from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS, OF_TOKENS, SENTENC
 from elmo_cli.downstream.feature_cache import FeatureCache
 from elmo_cli.downstream.fine_tuning import EPOCHS, LEARNING_RATE, FineTuning
 from elmo_cli.downstream.fit_data import FitData
-from elmo_cli.downstream.fit_options import FitOptions
+from elmo_cli.downstream.fit_options import FitOptions, choose_head
 from elmo_cli.downstream.moments import Moments
+from elmo_cli.downstream.penalty_search import PenaltySearch
 from elmo_cli.downstream.predictor_folder import PredictorSettings
 from elmo_cli.downstream.scores import Scorer
-from elmo_cli.downstream.sentence_head import EVEN, PenaltySearch, SentenceHead, encode_targets
-from elmo_cli.downstream.token_head import TokenHead
+from elmo_cli.downstream.sentence_head import EVEN, SentenceHead, encode_targets
+from elmo_cli.downstream.token_head import BESIDE, LEARNED, LSTM_CRF, TokenHead
 from elmo_cli.downstream.token_training import TokenTraining, epochs_for
 from elmo_cli.errors import ModelError
 from elmo_cli.inference.embedder_spec import EmbedderSpec
+from elmo_cli.inference.selection import Selection
+from elmo_cli.models.files import ModelFiles
+from elmo_cli.nn.scalar_mix import FixedMix
 from elmo_cli.nn.token_encoders import CharacterEncoder
 
-MOMENT_SENTENCES = 256
+BLOCK_SENTENCES = 256
 UNKNOWN = "B-?"  # replaces labels that occur in the held-out part only
+MIXED_HEADS = {LSTM_CRF: LEARNED}  # others concatenate the layers
 Training = TokenTraining | PenaltySearch | FineTuning
+
+
+def make_settings(
+    data: FitData, options: FitOptions, files: ModelFiles, label: str
+) -> PredictorSettings:
+    """Return the settings of a classifier.
+
+    Args:
+        data: The examples.
+        options: The options of the classifier.
+        files: The biLM.
+        label: The column or field of the labels.
+
+    Raises:
+        ElmoError: The model does not have the chosen layers.
+    """
+    config = files.config()
+    # Its weights are set after the training
+    mix = FixedMix((0.0,) * config.n_output_layers) if options.fine_tune else None
+    pool = "none" if data.task in OF_TOKENS else (options.pool or "mean+max")
+    selection = Selection(options.layers, mix, pool)
+    names = selection.names(config.n_output_layers)
+    head = choose_head(options, data.task)
+    return PredictorSettings(
+        task=data.task,
+        labels=data.labels,
+        label=label,
+        model=files.name,
+        model_sha256=files.sha256,
+        layers=options.layers,
+        n_layers=len(names),
+        dim=selection.dim(config.n_output_layers, config.output_dim),
+        head=head,
+        mix=BESIDE if mix else options.mix or MIXED_HEADS.get(head, BESIDE),
+        scheme=data.scheme,
+        output_scheme=data.source_scheme,
+        pool=pool,
+        norm="layer" if options.fine_tune else "standard",
+        fixed_mix=(*mix.weights, mix.gamma) if mix else None,
+    )
 
 
 def make_training(
@@ -117,8 +164,8 @@ def _fine_tuning(
 
 def _moments(data: FitData, cache: FeatureCache) -> Moments:
     moments = Moments()
-    for start in range(0, len(data.train), MOMENT_SENTENCES):
-        moments.add(cache.read(data.train[start : start + MOMENT_SENTENCES]))
+    for start in range(0, len(data.train), BLOCK_SENTENCES):
+        moments.add(cache.read(data.train[start : start + BLOCK_SENTENCES]))
     return moments
 
 
@@ -127,13 +174,27 @@ def _sentence_training(
 ) -> PenaltySearch:
     head = settings.make_head()
     assert isinstance(head, SentenceHead)  # noqa: S101  # for mypy
-    rows = cache.read(range(len(data.examples))).transpose(0, 1).flatten(1)
-    targets = encode_targets(data.task, [example.target for example in data.examples], data.labels)
-    final = data.train if data.own_dev else [*data.train, *data.held_out]
-    score = _held_out_score(data.task, targets[data.held_out], len(data.labels))
+    order = [*data.train, *data.held_out]
+    targets = encode_targets(data.task, [data.examples[i].target for i in order], data.labels)
+    n_train = len(data.train)
     return PenaltySearch(
-        head, rows, targets, data.train, data.held_out, score, _weights(data, options), final
+        head,
+        _read_rows(cache, order),
+        targets,
+        n_train,
+        _held_out_score(data.task, targets[n_train:], len(data.labels)),
+        _weights(data, options),
+        n_train if data.own_dev else len(order),
     )
+
+
+def _read_rows(cache: FeatureCache, sentences: Sequence[int]) -> Tensor:
+    """Return the vectors of sentences, (sentence, layer * dim), read in blocks to save memory."""
+    rows = torch.empty(len(sentences), math.prod(cache.shape))
+    for start in range(0, len(sentences), BLOCK_SENTENCES):
+        block = cache.read(sentences[start : start + BLOCK_SENTENCES])
+        rows[start : start + BLOCK_SENTENCES] = block.transpose(0, 1).flatten(1)
+    return rows
 
 
 def _weights(data: FitData, options: FitOptions) -> Tensor | None:

@@ -1,10 +1,12 @@
 """The job of `elmo predict`: predictions for a corpus, window by window."""
 
 import json
+import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from elmo_cli.errors import UsageError
 from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
-from elmo_cli.inference.engines.local import LocalEngine
+from elmo_cli.inference.engines import Engine, EngineOptions, open_engine
 from elmo_cli.inference.pipeline import Embedded, Truncated, embed_corpus, windows
 from elmo_cli.io.inputs import is_stream
 from elmo_cli.io.output_file import OutputTarget
@@ -46,7 +48,7 @@ def choose_format(output: OutputTarget, chosen: str | None, *, of_tokens: bool) 
         of_tokens: Whether tokens are labelled.
 
     Raises:
-        UsageError: The suffix is unknown, or the format does not fit labels of sentences.
+        UsageError: The suffix is unknown, or the format does not fit the output or the labels.
     """
     if chosen is None and output.path == STDOUT:
         chosen = "conll" if of_tokens else "tsv"
@@ -59,6 +61,9 @@ def choose_format(output: OutputTarget, chosen: str | None, *, of_tokens: bool) 
             f"{output.path}: the suffix {suffix!r} is of no format of predictions; pass "
             f"--output-format {'|'.join(SUFFIXES)}."
         )
+    if chosen == "parquet" and output.path == STDOUT:
+        remedy = "name a file, or pass --output-format jsonl or tsv"
+        raise UsageError(f"-: Parquet cannot be written to standard output; {remedy}.")
     if chosen == "conll" and not of_tokens:
         raise UsageError(
             f"{output.path}: CoNLL columns are for labels of tokens; write tsv, jsonl or parquet "
@@ -113,6 +118,7 @@ class PredictJob:
     fresh: bool = False
     journal: bool = True
     command: str = ""
+    engine: EngineOptions = field(default_factory=EngineOptions)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -191,8 +197,19 @@ class PredictJob:
         Raises:
             ElmoError: The corpus, the model or the disk fail.
         """
-        engine = LocalEngine(self.predictor.spec, self.predictor.settings.selection)
-        engine.load()
+        engine = open_engine(
+            self.predictor.spec, self.predictor.settings.selection, self.engine, self._work_folder
+        )
+        with closing(engine):
+            engine.load()
+            yield from self._run(engine, scan)
+
+    def _work_folder(self) -> Path:
+        """Return a folder for files of a run: the work directory if there is one."""
+        folder = self.work.folder
+        return folder.path if folder else Path(tempfile.gettempdir())
+
+    def _run(self, engine: Engine, scan: CorpusScan | None) -> Generator[Progress, None, None]:
         truncated = Truncated()
         with self.work.open_store(self.plan(scan), self._open_writer, self._kept) as (
             store,

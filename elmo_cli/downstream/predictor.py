@@ -88,7 +88,10 @@ class TrainedHead:
         if not array.shape[-2]:
             return np.zeros((0, len(self.settings.labels)), np.float32)
         head = cast("TokenHead", self.head)
-        return np.asarray(head.probabilities(self._rows([array]), [array.shape[-2]]).numpy())
+        lengths = [array.shape[-2]]
+        with torch.no_grad():
+            emissions = head.emissions(self._rows([array]), lengths)
+        return np.asarray(head.probabilities(emissions, lengths).numpy())
 
     def _rows(self, arrays: Sequence[Array]) -> torch.Tensor:
         n_layers, dim = self.settings.n_layers, self.settings.dim
@@ -98,10 +101,15 @@ class TrainedHead:
 
     def _token_results(self, rows: torch.Tensor, lengths: Sequence[int], *, proba: bool) -> Floats:
         head = cast("TokenHead", self.head)
-        labels = head.decode(rows, lengths)
-        chances = torch.zeros(len(labels))
+        with torch.no_grad():
+            emissions = head.emissions(rows, lengths)
+        labels = head.decode(emissions, lengths)
+        # NaN where the vectors are not finite, which stops the run; 0 otherwise
+        chances = emissions.sum(dim=1) * 0
         if proba:
-            chances = head.probabilities(rows, lengths).gather(1, labels[:, None])[:, 0]
+            chances = (
+                chances + head.probabilities(emissions, lengths).gather(1, labels[:, None])[:, 0]
+            )
         return np.asarray(torch.stack([labels.float(), chances], dim=1).numpy())
 
     def _pooled_results(self, arrays: Sequence[Array]) -> list[Floats]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
+from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
 from elmo_cli.downstream.crf import LinearChainCrf
 from elmo_cli.downstream.tag_schemes import allowed_tags
@@ -52,10 +54,16 @@ class LayerInput(nn.Module):
 
     def forward(self, layers: Tensor) -> Tensor:
         """(layer, token, dim) → (token, output_dim)."""
-        rows = (layers - self.mean[:, None]) / self.deviation[:, None]  # type: ignore[index]  # buffers are untyped
+        mean, deviation = cast("Tensor", self.mean), cast("Tensor", self.deviation)
         if self.mix is None or self.gamma is None:
+            rows = (layers - mean[:, None]) / deviation[:, None]
             return rows.transpose(0, 1).flatten(1)
-        return self.gamma * torch.einsum("l,ltd->td", torch.softmax(self.mix, 0), rows)
+        scales = self.gamma * torch.softmax(self.mix, 0)[:, None] / deviation  # (layer, dim)
+        mixed = -(scales * mean).sum(dim=0)
+        # Without a standardised copy of all layers
+        for layer, scale in zip(layers, scales, strict=True):
+            mixed = torch.addcmul(mixed, layer, scale)
+        return mixed
 
 
 class TokenHead(nn.Module):
@@ -100,45 +108,62 @@ class TokenHead(nn.Module):
             labels: (token,) int64.
             weights: (label,) float32, of a linear head's labels; None: all 1.
         """
-        emissions = self._emissions(layers, lengths)
+        emissions = self.emissions(layers, lengths)
         if self.config.head == LINEAR or self.crf is None:
             return functional.cross_entropy(emissions, labels, weights)
         padded, mask = _pad(emissions, lengths)
         log_likelihood = self.crf.log_likelihood(padded, _pad(labels, lengths)[0], mask)
         return -log_likelihood.sum() / len(labels)
 
+    def emissions(self, layers: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return the scores of the labels at each token, (token, label), without those of the CRF.
+
+        Args:
+            layers: (layer, token, dim) float32.
+            lengths: Tokens of each sentence.
+        """
+        rows: Tensor = self.input(layers)
+        if self.lstm is not None:
+            rows = functional.dropout(rows, DROPOUT, self.training)
+            order, batch_sizes = _packed_order(lengths)
+            packed = PackedSequence(rows[order], batch_sizes)
+            output = self.lstm(packed)[0].data[torch.argsort(order)]
+            rows = functional.dropout(output, DROPOUT, self.training)
+        emissions: Tensor = self.emit(rows)
+        return emissions
+
     @torch.no_grad()
-    def decode(self, layers: Tensor, lengths: Sequence[int]) -> Tensor:
+    def decode(self, emissions: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return the best labels that the tag scheme allows, (token,) int64."""
-        emissions = self._emissions(layers, lengths)
         if self.crf is None:
             return emissions.argmax(dim=-1)
         padded, mask = _pad(emissions, lengths)
         return self.crf.decode(padded, mask)[mask]
 
     @torch.no_grad()
-    def probabilities(self, layers: Tensor, lengths: Sequence[int]) -> Tensor:
+    def probabilities(self, emissions: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return the probability of each label at each token, (token, label)."""
-        emissions = self._emissions(layers, lengths)
         if self.crf is None:
             return torch.softmax(emissions, dim=-1)
         padded, mask = _pad(emissions, lengths)
         return self.crf.marginals(padded, mask)[mask]
-
-    def _emissions(self, layers: Tensor, lengths: Sequence[int]) -> Tensor:
-        rows: Tensor = self.input(layers)
-        if self.lstm is not None:
-            padded, mask = _pad(functional.dropout(rows, DROPOUT, self.training), lengths)
-            packed = pack_padded_sequence(
-                padded, torch.tensor(lengths), batch_first=True, enforce_sorted=False
-            )
-            output, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-            rows = functional.dropout(output[mask], DROPOUT, self.training)
-        emissions: Tensor = self.emit(rows)
-        return emissions
 
 
 def _pad(rows: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
     """(token, ...) → (sentence, longest, ...), padded with 0, and the mask (sentence, longest)."""
     padded = pad_sequence(list(torch.split(rows, list(lengths))), batch_first=True)
     return padded, torch.arange(padded.shape[1]) < torch.tensor(lengths)[:, None]
+
+
+def _packed_order(lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the order of tokens in a PackedSequence, (token,), and its batch sizes, (step,).
+
+    All first tokens come first, those of longer sentences before others, then all second ones.
+    """
+    counts = np.asarray(lengths)
+    starts = np.cumsum(counts) - counts
+    longest = np.argsort(-counts, kind="stable")
+    step = np.arange(counts.max())[:, None]
+    exists = step < counts[longest]  # (step, sentence)
+    order = (starts[longest] + step)[exists]
+    return torch.from_numpy(order), torch.from_numpy(exists.sum(axis=1))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from elmo_cli.downstream.feature_cache import FeatureCache
 from elmo_cli.downstream.labelled_features import Ints
 from elmo_cli.downstream.scores import Scorer
 from elmo_cli.downstream.token_head import TokenHead
-from elmo_cli.downstream.training_steps import TrainingStep
+from elmo_cli.downstream.training_steps import TrainingStep, best_score, plain
 from elmo_cli.errors import ElmoError
 
 BATCH_SENTENCES, LEAST_BATCH = 32, 4
@@ -99,7 +100,7 @@ class TokenTraining:
             torch.manual_seed(self.seed * 1000 + epoch)  # dropout, the same in a resumed run
             loss = self._run_epoch(epoch)
             score = self.score()
-            is_best = score > max((result.score for result in self.history), default=-np.inf)
+            is_best = score > best_score(self.history)
             if is_best:
                 self.best = {
                     name: value.detach().clone() for name, value in self.head.state_dict().items()
@@ -108,7 +109,28 @@ class TokenTraining:
                 TrainingStep(f"epoch {epoch + 1} of {self.epochs}", loss, score, is_best)
             )
             yield self.history[-1]
-        self.head.load_state_dict(self.best)
+        self.restore_best()
+
+    def state(self) -> dict[str, Any]:
+        """Return what a later run needs to continue after the last step."""
+        return {
+            "history": plain(self.history),
+            "head": self.head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.history = [TrainingStep(*step) for step in state["history"]]
+        self.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
+
+    def restore_best(self) -> None:
+        """Load the weights of the best epoch."""
+        if self.best:
+            self.head.load_state_dict(self.best)
 
     def score(self) -> float:
         """Return the score on the held-out sentences."""
@@ -139,10 +161,8 @@ class TokenTraining:
             self.cache.read(batch), [len(self.labels[i]) for i in batch], labels, self.weights
         )
         if not loss.isfinite():
-            raise ElmoError(
-                f"the loss is {loss.item()} in the epoch after {len(self.history)}; check the "
-                "model and its vectors"
-            )
+            fact = f"epoch {len(self.history) + 1}: the loss is {loss.item()}"
+            raise ElmoError(f"{fact}; check the model and its vectors")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         nn.utils.clip_grad_norm_(self.head.parameters(), LARGEST_GRADIENT)
@@ -160,5 +180,8 @@ def predict_cached(head: TokenHead, cache: FeatureCache, sentences: Sequence[int
     found = []
     for start in range(0, len(sentences), PREDICT_SENTENCES):
         batch = sentences[start : start + PREDICT_SENTENCES]
-        found.append(head.decode(cache.read(batch), [int(counts[i]) for i in batch]).numpy())
+        lengths = [int(counts[i]) for i in batch]
+        with torch.no_grad():
+            emissions = head.emissions(cache.read(batch), lengths)
+        found.append(head.decode(emissions, lengths).numpy())
     return np.concatenate(found)

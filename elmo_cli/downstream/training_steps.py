@@ -1,6 +1,7 @@
 """Reported steps of a training: epochs or penalties."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 
 class TrainingStep(NamedTuple):
@@ -14,3 +15,28 @@ class TrainingStep(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return self._asdict()
+
+
+class Resumable(Protocol):
+    """A training that can be continued from the state after its last step."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the state, of tensors and plain values."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+
+
+def best_score(history: Sequence[TrainingStep]) -> float:
+    """Return the best score so far; minus infinity before the first step."""
+    return max((step.score for step in history), default=float("-inf"))
+
+
+def n_worse(history: Sequence[TrainingStep]) -> int:
+    """Return the number of steps since the best one."""
+    return next((i for i, step in enumerate(reversed(history)) if step.is_best), len(history))
+
+
+def plain(history: Sequence[TrainingStep]) -> list[tuple[Any, ...]]:
+    """Return steps as plain tuples, which torch loads without pickle's classes."""
+    return [tuple(step) for step in history]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,17 @@ from click.testing import Result
 from sklearn.metrics import accuracy_score, f1_score
 
 import elmo_cli
+from elmo_cli.downstream import fine_tuning, penalty_search
 from elmo_cli.downstream.evaluation import evaluate
 from elmo_cli.downstream.examples import Example, split_examples
+from elmo_cli.downstream.feature_cache import FeatureCache
+from elmo_cli.downstream.fine_tuning import FineTuning
+from elmo_cli.downstream.penalty_search import PenaltySearch
 from elmo_cli.downstream.tag_schemes import convert_tags, find_invalid
+from elmo_cli.downstream.token_head import TokenHead
+from elmo_cli.downstream.token_training import TokenTraining
+from elmo_cli.inference.embedder_spec import EmbedderSpec
+from elmo_cli.inference.engines.local import LocalEngine
 from tests.helpers.fit_corpus import PEOPLE, make_tagged, make_texts, run, write_conll, write_tsv
 
 
@@ -134,6 +143,10 @@ def test_sets_of_labels_and_numbers_are_learned(tmp_path: Path, model: Path):
     result = fit(tmp_path, *args, "--label", "length", "--regression", "--overwrite")
     assert result.exit_code == 0, result.output
     assert metrics(tmp_path)["test"]["score"] > 0.5
+    large = [{**line, "length": 1e30 * line["length"]} for line in lines]
+    train.write_text("".join(json.dumps(line) + "\n" for line in large))
+    assert fit(tmp_path, *args, "--label", "length", "--regression", "--overwrite").exit_code == 0
+    assert metrics(tmp_path)["test"]["score"] > 0.5
     assert elmo_cli.load_predictor(tmp_path / "out").predict(["a b c"]).shape == (1,)
 
 
@@ -195,27 +208,123 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path, model: Path):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_ctrl_c_leaves_the_best_classifier_so_far(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-):
-    from elmo_cli.downstream.token_training import TokenTraining
+TAGGING = ["--label", 2, "--epochs", 5]
+TEXTS = ["--column", "text", "--label", "label"]
+FINE_TUNING = [*TEXTS, "--fine-tune", "--epochs", 3]
+TRAININGS = {
+    "tags": (TokenTraining, "_run_epoch"),
+    "texts": (PenaltySearch, "_try"),
+    "fine-tuning": (FineTuning, "_run_epoch"),
+}
 
-    whole = TokenTraining._run_epoch
-    monkeypatch.setattr(
-        TokenTraining,
-        "_run_epoch",
-        lambda self, epoch: whole(self, epoch) if epoch < 2 else raise_interrupt(),
-    )
-    train = write_conll(tmp_path / "train.conll", make_tagged(20, 0))
-    result = fit(tmp_path, train, "--label", 2, "--epochs", 9, "--model", model)
+
+def interruptible(kind: str, folder: Path) -> list[object]:
+    """Return the arguments of a training of the kind."""
+    if kind == "tags":
+        return [write_conll(folder / "train.conll", make_tagged(20, 0)), *TAGGING]
+    return [
+        write_tsv(folder / "train.tsv", make_texts(40, 0)),
+        *(TEXTS if kind == "texts" else FINE_TUNING),
+    ]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return elmo_cli.load_predictor(folder / "out").trained.head.state_dict()
+
+
+def stop_at_step(monkeypatch: pytest.MonkeyPatch, kind: str, number: int) -> None:
+    """Raise KeyboardInterrupt in a step of the training."""
+    training, name = TRAININGS[kind]
+    complete, calls = getattr(training, name), []
+
+    def step(self: object, *args: object) -> object:
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return complete(self, *args)
+
+    monkeypatch.setattr(training, name, step)
+
+
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_ctrl_c_leaves_the_best_so_far_and_resume_gives_the_same_weights(
+    kind: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    args = [*interruptible(kind, tmp_path), "--model", model]
+    assert fit(tmp_path, *args).exit_code == 0
+    expected = weights(tmp_path)
+    assert fit(tmp_path, *args, "--resume").exit_code == 0  # is complete: nothing to do
+    shutil.rmtree(tmp_path / "out")
+    with monkeypatch.context() as patched:
+        stop_at_step(patched, kind, 3)
+        result = fit(tmp_path, *args)
     assert result.exit_code == 130
     assert "the best classifier so far is in" in result.stderr
+    assert "pass --resume to continue" in result.stderr
     assert metrics(tmp_path)["stopped"] is True
-    assert len(elmo_cli.load_predictor(tmp_path / "out").predict([["Ada"]])) == 1
+    assert len(elmo_cli.load_predictor(tmp_path / "out").predict(["Ada"])) == 1
+    with monkeypatch.context() as patched:
+        stop_at_step(patched, kind, 99)
+        patched.setattr(LocalEngine, "load", raise_interrupt)  # the features are there
+        result = fit(tmp_path, *args, "--resume")
+    assert result.exit_code == 0, result.output
+    assert metrics(tmp_path)["stopped"] is False
+    assert len(metrics(tmp_path)["history"]) > 2
+    found = weights(tmp_path)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def raise_interrupt() -> float:
+def test_features_are_computed_from_where_a_killed_run_has_stopped(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    args = [*interruptible("tags", tmp_path), "--model", model]
+    assert fit(tmp_path, *args).exit_code == 0
+    expected = weights(tmp_path)
+    written, write = [], FeatureCache.write
+
+    def stop(self: FeatureCache, window: list, arrays: list) -> None:
+        write(self, window[:-3], arrays[:-3])
+        raise KeyboardInterrupt
+
+    def record(self: FeatureCache, window: list, arrays: list) -> None:
+        written.append(len(window))
+        write(self, window, arrays)
+
+    monkeypatch.setattr(EmbedderSpec, "max_window_tokens", property(lambda _self: 30))
+
+    def record_two(*given: object) -> None:
+        (stop if len(written) == 2 else record)(*given)
+
+    monkeypatch.setattr(FeatureCache, "write", record_two)
+    assert fit(tmp_path, *args, "--overwrite").exit_code == 130
+    (left,) = tmp_path.glob(".out.elmo-fit")
+    assert written.pop() > 0
+    (left / "output").mkdir()  # as after a kill
+    monkeypatch.setattr(FeatureCache, "write", record)
+    result = fit(tmp_path, *args, "--overwrite", "--resume")
+    assert result.exit_code == 0, result.output
+    found = weights(tmp_path)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert not left.exists()
+
+
+def test_what_a_killed_run_has_left_is_removed_or_refused(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    args = [*interruptible("tags", tmp_path), "--model", model]
+    with monkeypatch.context() as patched:
+        stop_at_step(patched, "tags", 2)
+        assert fit(tmp_path, *args).exit_code == 130
+    result = fit(tmp_path, *args, "--overwrite", "--balanced", "--head", "linear", "--resume")
+    assert result.exit_code == 1
+    assert "differs in the options; leave out --resume to start over" in result.stderr
+    assert (tmp_path / ".out.elmo-fit" / "checkpoint.pt").is_file()
+    assert fit(tmp_path, *args, "--overwrite").exit_code == 0
+    assert not (tmp_path / ".out.elmo-fit").exists()
+
+
+def raise_interrupt(*_: object) -> float:
     raise KeyboardInterrupt
 
 
@@ -267,6 +376,19 @@ BAD = {
     ),
     "one sentence": ("Ada B-PER\nx O\n\n", "has 1 labelled sentence; a classifier needs 2 or more"),
     "one class": ("a X\n\nb X\n\n", "every label is 'X'; a classifier needs two different ones"),
+    "only O": ("a O\n\nb O\n\n", "every label is 'O'; a classifier needs two different ones"),
+    "two sentences": (
+        "Ada B-PER\n\nx O\n\n",
+        "no sentence can be held out without losing its labels",
+    ),
+    "distinct labels": (
+        "".join(f"x id{i}\n\n" for i in range(30)),
+        "no sentence can be held out without losing its labels",
+    ),
+    "broken IOBES": (
+        "Ada B-PER\nx O\nOslo S-LOC\n\n" * 4,
+        ":2: the tag before or at 'O' leaves a span open",
+    ),
     "empty": ("", "does not contain labelled sentences"),
 }
 
@@ -281,6 +403,29 @@ def test_bad_input_is_one_line(case: str, tmp_path: Path, model: Path):
     assert expected in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert sorted(one.name for one in tmp_path.iterdir()) == ["bad.conll"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("tags", "epoch 1: the loss is nan; check the model and its vectors"),
+        ("texts", "the loss is nan with the penalty 10; check the model and its vectors"),
+        ("fine-tuning", "epoch 1: the loss is nan; pass a lower --learning-rate"),
+    ],
+)
+def test_a_loss_that_is_not_a_number_is_one_line(
+    kind: str, expected: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    args = interruptible(kind, tmp_path)
+    monkeypatch.setattr(TokenHead, "loss", lambda self, *_: self.emit.bias.sum() * torch.nan)
+    for module in (penalty_search, fine_tuning):
+        monkeypatch.setattr(
+            module, "target_loss", lambda _task, logits, *_: logits.sum() * torch.nan
+        )
+    result = fit(tmp_path, *args, "--model", model)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [f"Error: {expected}"]
+    assert [path.name for path in tmp_path.iterdir()] == [Path(str(args[0])).name]
 
 
 def test_broken_tags_are_repaired_when_asked(tmp_path: Path, model: Path):

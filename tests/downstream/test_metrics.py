@@ -2,10 +2,17 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    precision_recall_fscore_support,
+    r2_score,
+)
 
 from elmo_cli.downstream.baselines import majority, majority_by_word
 from elmo_cli.downstream.control import control_ceiling, control_labels
+from elmo_cli.downstream.evaluation import evaluate
 from elmo_cli.downstream.metrics import (
     count_classes,
     count_right,
@@ -15,6 +22,7 @@ from elmo_cli.downstream.metrics import (
     is_bio,
 )
 from elmo_cli.downstream.statistics import RESAMPLES, resample
+from elmo_cli.downstream.tag_schemes import convert_tags
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 
@@ -114,4 +122,55 @@ def test_the_control_task_labels_words_at_random_by_the_labels_distribution():
     np.testing.assert_array_equal(control, control_labels(labels, 10_000, 0))
     assert (
         control_ceiling(np.array([0, 1, 0, 1]), np.array([0, 0, 1]), np.array([0, 1, 2, 3])) == 0.75
+    )
+
+
+SPANS = {"P": "PER", "L": "LOC", "O": "ORG"}
+GOLD = "BP IP O BL IL O|BO IO IO O BP|O O BL|BP BP IP O|BL IL BO|O O O O|BO BL IL IL|BP IP IP O BL"
+PREDICTED = (
+    "BP IP O BL O O|BO IO O O BP|BL O BL|BP IP IP O|BL IL BO|O BP O O|BL IL IL IL|BP IP IP BO BO"
+)
+
+
+def spell(text: str, scheme: str) -> list[list[str]]:
+    """Return the tags of the sentences of a text such as "BP IP O|O"."""
+    sentences = [
+        ["O" if tag == "O" else f"{tag[0]}-{SPANS[tag[1]]}" for tag in one.split()]
+        for one in text.split("|")
+    ]
+    return [convert_tags(tags, scheme) for tags in sentences]
+
+
+@pytest.mark.parametrize("scheme", ["iob1", "iob2", "iobes"])
+def test_scores_of_spans_are_those_that_seqeval_reports_in_strict_mode(scheme: str):
+    """The figures are those of seqeval 1.2.2, `classification_report(mode="strict")`, for IOB2 and
+    IOBES.
+    """
+    found = evaluate("tags", spell(GOLD, scheme), spell(PREDICTED, scheme), 0)
+    assert found.interval.score == pytest.approx(4 / 9)
+    assert [row[0] for row in found.by_label] == ["LOC", "ORG", "PER"]
+    np.testing.assert_allclose(
+        [row[1:] for row in found.by_label],
+        [[0.4, 0.4, 0.4, 5], [0.25, 1 / 3, 2 / 7, 3], [0.6, 0.6, 0.6, 5]],
+    )
+
+
+def test_scores_of_sets_and_numbers_are_those_of_scikit_learn():
+    random = np.random.default_rng(0)
+    sides = [
+        [tuple(f"t{i}" for i in range(5) if random.random() < 0.4) for _ in range(60)]
+        for _ in range(2)
+    ]
+    matrices = [[[f"t{i}" in labels for i in range(5)] for labels in side] for side in sides]
+    found = evaluate("label sets", *sides, 0)
+    assert found.interval.score == pytest.approx(f1_score(*matrices, average="micro"))
+    assert found.others["exact_match"] == pytest.approx(accuracy_score(*matrices))
+    expected = precision_recall_fscore_support(*matrices)
+    np.testing.assert_allclose([row[1:] for row in found.by_label], np.transpose(expected))
+    gold = random.normal(size=50)
+    predicted = gold + random.normal(size=50)
+    found = evaluate("numbers", list(gold), list(predicted), 0)
+    assert found.interval.score == pytest.approx(r2_score(gold, predicted))
+    assert found.others["mean_absolute_error"] == pytest.approx(
+        mean_absolute_error(gold, predicted)
     )

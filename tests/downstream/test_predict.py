@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import elmo_cli
 from elmo_cli.cli.main import main
 from elmo_cli.downstream.prediction_writers import TextWriter
 from elmo_cli.errors import ModelError
+from elmo_cli.inference.pipeline import Embedded
+from elmo_cli.types import Sentence
 from tests.conftest import make_model
 from tests.helpers.fit_corpus import make_tagged, make_texts, run, write_conll, write_tsv
 
@@ -189,6 +192,35 @@ def test_the_labels_do_not_depend_on_the_window(tagger: Path, tmp_path: Path):
     assert outputs[0] == outputs[1]
 
 
+def test_several_devices_give_the_same_labels(tagger: Path, tmp_path: Path):
+    (tmp_path / "in.txt").write_text(
+        "".join(" ".join(tokens) + "\n" for tokens, _ in make_tagged(30, 5))
+    )
+    args = [tagger, tmp_path / "in.txt", "-", "--window-tokens", 20]
+    assert predict(*args, "--device", "cpu,cpu") == predict(*args, "--device", "cpu")
+
+
+def test_vectors_that_are_not_finite_are_an_error(
+    tagger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from elmo_cli.inference.engines.local import LocalEngine
+
+    complete = LocalEngine.embedded
+
+    def spoilt(self: LocalEngine, windows: Iterator[list[Sentence]]) -> Iterator[Embedded]:
+        for embedded in complete(self, windows):
+            embedded.arrays[1][0, 0, 0] = np.nan
+            yield embedded
+
+    monkeypatch.setattr(LocalEngine, "embedded", spoilt)
+    (tmp_path / "in.txt").write_text("Ada\nx Rome\n")
+    result = run("predict", tagger, tmp_path / "in.txt", tmp_path / "out.conll")
+    assert (result.exit_code, "sentence 2: its vectors contain NaN" in result.stderr) == (
+        1,
+        True,
+    ), result.stderr
+
+
 def test_a_folder_of_another_kind_or_a_missing_bilm_is_one_line(
     tagger: Path, classifier: Path, tmp_path: Path, model: Path
 ):
@@ -221,8 +253,18 @@ def test_formats_that_do_not_fit_are_refused(classifier: Path, tmp_path: Path):
     (tmp_path / "in.txt").write_text("x\n")
     for args, expected in [
         (["out.conll"], "CoNLL columns are for labels of tokens"),
+        (
+            ["-", "--output-format", "parquet"],
+            "-: Parquet cannot be written to standard output; name a file",
+        ),
         (["out.xyz"], "is of no format of predictions"),
         (["out.tsv", "--tag-scheme", "iob2"], "--tag-scheme is for tags of spans"),
     ]:
-        result = run("predict", classifier, tmp_path / "in.txt", tmp_path / args[0], *args[1:])
+        result = run(
+            "predict",
+            classifier,
+            tmp_path / "in.txt",
+            args[0] if args[0] == "-" else tmp_path / args[0],
+            *args[1:],
+        )
         assert (result.exit_code, expected in result.stderr) == (2, True), result.stderr

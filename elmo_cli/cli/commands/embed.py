@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.cli.command_line import command_line
-from elmo_cli.cli.engine_options import check_write, engine_options
+from elmo_cli.cli.engine_options import check_write, engine_options, write_option
 from elmo_cli.cli.headings import (
     ALLENNLP,
     COMPUTE,
@@ -198,7 +198,15 @@ _key_flags = headed(
 @grouped("corpus", InputOptions, _blank_lines_option, max_tokens_option)
 @grouped("selection", SelectionOptions, _selection_options, _layer_flags)
 @grouped("written", OutputOptions, output_options, _key_flags)
-@grouped("compute", ComputeOptions, engine_options, precision_option, _size_options, _cuda_option)
+@grouped(
+    "compute",
+    ComputeOptions,
+    engine_options,
+    write_option,
+    precision_option,
+    _size_options,
+    _cuda_option,
+)
 @grouped(
     "resuming", ResumeOptions, resuming_options("start a new run that can be resumed"), shard_option
 )

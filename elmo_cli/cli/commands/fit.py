@@ -13,6 +13,7 @@ from elmo_cli.cli.command_line import command_line
 from elmo_cli.cli.headings import (
     INPUT,
     OUTPUT,
+    RESUME,
     TRAINING,
     HeadedCommand,
     grouped,
@@ -30,7 +31,7 @@ from elmo_cli.cli.options import (
 )
 from elmo_cli.cli.parameter_types import FILE, Integer, Number
 from elmo_cli.cli.reading_options import label_option, labelled_reading_options
-from elmo_cli.errors import UsageError
+from elmo_cli.errors import UsageError, printable
 from elmo_cli.readers.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -147,6 +148,14 @@ _report_options = headed(
         "--overwrite", is_flag=True, help="Replace a MODEL_DIR that elmo fit has written."
     ),
 )
+_resume_option = headed(
+    RESUME,
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Continue an interrupted training, to the same weights.  [default: start over]",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -217,6 +226,7 @@ class ReportOptions:
     as_json: bool
     plot: Path | None
     overwrite: bool
+    resume: bool
 
 
 @click.command(cls=HeadedCommand, epilog=EPILOG)
@@ -232,6 +242,7 @@ class ReportOptions:
     "written",
     ReportOptions,
     _report_options,
+    _resume_option,
     json_option("Print one JSON object instead of tables."),
 )
 @quiet_option
@@ -250,13 +261,15 @@ def command(
     TSV. A list of values labels the tokens, a single value the sentence. The default classifier is
     a BiLSTM with a CRF for tags of spans (IOB1, IOB2, IOBES), a linear classifier for other labels
     of tokens, and a linear classifier of pooled vectors for labels of sentences. Without
-    --fine-tune the biLM is not trained. After Ctrl-C the best classifier so far is written.
+    --fine-tune the biLM is not trained. After Ctrl-C the best classifier so far is written, and
+    --resume continues.
     """
     import torch
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.fit_job import FitJob
     from elmo_cli.downstream.fit_plot import check_plot
+    from elmo_cli.downstream.predictor_folder import METRICS
     from elmo_cli.inference.embedder_spec import EmbedderSpec
 
     if compute.threads:
@@ -273,10 +286,19 @@ def command(
             include_model=not is_known if written.include_model is None else written.include_model
         )
         job = FitJob(
-            data.sources(classifier.seed), folder, spec, chosen, command_line(), written.overwrite
+            data.sources(classifier.seed),
+            folder,
+            spec,
+            chosen,
+            command_line(),
+            written.overwrite,
+            written.resume,
         )
         facts = _run(job, words)
-    _report(facts, written.plot, words, as_json=written.as_json)
+    if facts:
+        _report(facts, written.plot, words, as_json=written.as_json)
+    elif written.as_json:
+        click.echo((folder / METRICS).read_text(encoding="utf-8"), nl=False)
 
 
 def _is_known(files: "ModelFiles", named: str | None) -> bool:
@@ -288,20 +310,24 @@ def _is_known(files: "ModelFiles", named: str | None) -> bool:
     )
 
 
-def _run(job: "FitJob", words: "UserConsole") -> "FitFacts":
+def _run(job: "FitJob", words: "UserConsole") -> "FitFacts | None":
+    """Return the facts of the training; None if a resumed run finds it complete."""
     from elmo_cli.cli.console import count
 
     with closing(job):
         with words.status("reading"):
             data = job.check()
+        if job.is_complete:
+            words.info(f"{job.folder}: is already complete, written by the same job; nothing to do")
+            return None
         kinds = {"numbers": "numbers"}.get(data.task, count(len(data.labels), "label"))
         words.info(
             f"{job.sources.label}: {kinds}; {len(data.train):,} sentences to learn from, "
             f"{len(data.held_out):,} held out"
         )
-        if not job.options.fine_tune:
-            words.track(job.embed(), sum(len(example.tokens) for example in data.examples))
         try:
+            if not job.options.fine_tune:
+                words.track(job.embed(), sum(len(example.tokens) for example in data.examples))
             for step in job.train():
                 words.info(
                     f"{step.name}: loss {step.loss:.4f}, held-out score "
@@ -310,12 +336,7 @@ def _run(job: "FitJob", words: "UserConsole") -> "FitFacts":
             with words.status("testing"):
                 return job.finish()
         except KeyboardInterrupt as stopped:
-            if not job.training.history:
-                raise
-            job.finish(stopped=True)
-            raise KeyboardInterrupt(
-                *(stopped.args or (2,)), f"the best classifier so far is in {job.folder}"
-            ) from None
+            raise KeyboardInterrupt(*(stopped.args or (2,)), job.interrupt()) from None
 
 
 def _report(facts: "FitFacts", plot: Path | None, words: "UserConsole", *, as_json: bool) -> None:
@@ -356,7 +377,7 @@ def _print(facts: "FitFacts") -> None:
         print_table(["label", "precision", "recall", "F1", "number"], rows)
         click.echo()
     for true, predicted, number in facts.test.worst_confusions():
-        click.echo(f"{true} taken for {predicted}: {number:,}")
+        click.echo(printable(f"{true} taken for {predicted}: {number:,}"))
     others = "".join(
         f", {name.replace('_', ' ')} {value:.4f}" for name, value in facts.test.others.items()
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elmo_cli.cli.command_line import command_line
+from elmo_cli.cli.engine_options import engine_options
 from elmo_cli.cli.headings import (
     COMPUTE,
     MODEL,
@@ -21,7 +22,6 @@ from elmo_cli.cli.headings import (
 from elmo_cli.cli.option_groups import ComputeOptions, InputOptions, ModelOptions, ResumeOptions
 from elmo_cli.cli.options import (
     cache_options,
-    machine_options,
     output_argument,
     precision_option,
     quiet_option,
@@ -109,7 +109,7 @@ class PredictionOptions:
     max_tokens_option,
 )
 @grouped("written", PredictionOptions, _output_options)
-@grouped("compute", ComputeOptions, machine_options, precision_option, _window_option)
+@grouped("compute", ComputeOptions, engine_options, precision_option, _window_option)
 @grouped("resuming", ResumeOptions, resuming_options("start a new run that can be resumed"))
 @quiet_option
 def command(
@@ -130,6 +130,7 @@ def command(
     """
     with usage_errors():
         resuming.check(written.output)
+    engine = compute.choose_engine(stateful=False, output=written.output)
 
     from elmo_cli.cli.console import UserConsole
     from elmo_cli.downstream.predict_job import PredictJob, choose_format, keep_all_columns
@@ -144,7 +145,7 @@ def command(
             predictor = load_predictor(
                 folder,
                 model=model.model,
-                device=compute.device,
+                device=engine.devices[0],
                 precision=compute.precision,
                 threads=compute.threads,
                 cache=cache,
@@ -169,6 +170,7 @@ def command(
             resuming.fresh,
             resuming.resume is not False,
             command_line(),
+            engine,
         )
         _run(job, words)
 
