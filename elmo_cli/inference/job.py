@@ -22,7 +22,7 @@ from elmo_cli.features.protocols import FeatureWriter
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.remote_shards import RemoteShards
 from elmo_cli.features.resume.run import ResumableRun, make_manifest
-from elmo_cli.features.resume.shard_folder import ShardFolder
+from elmo_cli.features.resume.shard_folder import ShardFolder, check_other_work
 from elmo_cli.features.resume.shard_store import ALL_SHARDS, ShardTask
 from elmo_cli.features.resume.shards import ShardRun, ShardsWriter
 from elmo_cli.features.resume.writer import ResumableWriter
@@ -124,6 +124,8 @@ class EmbedJob:
             return PreparedRun(self, engine, scan, manifest, is_complete, ending.pop_all())
 
     def _check_places(self) -> None:
+        if isinstance(self.output, OutputFolder):
+            check_other_work(self.output, by_shards=isinstance(self.work, ShardRun))
         self.work.check()
         prime = self.start.prime.local_paths if self.start.prime else []
         self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])

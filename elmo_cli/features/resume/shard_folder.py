@@ -252,6 +252,26 @@ class ShardFolder:
         shutil.rmtree(self.work, ignore_errors=True)
 
 
+def check_other_work(output: OutputFolder, *, by_shards: bool) -> None:
+    """Check that no run that keeps its work in the other way is unfinished.
+
+    Args:
+        output: The output.
+        by_shards: Whether this run keeps complete shards; otherwise it keeps windows.
+
+    Raises:
+        ResumeError: There is such a run: it would neither be continued nor be removed.
+    """
+    windows, shards = WorkDir(output).path, ShardFolder(output, ShardTask()).work
+    other = windows if by_shards else shards
+    if (other / PLAN).exists():
+        options = "without" if by_shards else "with"
+        raise ResumeError(
+            f"{output.path}: an unfinished run has its work in {other}; continue it {options} "
+            "--write workers or --shard, or remove that folder to start over"
+        )
+
+
 def _remove_others(folder: Path) -> None:
     """Remove what a killed run has left beside the lock."""
     for leftover in folder.iterdir():

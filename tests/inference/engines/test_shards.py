@@ -74,6 +74,25 @@ def test_a_killed_worker_process_is_one_line_and_its_run_is_resumed(
     assert elmo("verify", tmp_path / "features").exit_code == 0
 
 
+@pytest.mark.parametrize("first", [("--write", "workers"), ()], ids=["shards", "windows"])
+def test_unfinished_work_of_the_other_way_is_neither_ignored_nor_lost(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: tuple[str, ...]
+):
+    with monkeypatch.context() as patch:
+        failing_at(patch, 2, KeyboardInterrupt(signal.SIGTERM))
+        run(*SHARDS, *first, out="features")
+    before = sorted(tmp_path.rglob("*"))
+    for more in ("--resume",), ():
+        other = () if first else ("--write", "workers")
+        result = run(*SHARDS, *other, *more, out="features")
+        words = "with" if first else "without"
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"continue it {words} --write workers or --shard, or remove" in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    assert run(*SHARDS, *first, "--resume", out="features").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]
+
+
 def failing_at(patch: pytest.MonkeyPatch, shard: int, error: BaseException) -> None:
     """Let the write of a window of a shard fail."""
     original = ParquetShard.write
