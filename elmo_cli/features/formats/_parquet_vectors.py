@@ -17,7 +17,6 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from elmo_cli.io.thrift import (
@@ -38,8 +37,6 @@ LARGEST_BYTES = 1 << 30  # of a page; a longer row has several
 DATA_PAGE, PLAIN, RLE = 0, 0, 3  # of parquet.thrift
 _END = struct.Struct("<I4s")  # of a file: the size of its metadata, magic
 _SIZE = struct.Struct("<I")
-
-Bytes = npt.NDArray[np.uint8]
 
 
 class Sink(Protocol):
@@ -78,17 +75,17 @@ def write_vectors(
     offset = sink.tell()
     n_values = uncompressed = 0
     for vectors, continues in _pages(rows):
-        values = [array.reshape(-1).view(np.uint8) for array in map(np.ascontiguousarray, vectors)]
+        values = [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in vectors]
         for piece in values:
             sum_ = zlib.crc32(piece, sum_)
         levels, count = _encode_levels(vectors, is_list=is_list, continues=continues)
         size = len(levels) + sum(map(len, values))
-        page = [levels, *values]
+        page: list[bytes | memoryview] = [levels, *values]
         if compression != "none":
             page = [pa.compress(b"".join(page), compression, asbytes=True)]
         head = _page_header(page, size, count)
-        for piece in (head, *page):
-            sink.write(piece)
+        for part in (head, *page):
+            sink.write(part)
         n_values, uncompressed = n_values + count, uncompressed + len(head) + size
     return VectorChunk(offset, n_values, uncompressed, sink.tell() - offset), sum_
 
@@ -141,7 +138,7 @@ def _encode_levels(
     return levels, sum(sizes)
 
 
-def _page_header(page: Sequence[Any], size: int, n_values: int) -> bytes:
+def _page_header(page: Sequence[bytes | memoryview], size: int, n_values: int) -> bytes:
     sum_ = 0
     for piece in page:
         sum_ = zlib.crc32(piece, sum_)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from elmo_cli.types import Array, Sentence
@@ -32,7 +31,6 @@ KEPT = "kept_"  # and its number: a column that is carried over
 _STREAM = 8  # bytes before the stream of messages in an Arrow file
 
 Part = tuple[list[Sentence], list[Array]]
-Bytes = npt.NDArray[np.uint8]
 
 
 def write_part(
@@ -94,7 +92,9 @@ class _PartFile(io.RawIOBase):
         pieces: The values.
     """
 
-    def __init__(self, file: BinaryIO, placeholder: pa.Buffer, pieces: Iterable[Bytes]) -> None:
+    def __init__(
+        self, file: BinaryIO, placeholder: pa.Buffer, pieces: Iterable[memoryview]
+    ) -> None:
         super().__init__()
         self._file = file
         self._placeholder = placeholder.address, placeholder.size
@@ -162,13 +162,13 @@ def _array_columns(arrays: Sequence[Array], placeholder: pa.Buffer) -> dict[str,
     }
 
 
-def _pieces(array: Array) -> Iterator[Bytes]:
+def _pieces(array: Array) -> Iterator[memoryview]:
     """Iterate over the values of an array in order, as buffers of bytes.
 
     A slice of a batch is stored in several pieces, which are not copied.
     """
     if array.flags.c_contiguous:
-        yield array.reshape(-1).view(np.uint8)
+        yield array.reshape(-1).view(np.uint8).data
     else:
         yield from chain.from_iterable(map(_pieces, array))
 
