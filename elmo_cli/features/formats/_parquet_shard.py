@@ -6,14 +6,26 @@ number of the part (`row_group_crc32`); the last file records the number of `par
 missing one is detected.
 """
 
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elmo_cli.features.formats._table import checksum_of, is_vector, schema_of, to_table
+from elmo_cli.features.formats._parquet_vectors import VectorChunk, with_vectors, write_vectors
+from elmo_cli.features.formats._table import (
+    checksum_of,
+    checksum_of_lengths,
+    is_vector,
+    own_columns,
+    schema_of,
+    with_blank_vectors,
+)
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
 from elmo_cli.io.atomic import sync
 from elmo_cli.io.partial_file import PartialFile
@@ -44,18 +56,46 @@ class ParquetShard:
         self._schema = schema_of(spec, options, "parquet")
         self._rows = 0
         self._sums: list[int] = []  # of the row groups
-        self._writer = _writer(file, self._schema, options.compression)
+        self._own = [name for name in self._schema.names if name not in spec.names]
+        self._chunks: list[dict[str, VectorChunk]] = []  # of the row groups
+        self._end = _EndHolder(file)
+        self._writer = _writer(self._end, self._schema, options.compression)
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Write a window as one or several row groups."""
-        table = to_table(window, arrays, self._schema, self._spec, self._options)
-        size = _rows_per_group(table)
-        for first in range(0, table.num_rows, size):
+        table = pa.table(own_columns(window, self._spec, self._options), names=self._own)
+        layers = [self._layer(arrays, number) for number in range(len(self._spec.names))]
+        size = _rows_per_group(
+            len(table), table.nbytes + sum(row.nbytes for layer in layers for row in layer)
+        )
+        for first in range(0, len(table), size):
             rows = table.slice(first, size)
             self._sums.append(checksum_of(rows, self._sums[-1] if self._sums else self.number))
-            self._writer.write_table(rows, row_group_size=size)
+            self._writer.write_table(with_blank_vectors(rows, self._schema), row_group_size=size)
+            self._chunks.append(dict(self._write_layers(layers, first, len(rows))))
         self.tokens += count_tokens(window)
         self._rows += table.num_rows
+
+    def _layer(self, arrays: Sequence[Array], number: int) -> list[Array]:
+        """Return the vectors of a layer, (vector, dim) for each sentence."""
+        spec = self._spec
+        of_layer = (array[number] if spec.layered else array for array in arrays)
+        return [array.reshape(-1, spec.dim).astype(spec.dtype, copy=False) for array in of_layer]
+
+    def _write_layers(
+        self, layers: Sequence[Sequence[Array]], first: int, n_rows: int
+    ) -> Iterator[tuple[str, VectorChunk]]:
+        """Write the vectors of rows; yield the names and chunks of their columns."""
+        for name, layer in zip(self._spec.names, layers, strict=True):
+            is_list = pa.types.is_list(self._schema.field(name).type)
+            rows = layer[first : first + n_rows] if is_list else _cut(layer, first, first + n_rows)
+            sum_ = checksum_of_lengths(
+                [len(row) for row in rows] if is_list else [n_rows], self._sums[-1]
+            )
+            chunk, self._sums[-1] = write_vectors(
+                self._end, rows, self._options.compression, sum_, is_list=is_list
+            )
+            yield name, chunk
 
     def finish(self, *, last: bool) -> None:
         """Write the end of the file; `last`: no shard follows."""
@@ -63,7 +103,9 @@ class ParquetShard:
         facts = {"part": self.number, "rows": self._rows, "row_group_crc32": sums}
         facts |= {"parts": self.number + 1} if last else {}
         self._writer.add_key_value_metadata({name: str(value) for name, value in facts.items()})
-        self._writer.close()
+        with self._end.held() as end:
+            self._writer.close()
+        self.file.write(with_vectors(end.getvalue(), self._chunks))
 
     def close(self, *, last: bool) -> Path:
         """Finish the file, flush it to the disk and return its path."""
@@ -119,7 +161,48 @@ def number_shards(
         tokens += count_tokens(window)
 
 
-def _writer(file: PartialFile, schema: pa.Schema, compression: str) -> pq.ParquetWriter:
+class _EndHolder(io.RawIOBase):
+    """File whose end, the metadata, is held back.
+
+    Args:
+        file: The unfinished file.
+    """
+
+    def __init__(self, file: PartialFile) -> None:
+        super().__init__()
+        self._file = file
+        self._held: io.BytesIO | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[io.BytesIO]:
+        """Yield a buffer that takes what is written in the block."""
+        self._held = io.BytesIO()
+        try:
+            yield self._held
+        finally:
+            self._held = None
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
+        return self._file.write(data) if self._held is None else self._held.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell() if self._held is None else self._file.tell() + self._held.tell()
+
+    def writable(self) -> bool:
+        return True
+
+
+def _cut(vectors: Sequence[Array], first: int, last: int) -> list[Array]:
+    """Return the vectors of rows, where each row is a vector and an array contains several."""
+    starts = accumulate(map(len, vectors), initial=0)
+    parts = (
+        array[max(0, first - at) : max(0, last - at)]
+        for array, at in zip(vectors, starts, strict=False)
+    )
+    return [part for part in parts if len(part)]
+
+
+def _writer(file: _EndHolder, schema: pa.Schema, compression: str) -> pq.ParquetWriter:
     vectors = {name for name in schema.names if is_vector(schema.field(name).type)}
     return pq.ParquetWriter(
         file,
@@ -133,6 +216,5 @@ def _writer(file: PartialFile, schema: pa.Schema, compression: str) -> pq.Parque
     )
 
 
-def _rows_per_group(table: pa.Table) -> int:
-    n_rows, n_bytes = int(table.num_rows), int(table.nbytes)
+def _rows_per_group(n_rows: int, n_bytes: int) -> int:
     return max(1, math.ceil(n_rows / max(1, math.ceil(n_bytes / ROW_GROUP_BYTES))))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from elmo_cli.errors import OutputError
@@ -70,6 +71,14 @@ def to_table(
     Raises:
         OutputError: A row is a token, and a sentence has no tokens.
     """
+    columns = own_columns(window, description, options)
+    return pa.table([*columns, *_layer_columns(arrays, description, options)], schema=schema)
+
+
+def own_columns(
+    window: Sequence[Sentence], description: FeatureSpec, options: WriteOptions
+) -> list[pa.Array | npt.NDArray[np.generic]]:
+    """Return the columns of a window before those of vectors; arguments and errors as `to_table`."""
     keys = [name_of(sentence, options.keys) for sentence in window]
     numbers = np.array([int(sentence.key) for sentence in window], dtype=np.int64)
     kept = [[sentence.kept[i] for sentence in window] for i in range(len(description.kept or ()))]
@@ -103,7 +112,7 @@ def to_table(
             pa.array(values, field.type)
             for values, field in zip(kept, description.kept or (), strict=True)
         ]
-    return pa.table([*columns, *_layer_columns(arrays, description, options)], schema=schema)
+    return columns
 
 
 def _layer_columns(
@@ -125,6 +134,21 @@ def _layer_columns(
                 list(accumulate((len(array) for array in of_layer), initial=0)), dtype=np.int32
             )
             yield pa.ListArray.from_arrays(pa.array(offsets), vectors)
+
+
+def with_blank_vectors(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return rows with columns of vectors that are not stored: null, or lists of none."""
+    columns = rows.columns
+    for field in schema:
+        if field.name not in rows.column_names:
+            blank = np.zeros(len(rows) + 1, np.int32)
+            is_list = pa.types.is_list(field.type)
+            columns.append(
+                pa.ListArray.from_arrays(pa.array(blank), pa.array([], field.type.value_type))
+                if is_list
+                else pa.nulls(len(rows), field.type)
+            )
+    return pa.table(columns, schema=schema)
 
 
 def is_vector(kind: pa.DataType) -> bool:
@@ -156,9 +180,13 @@ def checksum_of(rows: pa.RecordBatch | pa.Table, before: int = 0) -> int:
                 (column.flatten() if lists else column).flatten().to_numpy(zero_copy_only=False)
             )
             sum_ = zlib.crc32(
-                np.ascontiguousarray(values).view(np.uint8).data,
-                zlib.crc32(lengths.astype(np.int64).data, sum_),
+                np.ascontiguousarray(values).view(np.uint8).data, checksum_of_lengths(lengths, sum_)
             )
         elif "[ns" not in str(column.type):
             sum_ = zlib.crc32(repr(column.to_pylist()).encode("utf-8", "backslashreplace"), sum_)
     return sum_
+
+
+def checksum_of_lengths(lengths: npt.ArrayLike, before: int) -> int:
+    """Return the CRC-32 of the lengths of lists, which precede their values in `checksum_of`."""
+    return zlib.crc32(np.asarray(lengths, dtype=np.int64).data, before)

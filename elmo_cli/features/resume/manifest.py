@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-FORMAT = "2"  # of work folders: changed when runs in the old format cannot be continued
+FORMAT = "3"  # of work folders: changed when runs in the old format cannot be continued
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,10 @@ class WorkDir:
             ) from None
 
     def _refuse_unfinished(self) -> None:
-        if not (self.resume or self.fresh) and (kept := self.kept_sentences()):
+        if self.resume or self.fresh or not self.parts():
+            return
+        self._read_plan()
+        if kept := self.kept_sentences():
             raise ResumeError(
                 f"{self.output.path}: a run was stopped after {kept:,} "
                 f"sentence{'s' if kept > 1 else ''}; "
@@ -173,17 +176,26 @@ class WorkDir:
             self._checked(plan)
 
     def _checked(self, plan: Manifest) -> Manifest:
-        kept = Manifest.from_json((self.path / PLAN).read_bytes())
-        if kept is None:
-            raise ResumeError(
-                f"{self.path}: is of another version of elmo, or damaged; pass --fresh to start "
-                "over"
-            )
+        kept = self._read_plan()
         if differences := plan.differences(kept):
             raise ResumeError(
                 f"{self.output.path}: the unfinished run was another job: it differs in "
                 f"{', '.join(differences)}; "
                 "give the same input and options to continue it, or pass --fresh to start over"
+            )
+        return kept
+
+    def _read_plan(self) -> Manifest:
+        """Return the manifest of the work in the folder.
+
+        Raises:
+            ResumeError: It is damaged, or of another version.
+        """
+        kept = Manifest.from_json((self.path / PLAN).read_bytes())
+        if kept is None:
+            raise ResumeError(
+                f"{self.path}: is of another version of elmo, or damaged; pass --fresh to start "
+                "over"
             )
         return kept
 

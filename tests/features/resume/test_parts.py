@@ -1,9 +1,12 @@
 """The parts of a work folder, whole and damaged."""
 
+import json
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +58,27 @@ def test_a_damaged_plan_is_one_error(run: Run, stopped: Run, tmp_path: Path, pla
     result = run("--resume")
     assert result.exit_code == 1
     assert "is of another version of elmo, or damaged; pass --fresh to start over" in result.stderr
+    assert run("--fresh").exit_code == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--resume"]])
+def test_work_of_an_earlier_format_is_refused_in_one_line(
+    run: Run, stopped: Run, tmp_path: Path, options: list[str]
+):
+    stopped()
+    plan = json.loads((work_of(tmp_path) / "plan.json").read_bytes())
+    old = {**plan, "format": "2"}
+    del old["crc32"]
+    old["crc32"] = zlib.crc32(json.dumps(old, sort_keys=True).encode())
+    (work_of(tmp_path) / "plan.json").write_text(json.dumps(old))
+    for part in parts_of(tmp_path):
+        part.write_bytes(b"ELMOPART" + bytes(100))
+    result = run(*options)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: {work_of(tmp_path)}: is of another version of elmo, or damaged; pass --fresh "
+        "to start over\n"
+    )
     assert run("--fresh").exit_code == 0
 
 
@@ -113,3 +137,44 @@ def test_a_part_is_read_back_bit_for_bit(
         (a.dtype, a.shape, a.tobytes()) for a in arrays
     ]
     assert count_sentences(path) == len(window)
+
+
+def test_a_part_is_an_arrow_file_of_other_libraries_too(tmp_path: Path):
+    window = [
+        Sentence("0", ["a", "b"], "a b", None, ("x",)),
+        Sentence("1", ["c"], "c", "id", ("y",), "doc"),
+    ]
+    layers = np.arange(18, dtype=np.float32).reshape(2, 3, 3)
+    write_part(tmp_path / "part", window, [layers[:, :2], layers[:, 2:]])
+    table = pa.ipc.open_file(tmp_path / "part").read_all()
+    assert table.drop_columns(["shape", "values"]).to_pylist() == [
+        {
+            "key": "0",
+            "tokens": ["a", "b"],
+            "text": None,
+            "id": None,
+            "document": None,
+            "kept_0": "x",
+        },
+        {"key": "1", "tokens": ["c"], "text": None, "id": "id", "document": "doc", "kept_0": "y"},
+    ]
+    assert table["shape"].to_pylist() == [[2, 2, 3], [2, 1, 3]]
+    assert table["values"].to_pylist() == [
+        layers[:, :2].ravel().tolist(),
+        layers[:, 2:].ravel().tolist(),
+    ]
+
+
+@given(st.integers(0, 7), st.floats(0, 1, exclude_max=True))
+def test_a_part_with_one_changed_bit_is_read_unchanged_or_not_at_all(
+    tmp_path_factory: pytest.TempPathFactory, bit: int, at: float
+):
+    path = tmp_path_factory.getbasetemp() / "b.part"
+    window = [Sentence("0", ["a"], "a"), Sentence("1", ["b", "c"], "x", "id")]
+    arrays = [np.ones((2, len(sentence.tokens), 2), np.float32) for sentence in window]
+    write_part(path, window, arrays)
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    read = read_part(path)
+    assert read is None or (read[0] == window and all(map(np.array_equal, read[1], arrays)))
