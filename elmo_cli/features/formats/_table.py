@@ -78,7 +78,7 @@ def to_table(
 def own_columns(
     window: Sequence[Sentence], description: FeatureSpec, options: WriteOptions
 ) -> list[pa.Array | npt.NDArray[np.generic]]:
-    """Return the columns of a window before those of vectors; arguments and errors as `to_table`."""
+    """Return the columns of a window before those of vectors, from arguments as `to_table`'s."""
     keys = [name_of(sentence, options.keys) for sentence in window]
     numbers = np.array([int(sentence.key) for sentence in window], dtype=np.int64)
     kept = [[sentence.kept[i] for sentence in window] for i in range(len(description.kept or ()))]
