@@ -183,7 +183,7 @@ def _serve(orders: int, codes: int) -> None:
     for line in os.fdopen(orders):
         sys.argv[1:], hold, stderr, environment = json.loads(line)
         UserConsole.track = (
-            (lambda self, job, total, hold=hold: track(self, _holding(job, hold), total))
+            (lambda self, job, *more, hold=hold: track(self, _holding(job, hold), *more))
             if hold
             else track
         )
