@@ -1,4 +1,4 @@
-"""Options of `elmo embed` that choose devices and an engine."""
+"""Options of `elmo embed` and `elmo predict` that choose devices and an engine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,11 +123,14 @@ def _check_ray(engine: str, device: str, output: Path, given: dict[str, object])
         )
 
 
-def check_write(write: str, output: Path, form: Format, *, stateful: bool) -> None:
+def check_write(
+    write: str, output: Path, form: Format, *, stateful: bool, resume: bool | None
+) -> None:
     """Check that `--write workers` fits the output.
 
     Raises:
-        click.UsageError: The output is not a folder of shards, or vectors depend on their order.
+        click.UsageError: The output is not a folder of shards, the run is not to be resumed, or
+            vectors depend on their order.
     """
     if write == "driver":
         return
@@ -136,6 +139,11 @@ def check_write(write: str, output: Path, form: Format, *, stateful: bool) -> No
         raise click.UsageError(
             f"--write workers requires a folder of Parquet shards, and the output is {what}; "
             "name a folder, with --output-format parquet."
+        )
+    if resume is False:
+        raise click.UsageError(
+            "--write workers and --no-resume contradict each other: complete shards are kept; "
+            "leave out --no-resume."
         )
     if stateful:
         raise click.UsageError(

@@ -28,7 +28,7 @@ from elmo_cli.downstream.penalty_search import PenaltySearch
 from elmo_cli.downstream.predictor import Predictor, TrainedHead
 from elmo_cli.downstream.predictor_folder import PredictorSettings
 from elmo_cli.downstream.training_steps import TrainingStep
-from elmo_cli.errors import CorpusError, DiskError, reason_of
+from elmo_cli.errors import CorpusError, DiskError, ModelError, reason_of
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.pipeline import windows
 from elmo_cli.io.atomic import check_disk_space
@@ -75,6 +75,7 @@ class FitJob:
         if self.resume and read_metrics(self.folder).get(JOB_SHA256) != self.fingerprint:
             check_output(self.folder, overwrite=self.overwrite)
         self.work.open(self.identity)
+        self.work.done = self.is_complete
         if not self.options.fine_tune and not self.is_complete:
             missing = self.cache.n_bytes - self.cache.n_stored * self.cache.row_bytes
             check_disk_space(self.folder.absolute(), missing, "use fewer --layers")
@@ -93,7 +94,7 @@ class FitJob:
     @cached_property
     def work(self) -> FitWork:
         """The work folder."""
-        return FitWork(self.folder, self.resume)
+        return FitWork(self.folder, self.resume, self.overwrite)
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -164,9 +165,13 @@ class FitJob:
         if (state := self.work.load()) is not None:
             self.training.load_state(state)
         self._began_training = True
-        for step in self.training.run():
-            self.work.save(self.training.state())
-            yield step
+        try:
+            for step in self.training.run():
+                self.work.save(self.training.state())
+                yield step
+        except ModelError:  # to continue would lead to the same loss
+            self.work.done = True
+            raise
 
     @cached_property
     def training(self) -> Training:
@@ -181,7 +186,7 @@ class FitJob:
                 test.
 
         Raises:
-            ElmoError: The folder cannot be written.
+            ElmoError: The folder cannot be written, or the test fails.
         """
         seconds = time.perf_counter() - self._train_seconds
         head = self._best_head()
@@ -204,6 +209,7 @@ class FitJob:
             facts={**self._training_facts(), JOB_SHA256: self.fingerprint},
         )
         write_output(self.work, head, facts, self._copied_model)
+        self.work.done = not stopped
         return facts
 
     def _take_over_bilm(self, training: FineTuning) -> None:
@@ -260,12 +266,15 @@ class FitJob:
         Raises:
             ElmoError: The folder cannot be written.
         """
-        self.work.keep = self.work.has_steps()
-        told = []
-        if self.work.keep and self._began_training and self.training.history:
+        kept = []
+        if self.work.has_steps() and self._began_training and self.training.history:
             self.finish(stopped=True)
-            told.append(f"the best classifier so far is in {self.folder}")
-        return "; ".join([*told, *["pass --resume to continue"] * self.work.keep])
+            kept.append(f"the best classifier so far is in {self.folder}")
+        return "; ".join(filter(None, [*kept, self.how_to_go_on()]))
+
+    def how_to_go_on(self) -> str:
+        """Return how to continue after a stop, in words; empty if nothing is kept."""
+        return "pass --resume to continue" if self.work.has_steps() else ""
 
     def close(self) -> None:
         """Close the features and the work folder."""

@@ -67,6 +67,7 @@ def write_output(work: FitWork, head: nn.Module, facts: FitFacts, model: ModelFi
         (partial / CARD).write_text(write_card(folder.resolve().name, facts), encoding="utf-8")
         apply_umask(partial)
         if folder.is_dir():
+            shutil.rmtree(work.old, ignore_errors=True)  # of a run that was killed
             folder.replace(work.old)
         partial.rename(folder)
         shutil.rmtree(work.old, ignore_errors=True)

@@ -24,17 +24,19 @@ LONGEST_NAME = 200  # bytes; a file's name may have 255
 
 @dataclass
 class FitWork:
-    """Work folder of an output; `open` locks it, and `close` removes it unless it is kept.
+    """Work folder of an output, locked by `open`, and removed by `close` without steps to resume.
 
     Args:
         output: The folder of the classifier.
         resume: Whether a run continues what an earlier one has left.
-        keep: Whether `close` leaves the folder for a later run.
+        overwrite: Whether a run without `resume` discards what an earlier one has left.
+        done: Whether nothing is to be resumed: the output is complete, or the training fails.
     """
 
     output: Path
     resume: bool = False
-    keep: bool = False
+    overwrite: bool = False
+    done: bool = False
     _claimed: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -66,14 +68,15 @@ class FitWork:
         return self.path / FEATURES
 
     def open(self, job: Mapping[str, str]) -> None:
-        """Lock the folder; remove what an earlier run has left, or check that it is of this job.
+        """Lock the folder; check that what an earlier run has left is of this job, or discard it.
 
         Args:
             job: Hashes of what determines the weights, by their names in messages.
 
         Raises:
             OutputError: Another run uses the folder, or it cannot be written.
-            ResumeError: The work to be resumed is of another job.
+            ResumeError: The work to be resumed is of another job, or there is unfinished work, and
+                neither `resume` nor `overwrite` is given.
         """
         if self.path.is_symlink():  # its target is not ours to remove
             raise OutputError(f"{self.output}: its work folder {self.path} is a link; remove it")
@@ -82,6 +85,7 @@ class FitWork:
             if self.resume and (self.path / JOB).is_file():
                 self._check_same(job)
             else:
+                self._check_discarded()
                 self._clear()
                 (self.path / JOB).write_text(json.dumps(dict(job)), encoding="utf-8")
         except OSError as error:
@@ -89,13 +93,19 @@ class FitWork:
 
     def _claim(self) -> None:
         self._claimed.enter_context(locked(self.path, self.output))
-        self._claimed.callback(self._remove_unless_kept)
+        self._claimed.callback(self._remove_unless_needed)
         if (self.path / OLD).is_dir() and not self.output.exists():
             (self.path / OLD).rename(self.output)  # killed while the output was replaced
 
-    def _remove_unless_kept(self) -> None:
-        if not self.keep:
+    def _remove_unless_needed(self) -> None:
+        if self.done or not self.has_steps():
             shutil.rmtree(self.path, ignore_errors=True)
+
+    def _check_discarded(self) -> None:
+        if (self.path / JOB).is_file() and self.has_steps() and not self.overwrite:
+            fact = f"an interrupted training has its work in {self.path}"
+            remedy = "pass --resume to continue it, or --overwrite to start over"
+            raise ResumeError(f"{self.output}: {fact}; {remedy}")
 
     def _check_same(self, job: Mapping[str, str]) -> None:
         try:
@@ -104,9 +114,9 @@ class FitWork:
         except (ValueError, AttributeError):
             different = ["its record"]
         if different:
-            self.keep = True
             fact = f"the interrupted training differs in {' and '.join(different)}"
-            raise ResumeError(f"{self.output}: {fact}; leave out --resume to start over")
+            remedy = "pass --overwrite instead of --resume to start over"
+            raise ResumeError(f"{self.output}: {fact}; {remedy}")
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write the state of the training after a step.
@@ -130,7 +140,8 @@ class FitWork:
             state: dict[str, Any] = torch.load(path, weights_only=True)
         except Exception as error:  # noqa: BLE001  # pickle's errors are of any type
             fact = f"{path}: is damaged ({type(error).__name__})"
-            raise ResumeError(f"{fact}; leave out --resume to start over") from None
+            remedy = "pass --overwrite instead of --resume to start over"
+            raise ResumeError(f"{fact}; {remedy}") from None
         return state
 
     def has_steps(self) -> bool:
@@ -146,5 +157,5 @@ class FitWork:
                 path.unlink()
 
     def close(self) -> None:
-        """Unlock the folder, and remove it unless it is kept."""
+        """Unlock the folder, and remove it if nothing is to be resumed."""
         self._claimed.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from elmo_cli.downstream.annotated_columns import COLUMN_FORMATS, read_annotated
 from elmo_cli.downstream.prediction_writers import (
@@ -163,10 +164,16 @@ class PredictJob:
         self.output.check_is_none_of(
             [*self.corpus.local_paths, *self.predictor.spec.files.files.values()]
         )
-        _ = self.predictor.spec.place, self._kept
+        _ = self._kept, self._precision
         scan = None if self.corpus.is_stream else self.corpus.scan()
         self.work.compare(self.plan(scan))
         return scan
+
+    @property
+    def _precision(self) -> str:
+        """Precision of the products on this machine's device; Ray's workers choose their own."""
+        spec = self.predictor.spec
+        return spec.precision if self.engine.name == "ray" else spec.place[1]
 
     def is_complete(self, scan: CorpusScan | None) -> bool:
         """Return whether a resumed run finds its output complete."""
@@ -184,7 +191,9 @@ class PredictJob:
                 "--keep": ", ".join(self.corpus.reading.keep),
                 "the classifier": self.predictor.trained.fingerprint,
             },
-            self.predictor.spec.metadata({"predictor": settings.label}, self.command),
+            self.predictor.spec.metadata(
+                {"predictor": settings.label}, self.command, self._precision
+            ),
             is_known=scan is not None,
         )
 
@@ -200,6 +209,8 @@ class PredictJob:
         engine = open_engine(
             self.predictor.spec, self.predictor.settings.selection, self.engine, self._work_folder
         )
+        if self.predictor.spec.threads:  # the classifier runs in this process under any engine
+            torch.set_num_threads(self.predictor.spec.threads)
         with closing(engine):
             engine.load()
             yield from self._run(engine, scan)

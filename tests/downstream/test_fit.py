@@ -17,10 +17,12 @@ from elmo_cli.downstream.evaluation import evaluate
 from elmo_cli.downstream.examples import Example, split_examples
 from elmo_cli.downstream.feature_cache import FeatureCache
 from elmo_cli.downstream.fine_tuning import FineTuning
+from elmo_cli.downstream.fit_work import FitWork
 from elmo_cli.downstream.penalty_search import PenaltySearch
 from elmo_cli.downstream.tag_schemes import convert_tags, find_invalid
 from elmo_cli.downstream.token_head import TokenHead
 from elmo_cli.downstream.token_training import TokenTraining
+from elmo_cli.errors import DiskError
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.engines.local import LocalEngine
 from tests.helpers.fit_corpus import PEOPLE, make_tagged, make_texts, run, write_conll, write_tsv
@@ -318,10 +320,40 @@ def test_what_a_killed_run_has_left_is_removed_or_refused(
         assert fit(tmp_path, *args).exit_code == 130
     result = fit(tmp_path, *args, "--overwrite", "--balanced", "--head", "linear", "--resume")
     assert result.exit_code == 1
-    assert "differs in the options; leave out --resume to start over" in result.stderr
+    assert "differs in the options; pass --overwrite instead of --resume" in result.stderr
     assert (tmp_path / ".out.elmo-fit" / "checkpoint.pt").is_file()
+    shutil.rmtree(tmp_path / "out")
+    result = fit(tmp_path, *args)
+    assert result.exit_code == 1
+    assert "pass --resume to continue it, or --overwrite to start over" in result.stderr
     assert fit(tmp_path, *args, "--overwrite").exit_code == 0
     assert not (tmp_path / ".out.elmo-fit").exists()
+
+
+def test_a_full_disk_loses_no_work(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch):
+    args = [*interruptible("tags", tmp_path), "--model", model]
+
+    def fail(*_: object) -> None:
+        raise DiskError("checkpoint.pt: no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FitWork, "save", fail)
+        result = fit(tmp_path, *args)
+    assert result.exit_code == 1
+    assert "checkpoint.pt: no space left; pass --resume to continue\n" in result.stderr
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalEngine, "load", raise_interrupt)  # the features are there
+        assert fit(tmp_path, *args, "--resume").exit_code == 0
+    assert not (tmp_path / ".out.elmo-fit").exists()
+
+
+def test_a_complete_classifier_is_not_taken_for_tested_or_drawn(tmp_path: Path, model: Path):
+    args = [*interruptible("tags", tmp_path), "--model", model]
+    assert fit(tmp_path, *args).exit_code == 0
+    for more in ("--test", args[0]), ("--plot", tmp_path / "curve.png"):
+        result = fit(tmp_path, *args, *more, "--resume")
+        assert result.exit_code == 2
+        assert f"trained without {more[0]}; leave out {more[0]}, or pass" in result.stderr
 
 
 def raise_interrupt(*_: object) -> float:

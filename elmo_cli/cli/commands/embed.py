@@ -232,7 +232,13 @@ def command(
     """
     with usage_errors():
         _check(model, corpus, selection, written, resuming)
-        check_write(compute.write, written.output, written.form, stateful=model.stateful)
+        check_write(
+            compute.write,
+            written.output,
+            written.form,
+            stateful=model.stateful,
+            resume=resuming.resume,
+        )
     engine = compute.choose_engine(stateful=model.stateful, output=written.output)
 
     from elmo_cli.cli.console import UserConsole

@@ -31,7 +31,7 @@ from elmo_cli.cli.options import (
 )
 from elmo_cli.cli.parameter_types import FILE, Integer, Number
 from elmo_cli.cli.reading_options import label_option, labelled_reading_options
-from elmo_cli.errors import UsageError, printable
+from elmo_cli.errors import DiskError, UsageError, printable
 from elmo_cli.readers.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ def command(
             written.overwrite,
             written.resume,
         )
-        facts = _run(job, words)
+        facts = _run(job, written.plot, words)
     if facts:
         _report(facts, written.plot, words, as_json=written.as_json)
     elif written.as_json:
@@ -310,7 +310,7 @@ def _is_known(files: "ModelFiles", named: str | None) -> bool:
     )
 
 
-def _run(job: "FitJob", words: "UserConsole") -> "FitFacts | None":
+def _run(job: "FitJob", plot: Path | None, words: "UserConsole") -> "FitFacts | None":
     """Return the facts of the training; None if a resumed run finds it complete."""
     from elmo_cli.cli.console import count
 
@@ -318,6 +318,7 @@ def _run(job: "FitJob", words: "UserConsole") -> "FitFacts | None":
         with words.status("reading"):
             data = job.check()
         if job.is_complete:
+            _check_nothing_is_left_out(job, plot)
             words.info(f"{job.folder}: is already complete, written by the same job; nothing to do")
             return None
         kinds = {"numbers": "numbers"}.get(data.task, count(len(data.labels), "label"))
@@ -326,17 +327,40 @@ def _run(job: "FitJob", words: "UserConsole") -> "FitFacts | None":
             f"{len(data.held_out):,} held out"
         )
         try:
-            if not job.options.fine_tune:
-                words.track(job.embed(), sum(len(example.tokens) for example in data.examples))
-            for step in job.train():
-                words.info(
-                    f"{step.name}: loss {step.loss:.4f}, held-out score "
-                    f"{step.score:.4f}{' (best so far)' if step.is_best else ''}"
-                )
-            with words.status("testing"):
-                return job.finish()
+            return _train(job, words)
         except KeyboardInterrupt as stopped:
             raise KeyboardInterrupt(*(stopped.args or (2,)), job.interrupt()) from None
+        except DiskError as error:
+            raise DiskError("; ".join(filter(None, [str(error), job.how_to_go_on()]))) from None
+
+
+def _train(job: "FitJob", words: "UserConsole") -> "FitFacts":
+    if not job.options.fine_tune:
+        words.track(job.embed(), sum(len(example.tokens) for example in job.data.examples))
+    for step in job.train():
+        words.info(
+            f"{step.name}: loss {step.loss:.4f}, held-out score "
+            f"{step.score:.4f}{' (best so far)' if step.is_best else ''}"
+        )
+    with words.status("testing"):
+        return job.finish()
+
+
+def _check_nothing_is_left_out(job: "FitJob", plot: Path | None) -> None:
+    """Check that a complete classifier has all that is asked for.
+
+    Raises:
+        click.UsageError: It has not been tested or drawn, which is done after a training.
+    """
+    from elmo_cli.downstream.fit_output import read_metrics
+
+    untested = bool(job.data.test) and not read_metrics(job.folder).get("test")
+    for option, is_left_out in {"--test": untested, "--plot": plot and not plot.exists()}.items():
+        if is_left_out:
+            raise click.UsageError(
+                f"{job.folder} is already complete, trained without {option}; leave out {option}, "
+                "or pass --overwrite instead of --resume to train again."
+            )
 
 
 def _report(facts: "FitFacts", plot: Path | None, words: "UserConsole", *, as_json: bool) -> None:

@@ -138,7 +138,7 @@ def command(
     from elmo_cli.io.output_file import OutputFile
     from elmo_cli.io.stdout import Stdout
 
-    words = UserConsole(quiet=quiet)
+    words = UserConsole(quiet=quiet, output=written.output)
     target = Stdout() if written.output == STDOUT else OutputFile(written.output, written.overwrite)
     with usage_errors():
         with words.cache(model.cache_dir, offline=model.offline) as cache:
