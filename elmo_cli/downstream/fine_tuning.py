@@ -12,8 +12,13 @@ from torch import Tensor, nn
 from elmo_cli.downstream.labelled_features import Ints
 from elmo_cli.downstream.sentence_head import SentenceHead, target_loss
 from elmo_cli.downstream.token_head import TokenHead
-from elmo_cli.downstream.training_steps import TrainingStep, best_score, n_worse, plain
-from elmo_cli.errors import ElmoError
+from elmo_cli.downstream.training_steps import (
+    DivergenceError,
+    TrainingStep,
+    best_score,
+    n_worse,
+    plain,
+)
 from elmo_cli.nn.bilm import BiLM
 from elmo_cli.nn.characters import CharacterMapper
 from elmo_cli.nn.elmo import ElmoRepresentations
@@ -96,7 +101,7 @@ class FineTuning:
         """Train, yielding after each epoch.
 
         Raises:
-            ElmoError: The loss is not finite.
+            DivergenceError: The loss is not finite.
         """
         for epoch in range(len(self.history), self.epochs):
             if n_worse(self.history) == PATIENCE:
@@ -157,7 +162,7 @@ class FineTuning:
         loss = self._loss(batch)
         if not loss.isfinite():
             fact = f"epoch {len(self.history) + 1}: the loss is {loss.item()}"
-            raise ElmoError(f"{fact}; pass a lower --learning-rate")
+            raise DivergenceError(f"{fact}; pass a lower --learning-rate")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         nn.utils.clip_grad_norm_(

@@ -27,8 +27,8 @@ from elmo_cli.downstream.fit_work import FitWork
 from elmo_cli.downstream.penalty_search import PenaltySearch
 from elmo_cli.downstream.predictor import Predictor, TrainedHead
 from elmo_cli.downstream.predictor_folder import PredictorSettings
-from elmo_cli.downstream.training_steps import TrainingStep
-from elmo_cli.errors import CorpusError, DiskError, ModelError, reason_of
+from elmo_cli.downstream.training_steps import DivergenceError, TrainingStep
+from elmo_cli.errors import CorpusError, DiskError, reason_of
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.pipeline import windows
 from elmo_cli.io.atomic import check_disk_space
@@ -169,7 +169,7 @@ class FitJob:
             for step in self.training.run():
                 self.work.save(self.training.state())
                 yield step
-        except ModelError:  # to continue would lead to the same loss
+        except DivergenceError:  # to continue would lead to the same loss
             self.work.done = True
             raise
 

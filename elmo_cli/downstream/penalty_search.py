@@ -10,8 +10,13 @@ from torch import Tensor, nn
 from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS, SENTENCES
 from elmo_cli.downstream.sentence_head import SentenceHead, target_loss
 from elmo_cli.downstream.soft_whitening import fit_soft_whitening
-from elmo_cli.downstream.training_steps import TrainingStep, best_score, n_worse, plain
-from elmo_cli.errors import ElmoError
+from elmo_cli.downstream.training_steps import (
+    DivergenceError,
+    TrainingStep,
+    best_score,
+    n_worse,
+    plain,
+)
 
 # Tried in this order, each from the weights of the one before.
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
@@ -80,7 +85,7 @@ class PenaltySearch:
         """Search, then train the final model, yielding after each penalty.
 
         Raises:
-            ElmoError: The loss is not finite.
+            DivergenceError: The loss is not finite.
         """
         penalties = PENALTIES[len(self.history) :] if self.n_train < len(self.rows) else ()
         for penalty in penalties:
@@ -159,5 +164,5 @@ class PenaltySearch:
         optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch's
         if not loss.isfinite() or not linear.weight.isfinite().all():
             fact = f"the loss is {loss.item()} with the penalty {penalty:g}"
-            raise ElmoError(f"{fact}; check the model and its vectors")
+            raise DivergenceError(f"{fact}; check the model and its vectors")
         return loss.item()

@@ -12,8 +12,7 @@ from elmo_cli.downstream.feature_cache import FeatureCache
 from elmo_cli.downstream.labelled_features import Ints
 from elmo_cli.downstream.scores import Scorer
 from elmo_cli.downstream.token_head import TokenHead
-from elmo_cli.downstream.training_steps import TrainingStep, best_score, plain
-from elmo_cli.errors import ElmoError
+from elmo_cli.downstream.training_steps import DivergenceError, TrainingStep, best_score, plain
 
 BATCH_SENTENCES, LEAST_BATCH = 32, 4
 POOL_BATCHES = 16  # whose sentences are sorted by length
@@ -94,7 +93,7 @@ class TokenTraining:
         """Train, yielding after each epoch.
 
         Raises:
-            ElmoError: The loss is not finite.
+            DivergenceError: The loss is not finite.
         """
         for epoch in range(len(self.history), self.epochs):
             torch.manual_seed(self.seed * 1000 + epoch)  # dropout, the same in a resumed run
@@ -162,7 +161,7 @@ class TokenTraining:
         )
         if not loss.isfinite():
             fact = f"epoch {len(self.history) + 1}: the loss is {loss.item()}"
-            raise ElmoError(f"{fact}; check the model and its vectors")
+            raise DivergenceError(f"{fact}; check the model and its vectors")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         nn.utils.clip_grad_norm_(self.head.parameters(), LARGEST_GRADIENT)
