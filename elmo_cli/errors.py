@@ -35,6 +35,10 @@ class DiskError(OutputError):
     """The disk is full, missing or not writable; the same write may succeed later."""
 
 
+class DivergenceError(ElmoError):
+    """A loss or a gradient of a training is not finite."""
+
+
 class ResumeError(OutputError):
     """An unfinished run exists that cannot be resumed or discarded as requested."""
 

@@ -13,12 +13,12 @@ from elmo_cli.downstream.labelled_features import Ints
 from elmo_cli.downstream.sentence_head import SentenceHead, target_loss
 from elmo_cli.downstream.token_head import TokenHead
 from elmo_cli.downstream.training_steps import (
-    DivergenceError,
     TrainingStep,
     best_score,
     n_worse,
     plain,
 )
+from elmo_cli.errors import DivergenceError
 from elmo_cli.nn.bilm import BiLM
 from elmo_cli.nn.characters import CharacterMapper
 from elmo_cli.nn.elmo import ElmoRepresentations

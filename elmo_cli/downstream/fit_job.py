@@ -27,8 +27,8 @@ from elmo_cli.downstream.fit_work import FitWork
 from elmo_cli.downstream.penalty_search import PenaltySearch
 from elmo_cli.downstream.predictor import Predictor, TrainedHead
 from elmo_cli.downstream.predictor_folder import PredictorSettings
-from elmo_cli.downstream.training_steps import DivergenceError, TrainingStep
-from elmo_cli.errors import CorpusError, DiskError, reason_of
+from elmo_cli.downstream.training_steps import TrainingStep
+from elmo_cli.errors import CorpusError, DiskError, DivergenceError, reason_of
 from elmo_cli.inference.embedder_spec import EmbedderSpec
 from elmo_cli.inference.pipeline import windows
 from elmo_cli.io.atomic import check_disk_space

@@ -11,12 +11,12 @@ from elmo_cli.downstream.examples import LABEL_SETS, NUMBERS, SENTENCES
 from elmo_cli.downstream.sentence_head import SentenceHead, target_loss
 from elmo_cli.downstream.soft_whitening import fit_soft_whitening
 from elmo_cli.downstream.training_steps import (
-    DivergenceError,
     TrainingStep,
     best_score,
     n_worse,
     plain,
 )
+from elmo_cli.errors import DivergenceError
 
 # Tried in this order, each from the weights of the one before.
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)

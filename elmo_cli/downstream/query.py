@@ -94,6 +94,7 @@ def find_query_model(features: Features, given: str | None) -> "ModelFiles":
         FeaturesError: The model is not found, or is a different one.
     """
     from elmo_cli.models.cache import Cache, default_folder
+    from elmo_cli.models.catalogue import load_catalogue
     from elmo_cli.models.resolve import find_model
 
     told = features.metadata
@@ -106,9 +107,9 @@ def find_query_model(features: Features, given: str | None) -> "ModelFiles":
     except (ModelError, DownloadError) as error:
         if given:
             raise
+        fetch = f", or run elmo models download {name}" if name in load_catalogue() else ""
         raise FeaturesError(
-            f"{features.path}: its model {name!r} is not here; pass --model DIR, or run elmo "
-            f"models download {name}"
+            f"{features.path}: its model {name!r} is not here; pass --model DIR{fetch}"
         ) from error
     if told.get("model_sha256", sha256) != sha256:
         hashes = f"sha256 {told['model_sha256'][:12]}..., not {sha256[:12]}..."

@@ -12,7 +12,8 @@ from elmo_cli.downstream.feature_cache import FeatureCache
 from elmo_cli.downstream.labelled_features import Ints
 from elmo_cli.downstream.scores import Scorer
 from elmo_cli.downstream.token_head import TokenHead
-from elmo_cli.downstream.training_steps import DivergenceError, TrainingStep, best_score, plain
+from elmo_cli.downstream.training_steps import TrainingStep, best_score, plain
+from elmo_cli.errors import DivergenceError
 
 BATCH_SENTENCES, LEAST_BATCH = 32, 4
 POOL_BATCHES = 16  # whose sentences are sorted by length

@@ -3,12 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from elmo_cli.errors import ElmoError
-
-
-class DivergenceError(ElmoError):
-    """The loss of a training is not finite. The state before it would lead to the same loss."""
-
 
 class TrainingStep(NamedTuple):
     """The state of a training after a step."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from elmo_cli.errors import DivergenceError
 from elmo_cli.io.atomic import writing_errors
 from elmo_cli.nn.parallel import InThreads, RunBoth, in_sequence
 from elmo_cli.training import log
@@ -21,7 +22,7 @@ from elmo_cli.training.checkpoint import (
 from elmo_cli.training.model_card import Card, write_card
 from elmo_cli.training.perplexity import Perplexity, score_text
 from elmo_cli.training.settings import Run
-from elmo_cli.training.trainer import DivergenceError, StepResult, Trainer
+from elmo_cli.training.trainer import StepResult, Trainer
 from elmo_cli.version import __version__
 
 LOG_STEPS = 20

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from elmo_cli.errors import ElmoError
+from elmo_cli.errors import DivergenceError
 from elmo_cli.nn.bilm import BiLMState
 from elmo_cli.nn.kernels.malloc import tune_malloc
 from elmo_cli.nn.parallel import RunBoth
@@ -26,10 +26,6 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 SEEDS = 1_000_003  # distance of the random seeds of two runs, larger than their steps
 WEIGHT_DECAY = 0.01  # AdamW
 START_ACCUMULATOR = 1.0  # Adagrad, as in bilm-tf
-
-
-class DivergenceError(ElmoError):
-    """A loss or a gradient is not finite."""
 
 
 class StepResult(NamedTuple):
