@@ -1,4 +1,4 @@
-"""Phrases that plain technical English avoids do not return to the packages that are rewritten."""
+"""Phrases that plain technical English avoids are nowhere in the package and README.md."""
 
 import re
 from pathlib import Path

@@ -21,6 +21,7 @@ from elmo_cli.cli.signals import STOPPING, occupy_stderr, stop, stop_again
 from elmo_cli.errors import ElmoError, ReaderGone
 from elmo_cli.version import __version__
 
+# Name: line in `elmo --help`. commands/NAME.py has `command`, imported when it runs
 COMMANDS = {
     "embed": "Compute the vectors of every token of a corpus.",
     "inspect": "Summarize a feature file.",
@@ -36,8 +37,6 @@ COMMANDS = {
     "search": "Find similar sentences, or a word in similar contexts.",
     "bench": "Measure embedding speed on this machine.",
     "guide": "Show a guide of the documentation.",
-    # `command` in the module of that name in commands/, imported when it runs; its line in `elmo
-    # --help`
 }
 FULL = (ENOSPC, EDQUOT)  # full disk, including that of standard output
 

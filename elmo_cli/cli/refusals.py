@@ -28,7 +28,7 @@ NO_THREAD = re.compile(
 def describe_refusal(error: OSError | MemoryError | RuntimeError | ImportError) -> str | None:
     """Return a message about a refused resource; None for a bug, and for a full disk."""
     if isinstance(error, OSError) and error.filename is not None:  # a file named by the user
-        # reason_of names the limit
+        # The message of `reason_of` names the limit
         remedy = "" if error.errno in (EMFILE, ENFILE) else REFUSED.get(error.errno or 0, "")
         return printable(
             "; ".join(filter(None, [f"{os.fsdecode(error.filename)}: {reason_of(error)}", remedy]))

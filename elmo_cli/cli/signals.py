@@ -11,7 +11,7 @@ from typing import NoReturn
 PATIENCE = 0.02  # seconds
 
 
-# Unless ignored, as by nohup
+# Signals that stop a command, unless they are ignored, as by nohup
 STOPPING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]

@@ -31,7 +31,7 @@ class LinearChainCrf(nn.Module):
     ) -> None:
         super().__init__()
         self.start = nn.Parameter(torch.zeros(n_labels), requires_grad=trainable)
-        # The shape is (label, next label)
+        # Scores of transitions, (label, next label)
         self.transitions = nn.Parameter(torch.zeros(n_labels, n_labels), requires_grad=trainable)
         self.end = nn.Parameter(torch.zeros(n_labels), requires_grad=trainable)
         masks = allowed or (True, True, True)

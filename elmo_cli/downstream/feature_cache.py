@@ -21,7 +21,7 @@ class FeatureCache:
 
     A row is a token in the order of the corpus, or a sentence.
 
-    It has neither checksums nor metadata, because it can be written again from its corpus.
+    The file has neither checksums nor metadata, because it can be written again from its corpus.
 
     Args:
         path: The file.

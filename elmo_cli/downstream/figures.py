@@ -23,7 +23,7 @@ FALLBACK_FONTS = (  # used for characters that DejaVu Sans lacks, where they are
     "PingFang SC",
     "Hiragino Sans",
 )
-# Left out
+# Metadata by suffix that leave out the date and the program, so that the bytes are reproducible
 DATES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 

@@ -47,13 +47,13 @@ class LabelledFeatures:
     features: Features
     names: Names
     of_tokens: bool = True
-    # The shape is (rows,): numbers of `names`
+    # Number of each row's label in `names`, (rows,)
     labels: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    # The shape is (rows,), or empty where the sentences have labels
+    # Number of each row's word in `names`, (rows,); empty if the sentences have labels
     words: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    # The shape is (rows,): 0, 1, ..., blank ones not counted
+    # Number of each row's sentence, (rows,): 0, 1, ..., without the blank ones
     sentences: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    # The shape is (rows,): of a fifth of the sentences
+    # Whether a row is in the test part, a fifth of the sentences, (rows,)
     is_test: Mask = field(default_factory=lambda: np.empty(0, np.bool_))
     blank: set[int] = field(default_factory=set)  # sentences of the file without tokens
     blocks: list[Block] = field(default_factory=list)

@@ -80,7 +80,7 @@ class LinearProbes(nn.Module):
     def forward(self, layers: torch.Tensor) -> torch.Tensor:
         """Map (layer, row, dim) of any float dtype to logits (classifier, row, target, class)."""
         rows = layers.float() - self.scales.mean[:, None]
-        # The shape is (layer, row, kinds * targets * classes)
+        # Products of all kinds, (layer, row, kinds * targets * classes)
         products = torch.bmm(rows, torch.cat(list(self._effective()), dim=-1))
         parts = torch.split(products, self.n_targets * self.n_classes, dim=-1)
         logits = torch.cat(
@@ -102,7 +102,7 @@ class LinearProbes(nn.Module):
                     self.n_layers, -1, -1
                 )
             else:
-                # The shape is (layer, target * class)
+                # The share of each layer, (layer, target * class)
                 shares = (self.shares / self.scales.layer).T.repeat_interleave(
                     self.n_classes, dim=1
                 )

@@ -34,7 +34,7 @@ def draw_report(report: Report, format_: str) -> bytes:
     if report.mix:
         _draw_shares(axes[1], report.mix)
     file = io.BytesIO()
-    # The same bytes each time
+    # A fixed salt and no date: the file has the same bytes each time
     with mpl.rc_context({"svg.hashsalt": "elmo", "svg.fonttype": "none"}):
         metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format_)
         figure.savefig(file, format=format_, dpi=DPI, metadata=metadata)

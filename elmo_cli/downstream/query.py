@@ -49,7 +49,7 @@ def parse_query(text: str, place: str = "QUERY") -> Query:
     if not tokens:
         raise UsageError(f"{place}: is empty; give a sentence, or one with a word in brackets")
     found = [i for i, token in enumerate(tokens) if BRACKETED.fullmatch(token)]
-    # a bracket that stands alone is a token of the corpus
+    # A bracket that stands alone is a token of the corpus
     odd = [
         token
         for i, token in enumerate(tokens)

@@ -60,7 +60,7 @@ class LayerInput(nn.Module):
             return rows.transpose(0, 1).flatten(1)
         scales = self.gamma * torch.softmax(self.mix, 0)[:, None] / deviation  # (layer, dim)
         mixed = -(scales * mean).sum(dim=0)
-        # Without a standardised copy of all layers
+        # Layer by layer, so that there is no standardised copy of all layers
         for layer, scale in zip(layers, scales, strict=True):
             mixed = torch.addcmul(mixed, layer, scale)
         return mixed

@@ -1,7 +1,7 @@
 """Reported steps of a training: epochs or penalties."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 
 class TrainingStep(NamedTuple):
@@ -15,16 +15,6 @@ class TrainingStep(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return self._asdict()
-
-
-class Resumable(Protocol):
-    """A training that can be continued from the state after its last step."""
-
-    def state(self) -> dict[str, Any]:
-        """Return the state, of tensors and plain values."""
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from a state."""
 
 
 def best_score(history: Sequence[TrainingStep]) -> float:

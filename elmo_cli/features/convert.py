@@ -176,7 +176,7 @@ class ConvertJob:
 
     def _describe(self, features: Features) -> FeatureSpec:
         source = features.description
-        # The output is another job's
+        # The output is that of another job, so it does not keep the fingerprint
         metadata = {name: value for name, value in source.metadata.items() if name != FINGERPRINT}
         metadata |= {"converted": self.command} if self.command else {}
         kept = source.kept if COLUMNS in self._format.keeps else None

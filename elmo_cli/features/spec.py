@@ -17,7 +17,7 @@ LAYER = "layer_"
 UNLAYERED = ("top", "average", "concat", "mix", "vectors")
 EQUAL_SENTENCES = "equal_sentences"  # in the metadata: "first" if the others were not written
 CHECKSUM = "metadata_crc32"  # of all stored metadata, in hexadecimal digits
-# Written by the writer, in addition to the metadata
+# Attributes that the writer adds to the metadata
 STRUCTURE = ("axes", "names", "layout", "dtype", "keys", "dim", CHECKSUM)
 KEYS = ("number", "id", "sentence")
 ROWS = ("sentence", "token")

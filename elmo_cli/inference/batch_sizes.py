@@ -13,7 +13,7 @@ def batch_tokens_for(config: BiLMConfig, device: str) -> int:
         return BATCH_TOKENS
     free, _ = torch.cuda.mem_get_info(device)
     gates, layers = 4 * config.lstm_dim, config.n_output_layers * config.output_dim
-    # float32; at most, every token being a type of its own
+    # Bytes in float32, at most: as if every token were a type of its own
     of_token = 4 * (2 * gates + 2 * config.lstm_dim + 4 * layers)
     return max(BATCH_TOKENS, min(GPU_WINDOW_TOKENS, free // (2 * of_token)))
 

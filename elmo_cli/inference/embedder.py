@@ -29,7 +29,7 @@ CHUNK_TOKENS = 8192  # of one sentence that go through the LSTMs together
 MIN_CHUNK_TOKENS = 16  # lower limit when chunks are reduced for lack of memory
 
 
-# Of this thread's computations
+# Called before each step of this thread's computations
 _check: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)
 
 

@@ -9,10 +9,11 @@ import torch
 from elmo_cli.errors import MemoryShortageError
 
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+# Messages of PyTorch's plain RuntimeErrors
 NO_MEMORY_WORDS = re.compile(
     r"can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|not enough memory|could not create a "
     r"primitive"
-)  # in a plain RuntimeError of torch's
+)
 
 
 @contextmanager

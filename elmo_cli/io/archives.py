@@ -54,7 +54,7 @@ UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
     b"\x5d\0\0": open_xz,
 }
 
-# name, size, function that extracts it into a folder
+# Name, size, function that extracts it into a folder
 Member = tuple[str, int, Callable[[Path], object]]
 
 
@@ -185,7 +185,7 @@ def _tar_members(path: Path) -> Iterator[Member | None]:
                     "tar's --sparse"
                 )
             stream.room = None  # for the member itself
-            # permissions: as for any new file
+            # The file gets the permissions of any new file
             extract = partial(tar.extract, member, set_attrs=False)
             yield (member.name, member.size, extract) if member.isreg() else None
             stream.room = MAX_HEADER

@@ -8,7 +8,7 @@ import mmap
 import struct
 from pathlib import Path
 
-# signature, version, size of the collection with this header
+# Signature, version, size of the collection with this header
 _COLLECTION_HEADER = struct.Struct("<4sB3xQ")
 _OBJECT_HEADER = struct.Struct("<HH4xQ")  # index, reference count, size
 _MIN_COLLECTION = 4096

@@ -279,7 +279,7 @@ def _innermost_reason(error: BaseException) -> str:
         error = inner
         causes = (getattr(error, "reason", None), *error.args)
         inner = next((cause for cause in causes if isinstance(cause, BaseException)), None)
-    # Paths too
+    # Queries are removed here as well, since `redact_url` finds only those of complete URLs
     words = (
         re.sub(r"\?\S+", "?...", redact_url(str(getattr(error, "strerror", None) or error)))
         or type(error).__name__

@@ -8,7 +8,7 @@ import torch
 
 from elmo_cli.errors import DeviceError
 
-# Of matrix products
+# Data types of the matrix products, by the value of --precision
 PRECISIONS = {
     "fp32": torch.float32,
     "tf32": torch.float32,
@@ -47,9 +47,9 @@ def why_unavailable(device: str) -> str | None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        return (
-            "PyTorch has no such device here" if device == "mps" else str(error).splitlines()[0]
-        )  # torch's own message for MPS is a page long
+        if device == "mps":  # PyTorch's message for MPS has many lines
+            return "PyTorch has no such device here"
+        return str(error).splitlines()[0]
     return None
 
 

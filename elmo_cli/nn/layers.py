@@ -166,7 +166,7 @@ def forward_differentiable(
         tokens.repeat(1, DIRECTIONS),
         *(torch.cat(pair, dim=1) for pair in zip(*halves, strict=True)),
     ]
-    # The shape is (direction * layer, sequence, dim)
+    # Hidden and cell states, each (direction * layer, sequence, dim)
     states = (torch.stack(parts) for parts in zip(*ends, strict=True))
     return layers, BiLMState(
         *(state.view(DIRECTIONS, config.n_layers, *state.shape[1:]) for state in states)

@@ -121,7 +121,7 @@ def run_packed(
     """
     hidden, cell = state.hidden.clone(), state.cell.clone()
     outputs = inputs.new_empty(len(inputs), hidden.shape[1])
-    # (out, in), as stored: with few rows, sums are more accurate than with (in, out)
+    # Weights (out, in), as stored: with few rows, sums are more accurate than with (in, out)
     from_input, from_hidden = torch.split(lstm.weight, [lstm.input_size, hidden.shape[1]], dim=1)
     start = 0
     for block in _blocks(batch_sizes, BLOCK_ROWS):
@@ -205,10 +205,10 @@ class StepTensors(NamedTuple):
     cell: Tensor  # (row, cell): receives the cell states after the step
     clip: float | None  # limit of the absolute values of the cell states; None: no limit
     output: Tensor  # (row, cell), in the dtype of `products`
-    # The shape is (any, 4 * cell): input part of the gates, with bias; None: part of `products`
+    # Input part of the gates, with bias, (any, 4 * cell); None: part of `products`
     inputs: Tensor | None = None
     rows: Tensor | None = None  # (row,) int64: row of `inputs` for each row; None: the same row
-    # The shape is (any, cell): cell states before the step, not overlapping `cell`; None: `cell`
+    # Cell states before the step, (any, cell), not overlapping `cell`; None: `cell`
     before: Tensor | None = None
     parents: Tensor | None = None  # (row,) int64: row of `before` for each row; given with `before`
 

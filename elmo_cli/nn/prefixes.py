@@ -28,12 +28,12 @@ class PrefixTree(NamedTuple):
 
     depths: list[Depth]
     types: Index  # (node,): the word type that a node reads
-    # The shape is (node,): its place among the nodes of the depth before; 0 in the first, unless
-    # sequences are separate
+    # Place of a node's parent among the nodes of the depth before, (node,); 0 in the first depth,
+    # unless sequences are separate
     parents: Index
     node_of_token: Index  # (token,), tokens as they were given
-    # The shape is (sequence,): the node of a sequence's last token, -1 where it is empty; longest
-    # sequence first
+    # Node of the last token of each sequence, (sequence,), longest sequence first; -1 for an empty
+    # sequence
     ends: Index
 
 

@@ -32,7 +32,7 @@ def embed_padded(bilm: BiLM, batch: Sequence[Sequence[str]]) -> list[Tensor]:
             for sentence in sentences
         ]
     )
-    # The shape is (sentence, position, projection_dim)
+    # Vectors of the tokens, (sentence, position, projection_dim)
     tokens = bilm.character_encoder(ids.flatten(0, 1)).view(len(batch), longest, -1)
     halves = [_run_direction(bilm, direction, tokens, lengths) for direction in range(DIRECTIONS)]
     layers = [

@@ -114,7 +114,7 @@ class TypeCache:
                 self.truncated_rows.add(row)
 
     def _reserve(self, n_rows: int) -> None:
-        # doubled, for a linear cost of copies; `capacity` may be exceeded by one batch
+        # The size is doubled, for a linear cost of copies; one batch may exceed `capacity`
         if n_rows > len(self.vectors):
             grown = self.vectors.new_empty(
                 max(n_rows, min(2 * n_rows, self.capacity)), self.vectors.shape[1]

@@ -104,8 +104,8 @@ READERS = {
     ),
 }
 FORMATS_BY_SUFFIX = {suffix: name for name, reader in READERS.items() for suffix in reader.suffixes}
-# Suffixes of files that are not text; any other unknown suffix is read as text, as by `allennlp
-# elmo`
+# Suffixes of files that are not text. A file of any other unknown suffix is read as text, as it is
+# by `allennlp elmo`
 NO_CORPUS = {
     *(
         ".h5",

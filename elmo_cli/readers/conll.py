@@ -18,7 +18,7 @@ NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # in the ID column: a multiword token
 NEWDOC = re.compile(r"#\s*newdoc(?:\s+id\s*=\s*(\S.*?))?\s*")
 SENT_ID = re.compile(r"#\s*sent_id\s*=?\s*(\S.*?)\s*")
 COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(\S.*)")  # CoNLL-U Plus
-# Between documents: CoNLL-2003; CoNLL-2012
+# Marks between documents: the first is that of CoNLL-2003, the others of CoNLL-2012
 MARKS = ("-DOCSTART-", "#begin document", "#end document")
 BEGIN = re.compile(r"#begin document \((.*)\)(?:; part (\d+))?.*")
 WORD_IN_2012 = 4  # the column

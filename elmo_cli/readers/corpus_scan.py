@@ -42,7 +42,7 @@ class CorpusScan:
     blank_unit: str = "line"  # or "row", ...: unit of the first blank line
     problems: list[CorpusError] = field(default_factory=list)  # the first SHOWN problems
     n_problems: int = 0
-    # Of the content of all sentences
+    # Hash of the content of all sentences
     digest: "hashlib._Hash | str" = field(default_factory=hashlib.sha256)
 
     def count(self, found: LocatedSentence, *, among_many: bool = False) -> None:

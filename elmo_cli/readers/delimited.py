@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 ADVICE_ON_COLUMNS = " (or is it a token a line: --input-format conll?)"
-# characters: with a quote that is never closed, the rest of the file is one cell
+# In characters: if a quote is never closed, the rest of the file is one cell
 MAX_CELL = 1 << 24
 MAX_ROW = 1 << 25  # characters: quotes that are opened repeatedly make rows without end
 # A quote in TSV is a token like any other

@@ -100,7 +100,7 @@ def read_window(
     offset = epoch % (streams.piece % streams.unroll + 1)
     starts = np.arange(streams.n_streams)[rows] * streams.piece + offset + position * streams.unroll
     positions = starts + np.arange(streams.unroll + 1)[:, None]
-    # The shape is (direction, step + 1, row)
+    # Word of each direction at each step, (direction, step + 1, row)
     targets = torch.stack(
         [torch.from_numpy(words[positions].astype(np.int64)) for words in text.words]
     )

@@ -104,7 +104,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         DiskError: The file cannot be written; a previous one is intact.
     """
     kept = "the previous file is intact; " if path.exists() else ""
-    # h5py's and torch's for a full disk
+    # h5py and PyTorch raise RuntimeError for a full disk
     with writing_errors(path, f"{kept}{MAKE_ROOM}", also=(RuntimeError,)):
         atomic_write(path, write)
 

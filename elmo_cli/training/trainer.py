@@ -121,7 +121,7 @@ class Trainer:
         )
         losses, state = self._fill_gradients(run_both)
         parameters = list(self.model.parameters())
-        # Equal in all processes
+        # The time and the request to stop become equal in all processes
         clock = losses.new_tensor([time.perf_counter() - start, float(stop)])
         self.workers.average(
             [

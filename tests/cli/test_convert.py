@@ -1,6 +1,4 @@
-"""`elmo convert` stopped half way: what is kept when it was told to, how it goes on, what it
-refuses, and what it says is lost.
-"""
+"""Interrupted `elmo convert`: what is kept, how it is resumed, and its messages."""
 
 import json
 import os

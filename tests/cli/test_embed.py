@@ -1,4 +1,4 @@
-"""`elmo embed` into every format, `inspect`, `convert`: the same corpus, the same arrays."""
+"""`elmo embed`, `inspect` and `convert` with every format: one corpus gives equal arrays."""
 
 import json
 import shutil
@@ -436,7 +436,7 @@ def test_a_full_disk_is_one_error_and_leaves_no_output(model: Path, tmp_path: Pa
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert f"{name}: cannot be written (File too large)" in done.stderr.replace("[Errno 27] ", "")
-    # Windows that have been computed
+    # The work folder with the computed windows may be there, nothing else
     assert {path.name for path in tmp_path.iterdir()} <= {f".{name}.elmo-work"}
 
 

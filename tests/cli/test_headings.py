@@ -1,4 +1,4 @@
-"""Options in groups: headings, and dataclasses that refuse contradictions."""
+"""Groups of options: headings in the help text, and dataclasses that reject contradictions."""
 
 import re
 import subprocess

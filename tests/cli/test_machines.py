@@ -1,6 +1,4 @@
-"""Odd machines: no home folder, no permission, no memory, no threads, names that are not UTF-8,
-clocks and dates that are wrong.
-"""
+"""Unusual machines: no home, permission, memory or threads; names not in UTF-8; wrong clocks."""
 
 import errno
 import json
@@ -394,7 +392,7 @@ def test_a_date_is_taken_up_to_the_year_9999(
             ImportError("libtorch_cpu.so: failed to map segment from shared object"),
             ["memory is insufficient"],
         ),
-        # oneDNN's words
+        # The message of oneDNN
         (RuntimeError("could not create a primitive"), ["memory is insufficient"]),
         (
             RuntimeError("can't start new thread"),

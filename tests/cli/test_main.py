@@ -1,4 +1,4 @@
-"""The command line: what it writes, what it says, how it ends."""
+"""The command line: output, messages and exit codes."""
 
 import hashlib
 import json

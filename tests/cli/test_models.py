@@ -1,6 +1,4 @@
-"""A model by name: fetched once, kept, checked against what is known of it, and taken from files
-that were put there by hand.
-"""
+"""Models by name: downloaded once, kept, verified, or taken from files that the user has placed."""
 
 import errno
 import hashlib

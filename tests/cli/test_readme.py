@@ -1,6 +1,4 @@
-"""README.md and the guides: their commands and options exist, their examples run and print what
-they show.
-"""
+"""README.md and the guides: commands and options exist, examples print what is shown."""
 
 import re
 import shlex
@@ -20,7 +18,7 @@ from tests.conftest import SAMPLE
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = {name: read_guide(name) for name in guide_names()}
-# Options of other tools
+# Options of other programs
 OTHER_PROGRAMS = {
     "--nproc-per-node",
     "--kills",

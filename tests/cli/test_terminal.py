@@ -1,6 +1,4 @@
-"""Every command that draws a bar, at a terminal: that it ends, what is drawn, and that the cursor
-is there afterwards.
-"""
+"""Commands with a progress bar at a terminal: they end, draw the bar, and show the cursor again."""
 
 import json
 import signal
@@ -139,7 +137,7 @@ def test_train_draws_a_bar_and_evaluate_ends(
     assert seen.code == 0, seen.output
     assert_drawn(seen)
     assert (tmp_path / "model" / "weights.hdf5").is_file()
-    # A line that is written above the bar
+    # The line is above the bar
     assert "\n100.0 %: step 3" in seen.output.replace(ERASED, "\n")
     seen = terminal.run("evaluate", tmp_path / "model", text)
     assert (seen.code, "perplexity" in seen.output or "average" in seen.output) == (0, True), (

@@ -1,4 +1,4 @@
-"""The CRF against the enumeration of all label sequences."""
+"""The CRF is compared with the enumeration of all label sequences."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""`elmo fit`: classifiers of labels that the words decide."""
+"""`elmo fit`: classifiers of labels that depend on the words alone."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Scores and intervals against plain counting and scikit-learn."""
+"""Scores and intervals are compared with plain counting and with scikit-learn."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""The page of a word in headless Chromium: it is driven by a script that is put beside the page's
-own, with its hash.
-"""
+"""The page of a word in headless Chromium, controlled by a script that is added with its hash."""
 
 import base64
 import hashlib

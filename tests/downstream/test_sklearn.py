@@ -293,7 +293,7 @@ def test_the_examples_of_the_guide_run(
         encoding="utf-8"
     )
     blocks = re.findall(r"^```python\n(.*?)^```", guide, flags=re.MULTILINE | re.DOTALL)
-    # That of a feature file is run by tests/cli/test_readme.py
+    # tests/cli/test_readme.py runs the example that reads a feature file
     blocks = [block for block in blocks if "read_parquet" not in block]
     assert len(blocks) == 3
     (tmp_path / "example.py").write_text(

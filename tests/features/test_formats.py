@@ -1,4 +1,4 @@
-"""One contract for all layouts: what is written is read back, whole or not there."""
+"""All formats: the features that were written are read; an incomplete output does not appear."""
 
 import json
 import os
@@ -194,7 +194,7 @@ def test_the_order_does_not_depend_on_a_librarys_iteration(
         with h5py.File(path, "a") as file:  # as e2e-coref's own files are
             del file.attrs["layout"]
     by_name = h5py.Group.__iter__
-    # h5py 3.8 to 3.11
+    # h5py 3.8 to 3.11 iterate in alphabetical order
     monkeypatch.setattr(h5py.Group, "__iter__", lambda group: iter(sorted(by_name(group))))
     with open_features(path) as features:
         assert features.keys() == [

@@ -1,6 +1,4 @@
-"""More shards than the process may have files open: they are opened as they are needed, and a limit
-is not called damage.
-"""
+"""More shards than open files are allowed: shards are opened when needed; a limit is not damage."""
 
 import os
 import resource

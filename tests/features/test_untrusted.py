@@ -1,4 +1,4 @@
-"""Untrusted files: AllenNLP's own are read; a damaged or hostile one is one clear error."""
+"""Untrusted files: those of AllenNLP are read; a damaged or malicious file is one clear error."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`elmo verify`: what is whole passes, and every kind of damage is told."""
+"""`elmo verify`: complete files pass, and each kind of damage is reported."""
 
 import shutil
 from collections.abc import Callable

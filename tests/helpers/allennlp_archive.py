@@ -1,6 +1,4 @@
-"""AllenNLP archives made up by the tests: the tensors of a published layout under the names of
-AllenNLP's modules.
-"""
+"""Synthetic AllenNLP archives: tensors of a published shape, named as in AllenNLP's modules."""
 
 import json
 import tarfile

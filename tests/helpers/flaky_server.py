@@ -1,6 +1,4 @@
-"""A web server of the tests that does what servers do on bad days: each path has a list of acts,
-one a request, the last one for good.
-"""
+"""A web server that fails in chosen ways: a list of actions per path, the last one is repeated."""
 
 import re
 import threading
@@ -91,7 +89,7 @@ class FlakyServer:
     def __init__(self, base: str) -> None:
         self.base = base
         self.acts: dict[str, list[Act]] = {}
-        # Path -> the Range headers that came
+        # The Range headers of the requests, by path
         self.requests: dict[str, list[str]] = defaultdict(list)
 
     def url(self, path: str, *acts: Act) -> str:

@@ -1,7 +1,6 @@
-"""ELMo in plain numpy float64, one token and one step at a time: slow, obvious, and independent of
-the package.
+"""ELMo in plain numpy float64, one token and one step at a time, independent of the package.
 
-Written from Peters et al. (2018) and from what the published files hold; it reads the files itself.
+It is written from Peters et al. (2018) and from the published files, which it reads itself.
 """
 
 import json
@@ -86,7 +85,7 @@ class ReferenceElmo:
         activate = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}[self.cnn["activation"]]
         features = []
         for n, (width, _) in enumerate(self.cnn["filters"]):
-            # The shape is (width, in, out)
+            # The kernel is (width, in, out)
             kernel, bias = self.tensors[f"CNN/W_cnn_{n}"][0], self.tensors[f"CNN/b_cnn_{n}"]
             spots = [
                 np.einsum("wi,wio->o", characters[p : p + width], kernel) + bias

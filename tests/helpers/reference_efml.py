@@ -1,6 +1,6 @@
-"""ELMoForManyLangs in plain numpy float64, and models made up in its format.
+"""ELMoForManyLangs in plain numpy float64, and synthetic models in its format.
 
-Independent of the package: it reads the files itself.
+It is independent of the package, and reads the files itself.
 """
 
 import json
@@ -161,7 +161,7 @@ class ReferenceEfml:
             self.embedder["activation"]
         ]
         for i, (width, _) in enumerate(self.embedder["filters"]):
-            # The shape is (out, in, width)
+            # The kernel is (out, in, width)
             kernel, bias = (
                 self.tensors[f"convolutions.{i}.weight"],
                 self.tensors[f"convolutions.{i}.bias"],

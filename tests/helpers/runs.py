@@ -1,4 +1,4 @@
-"""What a stopped run leaves, and words that these tests share."""
+"""Files of an interrupted run, and constants that several tests use."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

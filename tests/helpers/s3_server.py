@@ -1,4 +1,4 @@
-"""A server of S3's protocol in this process (moto's), which can be told to fail."""
+"""An S3 server in this process (moto's), which can be made to fail."""
 
 import threading
 import warnings

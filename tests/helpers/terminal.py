@@ -1,8 +1,7 @@
-"""Commands run at a terminal: a pty whose process takes command lines one after another, as imports
-take seconds.
+"""Commands at a terminal: a process with a pty runs one command line after another.
 
-Started as a script it is that process: command lines come as JSON through one pipe, exit codes go
-through another.
+One process is used because imports take seconds. It is this module run as a script: it takes
+command lines as JSON from one pipe, and writes exit codes to another.
 """
 
 import fcntl
@@ -22,7 +21,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60.0  # seconds for a command, on a busy machine
-# Read by rich
+# Environment variables that rich reads
 CONTROLS = (
     "COLUMNS",
     "LINES",
@@ -173,7 +172,7 @@ class Terminal:
 def _serve(orders: int, codes: int) -> None:
     """Run what is ordered, as `elmo` does."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # where Ctrl-C goes
-    # Nohup and "&" would have them ignored
+    # They are ignored under nohup and "&"
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     from elmo_cli.cli.console import UserConsole

@@ -1,4 +1,4 @@
-"""What the Python API takes for sentences, and what its errors say."""
+"""Sentences that the Python API accepts, and its error messages."""
 
 from pathlib import Path
 from types import SimpleNamespace

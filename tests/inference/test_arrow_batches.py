@@ -1,4 +1,4 @@
-"""EmbedArrowBatches on the types of Arrow, and in the libraries of the guide to dataframes."""
+"""EmbedArrowBatches with the types of Arrow, and with the libraries of the guide to dataframes."""
 
 import multiprocessing
 import os

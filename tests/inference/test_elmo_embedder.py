@@ -1,4 +1,4 @@
-"""The library, by AllenNLP's names."""
+"""The Python API with the names of AllenNLP."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""A sentence's vectors depend on that sentence alone."""
+"""The vectors of a sentence depend on that sentence alone."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_vectors_depend_on_nothing_but_their_sentence(
 
 
 def test_vectors_do_not_depend_on_the_thread_count(tmp_path: Path):
-    # Large enough to be shared out
+    # Large enough for several threads
     make_model(tmp_path, projection_dim=64, dim=256, filters=[[1, 32], [2, 64], [3, 96]])
     embedder = Embedder(load_bilm(tmp_path / "options.json", tmp_path / "weights.hdf5"))
     sentences = [["the", "cat"] * n for n in range(1, 30)]

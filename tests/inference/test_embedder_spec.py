@@ -1,4 +1,4 @@
-"""The description that every embedder is built from."""
+"""The specification from which every embedder is built."""
 
 import pickle
 from pathlib import Path

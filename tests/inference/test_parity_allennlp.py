@@ -1,6 +1,4 @@
-"""The numbers of the real `allennlp elmo` 0.9.0 and of AllenNLP's own fixture
-(../shared/reference/README.md).
-"""
+"""Vectors of `allennlp elmo` 0.9.0 and of AllenNLP's fixture (../shared/reference/README.md)."""
 
 import json
 import subprocess
@@ -84,8 +82,7 @@ def test_a_random_model_of_published_size_gives_allennlps_numbers(
     assert embed_like(elmo, golden, corpus, files, tmp_path) < 1e-4
 
 
-# measured: 1.5 with AVX-512, 2.4 on a processor with AVX2 alone, whose products sum in another
-# order
+# Measured: 1.5 with AVX-512, and 2.4 with AVX2 alone, where products are summed in another order
 FACTOR = 2.5
 
 

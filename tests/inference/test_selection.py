@@ -1,4 +1,4 @@
-"""What is written of a sentence's layers, against equation 1 and plain loops."""
+"""Selected layers and mixes are compared with equation 1 and with plain loops."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_the_mix_is_equation_1():
     np.testing.assert_allclose(
         FixedMix((0, 0, 0))(LAYERS), LAYERS.mean(axis=0), rtol=1e-5, atol=1e-7
     )
-    # No overflow
+    # The exponential of a large weight does not overflow
     np.testing.assert_allclose(FixedMix((1000.0, 0, 0))(LAYERS), LAYERS[0], rtol=1e-6)
 
 

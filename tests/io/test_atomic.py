@@ -1,4 +1,4 @@
-"""Atomic writes: what is there is complete, whatever fails."""
+"""Atomic writes: an output that exists is complete, whatever fails."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""Several inputs, folders and globs are one corpus."""
+"""Several inputs, folders and globs form one corpus."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Untrusted files that declare more memory than they need: one clear error before allocation."""
+"""Untrusted files that declare too much memory: one clear error before it is allocated."""
 
 import bz2
 import gzip
@@ -152,7 +152,7 @@ def test_a_zip_packed_by_lzma_is_refused(tmp_path: Path):
 
 def test_xz_may_take_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     text, tar = tmp_path / "a.txt.xz", tmp_path / "a.tar.xz"
-    # 1 MiB, and then 9
+    # The first stream needs 1 MiB, the second 9 MiB
     text.write_bytes(lzma.compress(b"a b\n", preset=0) + lzma.compress(b"c d\n"))
     tar.write_bytes(lzma.compress(header("a", b"0") + bytes(1024)))
     assert [s.tokens for s in read_text(text)] == [["a", "b"], ["c", "d"]]

@@ -1,6 +1,4 @@
-"""Inputs at URIs, read through pyarrow's file systems: here the local one, and a server of S3's
-protocol where moto is installed.
-"""
+"""Inputs at URIs, read by pyarrow's file systems: the local one, and S3 where moto is installed."""
 
 import gzip
 import socket

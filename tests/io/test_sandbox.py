@@ -1,6 +1,4 @@
-"""What reads a stranger's features runs in a process of its own: whatever ends that one is a line
-here.
-"""
+"""Features of an untrusted file are read in a child process: a crash there is one line here."""
 
 import errno
 import os
@@ -165,7 +163,7 @@ def test_no_module_of_the_current_folder_is_run(
         ).exit_code
         == 0
     )
-    # As the console script, and by `python -m`
+    # Run as the console script, and by `python -m`
     script, module = [str(tmp_path / "elmo.py")], ["-m", "elmo_cli"]
     environment = {**os.environ, "PYTHONPATH": str(Path(elmo_cli.__file__).parents[1])}
     for program, arguments in [

@@ -1,5 +1,6 @@
-"""Runs killed at random moments and on disks that fill up, resumed until they are whole, and
-compared. By hand:
+"""Runs killed at random moments, or on full disks, are resumed until complete, and compared.
+
+By hand:
 
     python -m tests.manual.crash --kills 200 -- --window-tokens 200
     python -m tests.manual.crash --kills 200 --out out.jsonl -- --window-tokens 200

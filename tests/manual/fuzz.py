@@ -1,8 +1,7 @@
-"""Mutated options, weights, corpora, features and parts: a clear error or a right result, never a
-traceback, a hang, or 2 GiB.
+"""Mutated files of every kind: a clear error or a correct result, never a traceback, hang or 2 GiB.
 
-A file of features that `verify` finds nothing wrong with has to hold what it held before it was
-mutated. By hand:
+The files are options, weights, corpora, features and parts. Features in which `verify` finds no
+error must have their values from before the mutation. By hand:
 
     python -m tests.manual.fuzz 1000                     # of each kind
     python -m tests.manual.fuzz 20000 options fasta --seed 7

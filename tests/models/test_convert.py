@@ -1,4 +1,4 @@
-"""Any model that the published format can hold is written in it and gives the same vectors."""
+"""Models that the published format can represent are converted to it, and give the same vectors."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A download ends in the whole, right file or in one line; on bad days of the server too."""
+"""A download gives the complete, correct file or one line of error, also when the server fails."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""A model is recognised by what a folder or an archive holds; only what it needs is read."""
+"""A model is recognised by the files of a folder or an archive; only the needed files are read."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""The network against the numpy reference, for every choice that an options file can make."""
+"""The network is compared with the numpy reference, for every option of an options file."""
 
 from pathlib import Path
 

@@ -1,6 +1,4 @@
-"""`Elmo`: the numbers, gradients and training of AllenNLP 0.9.0's module, and what a torch module
-does besides.
-"""
+"""`Elmo`: values, gradients and training of AllenNLP 0.9.0's module, and use as a torch module."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""The LSTM's written-out gradient, against autograd through the cell's definition."""
+"""The explicit gradient of the LSTM is compared with autograd of the cell's definition."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Prefix trees against the prefixes themselves."""
+"""Prefix trees are compared with the prefixes themselves."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The trainable scalar mix, against equation 1 in numpy."""
+"""The trainable scalar mix is compared with equation 1 in numpy."""
 
 import numpy as np
 import pytest

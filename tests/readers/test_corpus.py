@@ -1,4 +1,4 @@
-"""What all readers have in common."""
+"""Properties that all readers have."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Other formats that are read as text: which first lines are refused, and which are text."""
+"""Other formats given as text: which first lines are rejected, and which are text."""
 
 from collections.abc import Callable
 from itertools import islice

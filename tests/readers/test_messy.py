@@ -1,4 +1,4 @@
-"""Every hostile input of ../shared/messy, with the outcome that its manifest names."""
+"""Every malformed input of ../shared/messy has the outcome of its manifest."""
 
 import json
 from collections.abc import Callable

@@ -1,6 +1,4 @@
-"""Several columns or fields of a row: sentences of their own, called by the row's id and the
-column.
-"""
+"""Several columns or fields of a row: each is a sentence, named by the row's id and the column."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The encoded corpus, its vocabulary and its windows; the sampled softmax against the full one."""
+"""The encoded corpus, its vocabulary and windows; sampled softmax compared with the full one."""
 
 from pathlib import Path
 

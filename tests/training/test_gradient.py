@@ -1,4 +1,4 @@
-"""The gradient of a training step against autograd of the network's definition, in float64."""
+"""The gradient of a training step is compared with autograd of the network, in float64."""
 
 import math
 from collections.abc import Callable

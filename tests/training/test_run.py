@@ -153,8 +153,8 @@ def test_the_folder_is_a_model_for_embed_and_its_forward_pass_is_the_trained_one
     model, words = load_language_model(files)
     ids = {word: i for i, word in enumerate(words)}
     sentences = sentences_of(text)[:3]
-    # what evaluation computes on the training kernels, computed again from the vectors that `embed`
-    # writes
+    # The losses that `elmo evaluate` computes with the training kernels, computed from the vectors
+    # of `elmo embed`
     losses = np.zeros(2)
     for tokens in sentences:
         layers, _ = Embedder(load_bilm(folder / "options.json", folder / "weights.hdf5")).run(

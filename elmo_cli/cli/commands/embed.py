@@ -181,7 +181,7 @@ _key_flags = headed(
     ALLENNLP,
     click.option("--forget-sentences", is_flag=True, help="Do not write sentence_to_index."),
     click.option("--use-sentence-keys", is_flag=True, help="Same as --keys sentence."),
-    # No effect here
+    # Options of `allennlp elmo` that have no effect here
     click.option("--file-friendly-logging", is_flag=True, hidden=True, expose_value=False),
     *(
         click.option(name, hidden=True, multiple=True, expose_value=False)

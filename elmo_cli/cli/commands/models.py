@@ -38,7 +38,7 @@ def command(ctx: click.Context, as_json: bool, cache_dir: Path | None) -> None:
     NAME is a name of this list, or the URL of the archive of a model.
     """
     if ctx.invoked_subcommand is not None:
-        # It is allowed before and after the subcommand
+        # --cache-dir is allowed before and after the subcommand
         ctx.default_map = {ctx.invoked_subcommand: {"cache_dir": cache_dir}}
         return
     cache = _cache(cache_dir)

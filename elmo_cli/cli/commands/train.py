@@ -39,9 +39,9 @@ from elmo_cli.training.settings import Run, Settings
 if TYPE_CHECKING:
     from elmo_cli.training.job import TrainJob
 
-# May differ when a run is resumed
+# These may differ when a run is resumed
 CHANGEABLE_SETTINGS = {"learning_rate", "gradient_clip", "steps", "tokens", "epochs", "minutes"}
-# Fields of Run and Settings
+# Fields of Run and Settings whose options have another name
 FIELDS = {
     "reset": "reset_share",
     "sentences": "reset_share",

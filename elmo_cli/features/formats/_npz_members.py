@@ -142,7 +142,7 @@ class _Lines(Sequence[Any]):
             np.flatnonzero(text[at : at + COPY_BYTES] == ord("\n")) + at
             for at in range(0, len(text), COPY_BYTES)
         ]
-        # Each after a comma, the last after a bracket
+        # Ends of the lines; the character before is a comma, in the last line a bracket
         self._ends = np.append(np.concatenate(ends), len(text))
 
     def __len__(self) -> int:

@@ -145,9 +145,8 @@ class TableReader:
             table = table.slice(max(0, row - self._row_starts[chunk]))
             table = table if rest is None else pa.concat_tables([rest, table])
             rest = None
-            if (
-                self.rows == "token" and chunk + 1 < len(self._chunks) and table.num_rows
-            ):  # the last sentence may continue in the next chunk
+            # The last sentence may continue in the next chunk
+            if self.rows == "token" and chunk + 1 < len(self._chunks) and table.num_rows:
                 numbers = table["number"].to_numpy()
                 whole = (
                     int(np.flatnonzero(numbers != numbers[-1])[-1]) + 1

@@ -103,7 +103,7 @@ def open_arrow(path: Path) -> TableReader:
         else:
             file = pa.ipc.open_stream(source)
             reads = [partial(tuple, found) for found in file.iter_batches_with_custom_metadata()]
-        # Then the batches have checksums too
+        # If the metadata have a checksum, the batches have checksums as well
         is_summed = METADATA_CHECKSUM.encode() in (file.schema.metadata or {})
         if is_summed and not is_file:
             _check_end(source, path)

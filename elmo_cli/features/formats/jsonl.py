@@ -121,7 +121,7 @@ class JsonLinesWriter:
         if layer.ndim == 2:
             return f"[{','.join(map(self._json, layer))}]"
         text = self._vector % tuple(layer.tolist())
-        # As Python's json writes it
+        # NaN and infinity are written as by Python's json
         return (
             text
             if np.isfinite(layer).all()

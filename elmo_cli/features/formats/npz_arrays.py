@@ -111,7 +111,7 @@ class NpzArraysWriter:
             )
 
     def _member(self, sentence: Sentence, called: str) -> zipfile.ZipInfo:
-        # A name ends at NUL
+        # NUL would end the name
         name = called.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
         if len(name.encode()) > MOST_BYTES - len(SUFFIX):
             raise OutputError(

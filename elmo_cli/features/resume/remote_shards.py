@@ -37,9 +37,9 @@ class RemoteShards:
     """
 
     folder: RemotePath
-    # Of the complete shards, once listed
+    # Sizes of the complete shards, by number; empty until they are listed
     _sizes: dict[int, int] = field(default_factory=dict, compare=False)
-    # Which this run has found or made
+    # The plan, once this run has found or made it
     _plan: list[bytes] = field(default_factory=list, compare=False)
 
     @property
@@ -103,7 +103,7 @@ class RemoteShards:
         with tempfile.TemporaryDirectory(prefix="elmo-upload-") as folder:
             yield Path(folder)
 
-    room = claim  # on the machine of the worker
+    worker_folder = claim  # on the machine of the worker
 
     def read_plan(self) -> bytes | None:
         """Return the plan of the unfinished job."""

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-Make = Callable[
-    [OutputTarget, Mapping[str, str]], AbstractContextManager[FeatureWriter]
-]  # opens the writer of an output with such metadata
+# Opens the writer of an output with the metadata
+Make = Callable[[OutputTarget, Mapping[str, str]], AbstractContextManager[FeatureWriter]]
 
 FINGERPRINT = "job_sha256"  # in the metadata: identifies the job of a complete output
 _MADE = {
@@ -101,7 +100,7 @@ class ResumableRun:
                 work, and neither `resume` nor `fresh` is given.
         """
         if self.folder and self.resume:
-            # An existing output may be this job's
+            # An existing output may be that of this job
             replace(self.folder.output, overwrite=True).check()
         else:
             self.output.check()

@@ -112,7 +112,7 @@ class ShardFolder:
         return self.work / f"task-{self.task.index}-of-{self.task.count}"
 
     @contextmanager
-    def room(self) -> Iterator[Path]:
+    def worker_folder(self) -> Iterator[Path]:
         """Make a folder for an unfinished shard of a worker.
 
         Raises:

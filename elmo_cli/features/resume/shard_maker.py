@@ -50,7 +50,7 @@ class ShardMaker:
         Raises:
             ElmoError: The store cannot be written, or a vector is not finite.
         """
-        with writing_errors(self.store.path), self.store.room() as folder:
+        with writing_errors(self.store.path), self.store.worker_folder() as folder:
             file = create_shard(folder, shard.number, self.spec, self.options)
             try:
                 for window, arrays in embedded:

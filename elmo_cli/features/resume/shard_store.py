@@ -31,7 +31,7 @@ class ShardStore(Protocol):
     """Store of the shards of a job, made by one or several tasks.
 
     An implementer writes all of the methods below; `put` and `commit` must be atomic. A pickle of
-    the store is used by workers on other machines, for `room` and `put` alone.
+    the store is used by workers on other machines, for `worker_folder` and `put` only.
     """
 
     @property
@@ -61,7 +61,7 @@ class ShardStore(Protocol):
     def claim(self) -> AbstractContextManager[Path]:
         """Lock the store for this task; return an empty local folder for its unfinished shard."""
 
-    def room(self) -> AbstractContextManager[Path]:
+    def worker_folder(self) -> AbstractContextManager[Path]:
         """Make a folder for an unfinished shard, in a worker of the task that holds the lock."""
 
     def read_plan(self) -> bytes | None:

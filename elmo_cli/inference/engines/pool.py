@@ -58,7 +58,7 @@ class OrderedPool(Generic[W, Task, Result]):
         # Ordered by distinct numbers, so that tasks are not compared; None ends a thread.
         self._waiting: PriorityQueue[tuple[int, Task | None]] = PriorityQueue()
         self._room = Semaphore(AHEAD * len(workers))
-        # None after the last task
+        # Results by the number of their task; None stands after the last one
         self._results: dict[int, Result | BaseException | None] = {}
         self._failed: BaseException | None = None  # an error that does not belong to a task
         self._changed = Condition()

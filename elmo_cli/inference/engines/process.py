@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from elmo_cli.inference.engines.blocks import Layout, Place
+from elmo_cli.inference.engines.protocol import to_window
 from elmo_cli.inference.engines.worker import WindowEmbedder
-from elmo_cli.types import Array, Sentence
+from elmo_cli.types import Array, Window
 
 Messages = SimpleQueue[Any]
 SIGNALS = [
@@ -51,22 +52,22 @@ def _work(worker: WindowEmbedder, connection: Connection, messages: Messages) ->
                 _, n_bytes, truncated = worker.write(*given)
                 connection.send((None, (n_bytes, truncated)))
                 continue
-            sentences = [Sentence(key, tokens, "") for key, tokens in given]
+            window = to_window(given)
             if question == "count":
-                connection.send((None, worker.count(sentences)))
+                connection.send((None, worker.count(window)))
             else:
-                _embed(worker, sentences, connection, messages, memory)
+                _embed(worker, window, connection, messages, memory)
 
 
 def _embed(
     worker: WindowEmbedder,
-    sentences: list[Sentence],
+    window: Window,
     connection: Connection,
     messages: Messages,
     memory: "_SharedMemory",
 ) -> None:
     """Send size and shapes, then copy the arrays to the block named in the reply."""
-    _, arrays, truncated = worker.embed(sentences)
+    _, arrays, truncated = worker.embed(window)
     connection.send((None, (Layout.of(arrays), truncated)))
     place, descriptor = messages.get()
     memory.put(place, descriptor, arrays)

@@ -28,6 +28,7 @@ from elmo_cli.inference.engines.protocol import (
     WorkerTracebackError,
     Written,
     check_alike,
+    to_tokens,
 )
 from elmo_cli.inference.pipeline import Embedded, Truncated
 from elmo_cli.inference.selection import Selection
@@ -82,7 +83,7 @@ class WorkerProcess:
             Exception: The exception of the computation.
         """
         with self._asked:
-            self._send(("embed", _tokens(window)))
+            self._send(("embed", to_tokens(window)))
             layout, truncated = self._receive()
             return Embedded(window, self._take(layout), truncated)
 
@@ -113,7 +114,7 @@ class WorkerProcess:
     def count(self, window: Window) -> Truncated:
         """Return the truncated tokens of a window."""
         with self._asked:
-            self._send(("count", _tokens(window)))
+            self._send(("count", to_tokens(window)))
             truncated: Truncated = self._receive()
             return truncated
 
@@ -142,11 +143,6 @@ class WorkerProcess:
         self._process.kill()
         self._process.wait()
         self._connection.close()
-
-
-def _tokens(window: Window) -> list[tuple[str, list[str]]]:
-    """Return keys and tokens of a window, the input of a worker."""
-    return [(sentence.key, sentence.tokens) for sentence in window]
 
 
 def _end_of(code: int) -> str:

@@ -7,8 +7,10 @@ from typing import NamedTuple, Protocol
 from elmo_cli.errors import DeviceError, ElmoError
 from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
 from elmo_cli.inference.pipeline import Embedded, Truncated
-from elmo_cli.types import Window
+from elmo_cli.types import Sentence, Window
 from elmo_cli.version import __version__
+
+Tokens = list[tuple[str, list[str]]]  # key and tokens of each sentence of a window
 
 
 class WorkerError(ElmoError):
@@ -138,6 +140,16 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """End the workers and release their resources."""
+
+
+def to_tokens(window: Window) -> Tokens:
+    """Return keys and tokens of a window, the input of a worker."""
+    return [(sentence.key, sentence.tokens) for sentence in window]
+
+
+def to_window(tokens: Tokens) -> Window:
+    """Return the window of keys and tokens, without the sentences' other fields."""
+    return [Sentence(key, of_sentence, "") for key, of_sentence in tokens]
 
 
 def check_alike(weights: str, found: dict[str, WorkerFacts]) -> None:

@@ -12,14 +12,12 @@ import numpy as np
 from elmo_cli.features.resume.shard_maker import Shard, ShardMaker
 from elmo_cli.inference.embedder_spec import EmbedderSpec, InitialState
 from elmo_cli.inference.engines.blocks import Layout
-from elmo_cli.inference.engines.protocol import WorkerFacts
+from elmo_cli.inference.engines.protocol import Tokens, WorkerFacts, to_window
 from elmo_cli.inference.engines.worker import WindowEmbedder
 from elmo_cli.inference.selection import Selection
 from elmo_cli.models.files import ModelFiles
 from elmo_cli.readers.corpus import Corpus
-from elmo_cli.types import Sentence
 
-Tokens = list[tuple[str, list[str]]]  # key and tokens of each sentence of a window
 Answer = tuple[Exception | None, Any]  # an error and its traceback, or None and the answer
 
 
@@ -100,14 +98,14 @@ class Actor:
 
     def count(self, window: Tokens) -> Answer:
         """Return the truncated tokens of a window."""
-        return _answer(lambda: self._worker.count(_sentences(window)))
+        return _answer(lambda: self._worker.count(to_window(window)))
 
     def write(self, shard: Shard, maker: ShardMaker) -> Answer:
         """Make a shard; return its size and its truncated tokens."""
         return _answer(lambda: self._worker.write(shard, maker)[1:])
 
     def _embed(self, window: Tokens) -> Any:  # noqa: ANN401  # described above
-        _, arrays, truncated = self._worker.embed(_sentences(window))
+        _, arrays, truncated = self._worker.embed(to_window(window))
         layout = Layout.of(arrays)
         # One array goes through the object store without a copy
         memory = np.empty(layout.n_bytes, dtype=np.uint8)
@@ -121,7 +119,3 @@ def _answer(question: Callable[[], Any]) -> Answer:
         return None, question()
     except Exception as error:  # noqa: BLE001  # raised again by the driver
         return error, traceback.format_exc()
-
-
-def _sentences(tokens: Tokens) -> list[Sentence]:
-    return [Sentence(key, list_, "") for key, list_ in tokens]

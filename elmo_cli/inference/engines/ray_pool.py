@@ -21,8 +21,9 @@ from elmo_cli.inference.engines.protocol import (
     WorkerTracebackError,
     Written,
     check_alike,
+    to_tokens,
 )
-from elmo_cli.inference.engines.ray_actor import Actor, Cargo, Tokens
+from elmo_cli.inference.engines.ray_actor import Actor, Cargo
 from elmo_cli.inference.engines.ray_connection import keeping_signals, shape_of
 from elmo_cli.inference.pipeline import Embedded, Truncated
 from elmo_cli.inference.selection import Selection
@@ -215,7 +216,7 @@ class RayWorker:
             TaskLostError: The actor ended.
             ElmoError: The computation failed.
         """
-        layout, memory, truncated = self._ask(_Span.of(window), "embed", _tokens(window))
+        layout, memory, truncated = self._ask(_Span.of(window), "embed", to_tokens(window))
         return Embedded(window, Layout(*layout).views(memory), truncated)
 
     def write(self, shard: Shard, maker: ShardMaker) -> Written:
@@ -231,7 +232,7 @@ class RayWorker:
 
     def count(self, window: Window) -> Truncated:
         """Return the truncated tokens of a window."""
-        truncated: Truncated = self._ask(_Span.of(window), "count", _tokens(window))
+        truncated: Truncated = self._ask(_Span.of(window), "count", to_tokens(window))
         return truncated
 
     def _ask(self, span: "_Span", question: str, *given: object) -> Any:  # noqa: ANN401  # depends on the request
@@ -267,10 +268,6 @@ class _Span(NamedTuple):
     @classmethod
     def of(cls, window: Window) -> "_Span":
         return cls(int(window[0].key) + 1, int(window[-1].key) + 1)
-
-
-def _tokens(window: Window) -> Tokens:
-    return [(sentence.key, sentence.tokens) for sentence in window]
 
 
 def _opened(answer: tuple[Exception | None, Any]) -> Any:  # noqa: ANN401  # depends on the request

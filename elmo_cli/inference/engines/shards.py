@@ -8,12 +8,12 @@ from elmo_cli.inference.engines.protocol import Engine
 from elmo_cli.inference.pipeline import TruncatedCount, embed_corpus
 from elmo_cli.types import NOTHING, Progress, Window
 
-Written = Generator[Progress, None, None]
+ProgressStream = Generator[Progress, None, None]
 
 
 def driver_writes(
     engine: Engine, writer: ShardsWriter, windows: Iterable[Window], truncated: TruncatedCount
-) -> Written:
+) -> ProgressStream:
     """Write embedded windows to their shards, and yield the progress after each.
 
     Args:
@@ -28,14 +28,14 @@ def driver_writes(
 
 def workers_write(
     engine: Engine, writer: ShardsWriter, windows: Iterable[Window], truncated: TruncatedCount
-) -> Written:
+) -> ProgressStream:
     """Let workers make the missing shards; yield the progress after each, as `driver_writes`."""
     return _with_kept(_made_by_workers(engine, writer, windows, truncated), writer)
 
 
 def _made_by_workers(
     engine: Engine, writer: ShardsWriter, windows: Iterable[Window], truncated: TruncatedCount
-) -> Written:
+) -> ProgressStream:
     done = NOTHING
     with closing(engine.written(writer.select_shards(windows), writer.maker)) as written:
         for shard, n_bytes, found in written:
@@ -46,7 +46,7 @@ def _made_by_workers(
             yield done
 
 
-def _with_kept(progress: Written, writer: ShardsWriter) -> Written:
+def _with_kept(progress: ProgressStream, writer: ShardsWriter) -> ProgressStream:
     """Add the shards that were complete before, so that a resumed run ends at the total."""
     done = NOTHING
     with closing(progress):

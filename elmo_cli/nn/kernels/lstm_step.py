@@ -27,7 +27,7 @@ def _load_compiled() -> Any:  # noqa: ANN401  # a module that mypy does not know
 
 _cell = _load_compiled()
 COMPILED = _cell is not None
-# Of the gates that the compiled step reads
+# Dtypes of the gates that the compiled step reads, and whether they are bfloat16
 _CPU_TYPES = {torch.float32: False, torch.bfloat16: True}
 _GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 ComputeStep = Callable[[StepTensors], None]

@@ -16,10 +16,10 @@ def step(tensors: StepTensors) -> None:
     """Compute the elementwise half of a step; the tensors are contiguous, on one device."""
     products, cell, clip, output, inputs, rows, before, parents = tensors
     n_rows, dim = cell.shape
-    # an argument that is not given is replaced by another tensor, which is not read
+    # An argument that is not given is replaced by another tensor, which is not read
     given, chosen = products if inputs is None else inputs, products if rows is None else rows
     states, places = cell if before is None else before, products if parents is None else parents
-    # Triton launches on the current one
+    # Triton launches on the current device
     with torch.cuda.device(products.device) if products.is_cuda else nullcontext():
         _step[(n_rows, triton.cdiv(dim, BLOCK))](
             products,

@@ -66,7 +66,7 @@ class PackedConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (sequence, in, place) to (sequence, out, place - width + 1)."""
-        # The shape is (sequence, place, width, in)
+        # The inputs of each place of the output, (sequence, place, width, in)
         seen = x.transpose(1, 2).unfold(1, self.width, 1).transpose(2, 3)
         products: Tensor = self.linear(seen.flatten(2).flatten(0, 1))
         return products.view(len(x), seen.shape[1], products.shape[1]).transpose(1, 2)

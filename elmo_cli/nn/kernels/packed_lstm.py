@@ -15,13 +15,13 @@ from elmo_cli.nn.kernels.packed_linear import PackedLinear
 from elmo_cli.nn.lstm import LstmCellWithProjection, LstmState, StepTensors
 from elmo_cli.nn.prefixes import PrefixTree
 
-# oneDNN builds a kernel for each number of rows and caches few: a product has one of these numbers
-# of rows, or a multiple of the last
+# Numbers of rows of a product, with the multiples of the last: oneDNN builds a kernel for each
+# number of rows, and caches few kernels
 FEW_ROWS = (1, 4, 8, 16)
 # Rows of a step, on a CPU: the gates fit the caches, larger products are no faster
 BLOCK_ROWS = 256
-# Word types whose input products are held at a time: 128 MiB for each direction of the published
-# shape
+# Word types whose input products are held at a time (128 MiB for each direction of a published
+# model)
 STEP_TYPES = 2048
 
 
@@ -29,10 +29,9 @@ class Step(NamedTuple):
     """One step: some nodes of a prefix tree."""
 
     nodes: slice
-    # The shape is (node,) int64, among the nodes of the step before; None: the same places
+    # Places among the nodes of the step before, (node,) int64; None: the same places
     parents: Tensor | None
-    # The shape is (type,) int64: types whose input products are computed before the step; None:
-    # none
+    # Word types whose input products are computed before the step, (type,) int64; or None
     types: Tensor | None
 
 
@@ -124,8 +123,7 @@ class PackedLstm:
         size, gates = state.hidden.shape[1], None
         outputs = inputs.new_empty(len(steps.rows), size, dtype=self.dtype)
         hidden, cell = state.hidden.to(self.dtype), state.cell.clone()
-        # where steps branch, the states before a step are read from one of two buffers and written
-        # to the other
+        # If steps branch, each reads cell states from one of two buffers and writes to the other
         buffers = (
             [cell.new_empty(steps.widest, cell.shape[1]) for _ in range(2)]
             if steps.is_branching

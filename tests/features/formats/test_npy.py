@@ -1,6 +1,4 @@
-"""NumPy's files: .npy of pooled features, and .npz of an array a sentence, as NumPy itself loads
-them.
-"""
+"""NumPy's files, as NumPy loads them: .npy of pooled features, .npz with an array per sentence."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Column chunks of vectors, against those that Arrow writes."""
+"""Column chunks of vectors are compared with those that Arrow writes."""
 
 from pathlib import Path
 
@@ -98,10 +98,8 @@ def test_pooled_vectors_of_any_width_are_those_that_arrow_writes(
 def test_the_metadata_describe_the_chunks(tmp_path: Path):
     write(tmp_path / "a.parquet", [window_of([2, 0, 3]), window_of([4], 3)], WriteOptions())
     metadata = pq.read_metadata(tmp_path / "a.parquet")
-    assert [metadata.row_group(i).column(3).num_values for i in range(2)] == [
-        3 * 5 + 1,
-        3 * 4,
-    ]  # an empty list is one
+    n_values = [metadata.row_group(i).column(3).num_values for i in range(2)]
+    assert n_values == [3 * 5 + 1, 3 * 4]  # an empty list is counted as one value
     for group in map(metadata.row_group, range(2)):
         columns = [group.column(i) for i in range(group.num_columns)]
         assert group.total_byte_size == sum(column.total_uncompressed_size for column in columns)

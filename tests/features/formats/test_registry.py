@@ -1,4 +1,4 @@
-"""The table of formats, and that nothing else decides by a format's name."""
+"""The table of formats: no other module compares the name of a format."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ from elmo_cli.features.formats.registry import FILE_FORMATS, FORMATS, load
 PACKAGE = Path(elmo_cli.__file__).parent
 # Corpora and models have formats of their own, some with the same names
 OTHERS = ("readers", "models")
-# So have predictions
+# Predictions have formats of their own as well
 PREDICTIONS = {"downstream/predict_job.py", "downstream/prediction_writers.py"}
 NAMES = {*FORMATS, *FILE_FORMATS}
 

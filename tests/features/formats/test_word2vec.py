@@ -1,4 +1,4 @@
-"""word2vec's text format: what is in the file, value by value, and what it cannot hold."""
+"""word2vec's text format: the values of the file, and the features that it cannot represent."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_a_word_type_has_its_vector_of_layer_0(
         ".": ("1", 3),
     }.items():
         np.testing.assert_allclose(words[word], arrays[key][0, position], atol=1e-6)
-    # Its layer 0
+    # `convert` takes layer 0
     assert elmo("convert", tmp_path / "all.h5", tmp_path / "converted.txt").exit_code == 0
     np.testing.assert_array_equal(parse(tmp_path / "converted.txt")["c"], arrays["1"][0, 0])
 

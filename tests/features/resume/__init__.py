@@ -1,1 +1,1 @@
-"""A run that stops half way: what is kept, how it goes on, and what it refuses."""
+"""Interrupted runs: what is kept, how they are resumed, and which errors they report."""

@@ -1,4 +1,4 @@
-"""A job that is done, or all but done."""
+"""Runs of a job that is complete, or almost complete."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Work is gone on with by the same job alone."""
+"""Only the same job can resume a work folder."""
 
 from pathlib import Path
 

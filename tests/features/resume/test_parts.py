@@ -1,4 +1,4 @@
-"""The parts of a work folder, whole and damaged."""
+"""The parts of a work folder, complete and damaged."""
 
 import json
 import os

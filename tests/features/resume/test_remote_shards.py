@@ -1,4 +1,4 @@
-"""Outputs at URIs: what is uploaded when, and what becomes of it when something fails."""
+"""Outputs at URIs: when files are uploaded, and what remains after an error."""
 
 import signal
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What is kept of a run that stops, and what becomes of it."""
+"""Interrupted runs: what is kept, and when it is used or removed."""
 
 import signal
 from collections.abc import Sequence

@@ -1,6 +1,4 @@
-"""Runs of the built-in model: of its shape, vectors are the same to the last bit whatever a process
-has computed before.
-"""
+"""Runs of the built-in model, whose vectors do not depend on earlier work of the process."""
 
 import signal
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Worker processes. Each start of one imports torch, so the tests share them."""
+"""Worker processes. The tests share them, because each one imports torch when it starts."""
 
 import os
 import signal

@@ -223,7 +223,7 @@ def test_a_worker_without_the_folder_of_the_run_names_its_machine(tmp_path: Path
             "disk"
         ),
     ):
-        there.room().__enter__()
+        there.worker_folder().__enter__()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -231,7 +231,7 @@ def test_a_shard_that_does_not_arrive_ends_the_run(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(shard_folder, "ARRIVAL_SECONDS", 0.0)
-    # On another machine's disk
+    # As if the file were on the disk of another machine
     monkeypatch.setattr(ShardFolder, "put", lambda _, __, path: path.stat().st_size)
     result = write()
     assert (

@@ -1,4 +1,4 @@
-"""The command: figures of a model, as JSON and as a table."""
+"""The command: the figures of a model, as JSON and as a table."""
 
 import json
 import sys

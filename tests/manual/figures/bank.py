@@ -1,4 +1,4 @@
-"""The example of every ELMo tutorial: "bank" by a river, and "bank" with money."""
+"""The example of many ELMo tutorials: "bank" by a river, and "bank" with money."""
 
 from itertools import islice
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""Features of a model, each sentence from the zero state, from a primed one, or from where the
-batch before it ended.
-"""
+"""Features of a model: sentences from the zero state, a primed one, or that of the last batch."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice

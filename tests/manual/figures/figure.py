@@ -1,4 +1,4 @@
-"""What a figure is, and how it is shown."""
+"""Figures: their contents, and their display."""
 
 import json
 import time

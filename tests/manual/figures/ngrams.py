@@ -1,8 +1,7 @@
-"""What n-grams counted in one text make of another: the baselines that a language model's
-perplexity stands beside.
+"""Perplexity of n-grams of one text on another, the baselines of a language model's perplexity.
 
-An n-gram is told by the position where it ends and a hash of its words, so that counting is sorting
-and memory is a few numbers a token.
+An n-gram is identified by the position of its end and a hash of its words, so that counting is
+sorting, and takes a few numbers of memory per token.
 """
 
 from array import array

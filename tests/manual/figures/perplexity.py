@@ -1,4 +1,4 @@
-"""What n-grams make of held-out text."""
+"""Perplexity of n-grams on held-out text."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Types of questions, by vectors of whole sentences."""
+"""Question types, by vectors of complete sentences."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

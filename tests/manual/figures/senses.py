@@ -1,4 +1,4 @@
-"""Word senses, by the vectors that lie nearest."""
+"""Word senses, by the nearest vectors."""
 
 import json
 from collections.abc import Sequence

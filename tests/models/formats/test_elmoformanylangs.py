@@ -1,6 +1,4 @@
-"""ELMoForManyLangs' format: its numbers within 1e-5 of a float64 forward pass, and its files read
-as its own code reads them.
-"""
+"""ELMoForManyLangs: vectors within 1e-5 of a float64 forward pass; files read as by its code."""
 
 import pickle
 from collections.abc import Callable

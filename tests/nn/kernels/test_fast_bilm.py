@@ -1,4 +1,4 @@
-"""The fast paths against the simple one, which runs the cell by definition."""
+"""The fast paths are compared with the simple one, which runs the cell by definition."""
 
 from itertools import product
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_each_common_beginning_and_end_is_computed_once(
     assert count_nodes(sentences) == 8 + 8
     rows.clear()
     StatefulEmbedder(embedder).embed_batch(sentences)
-    # Of two directions; boundaries included
+    # Two directions and two layers; the boundary tokens are included
     assert sum(rows) == 2 * 2 * sum(len(tokens) + 2 for tokens in sentences)
 
 

@@ -1,4 +1,4 @@
-"""The GPU's kernel, run by Triton's interpreter on the CPU, against the step in torch."""
+"""The GPU kernel in Triton's interpreter on the CPU is compared with the step in torch."""
 
 import importlib.util
 import os
