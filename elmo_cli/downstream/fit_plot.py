@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE = OKABE_ITO[0], OKABE_ITO[5]
 MOST_NAMES = 40  # of a confusion matrix, whose cells would otherwise be too small
+MOST_NUMBERED = 12  # labels, up to which the cells contain their counts
 
 
 def check_plot(path: Path | None, *, overwrite: bool) -> None:
@@ -53,13 +54,24 @@ def _draw_curve(axes: "Axes", facts: FitFacts) -> None:
     scores = axes.twinx()
     scores.plot(places, [step.score for step in facts.history], color=BLUE, marker=".")
     scores.set_ylabel("held-out score", color=BLUE)
+    if (best := facts.best) is not None:
+        place = 1 + facts.history.index(best)
+        scores.plot([place], [best.score], color=BLUE, marker="o", markersize=9, fillstyle="none")
+    axes.set_title("training; the circle marks the chosen weights", fontsize=9)
 
 
 def _draw_matrix(axes: "Axes", facts: FitFacts) -> None:
     assert facts.test is not None  # noqa: S101  # for mypy
     names, counts = facts.test.names, facts.test.confusion
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.figure.colorbar(image, ax=axes, label="share of the true label", shrink=0.8)
+    axes.set_title("predictions on the test part", fontsize=9)
+    if len(names) <= MOST_NUMBERED:
+        for i, row in enumerate(counts):
+            for j, count in enumerate(row):
+                color = "white" if shares[i][j] > 0.5 else "black"
+                axes.text(j, i, f"{count:,}", ha="center", va="center", fontsize=7, color=color)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7, **text_style())
     axes.set_yticks(range(len(names)), names, fontsize=7, **text_style())
     axes.set_xlabel("predicted")
