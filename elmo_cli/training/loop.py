@@ -37,7 +37,7 @@ class TrainProgress(NamedTuple):
         words: Words predicted in each direction.
         share_done: Share of the run that is complete.
         seconds: Training time.
-        loss: Mean loss since the previous report, in nats.
+        loss: Loss of the step, or mean loss since the previous report, in nats.
         held_out: Perplexity of the held-out text from the zero state, at checkpoints.
     """
 
@@ -84,7 +84,7 @@ class TrainingLoop:
         """Train to the end of the run.
 
         Yields:
-            Progress every few steps and at every checkpoint.
+            Progress after every step; every few steps and at a checkpoint, with the mean loss.
 
         Raises:
             KeyboardInterrupt: A stop was requested; a checkpoint has been saved.
@@ -109,12 +109,18 @@ class TrainingLoop:
                 saved_step, saved_seconds = trainer.step, trainer.seconds
             elif trainer.step % LOG_STEPS == 0:
                 yield self._log(result)
+            else:
+                yield self._progress(result.loss)
             if result.stop and not over:
                 raise KeyboardInterrupt
         if self.is_first:
             self._draw()
             shutil.rmtree(self.folder / WORK)
         trainer.workers.wait()
+
+    def _progress(self, loss: float, held_out: float | None = None) -> TrainProgress:
+        done = self.trainer
+        return TrainProgress(done.step, done.targets, done.share_done, done.seconds, loss, held_out)
 
     def _draw(self) -> None:
         """Plot the log; a failure of the plot does not fail the run."""
@@ -145,12 +151,9 @@ class TrainingLoop:
         self, result: StepResult, scores: dict[str, Perplexity] | None = None
     ) -> TrainProgress:
         losses = self.losses or [result.loss]
-        trainer, loss = self.trainer, sum(losses) / len(losses)
+        loss = sum(losses) / len(losses)
         self.losses.clear()
-        zero = scores["zero"].average if scores else None
-        progress = TrainProgress(
-            trainer.step, trainer.targets, trainer.share_done, trainer.seconds, loss, zero
-        )
+        progress = self._progress(loss, scores["zero"].average if scores else None)
         if self.is_first:
             figures = {
                 "step": progress.step,
