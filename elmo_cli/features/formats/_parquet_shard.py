@@ -24,6 +24,7 @@ from elmo_cli.features.formats._table import (
     is_vector,
     own_columns,
     schema_of,
+    to_table,
     with_blank_vectors,
 )
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
@@ -33,6 +34,8 @@ from elmo_cli.types import Array, Sentence, Window
 
 SHARD_TOKENS = 1 << 17  # 1.6 GB of three layers of 1,024 dimensions
 ROW_GROUP_BYTES = 1 << 26  # of vectors that a reader holds in memory at once
+ARROW_BELOW_DIM = 96  # vectors that Arrow writes: it is faster for short ones
+ARROW_BELOW_POOLED_DIM = 1024  # the same where a sentence is one vector
 
 
 class ParquetShard:
@@ -63,18 +66,39 @@ class ParquetShard:
 
     def write(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
         """Write a window as one or several row groups."""
+        if _is_short(self._spec):
+            self._write_short(window, arrays)
+        else:
+            self._write_long(window, arrays)
+        self.tokens += count_tokens(window)
+
+    def _write_short(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Write a window by Arrow, vectors included."""
+        table = to_table(window, arrays, self._schema, self._spec, self._options)
+        for rows in self._row_groups(table, table.nbytes):
+            self._writer.write_table(rows, row_group_size=len(rows))
+            self._chunks.append({})
+
+    def _write_long(self, window: Sequence[Sentence], arrays: Sequence[Array]) -> None:
+        """Write a window by Arrow, except the vectors, which are written here."""
         table = pa.table(own_columns(window, self._spec, self._options), names=self._own)
         layers = [self._layer(arrays, number) for number in range(len(self._spec.names))]
-        size = _rows_per_group(
-            len(table), table.nbytes + sum(row.nbytes for layer in layers for row in layer)
-        )
+        n_bytes = table.nbytes + sum(row.nbytes for layer in layers for row in layer)
+        first = 0
+        for rows in self._row_groups(table, n_bytes):
+            blank = with_blank_vectors(rows, self._schema)
+            self._writer.write_table(blank, row_group_size=len(rows))
+            self._chunks.append(dict(self._write_layers(layers, first, len(rows))))
+            first += len(rows)
+
+    def _row_groups(self, table: pa.Table, n_bytes: int) -> Iterator[pa.Table]:
+        """Iterate over the row groups of a window, and start the checksum of each."""
+        size = _rows_per_group(len(table), n_bytes)
         for first in range(0, len(table), size):
             rows = table.slice(first, size)
             self._sums.append(checksum_of(rows, self._sums[-1] if self._sums else self.number))
-            self._writer.write_table(with_blank_vectors(rows, self._schema), row_group_size=size)
-            self._chunks.append(dict(self._write_layers(layers, first, len(rows))))
-        self.tokens += count_tokens(window)
-        self._rows += table.num_rows
+            self._rows += len(rows)
+            yield rows
 
     def _layer(self, arrays: Sequence[Array], number: int) -> list[Array]:
         """Return the vectors of a layer, (vector, dim) for each sentence."""
@@ -214,6 +238,14 @@ def _writer(file: _EndHolder, schema: pa.Schema, compression: str) -> pq.Parquet
         ],
         write_statistics=[name for name in schema.names if name not in vectors],
     )
+
+
+def _is_short(spec: FeatureSpec) -> bool:
+    """Return whether Arrow writes the vectors.
+
+    By the spec alone, not by the sentences, so that another run writes equal bytes.
+    """
+    return spec.dim < (ARROW_BELOW_POOLED_DIM if spec.pooled else ARROW_BELOW_DIM)
 
 
 def _rows_per_group(n_rows: int, n_bytes: int) -> int:

@@ -3,7 +3,8 @@
 Arrow writes the levels of each value of a nested column, which takes most of its time. Here the
 levels are written as runs, one or two for each vector. Arrow writes the rest of the file: its other
 columns, its schema, and for vectors columns of nulls or of empty lists; `with_vectors` puts the
-chunks that were written here into the metadata at the end of the file, in their place.
+chunks that were written here into the metadata at the end of the file, in their place. Runs take
+Python time for each sentence and layer, so short vectors are left to Arrow (`_parquet_shard`).
 
 A page contains complete rows, up to PAGE_BYTES or one row: its repetition levels, its definition
 levels and its values, PLAIN. Format: github.com/apache/parquet-format, README.md, Encodings.md,

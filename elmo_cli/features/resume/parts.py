@@ -40,7 +40,8 @@ def write_part(
 
     Args:
         path: Path of the file.
-        window: The sentences.
+        window: The sentences. Their texts are valid Unicode without lone surrogates, as readers
+            guarantee.
         arrays: The array of each, all of one dtype.
         kept: Schema of `Sentence.kept`; None to let Arrow infer the types.
 
@@ -103,9 +104,8 @@ class _PartFile(io.RawIOBase):
 
     def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
         for piece in self._pieces if self._is_placeholder(data) else (data,):
-            self._crc32 = zlib.crc32(
-                piece, self._crc32
-            )  # first: the file then copies from the caches
+            # First: the file then copies from the caches
+            self._crc32 = zlib.crc32(piece, self._crc32)
             self._size += len(piece)
             self._file.write(piece)
         return len(data)

@@ -1,5 +1,6 @@
 """Column chunks of vectors are compared with those that Arrow writes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,19 @@ from elmo_cli.features.formats import _parquet_shard, _parquet_vectors
 from elmo_cli.features.formats._table import schema_of, to_table
 from elmo_cli.features.formats.parquet import ParquetWriter
 from elmo_cli.features.spec import FeatureSpec, WriteOptions
+from elmo_cli.features.verify import verify
 from elmo_cli.io.output_file import OutputFile
 from elmo_cli.types import Array, Sentence
 
 SPEC = FeatureSpec(("layer_0", "layer_1"), 3, "float32", False, {})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_vectors_are_not_left_to_arrow() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_parquet_shard, "ARROW_BELOW_DIM", 0)
+        patch.setattr(_parquet_shard, "ARROW_BELOW_POOLED_DIM", 0)
+        yield
 
 
 def window_of(counts: list[int], start: int = 0) -> tuple[list[Sentence], list[Array]]:
@@ -120,3 +130,34 @@ def test_a_page_records_the_checksum_of_its_bytes(tmp_path: Path):
     (tmp_path / "a.parquet").write_bytes(content)
     with pytest.raises(OSError, match="CRC"):
         pq.ParquetFile(tmp_path / "a.parquet", page_checksum_verification=True).read()
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_vectors_below_a_dimension_are_left_to_arrow_with_the_same_rows_and_checksums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pooled: bool
+):
+    spec, options = FeatureSpec(("layer_0", "layer_1"), 3, "float32", pooled, {}), WriteOptions()
+    windows = [window_of([2, 0, 3, 1]), window_of([4, 1], 4)]
+    if pooled:
+        windows = [(window, [array.sum(1) for array in arrays]) for window, arrays in windows]
+    written_here, tables, sums = [], [], []
+    write_vectors = _parquet_shard.write_vectors
+
+    def spy(sink, rows, *args, **kwargs):
+        calls.append(rows)
+        return write_vectors(sink, rows, *args, **kwargs)
+
+    monkeypatch.setattr(_parquet_shard, "write_vectors", spy)
+    for dim in (3, 4):
+        calls: list[list[Array]] = []
+        monkeypatch.setattr(_parquet_shard, f"ARROW_BELOW_{'POOLED_' * pooled}DIM", dim)
+        path = tmp_path / f"{dim}.parquet"
+        write(path, windows, options, spec)
+        assert not verify(path).problems
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        written_here.append(bool(calls))
+        tables.append(file.read())
+        sums.append(file.metadata.metadata[b"row_group_crc32"])
+    assert written_here == [True, False]
+    assert tables[0].equals(tables[1])
+    assert sums[0] == sums[1]
