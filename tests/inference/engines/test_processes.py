@@ -24,7 +24,6 @@ from tests.conftest import SAMPLE
 from tests.helpers.runs import Check, Elmo, Run, parts_of
 from tests.inference.engines.conftest import WINDOW
 
-SHM = Path("/dev/shm")  # noqa: S108  # not a temporary file of ours
 BAD = [Sentence("7", [5], "")]  # a token that is not a string: a bug in whatever makes such
 
 
@@ -153,13 +152,12 @@ def test_ctrl_c_is_for_the_run_and_its_workers_end_with_it(begun: "subprocess.Po
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_workers_end_with_a_run_that_is_killed(begun: "subprocess.Popen[str]"):
-    before = set(SHM.iterdir())
     children = children_of(begun.pid)
     assert children
     begun.kill()
     begun.communicate(timeout=60)
     wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 10)
-    assert set(SHM.iterdir()) <= before
+    # Their memory has no name: the system frees it with them
 
 
 @pytest.mark.parametrize(
