@@ -1,8 +1,6 @@
 """Work folder of `elmo fit`, `.NAME.elmo-fit` beside the output: features and checkpoint."""
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -13,13 +11,13 @@ from typing import Any
 import torch
 
 from elmo_cli.errors import OutputError, ResumeError, reason_of
+from elmo_cli.features.resume.work_dir import hidden_name
 from elmo_cli.io.atomic import atomic_write, writing_errors
 from elmo_cli.io.lock import NAME as LOCK
 from elmo_cli.io.lock import locked
 
 JOB, FEATURES, CHECKPOINT = "job.json", "features.bin", "checkpoint.pt"
 UNFINISHED, OLD = "output", "old"  # folders: the new output, and the one that it replaces
-LONGEST_NAME = 200  # bytes; a file's name may have 255
 
 
 @dataclass
@@ -42,10 +40,7 @@ class FitWork:
     @property
     def path(self) -> Path:
         """Path of the folder."""
-        name = self.output.name
-        if len(os.fsencode(name)) > LONGEST_NAME:
-            name = f"{name[:40]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
-        return self.output.absolute().parent / f".{name}.elmo-fit"
+        return self.output.absolute().parent / hidden_name(self.output.name, "elmo-fit")
 
     @property
     def unfinished(self) -> Path:

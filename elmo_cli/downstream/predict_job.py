@@ -1,12 +1,10 @@
 """The job of `elmo predict`: predictions for a corpus, window by window."""
 
 import json
-import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -207,18 +205,16 @@ class PredictJob:
             ElmoError: The corpus, the model or the disk fail.
         """
         engine = open_engine(
-            self.predictor.spec, self.predictor.settings.selection, self.engine, self._work_folder
+            self.predictor.spec,
+            self.predictor.settings.selection,
+            self.engine,
+            self.work.temporary_folder,
         )
         if self.predictor.spec.threads:  # the classifier runs in this process under any engine
             torch.set_num_threads(self.predictor.spec.threads)
         with closing(engine):
             engine.load()
             yield from self._run(engine, scan)
-
-    def _work_folder(self) -> Path:
-        """Return a folder for files of a run: the work directory if there is one."""
-        folder = self.work.folder
-        return folder.path if folder else Path(tempfile.gettempdir())
 
     def _run(self, engine: Engine, scan: CorpusScan | None) -> Generator[Progress, None, None]:
         truncated = Truncated()

@@ -1,11 +1,9 @@
 """The job of `elmo embed`: checks (`EmbedJob.prepare`) and computation (`PreparedRun.run`)."""
 
-import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elmo_cli.errors import ResumeError, UsageError
@@ -107,7 +105,7 @@ class EmbedJob:
         described = self.describe()
         check_spec(self.layout, described)
         with ExitStack() as ending:
-            engine = open_engine(self.spec, self.selection, self.engine, self._work_folder)
+            engine = open_engine(self.spec, self.selection, self.engine, self.work.temporary_folder)
             ending.callback(engine.close)
             self.start.check()
             scan = None if self.source.is_stream else self.source.scan()
@@ -129,11 +127,6 @@ class EmbedJob:
         self.work.check()
         prime = self.start.prime.local_paths if self.start.prime else []
         self.output.check_is_none_of([*self.source.local_paths, *self.model.files.values(), *prime])
-
-    def _work_folder(self) -> Path:
-        """Return a folder for files of a run: the work directory if there is one."""
-        folder = self.work.folder if isinstance(self.work, ResumableRun) else None
-        return folder.path if folder else Path(tempfile.gettempdir())
 
     def _manifest(self, scan: CorpusScan | None, settled: Settled) -> Manifest:
         """Return the settings that determine the output, and its metadata."""

@@ -18,6 +18,7 @@ from click.testing import Result
 
 import elmo_cli
 from tests.conftest import SAMPLE, max_difference, read_features, sentences_of
+from tests.helpers.runs import embedding_stdin
 
 Elmo = Callable[..., Result]
 Corpus = Callable[..., Path]
@@ -385,19 +386,14 @@ def test_a_folder_without_permission_is_an_error(
 def test_a_stopped_run_exits_by_its_signal_and_leaves_nothing(
     model: Path, tmp_path: Path, number: signal.Signals, code: int
 ):
-    command = [
-        sys.executable,
-        "-m",
-        "elmo_cli",
-        "embed",
-        "-",
+    command = embedding_stdin(
         tmp_path / "out.h5",
         "--model",
         model,
         "--window-tokens",
         "1",
         "--no-resume",
-    ]
+    )
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -1,5 +1,6 @@
 """Files of an interrupted run, and constants that several tests use."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,11 @@ WINDOW = 600  # tokens: the sample corpus has ten such windows
 
 class BugError(Exception):
     """Stands for any bug."""
+
+
+def embedding_stdin(output: Path, *options: object) -> list[object]:
+    """The command that embeds its standard input, in a process of its own."""
+    return [sys.executable, "-m", "elmo_cli", "embed", "-", output, *options]
 
 
 def work_of(folder: Path, name: str = "out.h5") -> Path:

@@ -4,7 +4,6 @@ import bz2
 import gzip
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from elmo_cli.readers.corpus import Corpus
 from elmo_cli.readers.options import ReadOptions
 from tests.conftest import max_difference, read_features
 from tests.helpers.corpora import TEXTS, write_corpus
+from tests.helpers.runs import embedding_stdin
 
 Elmo = Callable[..., Result]
 MakeCorpus = Callable[..., Path]
@@ -143,18 +143,13 @@ def test_every_format_but_parquet_is_read_from_a_stream(tmp_path: Path, name: st
 )
 def test_standard_input_takes_a_format(model: Path, tmp_path: Path, name: str, file: str):
     path = write_corpus(name, LETTERS, tmp_path / file)
-    command = [
-        sys.executable,
-        "-m",
-        "elmo_cli",
-        "embed",
-        "-",
+    command = embedding_stdin(
         tmp_path / "out.h5",
         "--model",
         model,
         "--input-format",
         name,
-    ]
+    )
     with path.open("rb") as stream:
         done = subprocess.run(command, stdin=stream, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

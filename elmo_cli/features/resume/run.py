@@ -1,6 +1,7 @@
 """Runs that can be stopped and resumed: the identity of a job, and the state that it keeps."""
 
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -91,6 +92,10 @@ class ResumableRun:
             if isinstance(self.output, OutputFile | OutputFolder)
             else None
         )
+
+    def temporary_folder(self) -> Path:
+        """Return a folder for temporary files: the work folder if there is one."""
+        return self.folder.path if self.folder else Path(tempfile.gettempdir())
 
     def check(self) -> None:
         """Check that the output can be written, without another run or unfinished work there.

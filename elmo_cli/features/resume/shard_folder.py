@@ -24,7 +24,7 @@ from elmo_cli.features.formats.parquet import find_missing, shard_name, shard_nu
 from elmo_cli.features.resume.manifest import Manifest
 from elmo_cli.features.resume.run import made_by
 from elmo_cli.features.resume.shard_store import ShardTask
-from elmo_cli.features.resume.work_dir import PLAN, WorkDir
+from elmo_cli.features.resume.work_dir import PLAN, WorkDir, hidden_name
 from elmo_cli.io.atomic import sync_folder, writing_errors
 from elmo_cli.io.lock import NAME, locked
 from elmo_cli.io.output_folder import OutputFolder
@@ -57,7 +57,7 @@ class ShardFolder:
     @property
     def work(self) -> Path:
         """The shared folder."""
-        return WorkDir(self.output).path.with_suffix(".elmo-shards")
+        return self.output.folder / hidden_name(self.output.target.name, "elmo-shards")
 
     @property
     def shards(self) -> Path:

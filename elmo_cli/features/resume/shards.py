@@ -4,6 +4,7 @@ A `ShardStore` is a folder that several tasks share (`shard_folder.py`), or a re
 folder (`remote_shards.py`). The shards are those of an ordinary run, byte for byte.
 """
 
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -174,6 +175,10 @@ class ShardRun:
     task: ShardTask
     resume: bool = False
     fresh: bool = False
+
+    def temporary_folder(self) -> Path:
+        """Return a folder for temporary files."""
+        return Path(tempfile.gettempdir())
 
     def check(self) -> None:
         """Check that the output can be written.

@@ -26,6 +26,13 @@ FINISHED = "finished.json"  # the plan, when the output is complete
 LONGEST_NAME = 200  # bytes; a file's name may have 255
 
 
+def hidden_name(name: str, suffix: str) -> str:
+    """Return the name of a work folder, `.NAME.SUFFIX`, with a hash if the name is long."""
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f"{name[:40]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+    return f".{name}.{suffix}"
+
+
 @dataclass(frozen=True)
 class WorkDir:
     """Work folder of an output; it need not exist.
@@ -43,10 +50,7 @@ class WorkDir:
     @property
     def path(self) -> Path:
         """Path of the folder."""
-        name = self.output.target.name
-        if len(os.fsencode(name)) > LONGEST_NAME:
-            name = f"{name[:40]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
-        return self.output.folder / f".{name}.elmo-work"
+        return self.output.folder / hidden_name(self.output.target.name, "elmo-work")
 
     @property
     def room(self) -> OutputFile | OutputFolder:

@@ -15,25 +15,20 @@ import pytest
 from elmo_cli.inference import job as embed_job
 from elmo_cli.io.lock import locked
 from tests.conftest import SAMPLE, read_features, sentences_of
-from tests.helpers.runs import Check, Run, parts_of, work_of
+from tests.helpers.runs import Check, Run, embedding_stdin, parts_of, work_of
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_a_signalled_run_is_resumed(model: Path, tmp_path: Path, number: signal.Signals, code: int):
-    command = [
-        sys.executable,
-        "-m",
-        "elmo_cli",
-        "embed",
-        "-",
+    command = embedding_stdin(
         tmp_path / "out.h5",
         "--model",
         model,
         "--window-tokens",
         "200",
-    ]
+    )
     text = SAMPLE.read_text(encoding="utf-8")
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -75,18 +70,13 @@ def test_a_signal_that_is_ignored_stays_ignored(run: Run, monkeypatch: pytest.Mo
 
 
 def test_an_idle_pipe_does_not_hold_a_stopped_run(model: Path, tmp_path: Path):
-    command = [
-        sys.executable,
-        "-m",
-        "elmo_cli",
-        "embed",
-        "-",
+    command = embedding_stdin(
         tmp_path / "out.h5",
         "--model",
         model,
         "--window-tokens",
         "2",
-    ]
+    )
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write(b"a b\nc d\ne f\ng h\n")  # and no more, but the pipe stays open
         process.stdin.flush()

@@ -21,7 +21,7 @@ from elmo_cli.inference.selection import Selection
 from elmo_cli.readers.corpus import Corpus as Source
 from elmo_cli.types import Sentence, Window
 from tests.conftest import SAMPLE
-from tests.helpers.runs import Check, Elmo, Run, parts_of
+from tests.helpers.runs import Check, Elmo, Run, embedding_stdin, parts_of
 from tests.inference.engines.conftest import WINDOW
 
 BAD = [Sentence("7", [5], "")]  # a token that is not a string: a bug in whatever makes such
@@ -110,18 +110,13 @@ def test_a_job_is_begun_by_one_engine_and_finished_by_another(
 @pytest.fixture
 def begun(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """A run with a worker process that has kept three windows, and waits for more input."""
-    command = [
-        sys.executable,
-        "-m",
-        "elmo_cli",
-        "embed",
-        "-",
+    command = embedding_stdin(
         tmp_path / "out.h5",
         "--model",
         "tiny",
         "--window-tokens",
         "200",
-    ]
+    )
     process = subprocess.Popen(
         [*command, "--engine", "processes", "--device", "cpu"],
         stdin=subprocess.PIPE,
