@@ -62,8 +62,10 @@ def checksum(told: Iterable[str], array: Array, before: int = 0) -> int:
         array: Its values.
         before: Checksum of the sentences before it, which this one continues.
     """
-    texts = zlib.crc32("\0".join((*told, "")).encode("utf-8", "surrogatepass"), before)
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, texts)
+    sum_ = zlib.crc32("\0".join((*told, "")).encode("utf-8", "surrogatepass"), before)
+    for part in array if array.ndim == 3 else [array]:  # a layer is often contiguous, not all
+        sum_ = zlib.crc32(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data, sum_)
+    return sum_
 
 
 def read_checksums(group: h5py.Group) -> list[tuple[int, int]] | None:

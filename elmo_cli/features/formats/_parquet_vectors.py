@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
+from elmo_cli.io.crc32 import restart
 from elmo_cli.io.thrift import (
     I32,
     I64,
@@ -76,15 +77,17 @@ def write_vectors(
     offset = sink.tell()
     n_values = uncompressed = 0
     for vectors, continues in _pages(rows):
-        values = [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in vectors]
-        for piece in values:
-            sum_ = zlib.crc32(piece, sum_)
+        values = b"".join(map(np.ascontiguousarray, vectors))
         levels, count = _encode_levels(vectors, is_list=is_list, continues=continues)
-        size = len(levels) + sum(map(len, values))
-        page: list[bytes | memoryview] = [levels, *values]
-        if compression != "none":
-            page = [pa.compress(b"".join(page), compression, asbytes=True)]
-        head = _page_header(page, size, count)
+        before, sum_ = sum_, zlib.crc32(values, sum_)
+        if compression == "none":
+            page = [levels, values]
+            of_page = restart(sum_, before, zlib.crc32(levels), len(values))
+        else:
+            page = [pa.compress(levels + values, compression, asbytes=True)]
+            of_page = zlib.crc32(page[0])
+        size = len(levels) + len(values)
+        head = _page_header(size, sum(map(len, page)), of_page, count)
         for part in (head, *page):
             sink.write(part)
         n_values, uncompressed = n_values + count, uncompressed + len(head) + size
@@ -139,13 +142,10 @@ def _encode_levels(
     return levels, sum(sizes)
 
 
-def _page_header(page: Sequence[bytes | memoryview], size: int, n_values: int) -> bytes:
-    sum_ = 0
-    for piece in page:
-        sum_ = zlib.crc32(piece, sum_)
+def _page_header(size: int, compressed: int, sum_: int, n_values: int) -> bytes:
     numbers = [n_values, PLAIN, RLE, RLE]
     data: Struct = {number: (I32, value) for number, value in enumerate(numbers, start=1)}
-    facts = [DATA_PAGE, size, sum(map(len, page)), sum_ - (1 << 32) if sum_ >> 31 else sum_]
+    facts = [DATA_PAGE, size, compressed, sum_ - (1 << 32) if sum_ >> 31 else sum_]
     header: Struct = {number: (I32, value) for number, value in enumerate(facts, start=1)}
     return encode_struct({**header, 5: (STRUCT, data)})
 
