@@ -64,6 +64,7 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command and its arguments, after checking for repeated options."""
+        _suggest_command(ctx, args[0])
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
             check_given_once(command, name, rest, ctx)
@@ -117,6 +118,16 @@ class Commands(click.Group):
             sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _suggest_command(ctx: click.Context, name: str) -> None:
+    """Name the command that a mistyped name resembles, if there is one."""
+    if name in COMMANDS:
+        return
+    from difflib import get_close_matches
+
+    if close := get_close_matches(name, COMMANDS, n=1):
+        ctx.fail(f"No such command '{name}'; did you mean '{close[0]}'?")
 
 
 def _let_stdout_take_any_text() -> None:

@@ -29,13 +29,16 @@ class Bar:
     share: float | None = None
     spinner: Spinner = field(default_factory=lambda: Spinner("line"))  # ASCII, for every encoding
     workers: Callable[[], str] = lambda: ""
-    # Time and value of the first known share: a resumed run does not start at 0
+    # Times and values of the first known share (a resumed run does not start at 0) and the last
     first: tuple[float, float] | None = None
+    last: tuple[float, float] | None = None
 
     def show(self, words: str, share: float | None) -> None:
         """Change the text and share of the next drawing."""
-        if share is not None and (self.first is None or share < self.first[1]):
-            self.first = time.perf_counter(), share
+        if share is not None:
+            now = time.perf_counter(), share
+            self.first = now if self.first is None or share < self.first[1] else self.first
+            self.last = now if self.last is None or share != self.last[1] else self.last
         self.words, self.share = words, share
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -54,8 +57,12 @@ class Bar:
         yield Text.assemble(share, words, no_wrap=True, end="")
 
     def _left(self) -> str:
-        if self.share is None or self.first is None or not self.first[1] < self.share < 1:
+        """Return the remaining time as text: the estimate of the last change, counted down."""
+        if self.share is None or not self.first or not self.last:
             return ""
-        since, share = self.first
-        seconds = round((time.perf_counter() - since) * (1 - self.share) / (self.share - share))
+        if not self.first[1] < self.last[1] < 1:
+            return ""
+        (began, first), (then, share) = self.first, self.last
+        estimate = (then - began) * (1 - share) / (share - first)
+        seconds = max(round(estimate - (time.perf_counter() - then)), 0)
         return f", {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"

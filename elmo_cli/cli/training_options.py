@@ -170,7 +170,7 @@ _softmax_options = headed(
     ),
     click.option(
         "--softmax-first",
-        type=Number(least=0, below=1),
+        type=Number(least=0, most=1),
         help=(
             "Share of the run that trains only the softmax, with --from.  [default: 0.2 if MODEL "
             "has no softmax, else 0]"

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class TrainJob:
         threads: Number of threads; None: PyTorch's default.
         checkpoint_minutes: Time between checkpoints.
         asked_to_stop: Function that returns whether to stop.
-        notes: Messages for the user.
+        notify: Receives messages for the user.
     """
 
     run: Run
@@ -65,7 +65,7 @@ class TrainJob:
     threads: int | None = None
     checkpoint_minutes: float = 10.0
     asked_to_stop: Callable[[], bool] = lambda: False
-    notes: list[str] = field(default_factory=list)
+    notify: Callable[[str], None] = lambda note: None  # noqa: ARG005  # no user
 
     @property
     def can_resume(self) -> bool:
@@ -111,7 +111,7 @@ class TrainJob:
                 held_out,
                 self.checkpoint_minutes,
                 self.asked_to_stop,
-                self.notes,
+                self.notify,
             )
             yield from loop.train()
 
@@ -121,7 +121,7 @@ class TrainJob:
         if first is None:
             first = SOFTMAX_FIRST if start.lacks_softmax else 0.0
             if first:
-                self.notes.append(
+                self.notify(
                     f"{self.run.start}: has no softmax, so that the first {first:.0%} of the run "
                     "train only a new one"
                 )
@@ -167,7 +167,7 @@ class TrainJob:
                 f"{workers.world} processes; use fewer"
             )
         if workers.rank == 0 and streams.n_streams < settings.streams:
-            self.notes.append(
+            self.notify(
                 f"the corpus fills {streams.n_streams} streams of {streams.unroll} steps, not "
                 f"{settings.streams}"
             )
@@ -176,6 +176,7 @@ class TrainJob:
         if self.resume:
             trainer.restore(load_checkpoint(self.folder))
             if workers.rank == 0:
+                self.notify(f"{self.folder}: continues after step {trainer.step:,}")
                 with writing_errors(self.folder, MAKE_ROOM):
                     log.rewind(self.folder, trainer.step)
             return trainer

@@ -61,7 +61,7 @@ class TrainingLoop:
         held_out: Held-out sentences.
         checkpoint_minutes: Time between checkpoints.
         asked_to_stop: Function that returns whether to stop.
-        notes: Receives messages for the user.
+        notify: Receives messages for the user.
         losses: Losses since the last report.
     """
 
@@ -72,7 +72,7 @@ class TrainingLoop:
     held_out: list[list[str]]
     checkpoint_minutes: float
     asked_to_stop: Callable[[], bool]
-    notes: list[str]
+    notify: Callable[[str], None]
     losses: list[float] = field(default_factory=list)
 
     @property
@@ -105,7 +105,8 @@ class TrainingLoop:
             if due or over or result.stop:
                 with self._adding_remedy(saved_step):
                     trainer.evaluate_loss(run_both)
-                yield self._save(result, complete=over)
+                # A stopped run ends soon: the held-out text is evaluated when it is resumed
+                yield self._save(result, complete=over, evaluate=over or not result.stop)
                 saved_step, saved_seconds = trainer.step, trainer.seconds
             elif trainer.step % LOG_STEPS == 0:
                 yield self._log(result)
@@ -126,13 +127,13 @@ class TrainingLoop:
         """Plot the log; a failure of the plot does not fail the run."""
         try:
             if not log.draw(self.folder):
-                self.notes.append(
+                self.notify(
                     "no curve.png: matplotlib is not installed; run pip install "
                     "'elmo-cli[analysis]'"
                 )
         except OSError as error:  # the disk is full, or matplotlib has no cache folder
             (self.folder / log.CURVE).unlink(missing_ok=True)
-            self.notes.append(
+            self.notify(
                 f"no curve.png: it cannot be drawn ({error.strerror or str(error).splitlines()[0]})"
             )
 
@@ -173,14 +174,14 @@ class TrainingLoop:
                 )
         return progress
 
-    def _save(self, result: StepResult, *, complete: bool) -> TrainProgress:
+    def _save(self, result: StepResult, *, complete: bool, evaluate: bool = True) -> TrainProgress:
         """Save a checkpoint, and export the model in its present state."""
         trainer = self.trainer
         checkpoint = trainer.checkpoint()
         scores: dict[str, Perplexity] = {}
         if self.is_first:
             save_checkpoint(self.folder, checkpoint)
-            if self.held_out:
+            if self.held_out and evaluate:
                 ids = {word: i for i, word in enumerate(self.words)}
                 scores = {
                     state: score_text(trainer.model, ids, self.held_out, carried=carried)

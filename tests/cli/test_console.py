@@ -62,6 +62,25 @@ def test_a_bar_is_one_line_of_any_width(width: int):
     assert ("12,345 sentences, 日本 \\n" in lines[3]) == (width >= 80)
 
 
+def test_the_remaining_time_counts_down_between_two_changes(monkeypatch: pytest.MonkeyPatch):
+    bar, now = Bar(""), [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    screen = Console(file=io.StringIO(), width=80, color_system=None)
+
+    def line_after(seconds: float, share: float) -> str:
+        now[0] = seconds
+        bar.show("", share)
+        with screen.capture() as drawn:
+            screen.print(bar)
+        return drawn.get()
+
+    line_after(0, 0.0)
+    assert ", 0:00:30 left" in line_after(10, 0.25)
+    assert ", 0:00:27 left" in line_after(13, 0.25)
+    assert ", 0:00:00 left" in line_after(50, 0.25)
+    assert ", 0:01:00 left" in line_after(60, 0.5)
+
+
 def test_on_a_terminal_progress_is_drawn_and_taken_away():
     file = io.StringIO()
     assert words_on(file, terminal=True).track(JOB, 200) == JOB[-1]

@@ -33,6 +33,13 @@ def assert_one_line_error(result: Result, *words: str, code: int = 1) -> None:
         assert result.stderr.count("\n") == 1, result.stderr
 
 
+def test_a_mistyped_command_is_answered_with_the_name_it_resembles(elmo: Elmo):
+    result = elmo("emebd", SAMPLE, "out.h5")
+    assert result.exit_code == 2
+    assert "No such command 'emebd'; did you mean 'embed'?" in result.stderr
+    assert "did you mean" not in elmo("compress").stderr
+
+
 def test_the_main_job_writes_every_sentence_and_says_so(elmo: Elmo, model: Path, tmp_path: Path):
     out = tmp_path / "out.h5"
     result = elmo("embed", SAMPLE, out, "--model", model)

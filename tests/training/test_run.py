@@ -251,10 +251,24 @@ def test_a_resumed_run_ends_as_one_never_interrupted(
     assert (
         elmo("embed", SAMPLE, tmp_path / "early.h5", "--model", tmp_path / "parts").exit_code == 0
     )
-    assert elmo("train", "--resume", tmp_path / "parts").exit_code == 0
+    resumed = elmo("train", "--resume", tmp_path / "parts")
+    assert resumed.exit_code == 0
+    assert f"{tmp_path / 'parts'}: continues after step 8\n" in resumed.stderr
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all(np.array_equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_stopped_run_ends_without_an_evaluation(
+    elmo: Elmo, text: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stop_at(monkeypatch, 2)
+    folder = tmp_path / "model"
+    given = ("--options", options, "--steps", 5, "--held-out", text, *QUICK)
+    assert elmo("train", text, folder, *given).exit_code == 130
+    assert "held_out" not in (folder / "log.jsonl").read_text()
+    assert elmo("train", "--resume", folder).exit_code == 0
+    assert "held_out" in (folder / "log.jsonl").read_text()
 
 
 def test_ctrl_c_while_the_corpus_is_read_leaves_nothing(
@@ -365,7 +379,7 @@ def test_training_goes_on_from_a_model_with_its_words_or_new_ones(
     assert after < 1.5 * before < 15
 
 
-@pytest.mark.parametrize(("share", "changed"), [(0.9, False), (0, True), (None, True)])
+@pytest.mark.parametrize(("share", "changed"), [(0.9, False), (1, False), (0, True), (None, True)])
 def test_the_softmax_may_learn_alone_before_the_rest(
     elmo: Elmo, model: Path, text: Path, tmp_path: Path, share: float | None, changed: bool
 ):

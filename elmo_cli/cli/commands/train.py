@@ -37,6 +37,7 @@ from elmo_cli.errors import DiskError, ModelError
 from elmo_cli.training.settings import Run, Settings
 
 if TYPE_CHECKING:
+    from elmo_cli.cli.console import UserConsole
     from elmo_cli.training.job import TrainJob
 
 # These may differ when a run is resumed
@@ -110,6 +111,7 @@ def command(
         settings=Settings(**length.settings(), **training.settings()),
     )
 
+    from elmo_cli.cli.console import UserConsole
     from elmo_cli.training.job import TrainJob, read_run  # imports torch
 
     if checkpoints.resume:
@@ -119,6 +121,8 @@ def command(
             explicit | ({"corpora"} if text.corpora else set()),
             text.folder,
         )
+    # Only the first of several processes prints messages
+    console = UserConsole(quiet=quiet or os.environ.get("RANK", "0") != "0")
     with _stop_on_signal() as stop_requested:
         job = TrainJob(
             run,
@@ -128,9 +132,9 @@ def command(
             checkpoints.threads,
             checkpoints.checkpoint_minutes,
             stop_requested,
+            console.info,
         )
-        # Only the first of several processes prints messages
-        _show_progress(job, quiet=quiet or os.environ.get("RANK", "0") != "0")
+        _show_progress(job, console)
 
 
 def _explicit_options() -> set[str]:
@@ -206,12 +210,11 @@ def _continue_remedy(job: "TrainJob") -> str:
     return again if job.can_resume else "run the same command again (there is no checkpoint yet)"
 
 
-def _show_progress(job: "TrainJob", *, quiet: bool) -> None:
+def _show_progress(job: "TrainJob", console: "UserConsole") -> None:
     from contextlib import closing
 
-    from elmo_cli.cli.console import UserConsole, count
+    from elmo_cli.cli.console import count
 
-    console = UserConsole(quiet=quiet)
     try:
         with closing(job.train()) as progress:
             done = console.track_training(progress)
@@ -222,8 +225,6 @@ def _show_progress(job: "TrainJob", *, quiet: bool) -> None:
     except DiskError as error:
         message, *details = error.args
         raise DiskError(f"{message}, then {_continue_remedy(job)}", *details) from None
-    for note in job.notes:
-        console.info(note)
     if done:
         held_out = f", held-out perplexity {done.held_out:.1f}" if done.held_out else ""
         console.info(
