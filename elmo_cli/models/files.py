@@ -1,6 +1,7 @@
 """Files of a model in a folder or an archive, and the biLM that they contain."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,9 +114,10 @@ def find_in_folder(folder: Path, name: str | None = None, depth: int = MAX_DEPTH
     Raises:
         ModelError: No model is found, or more than one.
     """
-    return _located(
-        name or folder.resolve().name, detect_format(_names(folder, depth), str(folder)), folder
-    )
+    found = detect_format(_names(folder, depth), str(folder))
+    # A model in a folder below is named with it, so that messages and metadata say which it is
+    below = "" if name else os.path.commonpath(map(os.path.dirname, found.files.values()))
+    return _located("/".join(filter(None, (name or folder.resolve().name, below))), found, folder)
 
 
 def find_in_archive(path: Path, cache: Cache, name: str | None = None) -> ModelFiles:

@@ -23,8 +23,13 @@ MAGIC = {
     b"BZh91AY&SY": "compressed by bzip2; give its name the suffix .bz2",
     b"\x28\xb5\x2f\xfd": "compressed by zstd; give its name the suffix .zst",
     b"\xfd7zXZ": "compressed by xz; give its name the suffix .xz",
-    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"PK\x03\x04": "a zip archive, as .docx and .xlsx files are; unpack it, or export its text",
     b"\x89HDF": "an HDF5 file; name a file of tokenized text",
+    b"%PDF-": "a PDF file; extract its text first",
+    b"\xd0\xcf\x11\xe0": "an old Office document; export its text first",
+    b"\x89PNG": "a PNG image; name a file of tokenized text",
+    b"\xff\xd8\xff": "a JPEG image; name a file of tokenized text",
+    b"\x7fELF": "a program; name a file of tokenized text",
 }
 
 

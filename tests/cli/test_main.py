@@ -51,7 +51,7 @@ def test_the_main_job_writes_every_sentence_and_says_so(elmo: Elmo, model: Path,
         rf"{len(sentences)} sentences, {n_tokens:,} tokens in [\d.]+ s \([\d,]+ tokens/s\): "
         r".*out\.h5, [\d.]+ kB, by tiny, "
     )
-    pattern += rf"sha256 {hashlib.sha256((model / 'weights.hdf5').read_bytes()).hexdigest()}\n"
+    pattern += rf"sha256 {hashlib.sha256((model / 'weights.hdf5').read_bytes()).hexdigest()[:12]}\n"
     assert re.fullmatch(pattern, result.stderr)
     features = read_features(out)
     assert [features[str(i)].shape for i in range(len(sentences))] == [

@@ -364,6 +364,12 @@ def test_a_damaged_archive_is_one_error_and_leaves_nothing(
     assert not list(cache.folder.rglob(".*.partial"))
 
 
+def test_a_model_in_a_folder_below_is_named_with_that_folder(tmp_path: Path, cache: Cache):
+    make_model(tmp_path / "all" / "english")
+    assert find_model(str(tmp_path / "all"), cache=cache).name == "all/english"
+    assert find_model(str(tmp_path / "all" / "english"), cache=cache).name == "english"
+
+
 def test_a_folder_without_a_model_says_what_was_looked_for_and_found(tmp_path: Path, cache: Cache):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("")

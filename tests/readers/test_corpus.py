@@ -243,6 +243,7 @@ def test_suffixes_name_one_format_each_and_all_others_are_text(tmp_path: Path):
     [
         (b"PAR1xxxx", "a Parquet file; pass --input-format"),
         (gzip.compress(b"a\n", mtime=0), "suffix .gz"),
+        (b"\x89PNG\r\n\x1a\n\0\xff", "is a PNG image"),
     ],
 )
 def test_text_that_is_another_format_is_named(corpus: MakeCorpus, content: bytes, what: str):

@@ -322,7 +322,7 @@ def _run(job: "EmbedJob", words: "UserConsole") -> None:
     return words.info(
         f"{count(done.sentences, 'sentence')}, {count(done.tokens, 'token')} in {seconds:.1f} s "
         f"({done.tokens / seconds:,.0f} tokens/s): "
-        f"{place}, by {job.model.name}, sha256 {job.model.sha256}"
+        f"{place}, by {job.model.name}, sha256 {job.model.sha256[:12]}"
         + (
             " (the built-in model, for tests; pass --model for a published one)"
             if job.model.built_in
