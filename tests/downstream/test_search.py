@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click import unstyle
 from click.testing import Result
+from rich.cells import cell_len
 
-from elmo_cli.downstream.hits import Best
+from elmo_cli.cli.commands.search import WIDTH, _concordance_line
+from elmo_cli.downstream.hits import Best, Hit
 from elmo_cli.downstream.query import parse_query
 from elmo_cli.downstream.sentence_search import SentenceIndex, read_blocks
 from elmo_cli.downstream.whitening import fit_transform
@@ -102,6 +105,16 @@ def test_queries_of_a_pipe_are_answered_in_order(folder: Path, elmo: Elmo):
     assert [hit["query"] for hit in found] == queries.decode().splitlines()
     assert [hit["position"] is None for hit in found] == [False, True, False]
     assert found[1]["text"] == "The cat slept ."
+
+
+@pytest.mark.parametrize("label", [None, "river"])
+def test_a_line_of_a_found_word_fits_the_width_with_complete_tokens(label: str | None):
+    tokens = [f"{'日本' * (i % 4)}token{i}" for i in range(40)]
+    line = unstyle(_concordance_line(Hit(1, 0.5, 0, "0", tokens, 20, label)))
+    assert WIDTH - 40 < cell_len(line) <= WIDTH
+    *shown, last = line.split()[2:]
+    assert {*shown, last} <= {*tokens, "[river]"}
+    assert (last == "[river]") == (label is not None)
 
 
 def test_a_word_in_brackets_finds_its_occurrences(folder: Path, elmo: Elmo):

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -209,28 +209,33 @@ def _sentence_line(hit: "Hit") -> str:
 
 
 def _concordance_line(hit: "Hit") -> str:
-    """Return the word between its contexts, truncated to the width of the terminal."""
+    """Return the word between the tokens beside it that fit into the width of the terminal."""
     import shutil
+
+    from rich.cells import cell_len
 
     label = f"  [{printable(hit.label)}]" if hit.label is not None else ""
     width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
     position = hit.position or 0
-    word = printable(hit.tokens[position])
-    side = max(12, (width - 13 - len(word)) // 2)
-    left, right = (
-        printable(" ".join(hit.tokens[:position])),
-        printable(" ".join(hit.tokens[position + 1 :])),
-    )
-    before, after = _last_cells(left, side), _last_cells(right[::-1], side)[::-1].rstrip()
+    tokens = [printable(token) for token in hit.tokens]
+    head, word = f"{hit.rank:>3}  {hit.score:6.3f}  ", tokens[position]
+    side = max(12, (width - 2 - sum(map(cell_len, (head, word, label)))) // 2)
+    before = " ".join(reversed(_fitting(reversed(tokens[:position]), side)))
+    after = " ".join(_fitting(tokens[position + 1 :], side))
+    space = " " * (side - cell_len(before))
     styled = click.style(word, fg="cyan", bold=True)
-    return f"{hit.rank:>3}  {hit.score:6.3f}  {before} {styled} {after}{label}".rstrip()
+    return f"{head}{space}{before} {styled} {after}{label}".rstrip()
 
 
-def _last_cells(text: str, size: int) -> str:
-    """Return the last columns of a text, padded on the left; wide characters take two columns."""
+def _fitting(tokens: Iterable[str], columns: int) -> list[str]:
+    """Return the first tokens that fit into columns; wide characters take two."""
     from rich.cells import cell_len
 
-    text = text[-size:]
-    while cell_len(text) > size:
-        text = text[1:]
-    return " " * (size - cell_len(text)) + text
+    fitting: list[str] = []
+    for token in tokens:
+        columns -= cell_len(token)
+        if columns < 0:
+            break
+        fitting.append(token)
+        columns -= 1  # the space after it
+    return fitting
