@@ -264,7 +264,7 @@ def _run(
             f"{data.unit}s, "
             f"testing on {len(data.test.labels):,}"
         )
-        console.track(probe.train(), probe.total_rows)
+        console.track_epochs(probe.train(), probe.epochs)
         with console.status("testing"):
             return probe, probe.report()
 
