@@ -54,7 +54,8 @@ def _count(pixels: Points, frame: Any) -> Grid:  # noqa: ANN401
     """Return the number of points in each cell of the frame, (x, y)."""
     shape = [int(frame.width // CELL), int(frame.height // CELL)]
     edges = [np.arange(n + 1) * CELL for n in shape]
-    return np.histogram2d(*pixels.T, bins=edges)[0]
+    counts: Grid = np.histogram2d(pixels[:, 0], pixels[:, 1], bins=edges)[0]
+    return counts
 
 
 def _best_place(occupied: Grid, half: Points, group: Points) -> Points | None:

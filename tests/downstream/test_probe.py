@@ -262,6 +262,7 @@ def test_the_table_is_aligned_text_and_the_options_may_stand_first(
 
 def test_the_table_has_100_columns_and_no_name_twice(elmo: Callable, train: list):
     result = elmo("probe", *train, "--label", 2, "--control", "--seeds", 1, "--max-tokens", 200)
+    assert result.stderr.startswith("column 2: 3 labels; learning from 200 tokens, ")
     header, *rows = result.stdout.partition("\n\n")[0].splitlines()
     assert re.split(r"  +", header) == [
         "features",
