@@ -6,7 +6,7 @@ many much more most less least few several no none own one ones
 i me my myself you your yours yourself yourselves he him his himself she her hers herself it its
 itself we us our ours ourselves they them their theirs themselves
 who whom whose which what whoever whatever whichever someone somebody something anyone anybody
-anything everyone everybody everything nobody nothing
+anything everyone everybody everything nothing
 about above across after against along alongside amid among amongst around as at before behind
 below beneath beside besides between beyond by despite down during except following for from in
 including inside into like near of off on onto out outside over per since than through throughout
