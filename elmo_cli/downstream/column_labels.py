@@ -16,6 +16,11 @@ PAIR_COLUMNS = ("feats", "misc")  # NAME=VALUE|NAME=VALUE
 ABSENT = "_"  # the label of a token without the feature
 
 
+def describe_labels(label: str) -> str:
+    """Return the name of labels for messages: "column 2" for a number, else the name itself."""
+    return f"column {label}" if label.isdecimal() else label
+
+
 class ColumnSentence(NamedTuple):
     """The tokens of a sentence, their labels, and their lines from 1."""
 

@@ -7,7 +7,6 @@ import torch
 
 from elmo_cli.downstream.labelled_features import Block, Ints, LabelledFeatures, Mask
 from elmo_cli.downstream.linear import LinearProbes, Trainer, predict
-from elmo_cli.types import Progress
 
 EPOCHS = 6  # minimum
 LEAST_STEPS = 1000  # so that a small training part is repeated more often
@@ -81,8 +80,8 @@ def fit(
     probes: Sequence[LinearProbes],
     seed: int,
     epochs: int,
-) -> Iterator[Progress]:
-    """Train probes, each with its own order of the rows, and yield the progress in rows.
+) -> Iterator[float]:
+    """Train probes, each with its own order of the rows, and yield the number of epochs done.
 
     Args:
         source: The feature file.
@@ -95,7 +94,8 @@ def fit(
     trainers = [Trainer(one) for one in probes]
     randoms = [np.random.default_rng([seed + i, 2]) for i in range(len(probes))]
     groups = RandomGroups(source, mask, seed)
-    done, total = 0, epochs * int(mask.sum())
+    n_rows = int(mask.sum())
+    done, total = 0, epochs * n_rows
     for _ in range(epochs):
         for rows, numbers in groups.epoch():
             if not len(numbers):
@@ -103,7 +103,7 @@ def fit(
             for trainer, random in zip(trainers, randoms, strict=True):
                 _fit_group(trainer, rows, targets[torch.from_numpy(numbers)], random, done, total)
             done += len(numbers)
-            yield Progress(0, done)
+            yield done / n_rows
 
 
 def _fit_group(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from elmo_cli.downstream.function_words import FUNCTION_WORDS
 from elmo_cli.downstream.occurrences import Occurrence, WordScan
 from elmo_cli.downstream.projection import Points
 
@@ -19,7 +20,7 @@ STOP_SHARE_OF_WORD = 0.25
 NAME_WORDS = 3
 # Standard errors of a log odds ratio below which it is with a probability of 5 %
 CONFIDENCE = 1.645
-MARKED = 1.0  # least ratio of odds, as a logarithm, of a word in a name
+MARKED = 0.5  # least ratio of odds, as a logarithm, of a word in a name
 NO_ISLAND = -1
 
 
@@ -42,11 +43,16 @@ def find_islands(points: Points) -> Ints:
 
 
 def stop_words(scan: WordScan) -> set[str]:
-    """Return the types that occur in many sentences of the file, not only in the word's own."""
+    """Return English function words, and the types that occur in many sentences of the file.
+
+    The latter are the function words of other languages; where the sentences were not chosen for
+    the word, all of them count, not only the word's own.
+    """
     sentences_of_word = len(set(scan.places[:, 0].tolist()))
     chosen_for_word = sentences_of_word > scan.n_sentences / 2
     most = max(2.0, (STOP_SHARE_OF_WORD if chosen_for_word else STOP_SHARE) * scan.n_sentences)
-    return {type_ for type_, count in scan.sentences_with.items() if count > most}
+    frequent = {type_ for type_, count in scan.sentences_with.items() if count > most}
+    return frequent | FUNCTION_WORDS
 
 
 def name_islands(islands: Ints, occurrences: Sequence[Occurrence], stop: set[str]) -> list[str]:

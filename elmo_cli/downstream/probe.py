@@ -26,7 +26,6 @@ from elmo_cli.downstream.probe_data import ProbeData
 from elmo_cli.downstream.report import ControlRow, MixReport, PartReport, Report, Row
 from elmo_cli.downstream.statistics import Resampled, resample
 from elmo_cli.errors import UsageError
-from elmo_cli.types import Progress
 
 METRICS = ("accuracy", "f1", "macro-f1")
 MAJORITY, MAJORITY_BY_WORD = "majority", "majority by word"
@@ -85,11 +84,6 @@ class Probe:
         ]
 
     @property
-    def total_rows(self) -> int:
-        """Number of training rows times epochs."""
-        return self.epochs * len(self.data.train.labels)
-
-    @property
     def epochs(self) -> int:
         """Number of epochs."""
         return self.options.epochs or epochs_for(len(self.data.train.labels))
@@ -99,8 +93,8 @@ class Probe:
         """Names of the classifiers."""
         return [*self.data.layers, *((AVERAGE, MIX, ALL) if len(self.data.layers) > 1 else ())]
 
-    def train(self) -> Iterator[Progress]:
-        """Train all classifiers, and yield the progress in rows."""
+    def train(self) -> Iterator[float]:
+        """Train all classifiers together, and yield the number of epochs done."""
         source, mask = self.data.train.source, self.data.train.mask
         targets = torch.zeros(len(mask), self._probes[0].n_targets, dtype=torch.int64)
         targets[torch.from_numpy(mask), 0] = torch.from_numpy(self.data.train.labels)

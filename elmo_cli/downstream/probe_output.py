@@ -85,23 +85,19 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
         "new": any(row.unseen is not None for row in report.rows),
         "control": any(row.control for row in report.rows),
     }
-    header = ["features", report.metric.replace("f1", "F1"), "95 % interval"]
-    header += ["unseen words"] * has["new"] + [f"less {report.best_layer}", "95 % interval"]
-    header += ["control task", "selectivity"] * has["control"]
+    header = ["features", report.metric.replace("f1", "F1")]
+    header += ["unseen words"] * has["new"] + [f"less {report.best_layer}"]
+    header += ["control", "selectivity"] * has["control"]
     return header, [
         _cells(row, has_new=has["new"], has_control=has["control"]) for row in report.rows
     ]
 
 
 def _cells(row: Row, *, has_new: bool, has_control: bool) -> list[str]:
-    cells = [row.name, _score(row.interval.score), _range(row.interval)]
+    cells = [row.name, _with_interval(row.interval)]
     if has_new:
         cells.append("" if row.unseen is None else _score(row.unseen))
-    cells += (
-        [f"{row.difference.score:+.4f}", _range(row.difference, "+.4f")]
-        if row.difference
-        else ["", ""]
-    )
+    cells.append(_with_interval(row.difference, "+.3f") if row.difference else "")
     if has_control:
         cells += (
             [_score(row.control.score), _score(row.control.selectivity)]
@@ -123,6 +119,7 @@ def summary(report: Report) -> Iterator[str]:
         f"{report.n_classes} labels; learned from {report.train.rows:,} {unit}s, tested on "
         f"{test.rows:,}{new}"
     )
+    yield "in brackets: 95 % intervals, by resampling the sentences of the test part"
     if mix := report.mix:
         first = mix.mixes[0]
         shares = [
@@ -136,16 +133,16 @@ def summary(report: Report) -> Iterator[str]:
     if report.ceiling is not None:
         yield (
             "control task: a classifier that knows the training words by heart has "
-            f"{report.ceiling:.4f}"
+            f"{_score(report.ceiling)}"
         )
 
 
 def _score(value: float) -> str:
-    return f"{value:.4f}"
+    return f"{value:.3f}"
 
 
-def _range(interval: Interval, form: str = ".4f") -> str:
-    return f"{interval.low:{form}} to {interval.high:{form}}"
+def _with_interval(found: Interval, form: str = ".3f") -> str:
+    return f"{found.score:{form}} [{found.low:{form}}, {found.high:{form}}]"
 
 
 def _spread(limits: tuple[float, float]) -> str:

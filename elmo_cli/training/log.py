@@ -9,6 +9,8 @@ from typing import Any
 from elmo_cli.io.atomic import atomic_write
 
 LOG, CURVE = "log.jsonl", "curve.png"
+# Ratios of the limits of an axis: ticks are linear below the first, powers of 10 above the second
+NARROW, WIDE = 5, 3000
 
 
 def append(folder: Path, entry: dict[str, Any]) -> None:
@@ -122,7 +124,22 @@ def curve(folder: Path) -> Any:  # matplotlib is untyped
                 label=f"held out, full softmax, {state} state",
             )
     axes.set(xlabel="words predicted in each direction", ylabel="perplexity", yscale="log")
-    axes.grid(visible=True, which="both", alpha=0.3)
+    _set_ticks(axes)
+    axes.grid(visible=True, alpha=0.3)
     if training or axes.lines:
         axes.legend()
     return figure
+
+
+def _set_ticks(axes: Any) -> None:
+    """Set few ticks with plain numbers, such as 100, 200 and 500, in place of powers of 10."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    low, high = axes.get_ylim()
+    wide_steps = LogLocator(subs=(1.0,) if high > WIDE * low else (1.0, 2.0, 5.0))
+    even_steps = MaxNLocator(5, steps=[1, 2, 5, 10])
+    axes.yaxis.set_major_locator(even_steps if high < NARROW * low else wide_steps)
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))

@@ -1,5 +1,6 @@
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
+from elmo_cli.downstream.figures import new_figure
+from elmo_cli.downstream.islands import name_islands, stop_words
+from elmo_cli.downstream.label_places import place_labels
+from elmo_cli.downstream.occurrences import Occurrence, WordScan
 from elmo_cli.downstream.projection import map_vectors
 from elmo_cli.features.reader import open_features
 from tests.conftest import SAMPLE
@@ -85,6 +90,33 @@ def test_maps_and_labels_of_many_occurrences_are_in_the_table(
         table["label"][i] == table["label"][j] for i, j in enumerate(distances.argmin(axis=1))
     )
     assert any("river" in (island or "") for island in table["island"])
+
+
+def test_an_island_is_named_by_content_words_not_by_function_words():
+    sentences = [["an", "bank", "of", "river"]] * 12 + [["the", "bank", "of", "money"]] * 12
+    occurrences = [Occurrence(i, 1, str(i), tokens) for i, tokens in enumerate(sentences)]
+    places = np.array([[i, 1] for i in range(24)])
+    counts = Counter(token for tokens in sentences for token in tokens)
+    scan = WordScan(places, counts, n_sentences=200)  # of which the others have other words
+    islands = np.repeat([0, 1], 12)
+    assert name_islands(islands, occurrences, stop_words(scan)) == ["river", "money"]
+
+
+def test_labels_of_islands_cover_neither_points_nor_each_other():
+    random = np.random.default_rng(0)
+    groups = [random.uniform((0, -2), (4, 2), (40, 2)) for _ in range(4)]
+    points = np.concatenate(groups)
+    figure = new_figure(4.6, 4.7)
+    axis = figure.add_subplot()
+    axis.scatter(*points.T)
+    axis.set(xlim=(-0.2, 4.2), ylim=(-2.8, 2.8))
+    texts = [axis.text(0, 0, "three\nshort\nwords", ha="center", va="center") for _ in groups]
+    place_labels(axis, texts, points, groups)
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert len(boxes) == 4
+    pixels = axis.transData.transform(points)
+    assert not any(box.contains(*point) for box in boxes for point in pixels)
+    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
 
 
 def test_a_picture_of_many_occurrences_says_of_how_many(many: Path, elmo: Elmo, tmp_path: Path):

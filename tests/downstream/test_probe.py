@@ -255,8 +255,23 @@ def test_the_table_is_aligned_text_and_the_options_may_stand_first(
     header, *rows = result.stdout.splitlines()
     assert header.split()[:2] == ["features", "accuracy"]
     assert [row[:10].strip() for row in rows[2:5]] == ["layer 0", "layer 1", "layer 2"]
+    assert re.search(r" [01]\.\d{3} \[[01]\.\d{3}, [01]\.\d{3}\] ", rows[0])
     assert "mix, center of gravity" in result.stdout
     assert not result.stderr
+
+
+def test_the_table_has_100_columns_and_no_name_twice(elmo: Callable, train: list):
+    result = elmo("probe", *train, "--label", 2, "--control", "--seeds", 1, "--max-tokens", 200)
+    assert result.stderr.startswith("column 2: 3 labels; learning from 200 tokens, ")
+    header, *rows = result.stdout.partition("\n\n")[0].splitlines()
+    assert re.split(r"  +", header) == [
+        "features",
+        "accuracy",
+        "less layer 2",
+        "control",
+        "selectivity",
+    ]
+    assert max(map(len, [header, *rows])) <= 100
 
 
 def test_a_picture_is_drawn_and_is_the_same_each_time(elmo: Callable, train: list, tmp_path: Path):
@@ -278,6 +293,9 @@ def test_a_picture_is_drawn_and_is_the_same_each_time(elmo: Callable, train: lis
             == 0
         )
     assert b"<svg" in (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    for mark in ("tokens with its 95 % interval", "baselines", "layers", "learned mix"):
+        assert f"{mark}</text>" in drawn
 
 
 def test_bio_labels_are_scored_as_entities(elmo: Callable, train: list, tmp_path: Path):

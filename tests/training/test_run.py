@@ -598,6 +598,27 @@ def test_a_curve_is_drawn_where_matplotlib_is_installed(
     assert not log.draw(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "ticks"),
+    [
+        (400.0, 60.0, ["100", "200"]),
+        (6900.0, 3100.0, ["3,000", "4,000", "5,000", "6,000", "7,000"]),
+        (9e5, 30.0, ["100", "1,000", "10,000", "100,000", "1,000,000"]),
+    ],
+)
+def test_a_curve_has_few_ticks_with_plain_numbers(
+    tmp_path: Path, first: float, last: float, ticks: list[str]
+):
+    pytest.importorskip("matplotlib")
+    for step, perplexity in enumerate((first, last), 1):
+        log.append(tmp_path, {"step": step, "words": step, "perplexity": perplexity})
+    axes = log.curve(tmp_path).axes[0]
+    low, high = axes.get_ylim()
+    labels = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+    assert [label.get_text() for value, label in labels if low < value < high] == ticks
+    assert not axes.get_yticklabels(minor=True)
+
+
 def test_two_processes_train_the_model_of_one(
     text: Path, options: Path, elmo: Elmo, tmp_path: Path
 ):

@@ -138,6 +138,7 @@ def _is_known(files: "ModelFiles", named: str | None) -> bool:
 def _run(job: "FitJob", plot: Path | None, words: "UserConsole") -> "FitFacts | None":
     """Return the facts of the training; None if a resumed run finds it complete."""
     from elmo_cli.cli.console import count
+    from elmo_cli.downstream.column_labels import describe_labels
 
     with closing(job):
         with words.status("reading"):
@@ -148,8 +149,8 @@ def _run(job: "FitJob", plot: Path | None, words: "UserConsole") -> "FitFacts | 
             return None
         kinds = {"numbers": "numbers"}.get(data.task, count(len(data.labels), "label"))
         words.info(
-            f"{job.sources.label}: {kinds}; {len(data.train):,} sentences to learn from, "
-            f"{len(data.held_out):,} held out"
+            f"{describe_labels(job.sources.label)}: {kinds}; {len(data.train):,} sentences to "
+            f"learn from, {len(data.held_out):,} held out"
         )
         try:
             return _train(job, words)

@@ -252,6 +252,7 @@ def _run(
     learning: ClassifierOptions,
     console: "UserConsole",
 ) -> tuple["Probe", "Report"]:
+    from elmo_cli.downstream.column_labels import describe_labels
     from elmo_cli.downstream.probe import Probe
     from elmo_cli.downstream.probe_data import DataReader
 
@@ -260,11 +261,10 @@ def _run(
         data = reader.data(learning.max_tokens)
         probe = Probe(data, learning.for_probe())
         console.info(
-            f"{given.label}: {data.n_classes} labels; learning from {len(data.train.labels):,} "
-            f"{data.unit}s, "
-            f"testing on {len(data.test.labels):,}"
+            f"{describe_labels(given.label)}: {data.n_classes} labels; learning from "
+            f"{len(data.train.labels):,} {data.unit}s, testing on {len(data.test.labels):,}"
         )
-        console.track(probe.train(), probe.total_rows)
+        console.track_epochs(probe.train(), probe.epochs)
         with console.status("testing"):
             return probe, probe.report()
 
