@@ -77,7 +77,7 @@ def write_vectors(
     offset = sink.tell()
     n_values = uncompressed = 0
     for vectors, continues in _pages(rows):
-        values = b"".join(map(np.ascontiguousarray, vectors))
+        values = b"".join(np.ascontiguousarray(array).data for array in vectors)
         levels, count = _encode_levels(vectors, is_list=is_list, continues=continues)
         before, sum_ = sum_, zlib.crc32(values, sum_)
         if compression == "none":
