@@ -8,12 +8,12 @@ texts that the layout stores, as UTF-8 with a NUL after each, and then the value
 stored.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator
 
 import h5py
 import numpy as np
 
+from elmo_cli.io.crc32 import crc32
 from elmo_cli.types import Array
 
 NAMES = ("checksums", "checksum_sentences")
@@ -62,9 +62,9 @@ def checksum(told: Iterable[str], array: Array, before: int = 0) -> int:
         array: Its values.
         before: Checksum of the sentences before it, which this one continues.
     """
-    sum_ = zlib.crc32("\0".join((*told, "")).encode("utf-8", "surrogatepass"), before)
+    sum_ = crc32("\0".join((*told, "")).encode("utf-8", "surrogatepass"), before)
     for part in array if array.ndim == 3 else [array]:  # a layer is often contiguous, not all
-        sum_ = zlib.crc32(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data, sum_)
+        sum_ = crc32(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data, sum_)
     return sum_
 
 

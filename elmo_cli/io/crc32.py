@@ -1,10 +1,17 @@
-"""CRC-32 of bytes after other bytes than those it was computed after; nothing is read again.
+"""CRC-32 by the processor's instructions where there is a library for it, and of changed starts.
 
 A sum is a polynomial over GF(2) modulo that of CRC-32, its highest coefficient in the lowest bit;
 each following byte multiplies it by x^8.
 """
 
 from functools import cache
+
+try:
+    from isal.isal_zlib import crc32
+except ImportError:  # it is not built for every processor
+    from zlib import crc32
+
+__all__ = ["crc32", "restart"]
 
 _POLYNOMIAL = 0xEDB88320  # of ISO 3309, as zlib.crc32 computes it
 _ONE = 1 << 31

@@ -3,7 +3,12 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elmo_cli.io.crc32 import restart
+from elmo_cli.io.crc32 import crc32, restart
+
+
+@given(st.binary(), st.integers(0, (1 << 32) - 1))
+def test_sums_are_those_of_zlib(data, before):
+    assert crc32(data, before) == zlib.crc32(data, before)
 
 
 @given(st.binary(), st.binary(), st.binary(max_size=5000))

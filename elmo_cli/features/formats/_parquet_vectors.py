@@ -12,7 +12,6 @@ parquet.thrift.
 """
 
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
-from elmo_cli.io.crc32 import restart
+from elmo_cli.io.crc32 import crc32, restart
 from elmo_cli.io.thrift import (
     I32,
     I64,
@@ -79,13 +78,13 @@ def write_vectors(
     for vectors, continues in _pages(rows):
         values = b"".join(np.ascontiguousarray(array).data for array in vectors)
         levels, count = _encode_levels(vectors, is_list=is_list, continues=continues)
-        before, sum_ = sum_, zlib.crc32(values, sum_)
+        before, sum_ = sum_, crc32(values, sum_)
         if compression == "none":
             page = [levels, values]
-            of_page = restart(sum_, before, zlib.crc32(levels), len(values))
+            of_page = restart(sum_, before, crc32(levels), len(values))
         else:
             page = [pa.compress(levels + values, compression, asbytes=True)]
-            of_page = zlib.crc32(page[0])
+            of_page = crc32(page[0])
         size = len(levels) + len(values)
         head = _page_header(size, sum(map(len, page)), of_page, count)
         for part in (head, *page):

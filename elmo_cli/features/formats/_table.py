@@ -5,7 +5,6 @@ carried over from the input, then `layer_0`, ...: a list of one vector per token
 each of fixed size.
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from elmo_cli.errors import OutputError
 from elmo_cli.features.spec import FeatureSpec, WriteOptions, name_of
+from elmo_cli.io.crc32 import crc32
 from elmo_cli.types import Array, Sentence
 
 ARROW_TYPES = {"float32": pa.float32(), "float16": pa.float16()}
@@ -179,14 +179,14 @@ def checksum_of(rows: pa.RecordBatch | pa.Table, before: int = 0) -> int:
             values = (
                 (column.flatten() if lists else column).flatten().to_numpy(zero_copy_only=False)
             )
-            sum_ = zlib.crc32(
+            sum_ = crc32(
                 np.ascontiguousarray(values).view(np.uint8).data, checksum_of_lengths(lengths, sum_)
             )
         elif "[ns" not in str(column.type):
-            sum_ = zlib.crc32(repr(column.to_pylist()).encode("utf-8", "backslashreplace"), sum_)
+            sum_ = crc32(repr(column.to_pylist()).encode("utf-8", "backslashreplace"), sum_)
     return sum_
 
 
 def checksum_of_lengths(lengths: npt.ArrayLike, before: int) -> int:
     """Return the CRC-32 of the lengths of lists, which precede their values in `checksum_of`."""
-    return zlib.crc32(np.asarray(lengths, dtype=np.int64).data, before)
+    return crc32(np.asarray(lengths, dtype=np.int64).data, before)

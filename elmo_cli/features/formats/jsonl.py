@@ -7,7 +7,6 @@ the bytes of the line before `, "crc32"`.
 
 import json
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from elmo_cli.errors import FeaturesError, OutputError, refuse_limit
 from elmo_cli.features.formats.registry import FORMATS
 from elmo_cli.features.protocols import NO_CHECKS, Checks, Chunk
 from elmo_cli.features.spec import LAYER, UNLAYERED, FeatureSpec, WriteOptions, name_of, sentence_of
+from elmo_cli.io.crc32 import crc32
 from elmo_cli.io.limits import DICT_BYTES, JSON_MEMORY, ResourceLimitError, load_json, parsed_bytes
 from elmo_cli.io.output_file import OutputFile, open_stream
 from elmo_cli.io.partial_file import PartialFile
@@ -89,7 +89,7 @@ class JsonLinesWriter:
                     f"{self.path}: sentence {sentence.key} of {len(sentence.tokens):,} tokens has "
                     f"{UNREADABLE}"
                 )
-            self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), zlib.crc32(line)))
+            self._file.write(b'%b, "%b": %d}\n' % (line, CHECKSUM.encode(), crc32(line)))
 
     def _with_floats(self, window: Sequence[Sentence]) -> Iterator[Sentence]:
         """Convert integers in a kept column of floats to floats, as resuming a run does."""
@@ -286,7 +286,7 @@ class JsonLinesReader:
 
 def _fits(line: bytes) -> bool:
     before, _, sum_ = line.rpartition(b', "%b": ' % CHECKSUM.encode())
-    return sum_.rstrip() == b"%d}" % zlib.crc32(before)
+    return sum_.rstrip() == b"%d}" % crc32(before)
 
 
 def find_line_starts(file: IO[bytes], path: Path) -> npt.NDArray[np.int64]:

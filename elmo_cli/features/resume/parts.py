@@ -9,7 +9,6 @@ before it. Nothing is parsed of the first batch unless they match.
 import io
 import mmap
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from elmo_cli.io.crc32 import crc32
 from elmo_cli.types import Array, Sentence
 
 TEXTS = {
@@ -67,7 +67,7 @@ def read_part(path: Path) -> Part | None:
     if facts is None or not 0 <= facts["bytes"] <= content.size:
         return None
     summed = content.slice(0, facts["bytes"])
-    if zlib.crc32(summed) != facts["crc32"]:
+    if crc32(summed) != facts["crc32"]:
         return None
     with pa.ipc.open_stream(summed.slice(_STREAM)) as stream:
         batch = stream.read_next_batch()
@@ -105,7 +105,7 @@ class _PartFile(io.RawIOBase):
     def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
         for piece in self._pieces if self._is_placeholder(data) else (data,):
             # First: the file then copies from the caches
-            self._crc32 = zlib.crc32(piece, self._crc32)
+            self._crc32 = crc32(piece, self._crc32)
             self._size += len(piece)
             self._file.write(piece)
         return len(data)
