@@ -116,13 +116,17 @@ class ElmoRepresentations(nn.Module):
         }
 
     def _layers(self, batch: TypedBatch) -> list[Tensor]:
-        start = self._start_state(len(batch.lengths))
+        # One zero state for all: the frozen network then computes common beginnings and ends once
+        one_start = not self.stateful and self._state is None
+        n_sentences = len(batch.lengths)
         if torch.is_grad_enabled() and any(
             parameter.requires_grad for parameter in self.bilm.parameters()
         ):
             self._packed.clear()
+            start = self._start_state(n_sentences)
             layers, end = forward_differentiable(self.bilm, batch, start)
         else:
+            start = self._start_state(min(n_sentences, 1) if one_start else n_sentences)
             layers, end = forward_frozen(self._packed.network(self.bilm), batch, start)
         if self.stateful:
             self._store_state(end)

@@ -14,6 +14,7 @@ from elmo_cli import Elmo, ElmoEmbedder, batch_to_ids
 from elmo_cli.errors import ElmoError, OutputError
 from elmo_cli.models.formats.scalar_mix import read_mix
 from elmo_cli.nn.bilm import BiLM
+from elmo_cli.nn.kernels.packed_lstm import PackedLstm, Steps
 from tests.conftest import make_model, shared
 from tests.helpers.allennlp_archive import module_tensors
 from tests.helpers.reference_efml import make_efml
@@ -169,6 +170,25 @@ def test_a_tagger_learns_as_with_allennlps_module():
 @pytest.fixture(scope="module")
 def elmo(model: Path) -> Elmo:
     return Elmo(model=model, dropout=0)
+
+
+def test_a_frozen_module_computes_common_beginnings_and_ends_once(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    n_nodes: list[int] = []
+    run = PackedLstm.run
+
+    def counting(self: PackedLstm, inputs: Tensor, steps: Steps, *rest: object) -> object:
+        n_nodes.append(len(steps.rows))
+        return run(self, inputs, steps, *rest)
+
+    monkeypatch.setattr(PackedLstm, "run", counting)
+    elmo = Elmo(model=model, dropout=0)
+    ids = batch_to_ids([*SENTENCES, SENTENCES[0], ["the", "cat", "yes"]])
+    frozen = first(elmo, ids)
+    assert set(n_nodes) == {15, 16}  # forward, backward, of 25 positions with the boundaries
+    elmo.bilm.requires_grad_(True)
+    assert_near(frozen, first(elmo, ids).detach())
 
 
 def test_it_gives_the_embedders_layers_and_zeros_for_padding(model: Path, elmo: Elmo):
