@@ -3,17 +3,13 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from elmo_cli.cli.progress_bar import Bar
 from elmo_cli.cli.stderr import Stderr, behind_proxy
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 60.0  # between plain progress lines, if no bar is drawn
 DRAWINGS = 8  # per second
-COLUMN_GAP = 3  # columns of a terminal between two of a table
 
 
 class UserConsole:
@@ -151,9 +146,16 @@ class UserConsole:
                     said = time.perf_counter()
                     self.info(f"{100 * share:.1f} %: {words}")
 
-    def track_training(self, job: "Iterable[TrainProgress]") -> "TrainProgress | None":
-        """Run a training job, show its progress, and return the last progress."""
-        bar, last, clock = Bar("starting", share=0.0), None, _Clock()
+    def track_training(
+        self, job: "Iterable[TrainProgress]", beginning: str = "starting"
+    ) -> "TrainProgress | None":
+        """Run a training job, show its progress, and return the last progress.
+
+        Args:
+            job: The job.
+            beginning: What it does before the first step.
+        """
+        bar, last, clock = Bar(beginning, share=0.0), None, _Clock()
         with self._drawn(bar):
             for last in job:
                 words = clock.words(last)
@@ -211,61 +213,3 @@ def size(n_bytes: float) -> str:
 def _so_far(progress: Committed, start: float) -> str:
     rate = progress.tokens / max(time.perf_counter() - start, 1e-9)
     return f"{count(progress.sentences, 'sentence')}, {rate:,.0f} tokens/s"
-
-
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table to stdout: with lines on a terminal, else as aligned text.
-
-    On a terminal that is too narrow, the other columns follow below, beside the first one again.
-
-    Args:
-        header: Names of the columns.
-        rows: Cells; all columns but the first contain numbers.
-    """
-    columns = [[printable(cell) for cell in column] for column in zip(header, *rows, strict=True)]
-    if sys.stdout.isatty():
-        console = Console()
-        for number, part in enumerate(_parts(columns, console.width)):
-            if number:
-                console.print()
-            console.print(_ruled(part, console.width))
-        return
-    widths = [max(map(len, column)) for column in columns]
-    for row in zip(*columns, strict=True):
-        cells = [
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
-
-
-def _parts(columns: Sequence[Sequence[str]], room: int) -> Iterator[list[Sequence[str]]]:
-    """Iterate over tables of the first column and as many of the others as the width allows."""
-    first, *others = columns
-    part, used = [first], _least_width(first)
-    for column in others:
-        width = COLUMN_GAP + _least_width(column)
-        if used + width > room and len(part) > 1:
-            yield part
-            part, used = [first], _least_width(first)
-        part.append(column)
-        used += width
-    yield part
-
-
-def _least_width(column: Sequence[str]) -> int:
-    """Return the width of the cells of a column, whose header may be wrapped."""
-    header, *cells = column
-    return max(cell_len(text) for text in [*header.split(), *cells])
-
-
-def _ruled(columns: Sequence[Sequence[str]], room: int) -> Table:
-    widths = [max(map(cell_len, column)) for column in columns]
-    if sum(widths) + COLUMN_GAP * (len(widths) - 1) > room:
-        widths = list(map(_least_width, columns))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for number, (width, (header, *_)) in enumerate(zip(widths, columns, strict=True)):
-        table.add_column(Text(header), justify="right" if number else "left", width=width)
-    for row in zip(*(cells for _, *cells in columns), strict=True):
-        table.add_row(*map(Text, row))
-    return table

@@ -204,7 +204,7 @@ def _report(facts: "FitFacts", plot: Path | None, words: "UserConsole", *, as_js
 
 
 def _print(facts: "FitFacts") -> None:
-    from elmo_cli.cli.console import print_table
+    from elmo_cli.cli.tables import print_table
 
     if facts.test is None:
         if facts.best:

@@ -270,7 +270,7 @@ def _run(
 
 
 def _print(report: "Report") -> None:
-    from elmo_cli.cli.console import print_table
+    from elmo_cli.cli.tables import print_table
     from elmo_cli.downstream.probe_output import summary, table
 
     header, rows = table(report)

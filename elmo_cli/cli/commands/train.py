@@ -217,7 +217,9 @@ def _show_progress(job: "TrainJob", console: "UserConsole") -> None:
 
     try:
         with closing(job.train()) as progress:
-            done = console.track_training(progress)
+            done = console.track_training(
+                progress, "starting" if job.resume else "reading the corpus"
+            )
     except KeyboardInterrupt:
         if job.can_resume:
             console.info(f"checkpoint saved; {_continue_remedy(job)}")
