@@ -98,7 +98,7 @@ def main(
 ) -> None:
     """What the layers of the model in MODEL_DIR know.
 
-    Example: python -m tests.figures MODEL_DIR --only pos,bank > figures.json
+    Example: python -m tests.manual.figures MODEL_DIR --only pos,bank > figures.json
     """
     vocabulary = vocabulary or model / "vocab.txt"
     if "perplexity" in only and not vocabulary.is_file():
