@@ -88,11 +88,10 @@ class UserConsole:
     @contextmanager
     def cache(self, folder: Path | None, *, offline: bool) -> Iterator[Cache]:
         """Return the model cache; downloads are shown by a bar on a terminal, else by lines."""
-        bar, started, said = Bar(""), dict[str, tuple[float, int]](), time.perf_counter()
+        bar, started, plain = Bar(""), dict[str, tuple[float, int]](), _PlainLines()
         with self._drawn(bar, at_once=False) as live:
 
             def show(name: str, done: int, total: int | None) -> None:
-                nonlocal said
                 if name not in started:
                     started[name] = time.perf_counter(), done
                     self.info(f"fetching {name}" + (f", {size(total)}" if total else ""))
@@ -102,8 +101,7 @@ class UserConsole:
                 bar.show(f"{so_far}, {size(rate)}/s", done / total if total else None)
                 if self.draws:
                     live.start()  # no effect after the first call
-                elif time.perf_counter() - said >= LOG_SECONDS:
-                    said = time.perf_counter()
+                elif plain.is_due():
                     self.info(so_far)
 
             yield Cache(folder, offline or default_offline(), show, self.info)
@@ -122,28 +120,24 @@ class UserConsole:
             workers: Function that returns a text about the workers; empty without any.
         """
         bar, last, start = Bar("starting", workers=workers), Committed(0, 0), time.perf_counter()
-        said = start
+        plain = _PlainLines()
         with self._drawn(bar):
             for last in job:
                 share = last.tokens / total_tokens if total_tokens else None
-                bar.show(_so_far(last, start), share)
-                if not self.draws and time.perf_counter() - said >= LOG_SECONDS:
-                    said = time.perf_counter()
-                    words = ("" if share is None else f"{100 * share:.1f} %: ") + _so_far(
-                        last, start
-                    )
-                    self.info(words + workers())
+                bar.show(words := _so_far(last, start), share)
+                if not self.draws and plain.is_due():
+                    percent = "" if share is None else f"{100 * share:.1f} %: "
+                    self.info(percent + words + workers())
         return last
 
     def track_epochs(self, job: Iterable[float], epochs: int) -> None:
         """Run a training job that yields the number of epochs done, and show its progress."""
-        bar, said = Bar("starting", share=0.0), time.perf_counter()
+        bar, plain = Bar("starting", share=0.0), _PlainLines()
         with self._drawn(bar):
             for done in job:
                 words, share = f"epoch {min(int(done) + 1, epochs):,} of {epochs:,}", done / epochs
                 bar.show(words, share)
-                if not self.draws and time.perf_counter() - said >= LOG_SECONDS:
-                    said = time.perf_counter()
+                if not self.draws and plain.is_due():
                     self.info(f"{100 * share:.1f} %: {words}")
 
     def track_training(
@@ -155,28 +149,35 @@ class UserConsole:
             job: The job.
             beginning: What it does before the first step.
         """
-        bar, last, clock = Bar(beginning, share=0.0), None, _Clock()
+        bar, last = Bar(beginning, share=0.0), None
+        clock, plain = _Clock(), _PlainLines()
         with self._drawn(bar):
             for last in job:
                 words = clock.words(last)
                 bar.show(words, last.share_done)
-                if last.held_out or (not self.draws and clock.is_time()):
+                if last.held_out or (not self.draws and plain.is_due()):
                     self.info(f"{100 * last.share_done:.1f} %: {words}{clock.left(last)}")
         return last
 
 
-class _Clock:
-    """Rate of a training run, and time of the last message."""
+class _PlainLines:
+    """Times of the lines that are written where no bar is drawn."""
 
     def __init__(self) -> None:
-        self.said = time.perf_counter()
-        self.first: TrainProgress | None = None
+        self.last = time.perf_counter()
 
-    def is_time(self) -> bool:
-        """Return whether a plain line is due."""
-        if due := time.perf_counter() - self.said >= LOG_SECONDS:
-            self.said = time.perf_counter()
+    def is_due(self) -> bool:
+        """Return whether a line is due, which is then the last one."""
+        if due := time.perf_counter() - self.last >= LOG_SECONDS:
+            self.last = time.perf_counter()
         return due
+
+
+class _Clock:
+    """Rate of a training run."""
+
+    def __init__(self) -> None:
+        self.first: TrainProgress | None = None
 
     def words(self, now: "TrainProgress") -> str:
         """Return loss, perplexity and tokens per second as text."""
